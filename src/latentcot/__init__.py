@@ -1,0 +1,96 @@
+"""latentcot: reasoning in continuous thoughts (Coconut, arXiv 2412.06769).
+
+    import latentcot
+
+    reasoner = latentcot.load("runs/quickstart/coconut")
+    out = reasoner.generate(["…question…"], max_new_tokens=64)
+    think = reasoner.think(["…question…"], num_thoughts=3)
+
+The names below are the public ones; each is loaded when it is first used, so that importing the
+package, and `latentcot --help`, does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latentcot.comparison import compare
+    from latentcot.config import Recipe, read_recipe
+    from latentcot.errors import (
+        CheckpointError,
+        DataError,
+        LatentcotError,
+        MethodError,
+        RecipeError,
+        RunError,
+        TrainingError,
+    )
+    from latentcot.evaluation import Evaluation, evaluate
+    from latentcot.examples import Example, read_examples, write_examples
+    from latentcot.generation import Sampling
+    from latentcot.methods import METHODS, Method
+    from latentcot.reasoner import Output, Reasoner, Thinking, load
+    from latentcot.thoughts import think
+    from latentcot.training import train
+
+__all__ = [
+    "METHODS",
+    "CheckpointError",
+    "DataError",
+    "Evaluation",
+    "Example",
+    "LatentcotError",
+    "Method",
+    "MethodError",
+    "Output",
+    "Reasoner",
+    "Recipe",
+    "RecipeError",
+    "RunError",
+    "Sampling",
+    "Thinking",
+    "TrainingError",
+    "compare",
+    "evaluate",
+    "load",
+    "read_examples",
+    "read_recipe",
+    "think",
+    "train",
+    "write_examples",
+]
+
+_HOMES = {
+    "comparison": ("compare",),
+    "config": ("Recipe", "read_recipe"),
+    "errors": (
+        "CheckpointError",
+        "DataError",
+        "LatentcotError",
+        "MethodError",
+        "RecipeError",
+        "RunError",
+        "TrainingError",
+    ),
+    "evaluation": ("Evaluation", "evaluate"),
+    "examples": ("Example", "read_examples", "write_examples"),
+    "generation": ("Sampling",),
+    "methods": ("METHODS", "Method"),
+    "reasoner": ("Output", "Reasoner", "Thinking", "load"),
+    "thoughts": ("think",),
+    "training": ("train",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first asked for."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'latentcot' has no attribute {name!r}")
+    value = getattr(import_module(f"latentcot.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,131 @@
+"""An example of a task, and the files that hold examples.
+
+Two formats are read, by what the file holds and not by its name: JSON Lines, one object a line
+(ours), and one JSON list of objects (the official ProsQA files, unchanged). Both have the keys
+`question`, `steps` and `answer`; `id` is optional; every other key is kept in `meta`.
+docs/data-format.md shows them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentcot.errors import DataError
+from latentcot.files import written_whole
+
+HELP = "See docs/data-format.md."
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with its reasoning.
+
+    Attributes:
+        id: Unique name within its file; the line or list number where the file gives none.
+        question: What is asked, facts included.
+        steps: The reasoning chain, one string a step; may be empty only where a task says so.
+        answer: The answer alone, without any marker.
+        meta: Everything else that the file holds, for example ProsQA's graph.
+    """
+
+    id: str
+    question: str
+    steps: tuple[str, ...]
+    answer: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
+    """Read all examples of a file, or its first `limit`.
+
+    Raises:
+        DataError: The file is missing, empty, malformed (with its line), or an id stands twice.
+    """
+    path = Path(path)
+    examples: list[Example] = []
+    seen: dict[str, str] = {}
+    for where, record in _records(path):
+        example = _example(record, where, default_id=where.rsplit(":", 1)[-1])
+        if example.id in seen:
+            raise DataError(
+                f"{where}: the id {example.id!r} stands at {seen[example.id]} already. "
+                f"Ids must be unique within a file. {HELP}"
+            )
+        seen[example.id] = where
+        examples.append(example)
+        if limit is not None and len(examples) >= limit:
+            break
+    if not examples:
+        raise DataError(f"{path}: holds no example. {HELP}")
+    return examples
+
+
+def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
+    """Write examples as JSON Lines, whole or not at all."""
+    with written_whole(path) as file:
+        for example in examples:
+            record = {
+                "id": example.id,
+                "question": example.question,
+                "steps": list(example.steps),
+                "answer": example.answer,
+                **example.meta,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (where, parsed JSON) for each record of a JSON list or of JSON Lines."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
+    if text.lstrip().startswith("["):
+        records = _parse(text, str(path))
+        yield from ((f"{path}:{number}", record) for number, record in enumerate(records))
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{path}:{number}", _parse(line, f"{path}:{number}")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
+
+
+def _example(record: Any, where: str, default_id: str) -> Example:
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: must be an object, got {_kind(record)}. {HELP}")
+    rest = dict(record)
+    question = _text(rest, "question", where)
+    answer = _text(rest, "answer", where)
+    steps = rest.pop("steps", None)
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")
+    if any(not step.strip() for step in steps):
+        raise DataError(f"{where}: 'steps' holds an empty step. Leave it out. {HELP}")
+    return Example(str(rest.pop("id", default_id)), question, tuple(steps), answer, rest)
+
+
+def _text(rest: dict[str, Any], key: str, where: str) -> str:
+    value = rest.pop(key, None)
+    if not isinstance(value, str) or not value.strip():
+        shown = "an empty string" if isinstance(value, str) else _kind(value)
+        raise DataError(f"{where}: {key!r} must be a string with text in it, got {shown}. {HELP}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list):
+        odd = next((item for item in value if not isinstance(item, str)), None)
+        return "a list" if odd is None else f"a list with {type(odd).__name__} in it"
+    return type(value).__name__

@@ -1,0 +1,267 @@
+"""(example, method, stage) → tokens, labels and thought slots: the only place that does this.
+
+Training and generation both come here, so that they cannot count slots by different rules. A laid
+out sequence has three parts:
+
+    prefix                 thought slots          suffix
+    question [<bot>]       filled by `think`      [<pause> …] [<eot>] steps left, answer, <eos>
+
+Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, slots and
+`<eot>` carry none (arXiv 2412.06769, section 3.1). Imports no torch: it can be read and tested
+without knowing tensors.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from latentcot.errors import DataError
+from latentcot.examples import Example
+from latentcot.methods import Fill, Method, Schedule
+
+NO_LABEL = -100
+
+ZeroThoughts = Literal["both", "bot", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The text between the parts of an example.
+
+    Attributes:
+        question_end: Follows the question.
+        step_end: Follows each step.
+        answer_start: Stands before the answer.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, see config.py
+
+    question_end: str = "\n"
+    step_end: str = "\n"
+    answer_start: str = "### "
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerIds:
+    """Token ids of the markers: `<bot>`, `<eot>`, `<pause>` and the end of text."""
+
+    bot: int
+    eot: int
+    pause: int
+    eos: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutRules:
+    """What a layout depends on beside example, method and stage.
+
+    Attributes:
+        markers: Token ids of the markers.
+        num_stages: Stages after stage 0.
+        thoughts_per_step: The paper's c.
+        pad_to_num_stages: Every example gets the stage's full number of thoughts; otherwise
+            min(stage, its own steps)·c.
+        zero_thoughts: What stands in place of no thoughts at all, for methods with markers:
+            `<bot><eot>` (the official layout), `<bot>` alone, or nothing.
+    """
+
+    markers: MarkerIds
+    num_stages: int
+    thoughts_per_step: int = 1
+    pad_to_num_stages: bool = True
+    zero_thoughts: ZeroThoughts = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """An example as token ids; `steps` is None where only the question is known."""
+
+    id: str
+    question: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...] | None
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One sequence, ready for `think`.
+
+    Attributes:
+        prefix: Token ids of the first pass: the question, and `<bot>` if the method has one.
+        num_thoughts: How many slots hidden states will fill.
+        suffix: Token ids from there on.
+        labels: One a suffix token: the token itself, or NO_LABEL.
+        num_next: How many labelled tokens belong to the first remaining step (or to the answer,
+            where no step is left).
+    """
+
+    prefix: tuple[int, ...]
+    num_thoughts: int
+    suffix: tuple[int, ...]
+    labels: tuple[int, ...]
+    num_next: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.prefix) + self.num_thoughts + len(self.suffix)
+
+    @property
+    def opening(self) -> int:
+        """The number of suffix tokens before the model's own words: `<pause>` and `<eot>`."""
+        unlabelled = (i for i, label in enumerate(self.labels) if label != NO_LABEL)
+        return next(unlabelled, len(self.labels))
+
+    def prompt(self) -> "Layout":
+        """Return what is given at generation: everything up to the first word with a label."""
+        return replace(
+            self,
+            suffix=self.suffix[: self.opening],
+            labels=self.labels[: self.opening],
+            num_next=0,
+        )
+
+
+def num_slots(method: Method, stage: int, num_steps: int | None, rules: LayoutRules) -> int:
+    """Return how many slots stand in place of the removed steps: the one rule for all uses.
+
+    Where the number of steps is unknown (a question alone), the stage's full number.
+    """
+    if method.fill is Fill.NOTHING:
+        return 0
+    if rules.pad_to_num_stages or num_steps is None:
+        return stage * rules.thoughts_per_step
+    return min(stage, num_steps) * rules.thoughts_per_step
+
+
+def num_removed(method: Method, stage: int, num_steps: int) -> int:
+    """Return how many steps, counted from the first, are gone at a stage."""
+    if method.schedule is Schedule.KEEP_ALL:
+        return 0
+    if method.schedule is Schedule.ALL_AT_ONCE:
+        return num_steps
+    return min(stage, num_steps)
+
+
+def lay_out(
+    example: EncodedExample,
+    method: Method,
+    stage: int,
+    rules: LayoutRules,
+    num_thoughts: int | None = None,
+) -> Layout:
+    """Lay out one example at one stage.
+
+    Args:
+        example: Its token ids.
+        method: A row of the table.
+        stage: 0 … `rules.num_stages`.
+        rules: Markers, c and the choices of the recipe.
+        num_thoughts: Forces another number of slots (evaluation with K thoughts).
+    """
+    steps = example.steps
+    slots = num_slots(method, stage, None if steps is None else len(steps), rules)
+    if num_thoughts is not None and method.fill is not Fill.NOTHING:
+        slots = num_thoughts
+    prefix, opening = _frame(example.question, method, slots, rules)
+    left = () if steps is None else steps[num_removed(method, stage, len(steps)) :]
+    language = () if steps is None else (*_joined(left), *example.answer, rules.markers.eos)
+    return Layout(
+        prefix=prefix,
+        num_thoughts=slots if method.fill is Fill.THOUGHT else 0,
+        suffix=opening + language,
+        labels=(NO_LABEL,) * len(opening) + language,
+        num_next=len(left[0]) if left else len(example.answer),
+    )
+
+
+def _frame(
+    question: tuple[int, ...], method: Method, slots: int, rules: LayoutRules
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the prefix, and the tokens between the thoughts and the first word."""
+    markers = rules.markers
+    pauses = (markers.pause,) * slots if method.fill is Fill.PAUSE else ()
+    around = rules.zero_thoughts if slots == 0 else "both"
+    if not method.has_markers or around == "none":
+        return question, pauses
+    return (*question, markers.bot), ((*pauses, markers.eot) if around == "both" else ())
+
+
+def _joined(steps: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(token for step in steps for token in step)
+
+
+def encode(examples: Sequence[Example], tokenizer: Any, template: Template) -> list[EncodedExample]:
+    """Turn examples into token ids; a Hugging Face tokenizer is expected.
+
+    Raises:
+        DataError: A text holds something that the tokenizer cannot represent.
+    """
+    questions = _ids(tokenizer, [e.question + template.question_end for e in examples], True)
+    words = {s + template.step_end for e in examples for s in e.steps}
+    words |= {template.answer_start + e.answer for e in examples}
+    pieces = sorted(words)
+    ids_of = dict(zip(pieces, _ids(tokenizer, pieces, False), strict=True))
+    encoded = [
+        EncodedExample(
+            id=example.id,
+            question=question,
+            steps=tuple(ids_of[step + template.step_end] for step in example.steps),
+            answer=ids_of[template.answer_start + example.answer],
+        )
+        for example, question in zip(examples, questions, strict=True)
+    ]
+    _refuse_unknown(encoded, examples, tokenizer)
+    return encoded
+
+
+def encode_questions(
+    questions: Sequence[str], tokenizer: Any, template: Template
+) -> list[EncodedExample]:
+    """Turn bare questions into token ids, for generation.
+
+    Raises:
+        DataError: A question holds something that the tokenizer cannot represent.
+    """
+    ids = _ids(tokenizer, [question + template.question_end for question in questions], True)
+    encoded = [EncodedExample(str(i), tokens, None, ()) for i, tokens in enumerate(ids)]
+    examples = [Example(str(i), question, (), "") for i, question in enumerate(questions)]
+    _refuse_unknown(encoded, examples, tokenizer)
+    return encoded
+
+
+def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ...]]:
+    """Encode texts; only the start of a sequence gets the tokenizer's own special tokens."""
+    if not texts:
+        return []
+    return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=is_start)["input_ids"]]
+
+
+def _refuse_unknown(
+    encoded: Sequence[EncodedExample], examples: Sequence[Example], tokenizer: Any
+) -> None:
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        return  # byte-level vocabularies represent everything; GPT-2 names its <eos> as unk
+    for ids, example in zip(encoded, examples, strict=True):
+        texts = [
+            ("question", example.question, ids.question),
+            ("answer", example.answer, ids.answer),
+        ]
+        texts += [
+            (f"step {number}", text, step)
+            for number, (text, step) in enumerate(
+                zip(example.steps, ids.steps or (), strict=True), start=1
+            )
+        ]
+        for part, text, tokens in texts:
+            if unknown in tokens:
+                raise DataError(
+                    f"example {example.id!r}: its {part} cannot be written in the model's "
+                    f"vocabulary, got {text!r}. {_unknown_words(text, tokenizer)}"
+                )
+
+
+def _unknown_words(text: str, tokenizer: Any) -> str:
+    unknown = [word for word in text.split() if word not in tokenizer.get_vocab()]
+    shown = ", ".join(repr(word) for word in unknown[:5])
+    return f"Not in the vocabulary: {shown or 'part of it'}. Use data like the training data."
