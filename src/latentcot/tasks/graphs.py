@@ -1,0 +1,333 @@
+"""ProsQA's graphs: two ways to make them, and the few searches that everything else needs.
+
+No torch, no files, no names of concepts: `prosqa.py` turns a graph into an example. All randomness
+comes from the `random.Random` that is handed in, so one seed gives one graph on every machine.
+
+In every graph made here nodes 0 and 1 are the roots of the two families, and parents have smaller
+numbers than their children.
+
+Sources: arXiv 2412.06769, appendix (the official construction), and, for what the paper leaves
+open, the official validation file: see `paper_graph`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Literal, NamedTuple
+
+from latentcot.errors import DataError
+
+Edge = tuple[int, int]
+CandidateRule = Literal["official", "balanced"]
+
+MAX_TRIES = 20_000
+"""Graphs drawn in a row without an acceptable one before `paper_graph` gives up."""
+
+_NEITHER, _FIRST, _SECOND, _BOTH = range(4)  # bit 0: below node 0; bit 1: below node 1
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A directed acyclic graph with the question asked about it.
+
+    Attributes:
+        num_nodes: Nodes are 0 … num_nodes - 1.
+        edges: (parent, child) pairs, each once.
+        root: The node asked about.
+        target: The candidate that can be reached from `root`.
+        neg_target: The candidate that cannot.
+        names: One name a node, or empty while the nodes have none.
+    """
+
+    num_nodes: int
+    edges: tuple[Edge, ...]
+    root: int
+    target: int
+    neg_target: int
+    names: tuple[str, ...] = ()
+
+    @cached_property
+    def children(self) -> list[list[int]]:
+        """The children of each node, in the order of `edges`."""
+        children: list[list[int]] = [[] for _ in range(self.num_nodes)]
+        for parent, child in self.edges:
+            children[parent].append(child)
+        return children
+
+    @cached_property
+    def parents(self) -> list[list[int]]:
+        """The parents of each node, in the order of `edges`."""
+        parents: list[list[int]] = [[] for _ in range(self.num_nodes)]
+        for parent, child in self.edges:
+            parents[child].append(parent)
+        return parents
+
+
+# --- searches ---------------------------------------------------------------------------------
+
+
+def distances(graph: Graph, source: int) -> dict[int, int]:
+    """Return the distance in edges from `source` to every node it reaches, itself included."""
+    children = graph.children
+    found = {source: 0}
+    queue = [source]
+    for node in queue:  # grows while it is read: breadth first
+        further = found[node] + 1
+        for child in children[node]:
+            if child not in found:
+                found[child] = further
+                queue.append(child)
+    return found
+
+
+def descendants(graph: Graph, node: int) -> set[int]:
+    """Return every node that can be reached from `node`, without `node` itself."""
+    return distances(graph, node).keys() - {node}
+
+
+def count_shortest_paths(graph: Graph, source: int, goal: int) -> int:
+    """Return how many shortest paths lead from `source` to `goal`; 0 where none does."""
+    return _path_counts(graph, distances(graph, source)).get(goal, 0)
+
+
+def shortest_paths(graph: Graph, source: int, goal: int) -> list[tuple[int, ...]]:
+    """Return all shortest paths from `source` to `goal`, both ends included; [] without one."""
+    found = distances(graph, source)
+    if goal not in found:
+        return []
+    paths: list[tuple[int, ...]] = [(goal,)]
+    for _ in range(found[goal]):
+        paths = [(above, *path) for path in paths for above in _steps_up(graph, found, path[0])]
+    return paths
+
+
+def draw_shortest_path(rng: Random, graph: Graph) -> tuple[int, ...]:
+    """Return one shortest path from root to target, each of them equally likely.
+
+    Raises:
+        DataError: The target cannot be reached.
+    """
+    found = distances(graph, graph.root)
+    if graph.target not in found:
+        raise DataError(f"graph: no path leads from root {graph.root} to target {graph.target}.")
+    counts: dict[int, int] | None = None
+    path = [graph.target]
+    while path[-1] != graph.root:
+        above = _steps_up(graph, found, path[-1])
+        if len(above) > 1:
+            # Weighted by the paths that go on from there: else short branches are overdrawn.
+            counts = counts or _path_counts(graph, found)
+            path += rng.choices(above, [counts[node] for node in above])
+        else:
+            path += above
+    return tuple(reversed(path))
+
+
+def _steps_up(graph: Graph, found: dict[int, int], node: int) -> list[int]:
+    """Return the parents of `node` that are one step nearer to the source of `found`."""
+    nearer = found[node] - 1
+    return [parent for parent in graph.parents[node] if found.get(parent) == nearer]
+
+
+def _path_counts(graph: Graph, found: dict[int, int]) -> dict[int, int]:
+    """Return the number of shortest paths from the source of `found` to each node in it."""
+    counts: dict[int, int] = {}
+    for node in found:  # insertion order is breadth first: parents on shortest paths come first
+        counts[node] = sum(counts[above] for above in _steps_up(graph, found, node)) or 1
+    return counts
+
+
+# --- the symmetric construction -------------------------------------------------------------------
+
+
+def two_family_graph(rng: Random, layers: int, shared: int) -> Graph:
+    """Draw two random trees of equal shape, and `shared` dead ends that hang from both.
+
+    Each family is a root and `layers` layers of two nodes; every node has one random parent in
+    the layer above, in its own family. A dead end has one parent in each family, above the last
+    layer, so that the candidates stay leaves. Target and distractor are last-layer nodes of the
+    two families. Which family is asked about is the last thing drawn, by a fair coin: graph and
+    candidates alone say nothing about the answer.
+
+    Nodes are numbered root, root, then layer by layer (two of each family), then the dead ends:
+    4·layers + 2 + shared nodes, 4·layers + 2·shared edges.
+    """
+    uniform = rng.random  # int(uniform() * n) is three times faster than rng.randrange(n)
+    edges: list[Edge] = []
+    families: tuple[list[int], list[int]] = ([0], [1])
+    node = 2
+    above: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (1,))
+    for _ in range(layers):
+        for parents in above:
+            edges.append((parents[int(uniform() * len(parents))], node))
+            edges.append((parents[int(uniform() * len(parents))], node + 1))
+            node += 2
+        above = ((node - 4, node - 3), (node - 2, node - 1))
+        families[0].extend(above[0])
+        families[1].extend(above[1])
+    for _ in range(shared):
+        edges += [(family[int(uniform() * (len(family) - 2))], node) for family in families]
+        node += 1
+    candidates = [last[int(uniform() * 2)] for last in above]
+    asked = int(uniform() * 2)
+    return Graph(node, tuple(edges), asked, candidates[asked], candidates[1 - asked])
+
+
+# --- the official construction --------------------------------------------------------------------
+
+
+class _Pair(NamedTuple):
+    """The leaves that may be candidates, with their distance to the root of their own family."""
+
+    first: dict[int, int]
+    second: dict[int, int]
+
+
+def paper_graph(
+    rng: Random,
+    min_nodes: int = 28,
+    max_nodes: int = 28,
+    min_hops: int = 3,
+    max_hops: int = 6,
+    mean_in_degree: float = 1.5,
+    candidates: CandidateRule = "official",
+) -> Graph:
+    """Draw a graph as the paper's appendix describes; redraw until the answer's depth fits.
+
+    The paper leaves four things open. They are settled here by what the official validation file
+    shows (its 300 graphs in brackets):
+    - 28 nodes are drawn and those that end up without any edge are dropped: 23.1 ± 2.0 nodes stay
+      (22.8 ± 2.0), with 36.3 ± 5.7 edges (36.3 ± 5.6).
+    - A new node without parents joins no group: it can become a parent only through the draw from
+      all nodes. With the group 0 that the text suggests there are four nodes outside both families
+      (0.6; here 1.1).
+    - The target is a deepest leaf of both families together (in all 300), ties drawn at random,
+      and the family it belongs to is the one asked about; the distractor is any leaf of the other
+      family. **So the deeper candidate is nearly always the answer** (94.5 % of the file).
+    - Graphs with fewer than 3 hops are redrawn (3 to 6 in the file).
+
+    `candidates="balanced"` removes that shortcut: both are drawn at the greatest depth at which
+    both families have a leaf, and the family asked about is drawn last, by a fair coin.
+
+    Args:
+        rng: Where all randomness comes from.
+        min_nodes: Fewest nodes drawn before those without edges are dropped.
+        max_nodes: Most; each number in between is equally likely.
+        min_hops: Fewest edges on the shortest path from root to target.
+        max_hops: Most.
+        mean_in_degree: Mean of the Poisson draw for the number of parents.
+        candidates: How the two candidates are chosen, see above.
+
+    Raises:
+        DataError: No graph within these bounds came up in `MAX_TRIES` tries.
+    """
+    choose = _official_candidates if candidates == "official" else _balanced_candidates
+    for _ in range(MAX_TRIES):
+        num_drawn = min_nodes + int(rng.random() * (max_nodes - min_nodes + 1))
+        num_nodes, edges, labels = _grow(rng, num_drawn, mean_in_degree)
+        leaves = _pure_leaves(Graph(num_nodes, edges, 0, 0, 0), labels)
+        chosen = choose(rng, leaves, min_hops, max_hops)
+        if chosen is not None:
+            return Graph(num_nodes, edges, *chosen)
+    raise DataError(
+        f"ProsQA graphs: none of {MAX_TRIES} draws with {min_nodes} to {max_nodes} nodes and "
+        f"mean in-degree {mean_in_degree} has {min_hops} to {max_hops} hops. "
+        "Allow other hops or more nodes."
+    )
+
+
+def _grow(
+    rng: Random, num_drawn: int, mean_in_degree: float
+) -> tuple[int, tuple[Edge, ...], list[int]]:
+    """Draw nodes one after the other; return number, edges and labels of those with an edge."""
+    labels = [_FIRST, _SECOND]
+    depths = [0, 0]
+    groups: tuple[list[int], ...] = ([], [0], [1], [])
+    edges: list[Edge] = []
+    for node in range(2, num_drawn):
+        num_parents = _poisson(rng, mean_in_degree)
+        parents = _draw_parents(rng, num_parents, _allowed_parents(rng, groups, node), depths)
+        label = _NEITHER
+        for parent in parents:
+            label |= labels[parent]
+            edges.append((parent, node))
+        labels.append(label)
+        depths.append(min(depths[parent] for parent in parents) + 1 if parents else 0)
+        if parents:
+            groups[label].append(node)
+    kept = sorted({0, 1}.union(*edges))
+    new_number = {node: number for number, node in enumerate(kept)}
+    renumbered = tuple((new_number[parent], new_number[child]) for parent, child in edges)
+    return len(kept), renumbered, [labels[node] for node in kept]
+
+
+def _allowed_parents(rng: Random, groups: tuple[list[int], ...], node: int) -> list[int]:
+    draw = rng.random()
+    if draw <= 0.35:
+        return groups[_NEITHER] + groups[_FIRST]
+    if draw <= 0.7:
+        return groups[_NEITHER] + groups[_SECOND]
+    return list(range(node))
+
+
+def _draw_parents(rng: Random, count: int, allowed: list[int], depths: Sequence[int]) -> list[int]:
+    """Draw up to `count` of `allowed` without replacement, deep nodes more often."""
+    weights = [depths[node] * 1.5 + 1 for node in allowed]
+    parents = []
+    for _ in range(min(count, len(allowed))):
+        [place] = rng.choices(range(len(allowed)), weights)
+        parents.append(allowed.pop(place))
+        weights.pop(place)
+    return parents
+
+
+def _poisson(rng: Random, mean: float) -> int:
+    """Draw from a Poisson distribution (Knuth's product of uniforms: `random` has none)."""
+    limit = math.exp(-mean)
+    count, product = 0, rng.random()
+    while product > limit:
+        count += 1
+        product *= rng.random()
+    return count
+
+
+def _pure_leaves(graph: Graph, labels: Sequence[int]) -> _Pair:
+    """Return the leaves that belong to one family only, for each family."""
+    leaves: list[dict[int, int]] = []
+    for root, label in ((0, _FIRST), (1, _SECOND)):
+        below = distances(graph, root).items()
+        leaves.append(
+            {n: hops for n, hops in below if hops and labels[n] == label and not graph.children[n]}
+        )
+    return _Pair(*leaves)
+
+
+def _official_candidates(
+    rng: Random, leaves: _Pair, min_hops: int, max_hops: int
+) -> tuple[int, int, int] | None:
+    """Return (root, target, neg_target) by the official file's rule, or None to redraw."""
+    if not leaves.first or not leaves.second:
+        return None
+    deepest = max(max(family.values()) for family in leaves)
+    if not min_hops <= deepest <= max_hops:
+        return None
+    root, target = rng.choice(
+        [(root, n) for root in (0, 1) for n, hops in leaves[root].items() if hops == deepest]
+    )
+    return root, target, rng.choice(list(leaves[1 - root]))
+
+
+def _balanced_candidates(
+    rng: Random, leaves: _Pair, min_hops: int, max_hops: int
+) -> tuple[int, int, int] | None:
+    """Return (root, target, neg_target) at equal depth, or None to redraw."""
+    common = set(leaves.first.values()) & set(leaves.second.values())
+    allowed = [hops for hops in common if min_hops <= hops <= max_hops]
+    if not allowed:
+        return None
+    depth = max(allowed)
+    pair = [rng.choice([n for n, hops in family.items() if hops == depth]) for family in leaves]
+    root = int(rng.random() * 2)
+    return root, pair[root], pair[1 - root]

@@ -1,0 +1,286 @@
+"""ProsQA as data: graphs to examples, examples back to graphs, splits without a common graph.
+
+Two renderings of the same graph:
+- words: "Every lorpus is a rorpus. … Is Tom a lempus or scrompus?", as the official files say it
+  (arXiv 2412.06769);
+- symbols: "3 7 | 3 9 | … [Q] 9 12 [R] 3", one token a node (arXiv 2505.12514).
+
+`meta` carries the graph under the official keys, so `graph_of` reads our files and theirs.
+docs/data-format.md shows all of it. How a generation is scored is not here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+from latentcot.errors import DataError
+from latentcot.examples import HELP, Example
+from latentcot.tasks.graphs import (
+    Graph,
+    distances,
+    draw_shortest_path,
+    paper_graph,
+    two_family_graph,
+)
+from latentcot.tasks.prosqa_options import ProsqaOptions
+
+# The names that occur in the official files.
+_PERSONS = (
+    "Alex Bob Carol Davis Eva Fae Gabriel Jack Max Oliver Polly Rex Sally Sam Stella Tom Wren"
+)
+_SPECIES = """
+    bompus boompus brimpus chorpus dumpus felpus fompus gerpus gorpus grimpus gwompus hilpus impus
+    jelpus jompus kerpus lempus lorpus numpus quimpus rempus rompus rorpus scrompus shumpus sterpus
+    storpus terpus timpus tumpus vumpus worpus wumpus yerpus yimpus yumpus zhorpus zumpus
+"""
+PERSONS = tuple(_PERSONS.split())
+SPECIES = tuple(_SPECIES.split())
+
+MAX_CLASHES = 1_000
+"""Graphs drawn in a row that all exist already before `make_splits` gives up."""
+
+PROGRESS_BLOCK = 100
+"""Examples between two calls of `on_progress`: a progress bar moved for each takes longer."""
+
+# --- making -----------------------------------------------------------------------------------
+
+
+def make_splits(
+    options: ProsqaOptions,
+    sizes: Mapping[str, int],
+    seed: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[str, list[Example]]:
+    """Make examples for each split, none of them twice and none in two splits.
+
+    Two examples are the same if they agree in named edges, root and candidates. Small splits are
+    made first, each from its own stream of random numbers, so a larger training split leaves
+    validation and test as they are.
+
+    Args:
+        options: How the graphs are drawn and rendered.
+        sizes: Number of examples of each split; ids are "split-0", "split-1", …
+        seed: With `options`, the split's name and the smaller splits it determines every byte.
+        on_progress: Called now and then with the number of examples made since the last call.
+
+    Raises:
+        DataError: There are too few different graphs, or none, under these options.
+    """
+    taken: set[Any] = set()
+    splits: dict[str, list[Example]] = {split: [] for split in sizes}
+    for split in sorted(sizes, key=lambda name: (sizes[name], name)):
+        rng = Random(f"prosqa/{seed}/{split}")
+        for number in range(sizes[split]):
+            graph = _new_graph(rng, options, taken, sizes)
+            splits[split].append(render(rng, graph, options, id=f"{split}-{number}"))
+            if on_progress is not None and (number + 1) % PROGRESS_BLOCK == 0:
+                on_progress(PROGRESS_BLOCK)
+        if on_progress is not None:
+            on_progress(sizes[split] % PROGRESS_BLOCK)
+    return splits
+
+
+def _new_graph(
+    rng: Random, options: ProsqaOptions, taken: set[Any], sizes: Mapping[str, int]
+) -> Graph:
+    """Draw a graph whose key is not in `taken` yet, and put it there."""
+    for _ in range(MAX_CLASHES):
+        graph = draw_graph(rng, options)
+        key = _identity(graph)
+        if key not in taken:
+            taken.add(key)
+            return graph
+    raise DataError(
+        f"ProsQA data: after {len(taken)} different graphs {MAX_CLASHES} draws in a row brought "
+        f"none that is new, but {sum(sizes.values())} are asked for. Ask for fewer, make graphs "
+        "larger, or draw ids at random (symbols: --ids random)."
+    )
+
+
+def draw_graph(rng: Random, options: ProsqaOptions) -> Graph:
+    """Draw one graph, with names, as `options` say.
+
+    Raises:
+        DataError: No graph of this kind can be found or named.
+    """
+    if options.construction == "two-family":
+        graph = two_family_graph(rng, options.layers, options.shared)
+    else:
+        graph = paper_graph(
+            rng,
+            options.min_nodes,
+            options.max_nodes,
+            options.min_hops,
+            options.max_hops,
+            options.mean_in_degree,
+            options.candidates,
+        )
+    names = _word_names(rng, graph) if options.rendering == "words" else _ids(rng, graph, options)
+    return Graph(
+        graph.num_nodes, graph.edges, graph.root, graph.target, graph.neg_target, tuple(names)
+    )
+
+
+def _word_names(rng: Random, graph: Graph) -> list[str]:
+    """Return a person for each node without parents and a species for every other node."""
+    has_parents = {child for _, child in graph.edges}
+    num_persons = graph.num_nodes - len(has_parents)
+    if num_persons > len(PERSONS):
+        raise DataError(
+            f"ProsQA graph: {num_persons} nodes have no parents, but there are {len(PERSONS)} "
+            "names for persons. Make graphs smaller, raise mean_in_degree, or use symbols."
+        )
+    persons = iter(rng.sample(PERSONS, num_persons))
+    species = iter(rng.sample(SPECIES, len(has_parents)))
+    return [next(species if node in has_parents else persons) for node in range(graph.num_nodes)]
+
+
+def _ids(rng: Random, graph: Graph, options: ProsqaOptions) -> list[str]:
+    if options.ids == "creation":
+        return [str(node) for node in range(graph.num_nodes)]
+    num_symbols = options.num_symbols or options.max_graph_nodes
+    return [str(number) for number in rng.sample(range(num_symbols), graph.num_nodes)]
+
+
+def _identity(graph: Graph) -> tuple[Any, ...]:
+    names = graph.names
+    asked = (names[graph.root], names[graph.target], names[graph.neg_target])
+    return (frozenset((names[parent], names[child]) for parent, child in graph.edges), *asked)
+
+
+# --- rendering --------------------------------------------------------------------------------
+
+
+def render(rng: Random, graph: Graph, options: ProsqaOptions, id: str) -> Example:
+    """Return the example of a named graph; edge order, candidate order and chain are drawn."""
+    edges = list(graph.edges)
+    rng.shuffle(edges)
+    first, second = graph.target, graph.neg_target
+    if rng.random() < 0.5:
+        first, second = second, first
+    path = draw_shortest_path(rng, graph)
+    names, root = graph.names, graph.names[graph.root]
+    if options.rendering == "words":
+        facts = " ".join(fact(names[parent], names[child]) for parent, child in edges)
+        question = f"{facts} Is {root} a {names[first]} or {names[second]}?"
+        steps = tuple(fact(names[a], names[b]) for a, b in pairwise(path))
+        answer = fact(root, names[graph.target])
+    else:
+        bar = " | " if options.separator else " "
+        facts = "".join(f"{names[parent]} {names[child]}{bar}" for parent, child in edges)
+        question = f"{facts}[Q] {names[first]} {names[second]} [R] {root}"
+        steps = tuple(names[node] for node in path[1:])
+        answer = names[graph.target]
+    meta = {
+        "idx_to_symbol": list(names),
+        "edges": [list(edge) for edge in graph.edges],
+        "root": graph.root,
+        "target": graph.target,
+        "neg_target": graph.neg_target,
+    }
+    return Example(id, question, steps, answer, meta)
+
+
+def fact(subject: str, species: str) -> str:
+    """Return the official sentence of an edge: "Tom is a lempus.", "Every lorpus is a rorpus."."""
+    return (
+        f"{subject} is a {species}." if subject[0].isupper() else f"Every {subject} is a {species}."
+    )
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def graph_of(example: Example) -> Graph:
+    """Return the graph that an example carries in `meta`, from our files or the official ones.
+
+    Raises:
+        DataError: A key is missing, or what they say does not fit together.
+    """
+    meta = example.meta
+    missing = [
+        k for k in ("idx_to_symbol", "edges", "root", "target", "neg_target") if k not in meta
+    ]
+    if missing:
+        raise DataError(f"example {example.id}: has no {', '.join(map(repr, missing))}. {HELP}")
+    names, edges = meta["idx_to_symbol"], meta["edges"]
+    asked = [meta[key] for key in ("root", "target", "neg_target")]
+    problem = (
+        _names_problem(names) or _edges_problem(edges, len(names)) or _asked_problem(asked, names)
+    )
+    if problem:
+        raise DataError(f"example {example.id}: {problem} {HELP}")
+    root, target, neg_target = asked
+    pairs = tuple((parent, child) for parent, child in edges)
+    graph = Graph(len(names), pairs, root, target, neg_target, tuple(names))
+    if graph.target not in distances(graph, graph.root):
+        raise DataError(
+            f"example {example.id}: 'target' {graph.target} cannot be reached from "
+            f"'root' {graph.root}. {HELP}"
+        )
+    return graph
+
+
+def _names_problem(names: Any) -> str:
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return "'idx_to_symbol' must be a list of names."
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    return "" if doubled is None else f"'idx_to_symbol' holds {doubled!r} twice."
+
+
+def _edges_problem(edges: Any, num_nodes: int) -> str:
+    if not isinstance(edges, list):
+        return f"'edges' must be a list of pairs, got {type(edges).__name__}."
+    for edge in edges:
+        is_pair = isinstance(edge, list | tuple) and len(edge) == 2
+        if not is_pair or not all(_is_node(end, num_nodes) for end in edge):
+            return f"'edges' must hold pairs of numbers below {num_nodes}, got {edge!r}."
+    return ""
+
+
+def _asked_problem(asked: list[Any], names: list[str]) -> str:
+    if not all(_is_node(node, len(names)) for node in asked) or len(set(asked)) < 3:
+        return (
+            "'root', 'target' and 'neg_target' must be three different numbers below "
+            f"{len(names)}, got {asked}."
+        )
+    return ""
+
+
+def _is_node(value: Any, num_nodes: int) -> bool:
+    return type(value) is int and 0 <= value < num_nodes
+
+
+def candidates_of(example: Example) -> tuple[str, str]:
+    """Return the names of the two candidates in the order in which the question has them.
+
+    Raises:
+        DataError: The question is in neither rendering.
+    """
+    match = _CANDIDATES.search(example.question)
+    if match is None:
+        raise DataError(
+            f"example {example.id}: the question must end with 'Is NAME a X or Y?' or "
+            f"'[Q] X Y [R] ROOT', got {example.question[-40:]!r}. {HELP}"
+        )
+    first, second = [name for name in match.groups() if name is not None]
+    return first, second
+
+
+_CANDIDATES = re.compile(r"Is \S+ an? (\S+) or (\S+)\?$|\[Q\] (\S+) (\S+) \[R\] \S+$")
+
+
+def chain_of(example: Example, graph: Graph) -> tuple[int, ...] | None:
+    """Return the nodes that the steps go through, root first; None if a step is not an edge."""
+    number = {name: node for node, name in enumerate(graph.names)}
+    path = [graph.root]
+    for step in example.steps:
+        node = number.get(step.rstrip(".").rsplit(" ", 1)[-1])
+        if node is None or node not in graph.children[path[-1]]:
+            return None
+        if " " in step and step != fact(graph.names[path[-1]], graph.names[node]):
+            return None
+        path.append(node)
+    return tuple(path)

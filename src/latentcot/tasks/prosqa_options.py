@@ -1,0 +1,182 @@
+"""What can be chosen about ProsQA data: one dataclass, two presets, all problems in one message."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from latentcot.errors import RecipeError, did_you_mean
+from latentcot.tasks.graphs import CandidateRule
+
+Construction = Literal["paper", "two-family"]
+Rendering = Literal["words", "symbols"]
+IdOrder = Literal["creation", "random"]
+
+NUM_SPECIES = 38
+"""Names that the rendering in words has for nodes with parents; `prosqa.SPECIES` lists them."""
+
+_ONLY_FOR: dict[Construction, tuple[str, ...]] = {
+    "paper": ("min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates"),
+    "two-family": ("layers", "shared"),
+}
+_ONLY_FOR_SYMBOLS = ("separator", "ids", "num_symbols")
+_LIMITS = {
+    "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "shared": 0,
+    "num_symbols": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProsqaOptions:
+    """How ProsQA data is made. The defaults are the preset `paper`.
+
+    Attributes:
+        construction: `paper`, or `two-family` (two trees of equal shape, no shortcut).
+        rendering: `words` (the official wording) or `symbols` (one token a node).
+        min_nodes: paper: fewest nodes drawn; those left without an edge are dropped afterwards.
+        max_nodes: paper: most nodes drawn; each number in between is equally likely.
+        min_hops: paper: fewest edges on the shortest path from root to target.
+        max_hops: paper: most edges on it.
+        mean_in_degree: paper: mean number of parents drawn for a node, before capping.
+        candidates: paper: `official` (the deeper one is nearly always the answer) or `balanced`
+            (equal depth, no shortcut).
+        layers: two-family: layers of two nodes below each root; also the number of hops.
+        shared: two-family: dead ends that hang from both families.
+        separator: symbols: whether "|" stands after each edge (three tokens an edge, not two).
+        ids: symbols: numbers in the order of creation, or drawn at random for each example.
+        num_symbols: symbols: how many numbers random ids are drawn from; None for as many as the
+            largest graph needs.
+
+    Raises:
+        RecipeError: With all problems at once.
+    """
+
+    construction: Construction = "paper"
+    rendering: Rendering = "words"
+    min_nodes: int = 28
+    max_nodes: int = 28
+    min_hops: int = 3
+    max_hops: int = 6
+    mean_in_degree: float = 1.5
+    candidates: CandidateRule = "official"
+    layers: int = 3
+    shared: int = 1
+    separator: bool = True
+    ids: IdOrder = "creation"
+    num_symbols: int | None = None
+
+    def __post_init__(self) -> None:
+        problems = [*_wrong_choices(self), *_wrong_values(self)] or _contradictions(self)
+        if problems:
+            raise _recipe_error(problems)
+
+    @property
+    def max_graph_nodes(self) -> int:
+        """The most nodes that a graph of these options can have."""
+        return self.max_nodes if self.construction == "paper" else 4 * self.layers + 2 + self.shared
+
+
+def _recipe_error(problems: Iterable[str]) -> RecipeError:
+    return RecipeError("ProsQA options:\n" + "\n".join(f"- {one}" for one in problems))
+
+
+def _wrong_choices(options: ProsqaOptions) -> list[str]:
+    choices = {
+        "construction": Construction, "rendering": Rendering,
+        "candidates": CandidateRule, "ids": IdOrder,
+    }  # fmt: skip
+    return [
+        f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(options, name)!r}."
+        for name, choice in choices.items()
+        if getattr(options, name) not in get_args(choice)
+    ]
+
+
+def _wrong_values(options: ProsqaOptions) -> list[str]:
+    problems = []
+    for name, least in _LIMITS.items():
+        value = getattr(options, name)
+        if value is None and name == "num_symbols":
+            continue
+        if type(value) is not int or value < least:
+            problems.append(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    if type(options.separator) is not bool:
+        problems.append(f"separator must be true or false, got {options.separator!r}.")
+    mean = options.mean_in_degree
+    if type(mean) not in (int, float) or not 0 < mean <= 20:
+        problems.append(f"mean_in_degree must be above 0 and at most 20, got {mean!r}.")
+    return problems
+
+
+def _contradictions(options: ProsqaOptions) -> list[str]:
+    """Return what is wrong between fields that are each fine alone."""
+    problems = []
+    for low, high in (("min_nodes", "max_nodes"), ("min_hops", "max_hops")):
+        if getattr(options, low) > getattr(options, high):
+            problems.append(
+                f"{low} must not be above {high}, "
+                f"got {getattr(options, low)} and {getattr(options, high)}."
+            )
+    most = options.max_graph_nodes
+    if options.rendering == "words" and most - 2 > NUM_SPECIES:
+        problems.append(
+            f"words has {NUM_SPECIES} names for concepts, but a graph may need {most - 2}. "
+            "Make graphs smaller, or use rendering symbols."
+        )
+    if options.num_symbols is not None and options.num_symbols < most:
+        problems.append(
+            f"num_symbols must be at least {most}, the largest graph, got {options.num_symbols}."
+        )
+    return problems
+
+
+PRESETS: dict[str, ProsqaOptions] = {
+    "paper": ProsqaOptions(),
+    "two-family": ProsqaOptions(
+        construction="two-family", rendering="symbols", separator=False, ids="random"
+    ),
+}
+
+
+def options_named(preset: str, **changes: Any) -> ProsqaOptions:
+    """Return a preset with some fields changed; a change to None is no change.
+
+    Raises:
+        RecipeError: No such preset or field, a wrong value, or a field that the construction or
+            rendering would ignore.
+    """
+    if preset not in PRESETS:
+        raise RecipeError(
+            f"ProsQA preset {preset!r} does not exist.{did_you_mean(preset, PRESETS)} "
+            f"There are: {', '.join(PRESETS)}."
+        )
+    changes = {name: value for name, value in changes.items() if value is not None}
+    allowed = [field.name for field in fields(ProsqaOptions)]
+    problems = [
+        f"{name!r} is no option.{did_you_mean(name, allowed)}"
+        for name in changes
+        if name not in allowed
+    ]
+    if problems:
+        raise _recipe_error(problems)
+    options = replace(PRESETS[preset], **changes)
+    _refuse_ignored(options, changes)
+    return options
+
+
+def _refuse_ignored(options: ProsqaOptions, changes: Mapping[str, Any]) -> None:
+    ignored = [
+        f"{name!r} has no effect with construction {options.construction!r}"
+        for construction, names in _ONLY_FOR.items()
+        for name in names
+        if name in changes and construction != options.construction
+    ]
+    if options.rendering != "symbols":
+        ignored += [
+            f"{name!r} has no effect with rendering {options.rendering!r}"
+            for name in _ONLY_FOR_SYMBOLS
+            if name in changes
+        ]
+    if options.ids == "creation" and "num_symbols" in changes:
+        ignored.append("'num_symbols' has no effect with ids 'creation'")
+    if ignored:
+        raise _recipe_error(f"{one}. Leave it out." for one in ignored)

@@ -1,0 +1,118 @@
+"""`latentcot data make prosqa` and `latentcot data stats`, end to end in a folder of the test."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from latentcot.commands.data import data
+from latentcot.errors import DataError, LatentcotError, RecipeError
+from latentcot.examples import read_examples
+
+OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "prosqa_valid.json"
+SMALL = ["--train", "30", "--valid", "10", "--test", "10"]
+
+
+def run(*tokens: str | Path) -> None:
+    data([str(token) for token in tokens], exit_on_error=False, result_action="return_value")
+
+
+@pytest.mark.parametrize("preset", ["paper", "two-family"])
+def test_make_writes_all_four_files(
+    tmp_path: Path, preset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("make", "prosqa", "--out", tmp_path / "d", "--preset", preset, *SMALL)
+    about = json.loads((tmp_path / "d" / "data.json").read_text())
+    assert about["counts"] == {"train": 30, "valid": 10, "test": 10}
+    assert about["options"]["construction"] == preset
+    assert about["seed"] == 0
+    for split, count in about["counts"].items():
+        path = tmp_path / "d" / f"{split}.jsonl"
+        assert len(read_examples(path)) == count
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == about["sha256"][path.name]
+    assert len(list((tmp_path / "d").iterdir())) == 4
+    assert "hops" in capsys.readouterr().out
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        run("make", "prosqa", "--out", tmp_path / folder, "--seed", seed, *SMALL)
+    for name in ("train.jsonl", "valid.jsonl", "test.jsonl", "data.json"):
+        first, second, other = ((tmp_path / folder / name).read_bytes() for folder in "abc")
+        assert first == second != other
+
+
+def test_bytes_of_one_seed_stay_what_they_were(tmp_path: Path) -> None:
+    """A change here changes everybody's data: make it on purpose, and say so in the commit."""
+    run("make", "prosqa", "--out", tmp_path, *SMALL)
+    written = (tmp_path / "train.jsonl").read_bytes()
+    assert hashlib.sha256(written).hexdigest()[:16] == "dbd829741b49e3c2"
+
+
+def test_knobs_reach_the_data(tmp_path: Path) -> None:
+    knobs = ["--layers", "4", "--shared", "0", "--separator", "--num-symbols", "50"]
+    run("make", "prosqa", "--out", tmp_path, "--preset", "two-family", *knobs, *SMALL)
+    examples = read_examples(tmp_path / "train.jsonl")
+    assert all(len(one.steps) == 4 and one.question.count("|") == 16 for one in examples)
+    assert max(int(name) for one in examples for name in one.meta["idx_to_symbol"]) > 18
+
+
+def test_a_folder_with_files_is_left_alone_unless_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(DataError, match="is not empty.*--overwrite"):
+        run("make", "prosqa", "--out", tmp_path, *SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    run("make", "prosqa", "--out", tmp_path, *SMALL, "--overwrite")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert (tmp_path / "data.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "error", "message"),
+    [
+        (["--train", "0"], DataError, "every split needs at least 1 example, got --train 0"),
+        (["--layers", "3"], RecipeError, "'layers' has no effect with construction 'paper'"),
+        (["--min-hops", "9"], RecipeError, "min_hops must not be above max_hops"),
+    ],
+)
+def test_bad_input_makes_nothing(
+    tmp_path: Path, tokens: list[str], error: type[LatentcotError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run("make", "prosqa", "--out", tmp_path / "d", *tokens)
+    assert not (tmp_path / "d").exists()
+
+
+def test_out_must_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text("a file")
+    with pytest.raises(DataError, match="is a file"):
+        run("make", "prosqa", "--out", tmp_path / "d", *SMALL)
+
+
+def test_stats_as_json_are_those_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("make", "prosqa", "--out", tmp_path, "--preset", "two-family", *SMALL)
+    capsys.readouterr()
+    run("stats", tmp_path / "test.jsonl", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["num_examples"] == 10
+    assert found["nodes"] == {"mean": 15.0, "sd": 0.0}
+    assert found["hop_histogram"] == {"3": 10}
+    assert found["accuracy_deeper_candidate"] == 0.5
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason=f"{OFFICIAL} is not here")
+def test_stats_read_the_official_file_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    run("stats", OFFICIAL)
+    shown = capsys.readouterr().out
+    assert "22.82 ± 2.04" in shown
+    assert "3: 124, 4: 133, 5: 36, 6: 7" in shown
+
+
+def test_stats_of_something_else_name_the_example(tmp_path: Path) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_text('{"question": "1+1?", "steps": [], "answer": "2"}\n')
+    with pytest.raises(DataError, match="example 1: has no 'idx_to_symbol'"):
+        run("stats", path)
