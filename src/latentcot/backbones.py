@@ -1,0 +1,182 @@
+"""The language model that thinks: from the hub, from a folder, or small and fresh."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from latentcot.errors import DataError, RecipeError
+from latentcot.layout import Layout
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class FreshModel:
+    """The `model:` part of a recipe, for a model made from scratch by transformers."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    architecture: Literal["gpt2", "llama", "qwen3"] = "gpt2"
+    """A family of transformers."""
+    hidden_size: Count = 64
+    """Width."""
+    num_layers: Count = 2
+    """Blocks."""
+    num_heads: Count = 4
+    """Attention heads; must divide `hidden_size`."""
+    intermediate_size: Count = 128
+    """Width of the feed-forward layer."""
+    num_positions: Count = 256
+    """The longest sequence, thoughts included."""
+    init_std: Annotated[float, Field(gt=0)] = 0.1
+    """Standard deviation of the initial weights. transformers' 0.02 suits a width of 768; a narrow
+    model learns several times slower with it (docs/log.md)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout everywhere that the family has it."""
+    sinusoidal_positions: bool = True
+    """GPT-2 only: start the (trainable) position table from sines and cosines."""
+
+
+def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal LM and its tokenizer from a folder or from the hub.
+
+    Raises:
+        RecipeError: Nothing of this name can be loaded.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RecipeError(
+            f"model: {name!r} cannot be loaded: {reason} Give a folder with a saved causal LM, a "
+            "hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "
+            "settings of a fresh model. See docs/recipes.md."
+        ) from None
+    check_reads_last_state(model)
+    return model, tokenizer
+
+
+def make_fresh(
+    settings: FreshModel, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> PreTrainedModel:
+    """Make a small model from scratch, its weights drawn from `seed` alone.
+
+    Raises:
+        RecipeError: The heads do not divide the width.
+    """
+    if settings.hidden_size % settings.num_heads:
+        raise RecipeError(
+            f"model.num_heads: must divide model.hidden_size, got {settings.num_heads} and "
+            f"{settings.hidden_size}."
+        )
+    config = AutoConfig.for_model(
+        settings.architecture,
+        vocab_size=len(tokenizer),
+        initializer_range=settings.init_std,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+        **_family_settings(settings),
+    )
+    # On the CPU the plain attention is the faster one at these sizes (docs/log.md).
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, attn_implementation="eager"
+        )
+    if settings.architecture == "gpt2" and settings.sinusoidal_positions:
+        _start_from_sines(model.get_parameter("transformer.wpe.weight"))
+    return model
+
+
+def _family_settings(settings: FreshModel) -> dict[str, Any]:
+    if settings.architecture == "gpt2":
+        return {
+            "n_embd": settings.hidden_size,
+            "n_layer": settings.num_layers,
+            "n_head": settings.num_heads,
+            "n_inner": settings.intermediate_size,
+            "n_positions": settings.num_positions,
+            # The same function as GPT-2's gelu_new, but one kernel.
+            "activation_function": "gelu_pytorch_tanh",
+            **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.dropout),
+        }
+    return {
+        "hidden_size": settings.hidden_size,
+        "num_hidden_layers": settings.num_layers,
+        "num_attention_heads": settings.num_heads,
+        "num_key_value_heads": settings.num_heads,
+        "head_dim": settings.hidden_size // settings.num_heads,
+        "intermediate_size": settings.intermediate_size,
+        "max_position_embeddings": settings.num_positions,
+        "attention_dropout": settings.dropout,
+        "tie_word_embeddings": True,
+    }
+
+
+def _start_from_sines(table: torch.Tensor) -> None:
+    """Fill a (positions, width) table with sines and cosines of falling frequency."""
+    num_positions, width = table.shape
+    frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
+    angle = torch.arange(num_positions)[:, None] * frequency
+    with torch.no_grad():
+        table[:, 0::2] = 0.3 * 2**0.5 * angle.sin()
+        table[:, 1::2] = 0.3 * 2**0.5 * angle.cos()[:, : width // 2]
+
+
+def check_reads_last_state(model: PreTrainedModel) -> None:
+    """Make sure that the logits are the output head on the last hidden state, as thoughts need it.
+
+    Raises:
+        RecipeError: The model scales or caps its logits, or has no such head.
+    """
+    head = model.get_output_embeddings()
+    ids = torch.tensor([[0, 1, 2]], device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        states = model.base_model(input_ids=ids).last_hidden_state
+        is_plain = head is not None and torch.allclose(
+            head(states), model(input_ids=ids).logits, rtol=1e-3, atol=1e-4
+        )
+    model.train(was_training)
+    if not is_plain:
+        raise RecipeError(
+            f"model: {type(model).__name__} does not compute its logits as output head times last "
+            "hidden state, which continuous thoughts need. GPT-2, Llama, Qwen2, Qwen3 and Mistral "
+            "do."
+        )
+
+
+def max_positions(model: PreTrainedModel) -> int | None:
+    """Return the longest sequence that the model takes, or None where it does not say."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def check_lengths(
+    model: PreTrainedModel, layouts: list[Layout], ids: list[str], new_tokens: int = 0
+) -> None:
+    """Refuse sequences that have more columns than the model has positions.
+
+    Raises:
+        DataError: With the first example that is too long.
+    """
+    limit = max_positions(model)
+    for layout, id_ in zip(layouts, ids, strict=True):
+        if limit is not None and len(layout) + new_tokens > limit:
+            raise DataError(
+                f"example {id_!r}: needs {len(layout) + new_tokens} positions "
+                f"({len(layout.prefix)} for the question, {layout.num_thoughts} thoughts, "
+                f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
+                "Leave it out, shorten it, or use a model with more positions."
+            )

@@ -1,0 +1,89 @@
+"""Layouts → padded tensors, and the order in which a training set is read.
+
+Shapes: B batch, Q longest prefix, T longest suffix.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from latentcot.layout import NO_LABEL, Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Layouts side by side, padded on the right.
+
+    Attributes:
+        prefix: (B, Q) token ids.
+        prefix_lengths: (B,).
+        num_thoughts: (B,).
+        suffix: (B, T) token ids.
+        suffix_lengths: (B,).
+        labels: (B, T) token ids, or NO_LABEL where there is no loss.
+        is_next: (B, T) whether a label belongs to the first remaining step.
+    """
+
+    prefix: Tensor
+    prefix_lengths: Tensor
+    num_thoughts: Tensor
+    suffix: Tensor
+    suffix_lengths: Tensor
+    labels: Tensor
+    is_next: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on another device."""
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        return Batch(**moved)
+
+
+def collate(layouts: Sequence[Layout], pad_id: int = 0) -> Batch:
+    """Pad layouts to one batch; any `pad_id` gives the same results."""
+    prefix_lengths = torch.tensor([len(layout.prefix) for layout in layouts])
+    suffix_lengths = torch.tensor([len(layout.suffix) for layout in layouts])
+    labels = _padded([layout.labels for layout in layouts], NO_LABEL)
+    # Labels are one run from the opening to the end, so that counting them finds the first step.
+    is_label = labels != NO_LABEL
+    num_next = torch.tensor([layout.num_next for layout in layouts])
+    return Batch(
+        prefix=_padded([layout.prefix for layout in layouts], pad_id),
+        prefix_lengths=prefix_lengths,
+        num_thoughts=torch.tensor([layout.num_thoughts for layout in layouts]),
+        suffix=_padded([layout.suffix for layout in layouts], pad_id),
+        suffix_lengths=suffix_lengths,
+        labels=labels,
+        is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+def epoch_order(lengths: Sequence[int], batch_size: int, seed: str) -> list[list[int]]:
+    """Return the batches of one epoch as lists of example indices, the same for the same seed.
+
+    Examples are shuffled, then sorted by length within stretches of 64 batches, so that a batch
+    pads little and its content stays random; the batches themselves are shuffled again. A last
+    batch that is not full is left out where there is a full one.
+    """
+    rng = random.Random(seed)
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    if len(set(lengths)) > 1:
+        stretch = 64 * batch_size
+        order = [
+            index
+            for start in range(0, len(order), stretch)
+            for index in sorted(order[start : start + stretch], key=lengths.__getitem__)
+        ]
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < batch_size:
+        batches.pop()
+    rng.shuffle(batches)
+    return batches

@@ -1,0 +1,196 @@
+"""Questions → thoughts → text, many at a time.
+
+Thoughts and words use the same growing cache. A row that has ended leaves the batch, so that the
+rest does not pay for it. What a row gives does not depend on its neighbours: not when greedy, and
+not when sampled, since every prompt draws from its own stream of random numbers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from latentcot.batching import collate
+from latentcot.layout import Layout
+from latentcot.thoughts import think
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How words are drawn; leave it out for greedy decoding, as in the paper.
+
+    Attributes:
+        temperature: Above 0; 1 leaves the model's distribution as it is.
+        top_p: Keep the smallest set of words with this much probability.
+        top_k: Keep this many words at most; 0 keeps all.
+        seed: Prompt number i draws from a stream of its own, made of this seed and i.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges."""
+        if not self.temperature > 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(
+                "sampling needs temperature > 0, 0 < top_p ≤ 1 and top_k ≥ 0, got "
+                f"temperature={self.temperature}, top_p={self.top_p}, top_k={self.top_k}. "
+                "For greedy decoding leave sampling out."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a prompt gave.
+
+    Attributes:
+        token_ids: The words, without the end of text.
+        is_finished: Whether the end of text came before `max_new_tokens` did.
+        thoughts: (thoughts, hidden size), on the CPU: the vectors fed into the slots.
+        num_passes: Sequential calls of the backbone: one for the question, one a thought, one for
+            each further word (the end of text is a word here).
+    """
+
+    token_ids: tuple[int, ...]
+    is_finished: bool
+    thoughts: Tensor
+    num_passes: int
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of words, as the paper counts them: no marker, no end of text."""
+        return len(self.token_ids)
+
+    @property
+    def num_thoughts(self) -> int:
+        """The number of continuous thoughts."""
+        return self.thoughts.shape[0]
+
+
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Layout],
+    *,
+    eos_id: int,
+    max_new_tokens: int,
+    batch_size: int = 64,
+    sampling: Sampling | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Generation]:
+    """Let the model think about and answer each prompt; results in the order of the prompts.
+
+    Args:
+        model: A causal LM, in evaluation mode.
+        prompts: What `Layout.prompt()` gives.
+        eos_id: The token that ends a text.
+        max_new_tokens: Words at most, at least 1.
+        batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
+        sampling: How to draw; greedy if left out.
+        on_progress: Called with the number of prompts that have just been finished.
+
+    Raises:
+        ValueError: `max_new_tokens` or `batch_size` is below 1.
+    """
+    if max_new_tokens < 1 or batch_size < 1:
+        raise ValueError(
+            f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
+            f"{batch_size}."
+        )
+    results: dict[int, Generation] = {}
+    order = sorted(
+        range(len(prompts)), key=lambda i: (prompts[i].num_thoughts, len(prompts[i].prefix))
+    )
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        draw = _drawer(sampling, chosen)
+        with torch.no_grad():
+            texts = _decode(model, [prompts[i] for i in chosen], eos_id, max_new_tokens, draw)
+        results.update(zip(chosen, texts, strict=True))
+        if on_progress is not None:
+            on_progress(len(chosen))
+    return [results[i] for i in range(len(prompts))]
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Layout],
+    eos_id: int,
+    max_new_tokens: int,
+    draw: Callable[[Tensor, list[int]], Tensor],
+) -> list[Generation]:
+    """Think, then decode until every row has ended."""
+    batch = collate(prompts).to(model.device)
+    rollout = think(
+        model,
+        batch.prefix,
+        batch.prefix_lengths,
+        batch.num_thoughts,
+        batch.suffix,
+        batch.suffix_lengths,
+    )
+    embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = list(range(len(prompts)))  # the rows still in the batch
+    state_BD = rollout.states[torch.arange(len(rows)), batch.suffix_lengths]
+    words: list[list[int]] = [[] for _ in rows]
+    num_words = 0
+    while True:
+        drawn_B = draw(head(state_BD), rows)
+        for row, token in zip(rows, drawn_B.tolist(), strict=True):
+            words[row].append(token)
+        num_words += 1
+        going_on = (drawn_B != eos_id).nonzero()[:, 0]
+        if num_words == max_new_tokens or len(going_on) == 0:
+            break
+        if len(going_on) < len(rows):
+            rollout.passes.keep_rows(going_on)
+            rows = [rows[i] for i in going_on.tolist()]
+            drawn_B = drawn_B[going_on]
+        is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
+        state_BD = rollout.passes.read(embed(drawn_B)[:, None], is_real)[:, 0]
+    return [
+        _generation(words[row], rollout.thoughts[row, : prompt.num_thoughts], eos_id)
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def _generation(words: list[int], thoughts: Tensor, eos_id: int) -> Generation:
+    is_finished = words[-1] == eos_id
+    return Generation(
+        token_ids=tuple(words[:-1] if is_finished else words),
+        is_finished=is_finished,
+        thoughts=thoughts.cpu(),
+        num_passes=len(thoughts) + len(words),
+    )
+
+
+def _drawer(sampling: Sampling | None, prompts: list[int]) -> Callable[[Tensor, list[int]], Tensor]:
+    """Return (logits of the rows still going, their numbers) → one token each."""
+    if sampling is None:
+        return lambda logits, rows: logits.argmax(-1)
+    warp = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+    if sampling.top_k:
+        warp.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        warp.append(TopPLogitsWarper(sampling.top_p))
+    streams = [torch.Generator().manual_seed(hash((sampling.seed, prompt))) for prompt in prompts]
+
+    def draw(logits: Tensor, rows: list[int]) -> Tensor:
+        nothing = torch.empty(len(rows), 0, dtype=torch.long)  # these three read no earlier words
+        probabilities = warp(nothing, logits).softmax(-1).cpu()  # type: ignore[arg-type]
+        drawn = [
+            torch.multinomial(row, 1, generator=streams[number])
+            for row, number in zip(probabilities, rows, strict=True)
+        ]
+        return torch.cat(drawn).to(logits.device)
+
+    return draw

@@ -1,0 +1,68 @@
+"""The loss: negative log-likelihood of the language that is left, given question and thoughts.
+
+The whole roll-out is the `forward` of one module, so that a wrapper such as DistributedDataParallel
+sees all passes of an update as one call.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latentcot.batching import Batch
+from latentcot.layout import NO_LABEL
+from latentcot.thoughts import think
+
+
+@dataclass(frozen=True, slots=True)
+class LossParts:
+    """Sums over a batch, to be divided once the number of labels of the whole update is known.
+
+    Attributes:
+        nll_sum: Scalar, nats, differentiable: summed over all labelled tokens.
+        num_labels: Scalar: how many there are.
+        next_nll_sum: Scalar, nats, detached: summed over the first remaining step alone.
+        num_next: Scalar: how many tokens that is.
+        num_correct: Scalar: labelled tokens whose most probable prediction is right.
+    """
+
+    nll_sum: Tensor
+    num_labels: Tensor
+    next_nll_sum: Tensor
+    num_next: Tensor
+    num_correct: Tensor
+
+
+class LanguageLoss(nn.Module):
+    """Arxiv 2412.06769, section 3.2: loss on remaining steps, answer and end of text only."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> LossParts:
+        """Roll a batch out and return its loss in parts."""
+        rollout = think(
+            self.model,
+            batch.prefix,
+            batch.prefix_lengths,
+            batch.num_thoughts,
+            batch.suffix,
+            batch.suffix_lengths,
+        )
+        is_label = batch.labels != NO_LABEL
+        # The output head runs on labelled columns only: the rest is most of its arithmetic.
+        logits = self.model.get_output_embeddings()(rollout.states[:, :-1][is_label])
+        labels = batch.labels[is_label]
+        # Half-precision logits are summed in float32; float64 stays as it is.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        nll = nn.functional.cross_entropy(logits, labels, reduction="none")
+        is_next = batch.is_next[is_label]
+        return LossParts(
+            nll_sum=nll.sum(),
+            num_labels=is_label.sum(),
+            next_nll_sum=nll.detach()[is_next].sum(),
+            num_next=is_next.sum(),
+            num_correct=(logits.detach().argmax(-1) == labels).sum(),
+        )

@@ -1,0 +1,199 @@
+"""The slow reference: continuous thoughts written down from the paper alone.
+
+One example at a time, no cache, no padding, no mask: every pass recomputes the whole sequence. The
+product code must give the same numbers (`test_thoughts.py`, `test_generation.py`). Nothing here
+imports `latentcot`.
+
+A sequence is prefix (question and `<bot>`), thought slots, suffix (`<eot>`, steps, answer, end).
+The thought in a slot is the last hidden state, after the final norm, one column to its left.
+`states[j]` is the last hidden state one column to the left of `suffix[j]`, so the output head at
+`states[j]` predicts `suffix[j]`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+NO_LABEL = -100
+VOCAB_SIZE = 40
+HIDDEN_SIZE = 32
+
+Example = tuple[Sequence[int], int, Sequence[int], Sequence[int]]  # prefix, count, suffix, labels
+
+
+def embed(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
+    """Input embeddings of the tokens, (length, hidden)."""
+    return model.get_input_embeddings()(torch.tensor(list(token_ids), dtype=torch.long))
+
+
+def last_hidden(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the output head reads at every column of one sequence of input embeddings."""
+    positions = torch.arange(len(inputs))
+    output = model.base_model(
+        inputs_embeds=inputs[None], position_ids=positions[None], use_cache=False
+    )
+    return output.last_hidden_state[0]
+
+
+def reference_states(
+    model: nn.Module,
+    prefix: Sequence[int],
+    num_thoughts: int,
+    suffix: Sequence[int],
+    *,
+    detach_thoughts: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """States (1 + len(suffix), hidden) and thoughts (num_thoughts, hidden) of one example.
+
+    `detach_thoughts` stops the gradient at every thought. That is not the method: it is there to
+    show that the gradient through the thoughts is not negligible.
+    """
+    inputs = embed(model, prefix)
+    thoughts = [inputs.new_zeros(0, inputs.shape[-1])]
+    for _ in range(num_thoughts):
+        thought = last_hidden(model, inputs)[-1:]
+        if detach_thoughts:
+            thought = thought.detach()
+        thoughts.append(thought)
+        inputs = torch.cat([inputs, thought])
+    first = len(inputs) - 1
+    hidden = last_hidden(model, torch.cat([inputs, embed(model, suffix)]))
+    return hidden[first:], torch.cat(thoughts)
+
+
+def reference_loss(
+    model: nn.Module, batch: Iterable[Example], *, detach_thoughts: bool = False
+) -> Tensor:
+    """Mean negative log-likelihood over all labelled tokens of the batch."""
+    terms = []
+    for prefix, num_thoughts, suffix, labels in batch:
+        assert len(labels) == len(suffix), "one label per suffix token"
+        states, _ = reference_states(
+            model, prefix, num_thoughts, suffix, detach_thoughts=detach_thoughts
+        )
+        log_probs = model.get_output_embeddings()(states).log_softmax(-1)
+        terms += [-log_probs[j, label] for j, label in enumerate(labels) if label != NO_LABEL]
+    return torch.stack(terms).mean()
+
+
+@torch.no_grad()
+def reference_generate(
+    model: nn.Module,
+    prefix: Sequence[int],
+    num_thoughts: int,
+    suffix: Sequence[int],
+    max_new_tokens: int,
+    eos_id: int | None,
+) -> list[int]:
+    """Greedy continuation after the suffix, everything recomputed for each token; no eos in it."""
+    new_tokens: list[int] = []
+    while len(new_tokens) < max_new_tokens:
+        states, _ = reference_states(model, prefix, num_thoughts, [*suffix, *new_tokens])
+        token = int(model.get_output_embeddings()(states[-1]).argmax())
+        if token == eos_id:
+            break
+        new_tokens.append(token)
+    return new_tokens
+
+
+def tiny_models(dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, nn.Module]:
+    """Fresh tiny models by architecture; weights large and uneven, so that mistakes are visible."""
+    return {name: tiny_model(name, dtype, seed) for name in ARCHITECTURES}
+
+
+def tiny_model(
+    name: str,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    attention: str = "sdpa",
+    **overrides: object,
+) -> nn.Module:
+    """One of `tiny_models`; overrides go to its config."""
+    model_class, config_class, options = ARCHITECTURES[name]
+    config = config_class(
+        vocab_size=VOCAB_SIZE,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        attn_implementation=attention,
+        **{**options, **overrides},
+    )
+    model = model_class(config).to(dtype)
+    if dtype == torch.float64:
+        _make_norms_exact(model)
+    _randomise(model, torch.Generator().manual_seed(seed))
+    return model.eval()
+
+
+def _randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """Every parameter away from its default: norms not at one, biases not at zero."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            if parameter.dim() == 2:
+                value = (0.4 if len(parameter) == VOCAB_SIZE else 0.3) * noise
+            elif name.endswith("bias"):
+                value = 0.1 * noise
+            else:
+                value = 1 + 0.3 * noise
+            parameter.copy_(value)
+
+
+def _make_norms_exact(model: nn.Module) -> None:
+    """Swap RMS norms for torch's: the ones of transformers round to float32 inside."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child).__name__.endswith("RMSNorm"):
+                size, eps = child.weight.shape, child.variance_epsilon
+                setattr(parent, name, nn.RMSNorm(size, eps=eps, dtype=torch.float64))
+
+
+_DECODER = {
+    "hidden_size": HIDDEN_SIZE,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+ARCHITECTURES = {
+    "gpt2": (
+        GPT2LMHeadModel,
+        GPT2Config,
+        {
+            "n_embd": HIDDEN_SIZE,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 128,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "llama": (
+        LlamaForCausalLM,
+        LlamaConfig,
+        {**_DECODER, "num_key_value_heads": 2, "tie_word_embeddings": False},
+    ),
+    "qwen3": (
+        Qwen3ForCausalLM,
+        Qwen3Config,
+        {**_DECODER, "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True},
+    ),
+    "qwen2": (
+        Qwen2ForCausalLM,
+        Qwen2Config,
+        {**_DECODER, "num_key_value_heads": 4, "tie_word_embeddings": False},
+    ),
+}
