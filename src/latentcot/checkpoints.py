@@ -1,0 +1,244 @@
+"""Checkpoints that know what they are: method, c, stage and number of thoughts.
+
+A checkpoint folder holds what `save_pretrained` writes (it loads with plain
+`AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, and, for a run that can go on,
+`training_state.pt`. Folders are written under another name and renamed once they are whole.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from latentcot.errors import CheckpointError
+from latentcot.files import write_json
+from latentcot.layout import LayoutRules, Template, ZeroThoughts
+from latentcot.methods import Method, method_named
+from latentcot.vocabulary import marker_ids
+
+FORMAT_VERSION = 1
+INFO_FILE = "latentcot.json"
+STATE_FILE = "training_state.pt"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What `latentcot.json` holds: all that generation and evaluation need beside the weights.
+
+    Attributes:
+        method: A row of the method table.
+        task: How answers are read and scored.
+        stage: The stage that the weights were trained for.
+        num_stages: Stages after stage 0.
+        thoughts_per_step: The paper's c.
+        num_thoughts: Slots of a full example at this stage.
+        pad_to_num_stages: Whether every example gets that many.
+        zero_thoughts: What stands where there are no thoughts.
+        template: The text between the parts of an example.
+        max_new_tokens: Words that an answer may take.
+        update: Updates that the weights have seen.
+        seed: Of the run.
+        format_version: Of this file.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    method: str
+    task: str
+    stage: int
+    num_stages: int
+    thoughts_per_step: int
+    num_thoughts: int
+    pad_to_num_stages: bool
+    zero_thoughts: ZeroThoughts
+    template: Template
+    max_new_tokens: int
+    update: int
+    seed: int
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def row(self) -> Method:
+        """The method's row of the table."""
+        return method_named(self.method)
+
+    def layout_rules(self, tokenizer: PreTrainedTokenizerBase) -> LayoutRules:
+        """Return what `layout.py` needs to know."""
+        return LayoutRules(
+            markers=marker_ids(tokenizer),
+            num_stages=self.num_stages,
+            thoughts_per_step=self.thoughts_per_step,
+            pad_to_num_stages=self.pad_to_num_stages,
+            zero_thoughts=self.zero_thoughts,
+        )
+
+
+def save_checkpoint(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    info: CheckpointInfo,
+    training_state: dict[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder, whole or not at all."""
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        if training_state is not None:
+            torch.save(training_state, beside / STATE_FILE)
+        write_json(beside / INFO_FILE, asdict(info))
+        for file in beside.iterdir():
+            _sync(file)
+        if folder.exists():  # the same update, written again after a resume
+            shutil.rmtree(folder)
+        beside.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load_checkpoint(
+    path: Path | str,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, CheckpointInfo]:
+    """Load a checkpoint from its folder, from a run folder (its best), or from the hub.
+
+    Raises:
+        CheckpointError: It is none, it is damaged, or it is of a newer format.
+    """
+    name, info = _locate(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # transformers and safetensors raise many kinds
+        raise CheckpointError(
+            f"{name}: its weights or tokenizer cannot be read: {error}. The checkpoint is damaged; "
+            "take another one of the same run."
+        ) from error
+    return model.eval(), tokenizer, info
+
+
+def load_training_state(folder: Path) -> dict[str, Any]:
+    """Load what a run needs to go on from a checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint holds no training state, or a damaged one.
+    """
+    path = folder / STATE_FILE
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: holds no {STATE_FILE}, so training can't go on."
+        ) from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(f"{path}: cannot be read: {error}. It is damaged.") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: must hold a dict, got {type(state).__name__}.")
+    return state
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Return the whole checkpoints of a run folder, oldest first."""
+    return sorted(path.parent for path in (run / "checkpoints").glob(f"update-*/{INFO_FILE}"))
+
+
+def best_checkpoint(run: Path) -> Path | None:
+    """Return the checkpoint that validation chose, or the newest, or None if there is none."""
+    folders = checkpoint_folders(run)
+    pointer = run / "checkpoints" / "best.json"
+    if pointer.exists():
+        name = json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"]
+        best = next((folder for folder in folders if folder.name == name), None)
+        if best is not None:
+            return best
+    return folders[-1] if folders else None
+
+
+def write_best(run: Path, folder: Path, accuracy: float) -> None:
+    """Point to the checkpoint that validation chose."""
+    best = {"checkpoint": folder.name, "accuracy": accuracy}
+    write_json(run / "checkpoints" / "best.json", best)
+
+
+def prune_checkpoints(run: Path, num_kept: int = 2) -> None:
+    """Delete old checkpoints: all but the newest ones and the best."""
+    kept = {*checkpoint_folders(run)[-num_kept:], best_checkpoint(run)}
+    for folder in checkpoint_folders(run):
+        if folder not in kept:
+            shutil.rmtree(folder)
+
+
+def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
+    folder = Path(path)
+    if (folder / "checkpoints").is_dir():
+        best = best_checkpoint(folder)
+        if best is None:
+            raise CheckpointError(f"{folder}: this run has no checkpoint yet.")
+        folder = best
+    if folder.is_dir():
+        if not (folder / INFO_FILE).exists():
+            raise CheckpointError(
+                f"{folder}: is no checkpoint of latentcot: it holds no {INFO_FILE}. Give a run "
+                "folder (with checkpoints/ in it) or one of its checkpoints."
+            )
+        return str(folder), _read_info(folder / INFO_FILE)
+    return str(path), _read_info(_from_hub(str(path)))
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        return Path(hf_hub_download(name, INFO_FILE))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{name}: no such folder, and the hub has no {INFO_FILE} under this name: {reason}"
+        ) from None
+
+
+def _read_info(path: Path) -> CheckpointInfo:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}.") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {version!r}. A newer one "
+            "was written by a newer latentcot: upgrade it."
+        )
+    try:
+        return TypeAdapter(CheckpointInfo).validate_python(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, p['loc']))}: {p['msg']}, got {p['input']!r}"
+            for p in error.errors()
+        )
+        raise CheckpointError(f"{path}: {problems}.") from None

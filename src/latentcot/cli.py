@@ -1,0 +1,45 @@
+"""The command `latentcot`: one module of `commands` for each group of subcommands."""
+
+import os
+import sys
+
+from cyclopts import App
+from rich.console import Console
+
+from latentcot.commands.compare import compare
+from latentcot.commands.data import data
+from latentcot.commands.evaluate import evaluate
+from latentcot.commands.generate import generate
+from latentcot.commands.list import list_
+from latentcot.commands.quickstart import quickstart
+from latentcot.commands.train import train
+from latentcot.errors import LatentcotError
+
+app = App(
+    name="latentcot",
+    help="Reasoning in continuous thoughts (Coconut, arXiv 2412.06769).",
+    version_flags=["--version"],
+)
+app.command(quickstart)
+app.command(data)
+app.command(train)
+app.command(evaluate, name="eval")
+app.command(compare)
+app.command(generate)
+app.command(list_, name="list")
+
+
+def main() -> None:
+    """Run the command line; our own errors end it with their message and exit code 2."""
+    # Tokenizers work in batches of one process here; their warning about forks helps nobody.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Their bars for files of a few kilobytes would tear ours; read when transformers is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except LatentcotError as error:
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print(f"{type(error).__name__}: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,62 @@
+"""`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def evaluate(
+    checkpoint: str,
+    *,
+    data: Path | None = None,
+    num_thoughts: int | None = None,
+    limit: int | None = None,
+    batch_size: int = 100,
+    out: Path | None = None,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
+
+    Args:
+        checkpoint: A run (its best checkpoint), a checkpoint folder, or a hub id.
+        data: File of examples; the run's test file if left out.
+        num_thoughts: Another number of thoughts than trained for.
+        limit: Use this many examples, from the beginning of the file.
+        batch_size: Questions at a time; answers do not depend on it.
+        out: Where to write the result; RUN/evals/<name of the data file>.json if left out.
+        as_json: Print the result as JSON, records included.
+        quiet: Show no progress.
+    """
+    from dataclasses import asdict
+
+    from latentcot.commands.tables import print_evaluation
+    from latentcot.display import progress_bar
+    from latentcot.evaluation import evaluate as run_evaluation
+    from latentcot.examples import read_examples
+    from latentcot.files import write_json
+    from latentcot.reasoner import load
+    from latentcot.runs import eval_path, file_hash, provenance, recipe_test_file
+
+    file = data or recipe_test_file(checkpoint)
+    examples = read_examples(file, limit)
+    reasoner = load(checkpoint)
+    with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
+        result = run_evaluation(
+            reasoner,
+            examples,
+            num_thoughts=num_thoughts,
+            batch_size=batch_size,
+            on_progress=move_on,
+        )
+    values = asdict(result)
+    target = out or eval_path(checkpoint, file, num_thoughts)
+    if target is not None:
+        source = {"file": str(file), "sha256": file_hash(file)}
+        write_json(target, values | {"data": source, "provenance": provenance()})
+    if as_json:
+        print(json.dumps(values, ensure_ascii=False))
+    else:
+        print_evaluation(result, target)

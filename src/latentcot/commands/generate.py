@@ -1,0 +1,53 @@
+"""`latentcot generate`: ask a trained model."""
+
+import json
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def generate(
+    checkpoint: str,
+    *questions: str,
+    num_thoughts: int | None = None,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> None:
+    """Let a model think about questions and answer them.
+
+    Args:
+        checkpoint: A run (its best checkpoint), a checkpoint folder, or a hub id.
+        questions: Texts; read from standard input, one a line, if left out.
+        num_thoughts: Another number of thoughts than trained for.
+        max_new_tokens: Words at most; as in training if left out.
+        temperature: Draw words with this temperature instead of decoding greedily.
+        top_p: With --temperature: keep the smallest set of words with this much probability.
+        top_k: With --temperature: keep this many words at most.
+        seed: With --temperature: of the draws.
+        as_json: Print one JSON object a question.
+    """
+    from dataclasses import asdict
+
+    from latentcot.errors import DataError
+    from latentcot.generation import Sampling
+    from latentcot.reasoner import load
+
+    texts = list(questions) or [line.strip() for line in sys.stdin if line.strip()]
+    if not texts:
+        raise DataError("generate: there is no question. Give them as arguments or one a line.")
+    sampling = None
+    if temperature is not None:
+        sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    outputs = load(checkpoint).generate(
+        texts, num_thoughts=num_thoughts, max_new_tokens=max_new_tokens, sampling=sampling
+    )
+    for question, output in zip(texts, outputs, strict=True):
+        if as_json:
+            print(json.dumps({"question": question, **asdict(output)}, ensure_ascii=False))
+        else:
+            print(output.text)

@@ -1,0 +1,55 @@
+"""`latentcot quickstart`: four methods, one table, one page, in minutes on two CPU cores."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def quickstart(
+    *,
+    out: Path = Path("runs/quickstart"),
+    seed: int = 0,
+    jobs: int = 2,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train Coconut, CoT, No-CoT and the pause control from scratch, and show what comes out.
+
+    Args:
+        out: Folder for data, runs, table.json and report.html.
+        seed: Of graphs, weights and order.
+        jobs: Methods trained side by side, one thread each.
+        resume: Go on with a quickstart that was interrupted.
+        overwrite: Delete the quickstart in this folder first.
+        quiet: Show no progress.
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from latentcot.commands.tables import comparison_table
+    from latentcot.comparison import compare
+    from latentcot.files import write_json
+    from latentcot.quickstart import open_folder, run_methods
+    from latentcot.quickstart_report import (
+        CAPTION,
+        conclusion,
+        mass_lines,
+        measure_frontier,
+        write_quickstart_report,
+    )
+
+    open_folder(out, seed, resume=resume, overwrite=overwrite)
+    runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
+    rows = compare(list(runs.values()))
+    frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")
+    write_json(out / "table.json", [asdict(row) for row in rows])
+    write_quickstart_report(out / "report.html", rows, runs, frontier)
+    console = Console()
+    console.print(comparison_table(rows, caption=CAPTION))
+    console.print(conclusion(rows))
+    for line in mass_lines(frontier):
+        console.print(line)
+    console.print(f"The page with the search inside the thoughts: {out / 'report.html'}")

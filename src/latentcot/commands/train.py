@@ -1,0 +1,36 @@
+"""`latentcot train`: one recipe, one run folder."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def train(
+    recipe: Path,
+    *,
+    out: Path,
+    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train a model as a recipe says.
+
+    Args:
+        recipe: YAML file; docs/recipes.md explains its keys.
+        out: The run folder to write.
+        set_: Change a key of the recipe, for example --set training.learning_rate=3e-4. Repeatable.
+        resume: Go on with the run in this folder from its newest checkpoint.
+        overwrite: Delete the run in this folder first.
+        quiet: Show no progress.
+    """
+    from latentcot.config import read_recipe
+    from latentcot.training import train as run
+
+    is_finished = run(
+        read_recipe(recipe, set_), out, resume=resume, overwrite=overwrite, is_quiet=quiet
+    )
+    if not is_finished:
+        sys.exit(130)

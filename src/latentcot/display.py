@@ -1,0 +1,51 @@
+"""What a person sees while long work goes on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console(stderr=True)
+
+
+class RateColumn(ProgressColumn):
+    """Steps per second."""
+
+    def render(self, task: Task) -> Text:
+        """Show the rate, or a dash before there is one."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "–/s", style="dim")
+
+
+def progress_bars(*, is_quiet: bool = False) -> Progress:
+    """Return rich bars with rate and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=is_quiet,
+    )
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int, *, is_quiet: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Show one bar; yield the function that moves it on."""
+    with progress_bars(is_quiet=is_quiet) as bars:
+        bar = bars.add_task(description, total=total)
+        yield lambda count: bars.advance(bar, count)

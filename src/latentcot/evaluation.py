@@ -1,0 +1,130 @@
+"""Accuracy on a file of questions, with its interval, its cost and a record for every question."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from latentcot.examples import Example
+from latentcot.layout import EncodedExample
+from latentcot.reasoner import Reasoner
+from latentcot.statistics import share_with_interval
+from latentcot.tasks import task_named
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One question: what was expected, what came, and what it cost."""
+
+    id: str
+    gold: str
+    answer: str
+    is_correct: bool
+    text: str
+    num_tokens: int
+    num_thoughts: int
+    num_passes: int
+    is_finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result of an evaluation, as `evals/*.json` holds it.
+
+    Attributes:
+        method: A row of the method table.
+        stage: The stage of the checkpoint.
+        accuracy: Share of right answers, 0 … 1.
+        low: Lower end of its 95 % interval (Wilson).
+        high: Upper end.
+        num_questions: Questions.
+        tokens_per_question: Words, without markers and end of text.
+        thoughts_per_question: Continuous thoughts.
+        passes_per_question: Sequential calls of the backbone.
+        seconds_per_question: Wall time of all divided by their number, `batch_size` at a time.
+        batch_size: Questions side by side.
+        records: One a question.
+        schema_version: Of this form.
+    """
+
+    method: str
+    stage: int
+    accuracy: float
+    low: float
+    high: float
+    num_questions: int
+    tokens_per_question: float
+    thoughts_per_question: float
+    passes_per_question: float
+    seconds_per_question: float
+    batch_size: int
+    records: tuple[Record, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the records."""
+        values = asdict(self)
+        del values["records"]
+        return values
+
+
+def evaluate(
+    reasoner: Reasoner,
+    examples: Sequence[Example],
+    *,
+    encoded: Sequence[EncodedExample] | None = None,
+    num_thoughts: int | None = None,
+    max_new_tokens: int | None = None,
+    batch_size: int = 100,
+    on_progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Let a reasoner answer examples, greedily, and score it by its task's rule.
+
+    Args:
+        reasoner: The model with its checkpoint's settings; nothing else is needed.
+        examples: With gold answers.
+        encoded: The same examples as token ids, where they are at hand.
+        num_thoughts: Another number of thoughts than trained for.
+        max_new_tokens: Words at most; as in training if left out.
+        batch_size: Questions at a time.
+        on_progress: Called with the number of questions that have just been answered.
+    """
+    is_correct = task_named(reasoner.info.task).is_correct
+    encoded = reasoner.encode(examples) if encoded is None else encoded
+    start = time.perf_counter()
+    outputs = reasoner.answer(
+        encoded, num_thoughts, max_new_tokens, batch_size, on_progress=on_progress
+    )
+    seconds = time.perf_counter() - start
+    records = tuple(
+        Record(
+            id=example.id,
+            gold=example.answer,
+            answer=output.answer,
+            is_correct=is_correct(output.answer, example.answer),
+            text=output.text,
+            num_tokens=output.num_tokens,
+            num_thoughts=output.num_thoughts,
+            num_passes=output.num_passes,
+            is_finished=output.is_finished,
+        )
+        for example, output in zip(examples, outputs, strict=True)
+    )
+    accuracy, low, high = share_with_interval(sum(r.is_correct for r in records), len(records))
+    return Evaluation(
+        method=reasoner.info.method,
+        stage=reasoner.info.stage,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        num_questions=len(records),
+        tokens_per_question=fmean(r.num_tokens for r in records),
+        thoughts_per_question=fmean(r.num_thoughts for r in records),
+        passes_per_question=fmean(r.num_passes for r in records),
+        seconds_per_question=seconds / len(records),
+        batch_size=batch_size,
+        records=records,
+    )

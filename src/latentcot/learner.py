@@ -1,0 +1,81 @@
+"""One update: micro-batches, devices, the loss over all of them, the optimizer."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import fields
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from latentcot.batching import collate
+from latentcot.config import Training
+from latentcot.layout import NO_LABEL, Layout
+from latentcot.objective import LanguageLoss, LossParts
+from latentcot.optimization import make_optimizer, set_learning_rate
+
+
+class Learner:
+    """A model with its optimizer, on as many devices as accelerate was started with."""
+
+    def __init__(self, model: PreTrainedModel, training: Training) -> None:
+        self.training = training
+        precision = "bf16" if training.precision == "bfloat16" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision)
+        self.loss = self.accelerator.prepare(LanguageLoss(model))
+        self.restart_optimizer()
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The backbone, out of its wrappers."""
+        model: PreTrainedModel = self.accelerator.unwrap_model(self.loss).model
+        return model
+
+    def restart_optimizer(self) -> None:
+        """Forget the optimizer's moments, as the paper does when the stage changes."""
+        self.optimizer: Any = self.accelerator.prepare(
+            make_optimizer(self.loss.parameters(), self.training)
+        )
+
+    def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:
+        """Make one optimizer update, or none if the loss is not finite.
+
+        Args:
+            layouts: The whole batch; each device takes its share of it.
+            rate: Learning rate.
+
+        Returns:
+            The fields of `LossParts`, summed over micro-batches and devices.
+        """
+        accelerator = self.accelerator
+        mine = layouts[accelerator.process_index :: accelerator.num_processes]
+        size = self.training.micro_batch_size or max(1, len(mine))
+        micro_batches = [mine[i : i + size] for i in range(0, len(mine), size)]
+        num_labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
+        totals = torch.zeros(len(fields(LossParts)), device=accelerator.device)
+        self.loss.train()
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            is_last = number == len(micro_batches)
+            with nullcontext() if is_last else accelerator.no_sync(self.loss):
+                totals += self._backward(micro_batch, num_labels)
+        sums = accelerator.reduce(totals).tolist()
+        parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))
+        if parts["nll_sum"] - parts["nll_sum"] == 0:  # neither NaN nor infinite
+            self._update(rate)
+        return parts
+
+    def _backward(self, layouts: Sequence[Layout], num_labels: int) -> torch.Tensor:
+        accelerator = self.accelerator
+        with accelerator.autocast():
+            parts: LossParts = self.loss(collate(layouts).to(accelerator.device))
+        # The mean over all labels of the update. Wrappers average over devices: undo that.
+        accelerator.backward(parts.nll_sum * accelerator.num_processes / num_labels)
+        return torch.stack([getattr(parts, field.name).detach() for field in fields(parts)])
+
+    def _update(self, rate: float) -> None:
+        if self.training.max_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.loss.parameters(), self.training.max_grad_norm)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad()

@@ -1,0 +1,138 @@
+"""What the quickstart shows: the comparison, the frontier inside the thoughts, report.html."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from latentcot.analysis.frontier import (
+    SCHEMA_VERSION,
+    depth_masses,
+    node_probabilities,
+    shown_questions,
+)
+from latentcot.comparison import Row
+from latentcot.evaluation import Record
+from latentcot.examples import read_examples
+from latentcot.files import write_json
+from latentcot.methods import METHODS
+from latentcot.reasoner import load
+from latentcot.report import (
+    AccuracyPoint,
+    Curve,
+    DepthMass,
+    Frontier,
+    LossPoint,
+    Provenance,
+    ReportData,
+    SearchQuestion,
+    TableRow,
+    write_report,
+)
+from latentcot.runs import provenance, read_metrics
+
+NUM_SHOWN = 12
+NUM_POINTS = 300
+CAPTION = (
+    "Trained from scratch on two-family graphs, with as many updates for each method. The thoughts "
+    "are trained by the paper's loss alone: no label ever stands on a thought."
+)
+
+
+def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
+    """Read off a run what its thoughts hold on the test questions; write analysis/frontier.json."""
+    examples = read_examples(data)
+    reasoner = load(run)
+    probabilities = node_probabilities(reasoner, examples)
+    result = json.loads((run / "evals" / f"{data.stem}.json").read_text(encoding="utf-8"))
+    records = [Record(**record) for record in result["records"]]
+    frontier = {
+        "schema_version": SCHEMA_VERSION,
+        "method": reasoner.info.method,
+        "num_questions": len(examples),
+        "mass": [asdict(mass) for mass in depth_masses(examples, probabilities)],
+        "questions": shown_questions(examples, probabilities, records, NUM_SHOWN),
+    }
+    write_json(run / "analysis" / "frontier.json", frontier)
+    return frontier
+
+
+def conclusion(rows: Sequence[Row]) -> str:
+    """Say in one sentence what the table shows, from its numbers alone."""
+    by_method = {row.method: row for row in rows}
+    best = by_method["coconut"]
+    others = [row for row in rows if row is not best]
+    ahead = [row for row in others if best.low > row.high]
+    level = [row for row in others if row not in ahead]
+    text = (
+        f"With {best.thoughts_per_question:.0f} continuous thoughts in place of the written chain, "
+        f"Coconut answers {best.accuracy:.1%} of {best.num_questions:,} new questions"
+    )
+    if ahead:
+        shown = ", ".join(f"{row.method} {row.accuracy:.1%}" for row in ahead)
+        text += f", more than {shown} (chance is 50 %)"
+    if level:
+        shown = ", ".join(f"{row.method} {row.accuracy:.1%}" for row in level)
+        text += f"; it is not ahead of {shown}"
+    return text + "."
+
+
+def mass_lines(frontier: Mapping[str, Any]) -> list[str]:
+    """Say what share of each thought lies on the nodes at exactly the right depth."""
+    return [
+        f"thought {mass['thought']}: {mass['mass']:.2f} of its probability on nodes exactly "
+        f"{mass['depth']} steps from the root (uniform: {mass['uniform']:.2f})"
+        for mass in frontier["mass"]
+    ]
+
+
+def write_quickstart_report(
+    path: Path, rows: Sequence[Row], runs: Mapping[str, Path], frontier: Mapping[str, Any]
+) -> None:
+    """Write report.html from the result files of the runs."""
+    source = provenance()
+    commit = source["commit"] or "not in a git checkout"
+    write_report(
+        path,
+        ReportData(
+            title="Reasoning in continuous thoughts: the quickstart",
+            conclusion=conclusion(rows),
+            caption=CAPTION,
+            rows=[_table_row(row) for row in rows],
+            curves=[_curve(row.method, runs[row.method]) for row in rows],
+            frontier=Frontier(
+                mass=[DepthMass(**mass) for mass in frontier["mass"]],
+                questions=[SearchQuestion(**question) for question in frontier["questions"]],
+                num_questions=frontier["num_questions"],
+            ),
+            provenance=Provenance(
+                commit=commit + (", with changes" if source["is_tree_dirty"] else ""),
+                machine=source["machine"],
+                date=source["time"],
+                command=f"latentcot quickstart --seed {rows[0].seed}",
+                seed=rows[0].seed,
+            ),
+        ),
+    )
+
+
+def _table_row(row: Row) -> TableRow:
+    values = {k: v for k, v in asdict(row).items() if k in TableRow.__dataclass_fields__}
+    return TableRow(**values, summary=METHODS[row.method].summary)
+
+
+def _curve(method: str, run: Path) -> Curve:
+    metrics = read_metrics(run)
+    losses = [row for row in metrics if row["kind"] == "train"]
+    every = max(1, math.ceil(len(losses) / NUM_POINTS))
+    return Curve(
+        method=method,
+        losses=[LossPoint(r["update"], r["stage"], r["loss"]) for r in losses[::every]],
+        accuracies=[
+            AccuracyPoint(r["update"], r["stage"], r["accuracy"])
+            for r in metrics
+            if r["kind"] == "valid"
+        ],
+    )

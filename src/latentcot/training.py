@@ -1,0 +1,320 @@
+"""The training loop: stages, updates, validation, checkpoints.
+
+Everything random is a function of the seed and the number of the update (the order of the data,
+the stages of a batch, dropout), so a run that is resumed goes on as if it had not stopped.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latentcot.backbones import check_lengths
+from latentcot.batching import epoch_order
+from latentcot.checkpoints import (
+    CheckpointInfo,
+    checkpoint_folders,
+    load_checkpoint,
+    load_training_state,
+    prune_checkpoints,
+    save_checkpoint,
+    write_best,
+)
+from latentcot.config import Recipe, write_recipe
+from latentcot.display import console, progress_bars
+from latentcot.errors import CheckpointError, RunError, TrainingError
+from latentcot.evaluation import evaluate
+from latentcot.files import write_json, written_whole
+from latentcot.interrupts import stop_requests
+from latentcot.layout import EncodedExample, lay_out, num_slots
+from latentcot.learner import Learner
+from latentcot.methods import method_named
+from latentcot.optimization import learning_rate
+from latentcot.preparation import TrainingData, prepare
+from latentcot.reasoner import Reasoner
+from latentcot.runs import (
+    append_metrics,
+    forget_metrics_after,
+    open_run,
+    write_provenance,
+)
+from latentcot.stages import StageClock, draw_stages
+from latentcot.vocabulary import marker_ids
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    is_quiet: bool = False,
+) -> bool:
+    """Train as a recipe says, into a run folder.
+
+    Args:
+        recipe: What to train.
+        out: The run folder.
+        resume: Go on with the run that is there, from its newest checkpoint.
+        overwrite: Delete the run that is there.
+        is_quiet: Show no progress.
+
+    Returns:
+        Whether training reached its end; False if Ctrl-C ended it, with a checkpoint.
+
+    Raises:
+        LatentcotError: With what is wrong; what had been saved stays.
+    """
+    if resume:
+        _refuse_other_recipe(recipe, out)
+    model, tokenizer, data = prepare(recipe)
+    trainer = Trainer(recipe, out, model, tokenizer, data)
+    open_run(out, resume=resume, overwrite=overwrite)
+    if resume:
+        trainer.restore()
+    else:
+        with written_whole(out / "recipe.yaml") as file:
+            file.write(write_recipe(recipe))
+        files = [recipe.data.train, recipe.data.valid]
+        write_provenance(out, files, str(trainer.learner.accelerator.device), recipe.seed)
+    return trainer.run_to_end(is_quiet=is_quiet)
+
+
+def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
+    path = run / "recipe.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != write_recipe(recipe):
+        raise RunError(
+            f"{run}: was started with another recipe than the one given, so it can't go on with "
+            f"it. Compare with {path}, or start another run with another --out."
+        )
+
+
+class Trainer:
+    """One run: the learner, the stage clock, the data, and the loop over updates."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Path,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        data: TrainingData,
+    ) -> None:
+        self.recipe, self.run, self.data, self.tokenizer = recipe, run, data, tokenizer
+        self.method = method_named(recipe.method)
+        self.rules = recipe.layout_rules(marker_ids(tokenizer))
+        self.stages = list(self.method.stages(recipe.curriculum.num_stages))
+        self.lengths = self._checked_lengths(model)
+        self.batch_size = min(recipe.training.batch_size, len(data.train))
+        self.order = self._epoch_order(0)
+        self.updates_per_epoch = len(self.order)
+        self.num_updates = self._num_updates()
+        self.clock = StageClock(recipe.curriculum, self.stages, self.updates_per_epoch)
+        self.learner = Learner(model, recipe.training)
+        self.update = 0
+        self.last_restart = 0
+        self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
+
+    def _checked_lengths(self, model: PreTrainedModel) -> list[int]:
+        """Return each example's length at the method's first or last stage, the longer one."""
+        ids = [example.id for example in self.data.train]
+        lengths = [0] * len(ids)
+        for stage in {self.stages[0], self.stages[-1]}:
+            layouts = [lay_out(e, self.method, stage, self.rules) for e in self.data.train]
+            check_lengths(model, layouts, ids)
+            lengths = [max(n, len(lay)) for n, lay in zip(lengths, layouts, strict=True)]
+        return lengths
+
+    def _num_updates(self) -> int:
+        training = self.recipe.training
+        limits = [math.inf if training.max_updates is None else training.max_updates]
+        if training.epochs is not None:
+            limits.append(max(1, round(training.epochs * self.updates_per_epoch)))
+        return int(min(limits))
+
+    def _epoch_order(self, epoch: int) -> list[list[int]]:
+        return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")
+
+    # --- the loop ---
+
+    def run_to_end(self, *, is_quiet: bool = False) -> bool:
+        """Train until the last update; return False if Ctrl-C ended it before."""
+        is_quiet = is_quiet or not self.learner.accelerator.is_main_process
+        with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
+            bar = bars.add_task("", total=self.num_updates, completed=self.update)
+            start, since = time.perf_counter(), self.update
+            while self.update < self.num_updates:
+                row = self._step()
+                bars.update(bar, completed=self.update, description=self._describe(row))
+                if self.update % self.recipe.training.log_every == 0:
+                    rate = (self.update - since) * self.batch_size / (time.perf_counter() - start)
+                    self._log({**row, "examples_per_second": round(rate, 1)})
+                    start, since = time.perf_counter(), self.update
+                if stop.is_set and self.update < self.num_updates:
+                    self._save()
+                    console.print(f"Stopped after update {self.update}. --resume goes on.")
+                    return False
+        return True
+
+    def _describe(self, row: dict[str, Any]) -> str:
+        accuracy = self.best.get("newest")
+        shown = "" if accuracy is None else f" · valid {accuracy:.1%}"
+        return f"{self.method.name} · stage {row['stage']} · loss {row['loss']:.3f}{shown}"
+
+    def _step(self) -> dict[str, Any]:
+        """Do one update and what is due after it; return its row for metrics.jsonl."""
+        stage = self.clock.stage
+        examples, drawn = self._batch(stage)
+        layouts = [
+            lay_out(example, self.method, s, self.rules)
+            for example, s in zip(examples, drawn, strict=True)
+        ]
+        rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
+        # Dropout as a function of seed and update, so that a resumed run draws the same.
+        process = self.learner.accelerator.process_index
+        torch.manual_seed(hash((self.recipe.seed, self.update, process)))
+        parts = self.learner.learn(layouts, rate)
+        if not math.isfinite(parts["nll_sum"]):
+            self._give_up(examples, drawn)
+        self.update += 1
+        row: dict[str, Any] = {
+            "kind": "train",
+            "update": self.update,
+            "stage": stage,
+            "loss": parts["nll_sum"] / parts["num_labels"],
+            "next_step_loss": parts["next_nll_sum"] / parts["num_next"],
+            "token_accuracy": parts["num_correct"] / parts["num_labels"],
+            "learning_rate": rate,
+        }
+        is_mixed = drawn.count(stage) < len(drawn) / 2
+        has_advanced = self.clock.record(None if is_mixed else row["next_step_loss"])
+        self._after_update(stage, has_advanced)
+        return row
+
+    def _batch(self, stage: int) -> tuple[list[EncodedExample], list[int]]:
+        """Return the examples of the present update and the stage drawn for each."""
+        epoch, index = divmod(self.update, self.updates_per_epoch)
+        if index == 0:
+            self.order = self._epoch_order(epoch)
+        examples = [self.data.train[i] for i in self.order[index]]
+        seed = f"{self.recipe.seed}/stages/{self.update}"
+        drawn = draw_stages(self.recipe.curriculum, self.stages, stage, len(examples), seed)
+        return examples, drawn
+
+    def _give_up(self, examples: Sequence[EncodedExample], drawn: Sequence[int]) -> None:
+        path = self.run / "nan-batch.json"
+        batch = [{"id": e.id, "stage": s} for e, s in zip(examples, drawn, strict=True)]
+        write_json(path, {"update": self.update, "stage": self.clock.stage, "batch": batch})
+        raise TrainingError(
+            f"{self.run}: the loss of update {self.update} (stage {self.clock.stage}) is not a "
+            f"finite number. Its batch is in {path}; the last checkpoint is whole. "
+            "Try a lower training.learning_rate, or training.max_grad_norm=1."
+        )
+
+    # --- what is due after an update ---
+
+    def _after_update(self, stage: int, has_advanced: bool) -> None:
+        training = self.recipe.training
+        is_due = has_advanced or self.update == self.num_updates
+        is_best = False
+        if is_due or _is_multiple(self.update, training.validate_every):
+            is_best = self._validate(stage)
+        if has_advanced:
+            self._log({"kind": "stage", "update": self.update, "stage": self.clock.stage})
+            if self.recipe.curriculum.reset_optimizer:
+                self.learner.restart_optimizer()
+                self.last_restart = self.update
+        if is_due or is_best or _is_multiple(self.update, training.save_every):
+            self._save(stage if is_due else None)
+
+    def _validate(self, stage: int) -> bool:
+        """Let the model answer the validation questions; return whether it is the best so far."""
+        with self.learner.accelerator.autocast():
+            result = evaluate(
+                Reasoner(self.learner.model.eval(), self.tokenizer, self._info(stage)),
+                self.data.valid,
+                encoded=self.data.valid_encoded,
+                batch_size=self.recipe.generation.batch_size,
+            )
+        accuracy = result.accuracy
+        self._log({"kind": "valid", "update": self.update, "stage": stage, "accuracy": accuracy})
+        self.best["newest"] = accuracy
+        # Earlier stages answer after words, so only checkpoints of the last stage compete.
+        is_best = stage == self.stages[-1] and accuracy >= self.best["accuracy"]
+        if is_best:
+            self.best |= {"update": self.update, "accuracy": accuracy}
+        return is_best
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.learner.accelerator.is_main_process:
+            append_metrics(self.run, row)
+
+    # --- checkpoints ---
+
+    def _info(self, stage: int) -> CheckpointInfo:
+        curriculum = self.recipe.curriculum
+        return CheckpointInfo(
+            method=self.method.name,
+            task=self.recipe.task,
+            stage=stage,
+            num_stages=curriculum.num_stages,
+            thoughts_per_step=curriculum.thoughts_per_step,
+            num_thoughts=num_slots(self.method, stage, None, self.rules),
+            pad_to_num_stages=curriculum.pad_to_num_stages,
+            zero_thoughts=curriculum.zero_thoughts,
+            template=self.recipe.template,
+            max_new_tokens=self.recipe.generation.max_new_tokens,
+            update=self.update,
+            seed=self.recipe.seed,
+        )
+
+    def _save(self, stage: int | None = None) -> None:
+        """Write a checkpoint; `stage` is what the weights were trained for, if not the present."""
+        if not self.learner.accelerator.is_main_process:
+            return
+        state = {
+            "update": self.update,
+            "last_restart": self.last_restart,
+            "clock": self.clock.state(),
+            "best": self.best,
+            "optimizer": self.learner.optimizer.state_dict(),
+        }
+        folder = self.run / "checkpoints" / f"update-{self.update:08d}"
+        info = self._info(self.clock.stage if stage is None else stage)
+        save_checkpoint(folder, self.learner.model, self.tokenizer, info, state)
+        if self.best["update"] == self.update:
+            write_best(self.run, folder, self.best["accuracy"])
+        prune_checkpoints(self.run)
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint of the run.
+
+        Raises:
+            CheckpointError: It cannot be read, or does not fit the recipe.
+            RunError: The run has no checkpoint.
+        """
+        folders = checkpoint_folders(self.run)
+        if not folders:
+            raise RunError(
+                f"{self.run}: has no checkpoint to resume from. Give --overwrite to start anew."
+            )
+        model, _, _ = load_checkpoint(folders[-1])
+        state = load_training_state(folders[-1])
+        try:
+            self.learner.model.load_state_dict(model.state_dict())
+            self.clock.restore(state["clock"])
+            self.learner.optimizer.load_state_dict(state["optimizer"])
+            self.update, self.last_restart = state["update"], state["last_restart"]
+            self.best = state["best"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{folders[-1]}: does not fit this run: {error}") from None
+        self.order = self._epoch_order(self.update // self.updates_per_epoch)
+        forget_metrics_after(self.run, self.update)
+
+
+def _is_multiple(update: int, every: int | None) -> bool:
+    return every is not None and update % every == 0
