@@ -231,10 +231,11 @@ def _across_fields(recipe: Recipe) -> list[str]:
         )
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
-        if isinstance(value, list) and len(value) != curriculum.num_stages:
+        needed = curriculum.num_phases - 1
+        if isinstance(value, list) and len(value) != needed:
             problems.append(
-                f"curriculum.{name}: a list needs one value for each stage but the last, that is "
-                f"{curriculum.num_stages}, got {len(value)}."
+                f"curriculum.{name}: a list needs one value for each phase but the last, that is "
+                f"{needed}, got {len(value)}."
             )
     return problems
 

@@ -7,13 +7,14 @@ learned. Imports no torch.
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from latentcot.layout import ZeroThoughts
+from latentcot.methods import Method
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -34,6 +35,10 @@ class Curriculum:
     zero_thoughts: ZeroThoughts = "both"
     """What stands in place of no thoughts, if the method has markers: `<bot><eot>`, `<bot>`, or
     nothing."""
+    introduce_markers: bool = False
+    """Stage 0 comes in two parts: ordinary chain of thought first, then the same with the markers
+    of `zero_thoughts`. A model from scratch gets stuck when it has to learn both at once
+    (docs/log.md); for a pretrained one it hardly matters."""
     stage_mix_prob: Probability = 0.0
     """Probability that an example (or batch) is drawn at another stage."""
     stage_mix_range: Literal["all", "past"] = "all"
@@ -45,93 +50,133 @@ class Curriculum:
     advance: Literal["epochs", "learned"] = "epochs"
     """When a stage ends: after its epochs, or once `learned_below` is reached."""
     epochs_stage_0: Annotated[float, Field(gt=0)] = 5
-    """Epochs at stage 0, with `advance: epochs`."""
+    """Epochs at stage 0, with `advance: epochs`; its two parts, if it has two, share them."""
     epochs_per_stage: Annotated[float, Field(gt=0)] = 5
     """Epochs at each later stage but the last, which goes on until training ends."""
     learned_below: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 0.4
     """With `advance: learned`: nats per token of the first remaining step, averaged over
     `learned_window` updates, below which a stage counts as learned. One number, or one for each
-    stage but the last."""
+    phase but the last: each stage is a phase, and stage 0 is two with `introduce_markers`."""
     learned_window: Count = 40
     """Updates over which that loss is averaged; a stage lasts at least this long."""
     max_updates_per_stage: Count | list[Count] | None = None
-    """With `advance: learned`: a stage that is not learned by then ends all the same."""
+    """With `advance: learned`: a phase that is not learned by then ends all the same."""
+
+    @property
+    def num_phases(self) -> int:
+        """The phases of a method that goes through all stages."""
+        return self.num_stages + 1 + self.introduce_markers
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the curriculum.
+
+    Attributes:
+        stage: Its stage.
+        zero_thoughts: What stands for no thoughts in it.
+        index: Which value of a list with one for each phase is meant for it.
+    """
+
+    stage: int
+    zero_thoughts: ZeroThoughts
+    index: int
+
+
+def phases_of(curriculum: Curriculum, method: Method) -> list[Phase]:
+    """Return what a method goes through, in order."""
+    stages, around = method.stages(curriculum.num_stages), curriculum.zero_thoughts
+    if not curriculum.introduce_markers:
+        return [Phase(stage, around, index=stage) for stage in stages]
+    plain = [Phase(0, "none", index=0)] if 0 in stages else []
+    marked = [s for s in stages if s > 0 or method.has_markers]
+    return [*plain, *(Phase(stage, around, index=stage + 1) for stage in marked)]
 
 
 class StageClock:
-    """Tells the stage of each update, from how long it has lasted and what it has learned.
+    """Tells the phase of each update, from how long it has lasted and what has been learned.
 
     Args:
         curriculum: Its rules.
-        stages: The stages that the method goes through, in order.
+        phases: What the method goes through.
         updates_per_epoch: Length of an epoch, for `advance: epochs`.
     """
 
-    def __init__(self, curriculum: Curriculum, stages: Sequence[int], updates_per_epoch: int):
+    def __init__(self, curriculum: Curriculum, phases: Sequence[Phase], updates_per_epoch: int):
         self.curriculum = curriculum
-        self.stages = list(stages)
+        self.phases = list(phases)
         self.updates_per_epoch = updates_per_epoch
-        self.stage = self.stages[0]
-        self.updates_in_stage = 0
+        self.number = 0
+        self.num_updates = 0
         self.losses: deque[float] = deque(maxlen=curriculum.learned_window)
 
     @property
+    def phase(self) -> Phase:
+        """The present phase."""
+        return self.phases[self.number]
+
+    @property
     def is_last(self) -> bool:
-        """Whether the method's last stage has been reached."""
-        return self.stage == self.stages[-1]
+        """Whether the last phase has been reached; it goes on until training ends."""
+        return self.number == len(self.phases) - 1
 
     def record(self, next_step_loss: float | None) -> bool:
-        """Count an update; return whether the next one belongs to a new stage.
+        """Count an update; return whether the next one belongs to a new phase.
 
         Args:
             next_step_loss: Nats per token of the first remaining step, over the examples of the
-                update that were drawn at the present stage; None if there were none.
+                update that are at the present stage; None if there were none.
         """
-        self.updates_in_stage += 1
+        self.num_updates += 1
         if next_step_loss is not None:
             self.losses.append(next_step_loss)
         if self.is_last or not self._is_over():
             return False
-        self.stage = self.stages[self.stages.index(self.stage) + 1]
-        self.updates_in_stage = 0
+        self.number += 1
+        self.num_updates = 0
         self.losses.clear()
         return True
 
     def _is_over(self) -> bool:
         rules = self.curriculum
         if rules.advance == "epochs":
-            epochs = rules.epochs_stage_0 if self.stage == 0 else rules.epochs_per_stage
-            return self.updates_in_stage >= round(epochs * self.updates_per_epoch)
-        cap = _of_stage(rules.max_updates_per_stage, self.stage)
-        if cap is not None and self.updates_in_stage >= cap:
+            return self.num_updates >= round(self._epochs() * self.updates_per_epoch)
+        cap = _of_phase(rules.max_updates_per_stage, self.phase)
+        if cap is not None and self.num_updates >= cap:
             return True
-        threshold = _of_stage(rules.learned_below, self.stage)
         is_full = len(self.losses) == rules.learned_window
-        return is_full and sum(self.losses) / len(self.losses) < threshold
+        mean = sum(self.losses) / max(1, len(self.losses))
+        return is_full and mean < _of_phase(rules.learned_below, self.phase)
+
+    def _epochs(self) -> float:
+        if self.phase.stage > 0:
+            return self.curriculum.epochs_per_stage
+        parts = sum(phase.stage == 0 for phase in self.phases)
+        return self.curriculum.epochs_stage_0 / parts
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
         return {
-            "stage": self.stage,
-            "updates_in_stage": self.updates_in_stage,
+            "number": self.number,
+            "num_updates": self.num_updates,
             "losses": list(self.losses),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.stage = state["stage"]
-        self.updates_in_stage = state["updates_in_stage"]
+        self.number = state["number"]
+        self.num_updates = state["num_updates"]
         self.losses.clear()
         self.losses.extend(state["losses"])
 
 
-def _of_stage(value: Any, stage: int) -> Any:
-    """Return a per-stage value; the last one given holds for all later stages."""
-    return value[min(stage, len(value) - 1)] if isinstance(value, list) else value
+def _of_phase(value: Any, phase: Phase) -> Any:
+    """Return a value that may be given for each phase."""
+    return value[phase.index] if isinstance(value, list) else value
 
 
 def draw_stages(
-    curriculum: Curriculum, stages: Sequence[int], stage: int, num_examples: int, seed: str
+    curriculum: Curriculum, stages: Iterable[int], stage: int, num_examples: int, seed: str
 ) -> list[int]:
     """Draw the stage of each example of a batch: mostly `stage`, sometimes another one.
 
@@ -140,7 +185,7 @@ def draw_stages(
     if curriculum.stage_mix_prob == 0:
         return [stage] * num_examples
     rng = random.Random(seed)
-    pool = [s for s in stages if curriculum.stage_mix_range == "all" or s <= stage]
+    pool = [s for s in sorted(set(stages)) if curriculum.stage_mix_range == "all" or s <= stage]
 
     def draw() -> int:
         return rng.choice(pool) if rng.random() < curriculum.stage_mix_prob else stage

@@ -7,6 +7,7 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from latentcot.errors import CheckpointError, RunError, TrainingError
 from latentcot.evaluation import evaluate
 from latentcot.files import write_json, written_whole
 from latentcot.interrupts import stop_requests
-from latentcot.layout import EncodedExample, lay_out, num_slots
+from latentcot.layout import EncodedExample, Layout, lay_out, num_slots
 from latentcot.learner import Learner
 from latentcot.methods import method_named
 from latentcot.optimization import learning_rate
@@ -42,7 +43,7 @@ from latentcot.runs import (
     open_run,
     write_provenance,
 )
-from latentcot.stages import StageClock, draw_stages
+from latentcot.stages import Phase, StageClock, draw_stages, phases_of
 from latentcot.vocabulary import marker_ids
 
 
@@ -107,24 +108,24 @@ class Trainer:
         self.recipe, self.run, self.data, self.tokenizer = recipe, run, data, tokenizer
         self.method = method_named(recipe.method)
         self.rules = recipe.layout_rules(marker_ids(tokenizer))
-        self.stages = list(self.method.stages(recipe.curriculum.num_stages))
+        self.phases = phases_of(recipe.curriculum, self.method)
         self.lengths = self._checked_lengths(model)
         self.batch_size = min(recipe.training.batch_size, len(data.train))
         self.order = self._epoch_order(0)
         self.updates_per_epoch = len(self.order)
         self.num_updates = self._num_updates()
-        self.clock = StageClock(recipe.curriculum, self.stages, self.updates_per_epoch)
+        self.clock = StageClock(recipe.curriculum, self.phases, self.updates_per_epoch)
         self.learner = Learner(model, recipe.training)
         self.update = 0
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
 
     def _checked_lengths(self, model: PreTrainedModel) -> list[int]:
-        """Return each example's length at the method's first or last stage, the longer one."""
+        """Return each example's length at the method's first or last phase, the longer one."""
         ids = [example.id for example in self.data.train]
         lengths = [0] * len(ids)
-        for stage in {self.stages[0], self.stages[-1]}:
-            layouts = [lay_out(e, self.method, stage, self.rules) for e in self.data.train]
+        for phase in {self.phases[0], self.phases[-1]}:
+            layouts = [self._layout(example, phase.stage, phase) for example in self.data.train]
             check_lengths(model, layouts, ids)
             lengths = [max(n, len(lay)) for n, lay in zip(lengths, layouts, strict=True)]
         return lengths
@@ -155,7 +156,7 @@ class Trainer:
                     self._log({**row, "examples_per_second": round(rate, 1)})
                     start, since = time.perf_counter(), self.update
                 if stop.is_set and self.update < self.num_updates:
-                    self._save()
+                    self._save(self.clock.phase)
                     console.print(f"Stopped after update {self.update}. --resume goes on.")
                     return False
         return True
@@ -167,11 +168,11 @@ class Trainer:
 
     def _step(self) -> dict[str, Any]:
         """Do one update and what is due after it; return its row for metrics.jsonl."""
-        stage = self.clock.stage
-        examples, drawn = self._batch(stage)
+        phase = self.clock.phase
+        examples, drawn = self._batch(phase.stage)
         layouts = [
-            lay_out(example, self.method, s, self.rules)
-            for example, s in zip(examples, drawn, strict=True)
+            self._watched(self._layout(example, stage, phase), example, stage)
+            for example, stage in zip(examples, drawn, strict=True)
         ]
         rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
         # Dropout as a function of seed and update, so that a resumed run draws the same.
@@ -184,16 +185,31 @@ class Trainer:
         row: dict[str, Any] = {
             "kind": "train",
             "update": self.update,
-            "stage": stage,
+            "stage": phase.stage,
             "loss": parts["nll_sum"] / parts["num_labels"],
-            "next_step_loss": parts["next_nll_sum"] / parts["num_next"],
+            "next_step_loss": parts["next_nll_sum"] / parts["num_next"]
+            if parts["num_next"]
+            else None,
             "token_accuracy": parts["num_correct"] / parts["num_labels"],
             "learning_rate": rate,
         }
-        is_mixed = drawn.count(stage) < len(drawn) / 2
-        has_advanced = self.clock.record(None if is_mixed else row["next_step_loss"])
-        self._after_update(stage, has_advanced)
+        has_advanced = self.clock.record(row["next_step_loss"])
+        self._after_update(phase, has_advanced)
         return row
+
+    def _layout(self, example: EncodedExample, stage: int, phase: Phase) -> Layout:
+        rules = replace(self.rules, zero_thoughts=phase.zero_thoughts)
+        return lay_out(example, self.method, stage, rules)
+
+    def _watched(self, layout: Layout, example: EncodedExample, stage: int) -> Layout:
+        """Let the loss of the next step tell of the present stage alone.
+
+        An example drawn at another stage does not count, nor one whose chain is at its end.
+        """
+        has_step = len(example.steps or ()) > stage
+        if stage == self.clock.phase.stage and (has_step or self.clock.is_last):
+            return layout
+        return replace(layout, num_next=0)
 
     def _batch(self, stage: int) -> tuple[list[EncodedExample], list[int]]:
         """Return the examples of the present update and the stage drawn for each."""
@@ -202,49 +218,53 @@ class Trainer:
             self.order = self._epoch_order(epoch)
         examples = [self.data.train[i] for i in self.order[index]]
         seed = f"{self.recipe.seed}/stages/{self.update}"
-        drawn = draw_stages(self.recipe.curriculum, self.stages, stage, len(examples), seed)
+        drawn = draw_stages(
+            self.recipe.curriculum, (p.stage for p in self.phases), stage, len(examples), seed
+        )
         return examples, drawn
 
     def _give_up(self, examples: Sequence[EncodedExample], drawn: Sequence[int]) -> None:
         path = self.run / "nan-batch.json"
+        stage = self.clock.phase.stage
         batch = [{"id": e.id, "stage": s} for e, s in zip(examples, drawn, strict=True)]
-        write_json(path, {"update": self.update, "stage": self.clock.stage, "batch": batch})
+        write_json(path, {"update": self.update, "stage": stage, "batch": batch})
         raise TrainingError(
-            f"{self.run}: the loss of update {self.update} (stage {self.clock.stage}) is not a "
+            f"{self.run}: the loss of update {self.update} (stage {stage}) is not a "
             f"finite number. Its batch is in {path}; the last checkpoint is whole. "
             "Try a lower training.learning_rate, or training.max_grad_norm=1."
         )
 
     # --- what is due after an update ---
 
-    def _after_update(self, stage: int, has_advanced: bool) -> None:
+    def _after_update(self, phase: Phase, has_advanced: bool) -> None:
         training = self.recipe.training
         is_due = has_advanced or self.update == self.num_updates
         is_best = False
         if is_due or _is_multiple(self.update, training.validate_every):
-            is_best = self._validate(stage)
+            is_best = self._validate(phase)
         if has_advanced:
-            self._log({"kind": "stage", "update": self.update, "stage": self.clock.stage})
+            self._log({"kind": "stage", "update": self.update, "stage": self.clock.phase.stage})
             if self.recipe.curriculum.reset_optimizer:
                 self.learner.restart_optimizer()
                 self.last_restart = self.update
         if is_due or is_best or _is_multiple(self.update, training.save_every):
-            self._save(stage if is_due else None)
+            self._save(phase)
 
-    def _validate(self, stage: int) -> bool:
+    def _validate(self, phase: Phase) -> bool:
         """Let the model answer the validation questions; return whether it is the best so far."""
         with self.learner.accelerator.autocast():
             result = evaluate(
-                Reasoner(self.learner.model.eval(), self.tokenizer, self._info(stage)),
+                Reasoner(self.learner.model.eval(), self.tokenizer, self._info(phase)),
                 self.data.valid,
                 encoded=self.data.valid_encoded,
                 batch_size=self.recipe.generation.batch_size,
             )
         accuracy = result.accuracy
-        self._log({"kind": "valid", "update": self.update, "stage": stage, "accuracy": accuracy})
+        row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
+        self._log(row)
         self.best["newest"] = accuracy
-        # Earlier stages answer after words, so only checkpoints of the last stage compete.
-        is_best = stage == self.stages[-1] and accuracy >= self.best["accuracy"]
+        # Earlier stages answer after words, so only checkpoints of the last phase compete.
+        is_best = phase == self.phases[-1] and accuracy >= self.best["accuracy"]
         if is_best:
             self.best |= {"update": self.update, "accuracy": accuracy}
         return is_best
@@ -255,25 +275,25 @@ class Trainer:
 
     # --- checkpoints ---
 
-    def _info(self, stage: int) -> CheckpointInfo:
+    def _info(self, phase: Phase) -> CheckpointInfo:
         curriculum = self.recipe.curriculum
         return CheckpointInfo(
             method=self.method.name,
             task=self.recipe.task,
-            stage=stage,
+            stage=phase.stage,
             num_stages=curriculum.num_stages,
             thoughts_per_step=curriculum.thoughts_per_step,
-            num_thoughts=num_slots(self.method, stage, None, self.rules),
+            num_thoughts=num_slots(self.method, phase.stage, None, self.rules),
             pad_to_num_stages=curriculum.pad_to_num_stages,
-            zero_thoughts=curriculum.zero_thoughts,
+            zero_thoughts=phase.zero_thoughts,
             template=self.recipe.template,
             max_new_tokens=self.recipe.generation.max_new_tokens,
             update=self.update,
             seed=self.recipe.seed,
         )
 
-    def _save(self, stage: int | None = None) -> None:
-        """Write a checkpoint; `stage` is what the weights were trained for, if not the present."""
+    def _save(self, phase: Phase) -> None:
+        """Write a checkpoint of weights that were last trained in `phase`."""
         if not self.learner.accelerator.is_main_process:
             return
         state = {
@@ -284,8 +304,7 @@ class Trainer:
             "optimizer": self.learner.optimizer.state_dict(),
         }
         folder = self.run / "checkpoints" / f"update-{self.update:08d}"
-        info = self._info(self.clock.stage if stage is None else stage)
-        save_checkpoint(folder, self.learner.model, self.tokenizer, info, state)
+        save_checkpoint(folder, self.learner.model, self.tokenizer, self._info(phase), state)
         if self.best["update"] == self.update:
             write_best(self.run, folder, self.best["accuracy"])
         prune_checkpoints(self.run)
