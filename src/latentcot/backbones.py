@@ -42,8 +42,12 @@ class FreshModel:
     model learns several times slower with it (docs/log.md)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout everywhere that the family has it."""
-    sinusoidal_positions: bool = True
-    """GPT-2 only: start the (trainable) position table from sines and cosines."""
+    positions: Literal["learned", "sinusoidal"] = "sinusoidal"
+    """GPT-2 only: a position table that is learned from random numbers, or one of sines and cosines
+    that stays as it is. With a learned one, what a small model has found at one position it must
+    find again at the next, where each new thought stands (docs/log.md)."""
+    position_scale: Annotated[float, Field(gt=0)] = 0.3
+    """Root mean square of the sines and cosines."""
 
 
 def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -94,8 +98,8 @@ def make_fresh(
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, attn_implementation="eager"
         )
-    if settings.architecture == "gpt2" and settings.sinusoidal_positions:
-        _start_from_sines(model.get_parameter("transformer.wpe.weight"))
+    if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
+        _fix_to_sines(model.get_parameter("transformer.wpe.weight"), settings.position_scale)
     return model
 
 
@@ -124,14 +128,15 @@ def _family_settings(settings: FreshModel) -> dict[str, Any]:
     }
 
 
-def _start_from_sines(table: torch.Tensor) -> None:
-    """Fill a (positions, width) table with sines and cosines of falling frequency."""
+def _fix_to_sines(table: torch.nn.Parameter, scale: float) -> None:
+    """Fill a (positions, width) table with sines and cosines of falling frequency, for good."""
     num_positions, width = table.shape
     frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
     angle = torch.arange(num_positions)[:, None] * frequency
     with torch.no_grad():
-        table[:, 0::2] = 0.3 * 2**0.5 * angle.sin()
-        table[:, 1::2] = 0.3 * 2**0.5 * angle.cos()[:, : width // 2]
+        table[:, 0::2] = scale * 2**0.5 * angle.sin()
+        table[:, 1::2] = scale * 2**0.5 * angle.cos()[:, : width // 2]
+    table.requires_grad_(False)
 
 
 def check_reads_last_state(model: PreTrainedModel) -> None:

@@ -35,7 +35,7 @@ class Learner:
     def restart_optimizer(self) -> None:
         """Forget the optimizer's moments, as the paper does when the stage changes."""
         self.optimizer: Any = self.accelerator.prepare(
-            make_optimizer(self.loss.parameters(), self.training)
+            make_optimizer((p for p in self.loss.parameters() if p.requires_grad), self.training)
         )
 
     def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:

@@ -59,6 +59,24 @@ def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
     return frontier
 
 
+def write_result(
+    path: Path, rows: Sequence[Row], frontier: Mapping[str, Any], *, seconds: float, num_jobs: int
+) -> None:
+    """Write the figures of a quickstart and where they come from, for the tables of the README."""
+    write_json(
+        path,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "seed": rows[0].seed,
+            "seconds": round(seconds, 1),
+            "jobs": num_jobs,
+            "rows": [asdict(row) for row in rows],
+            "mass": frontier["mass"],
+            "provenance": provenance(),
+        },
+    )
+
+
 def conclusion(rows: Sequence[Row]) -> str:
     """Say in one sentence what the table shows, from its numbers alone."""
     by_method = {row.method: row for row in rows}

@@ -139,7 +139,7 @@ class Reasoner:
         prompts = self.prompts(encoded, num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded])
         batch = collate(prompts).to(self.model.device)
-        with torch.inference_mode():
+        with torch.no_grad():
             rollout = think(
                 self.model,
                 batch.prefix,

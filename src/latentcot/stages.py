@@ -56,7 +56,8 @@ class Curriculum:
     learned_below: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 0.4
     """With `advance: learned`: nats per token of the first remaining step, averaged over
     `learned_window` updates, below which a stage counts as learned. One number, or one for each
-    phase but the last: each stage is a phase, and stage 0 is two with `introduce_markers`."""
+    phase but the last: each stage is a phase, and stage 0 is two with `introduce_markers`. Only
+    examples with at least `num_stages` steps count."""
     learned_window: Count = 40
     """Updates over which that loss is averaged; a stage lasts at least this long."""
     max_updates_per_stage: Count | list[Count] | None = None

@@ -27,7 +27,7 @@ from latentcot.checkpoints import (
 )
 from latentcot.config import Recipe, write_recipe
 from latentcot.display import console, progress_bars
-from latentcot.errors import CheckpointError, RunError, TrainingError
+from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingError
 from latentcot.evaluation import evaluate
 from latentcot.files import write_json, written_whole
 from latentcot.interrupts import stop_requests
@@ -116,6 +116,7 @@ class Trainer:
         self.num_updates = self._num_updates()
         self.clock = StageClock(recipe.curriculum, self.phases, self.updates_per_epoch)
         self.learner = Learner(model, recipe.training)
+        self._refuse_uneven_shares()
         self.update = 0
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
@@ -129,6 +130,15 @@ class Trainer:
             check_lengths(model, layouts, ids)
             lengths = [max(n, len(lay)) for n, lay in zip(lengths, layouts, strict=True)]
         return lengths
+
+    def _refuse_uneven_shares(self) -> None:
+        """Devices with different numbers of micro-batches would wait for each other for ever."""
+        num_processes = self.learner.accelerator.num_processes
+        if self.batch_size % num_processes:
+            raise RecipeError(
+                f"training.batch_size: must be a multiple of the {num_processes} processes, got "
+                f"{self.batch_size}."
+            )
 
     def _num_updates(self) -> int:
         training = self.recipe.training
@@ -204,10 +214,11 @@ class Trainer:
     def _watched(self, layout: Layout, example: EncodedExample, stage: int) -> Layout:
         """Let the loss of the next step tell of the present stage alone.
 
-        An example drawn at another stage does not count, nor one whose chain is at its end.
+        An example drawn at another stage does not count, nor one whose chain ends before the last
+        stage: its next step may be the answer already, which is easier.
         """
-        has_step = len(example.steps or ()) > stage
-        if stage == self.clock.phase.stage and (has_step or self.clock.is_last):
+        is_long = len(example.steps or ()) >= self.recipe.curriculum.num_stages
+        if stage == self.clock.phase.stage and is_long:
             return layout
         return replace(layout, num_next=0)
 

@@ -57,7 +57,7 @@ def node_probabilities(
     for start in range(0, len(examples), batch_size):
         chosen = examples[start : start + batch_size]
         thoughts = reasoner.think([example.question for example in chosen]).thoughts
-        with torch.inference_mode():
+        with torch.no_grad():
             probabilities = head(thoughts).softmax(-1).cpu()
         found += [
             shares[:, _name_tokens(reasoner, example)]

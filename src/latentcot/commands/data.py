@@ -45,6 +45,7 @@ class ProsqaKnobs:
         candidates: paper: official (the deeper is nearly always the answer) or balanced.
         layers: two-family: layers of two nodes below each root; also the number of hops.
         shared: two-family: dead ends that hang from both families.
+        shallower: two-family: share of the training examples (0 … 1) with fewer layers.
         separator: symbols: "|" after each edge.
         ids: symbols: numbers in order of creation, or drawn at random for each example.
         num_symbols: symbols: how many numbers random ids are drawn from.
@@ -59,6 +60,7 @@ class ProsqaKnobs:
     candidates: Literal["official", "balanced"] | None = None
     layers: int | None = None
     shared: int | None = None
+    shallower: float | None = None
     separator: bool | None = None
     ids: Literal["creation", "random"] | None = None
     num_symbols: int | None = None

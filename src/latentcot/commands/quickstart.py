@@ -18,20 +18,19 @@ def quickstart(
     """Train Coconut, CoT, No-CoT and the pause control from scratch, and show what comes out.
 
     Args:
-        out: Folder for data, runs, table.json and report.html.
+        out: Folder for data, runs, result.json and report.html.
         seed: Of graphs, weights and order.
         jobs: Methods trained side by side, one thread each.
         resume: Go on with a quickstart that was interrupted.
         overwrite: Delete the quickstart in this folder first.
         quiet: Show no progress.
     """
-    from dataclasses import asdict
+    import time
 
     from rich.console import Console
 
     from latentcot.commands.tables import comparison_table
     from latentcot.comparison import compare
-    from latentcot.files import write_json
     from latentcot.quickstart import open_folder, run_methods
     from latentcot.quickstart_report import (
         CAPTION,
@@ -39,13 +38,16 @@ def quickstart(
         mass_lines,
         measure_frontier,
         write_quickstart_report,
+        write_result,
     )
 
+    start = time.perf_counter()
     open_folder(out, seed, resume=resume, overwrite=overwrite)
     runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
     rows = compare(list(runs.values()))
     frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")
-    write_json(out / "table.json", [asdict(row) for row in rows])
+    seconds = time.perf_counter() - start
+    write_result(out / "result.json", rows, frontier, seconds=seconds, num_jobs=jobs)
     write_quickstart_report(out / "report.html", rows, runs, frontier)
     console = Console()
     console.print(comparison_table(rows, caption=CAPTION))

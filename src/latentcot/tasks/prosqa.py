@@ -11,6 +11,7 @@ docs/data-format.md shows all of it. How a generation is scored is not here.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -72,14 +73,28 @@ def make_splits(
     splits: dict[str, list[Example]] = {split: [] for split in sizes}
     for split in sorted(sizes, key=lambda name: (sizes[name], name)):
         rng = Random(f"prosqa/{seed}/{split}")
+        easier = _shallower(options) if split == "train" else []
         for number in range(sizes[split]):
-            graph = _new_graph(rng, options, taken, sizes)
+            is_easier = easier and rng.random() < options.shallower
+            graph = _new_graph(rng, rng.choice(easier) if is_easier else options, taken, sizes)
             splits[split].append(render(rng, graph, options, id=f"{split}-{number}"))
             if on_progress is not None and (number + 1) % PROGRESS_BLOCK == 0:
                 on_progress(PROGRESS_BLOCK)
         if on_progress is not None:
             on_progress(sizes[split] % PROGRESS_BLOCK)
     return splits
+
+
+def _shallower(options: ProsqaOptions) -> list[ProsqaOptions]:
+    """Return the same options with fewer layers, names drawn from as many numbers as before."""
+    if options.shallower == 0:
+        return []
+    symbols = options.num_symbols
+    if options.rendering == "symbols" and options.ids == "random":
+        symbols = symbols or options.max_graph_nodes
+    return [
+        replace(options, layers=layers, num_symbols=symbols) for layers in range(1, options.layers)
+    ]
 
 
 def _new_graph(

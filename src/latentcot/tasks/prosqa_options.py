@@ -16,7 +16,7 @@ NUM_SPECIES = 38
 
 _ONLY_FOR: dict[Construction, tuple[str, ...]] = {
     "paper": ("min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates"),
-    "two-family": ("layers", "shared"),
+    "two-family": ("layers", "shared", "shallower"),
 }
 _ONLY_FOR_SYMBOLS = ("separator", "ids", "num_symbols")
 _LIMITS = {
@@ -41,6 +41,8 @@ class ProsqaOptions:
             (equal depth, no shortcut).
         layers: two-family: layers of two nodes below each root; also the number of hops.
         shared: two-family: dead ends that hang from both families.
+        shallower: two-family: share of the training examples, 0 … 1, with fewer layers, each number
+            from 1 on equally often. Validation and test have none.
         separator: symbols: whether "|" stands after each edge (three tokens an edge, not two).
         ids: symbols: numbers in the order of creation, or drawn at random for each example.
         num_symbols: symbols: how many numbers random ids are drawn from; None for as many as the
@@ -60,6 +62,7 @@ class ProsqaOptions:
     candidates: CandidateRule = "official"
     layers: int = 3
     shared: int = 1
+    shallower: float = 0.0
     separator: bool = True
     ids: IdOrder = "creation"
     num_symbols: int | None = None
@@ -101,6 +104,9 @@ def _wrong_values(options: ProsqaOptions) -> list[str]:
             problems.append(f"{name} must be a whole number of at least {least}, got {value!r}.")
     if type(options.separator) is not bool:
         problems.append(f"separator must be true or false, got {options.separator!r}.")
+    share = options.shallower
+    if type(share) not in (int, float) or not 0 <= share <= 1:
+        problems.append(f"shallower must be a share from 0 to 1, got {share!r}.")
     mean = options.mean_in_degree
     if type(mean) not in (int, float) or not 0 < mean <= 20:
         problems.append(f"mean_in_degree must be above 0 and at most 20, got {mean!r}.")

@@ -1,0 +1,125 @@
+"""Run the quickstart with several seeds, and put the tables into README.md and docs/quickstart.md.
+
+    python benchmarks/quickstart_seeds.py run --seeds 1001 1002 1003 1004 1005
+    python benchmarks/quickstart_seeds.py write
+
+`run` leaves results/quickstart/seed-N.json behind for each seed, good or bad; `write` makes the
+tables from these files alone, between the marks that name it in the pages.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "quickstart"
+COLUMNS = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run")
+    run.add_argument("--seeds", type=int, nargs="+", required=True)
+    run.add_argument("--out", type=Path, default=ROOT / "runs")
+    run.set_defaults(do=lambda given: run_seeds(given.seeds, given.out))
+    write = commands.add_parser("write")
+    write.set_defaults(do=lambda given: write_tables())
+    given = parser.parse_args()
+    given.do(given)
+
+
+def run_seeds(seeds: list[int], out: Path) -> None:
+    for seed in seeds:
+        folder = out / f"quickstart-{seed}"
+        command = [
+            "quickstart",
+            "--seed",
+            str(seed),
+            "--out",
+            str(folder),
+            "--overwrite",
+            "--quiet",
+        ]
+        subprocess.run([sys.executable, "-m", "latentcot", *command], check=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "result.json", RESULTS / f"seed-{seed}.json")
+
+
+def write_tables() -> None:
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("seed-*.json"))]
+    fill(ROOT / "README.md", "quickstart-seeds", summary(results))
+    fill(ROOT / "docs" / "quickstart.md", "quickstart-seeds", summary(results))
+    fill(ROOT / "docs" / "quickstart.md", "quickstart-tables", "\n".join(map(table, results)))
+
+
+def fill(page: Path, mark: str, text: str) -> None:
+    begin, end = f"<!-- {mark}: written by benchmarks/quickstart_seeds.py -->", f"<!-- /{mark} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    old = page.read_text(encoding="utf-8")
+    if not pattern.search(old):
+        sys.exit(f"{page}: holds no {begin} … {end} to write between")
+    page.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old), encoding="utf-8")
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """One line a seed: accuracy of each method, mass of each thought, minutes."""
+    lines = [
+        f"| seed | {' | '.join(COLUMNS)} | mass of thoughts 1, 2, 3 | minutes |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
+    for result in results:
+        rows = {row["method"]: row for row in result["rows"]}
+        cells = [percent(rows[name]) for name in COLUMNS]
+        mass = ", ".join(f"{one['mass']:.2f}" for one in result["mass"])
+        minutes = f"{result['seconds'] / 60:.1f}"
+        lines.append(f"| {result['seed']} | {' | '.join(cells)} | {mass} | {minutes} |")
+    return "\n".join([*lines, "", source(results)])
+
+
+def table(result: dict[str, Any]) -> str:
+    """One seed: a line a method."""
+    lines = [
+        f"### Seed {result['seed']}",
+        "",
+        "| method | accuracy (95 % interval) | tokens | thoughts | passes | ms per question |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['method']} | {percent(row)} | {row['tokens_per_question']:.1f} | "
+        f"{row['thoughts_per_question']:.1f} | {row['passes_per_question']:.1f} | "
+        f"{1000 * row['seconds_per_question']:.2f} |"
+        for row in result["rows"]
+    ]
+    return "\n".join([*lines, ""])
+
+
+def percent(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.1%} ({row['low']:.1%} – {row['high']:.1%})".replace("%", " %")
+
+
+def source(results: list[dict[str, Any]]) -> str:
+    """Say where the numbers come from."""
+    uniform = ", ".join(f"{one['uniform']:.2f}" for one in results[0]["mass"])
+    row = results[0]["rows"][0]
+    commits = sorted({(one["provenance"]["commit"] or "unknown")[:10] for one in results})
+    machines = sorted(
+        {
+            f"{one['provenance']['machine']}, {one['provenance']['cores_used']} used"
+            for one in results
+        }
+    )
+    return (
+        f"{row['num_questions']:,} test questions, {row['updates']:,} updates for every method; "
+        f"uniform mass would be {uniform}. Commit {', '.join(commits)}; {'; '.join(machines)}; "
+        f"torch {results[0]['provenance']['versions']['torch']}."
+    )
+
+
+if __name__ == "__main__":
+    main()

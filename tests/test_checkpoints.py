@@ -1,0 +1,341 @@
+"""Checkpoints: what goes in comes out, and whatever is damaged is refused in words."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from latentcot.backbones import FreshModel, make_fresh
+from latentcot.checkpoints import (
+    FORMAT_VERSION,
+    CheckpointInfo,
+    best_checkpoint,
+    checkpoint_folders,
+    load_checkpoint,
+    load_training_state,
+    prune_checkpoints,
+    save_checkpoint,
+    write_best,
+)
+from latentcot.errors import CheckpointError
+from latentcot.layout import LayoutRules, Template
+from latentcot.methods import METHODS
+from latentcot.vocabulary import marker_ids, word_tokenizer
+
+TOKENIZER = word_tokenizer(["[Q] 5 6 [R] 1 [A]"])
+SIZES = FreshModel(
+    hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8, num_positions=16, dropout=0.5
+)
+MODEL = make_fresh(SIZES, TOKENIZER, seed=0)
+INFO = CheckpointInfo(
+    method="coconut",
+    task="prosqa",
+    stage=2,
+    num_stages=3,
+    thoughts_per_step=2,
+    num_thoughts=4,
+    pad_to_num_stages=False,
+    zero_thoughts="bot",
+    template=Template(question_end="\n\n", step_end=" é ", answer_start="[A] "),
+    max_new_tokens=8,
+    update=120,
+    seed=5,
+)
+IDS = torch.tensor([[5, 6, 7]])
+
+
+def assert_same_model(actual: Any, expected: Any) -> None:
+    """The same weights, to the bit, and the same logits; the attention kernel may differ."""
+    assert actual.state_dict().keys() == expected.state_dict().keys()
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(actual.state_dict()[name], weight), name
+    with torch.no_grad():
+        torch.testing.assert_close(actual.eval()(IDS).logits, expected.eval()(IDS).logits)
+
+
+def message_of(action: Callable[[Any], Any], *args: Any) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        action(*args)
+    return str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "checkpoint", MODEL, TOKENIZER, INFO)
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def add(run: Path, *updates: int) -> list[Path]:
+    folders = [run / "checkpoints" / f"update-{update:08d}" for update in updates]
+    for folder, update in zip(folders, updates, strict=True):
+        save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=update))
+    return folders
+
+
+# --- round trip ---
+
+
+def test_round_trip(folder: Path) -> None:
+    model, tokenizer, info = load_checkpoint(folder)
+    assert info == INFO
+    assert_same_model(model, MODEL)
+    assert tokenizer("[Q] 5 <bot>")["input_ids"] == TOKENIZER("[Q] 5 <bot>")["input_ids"]
+    assert marker_ids(tokenizer) == marker_ids(TOKENIZER)
+
+
+def test_a_checkpoint_is_loaded_for_use(folder: Path) -> None:
+    model, _, _ = load_checkpoint(str(folder))
+    assert not model.training
+    assert model.dtype == torch.float32
+
+
+def test_plain_transformers_loads_it(folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert_same_model(model, MODEL)
+    assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
+
+
+def test_it_knows_what_it_is(folder: Path) -> None:
+    info = load_checkpoint(folder)[2]
+    assert info.row is METHODS["coconut"]
+    assert info.layout_rules(TOKENIZER) == LayoutRules(
+        markers=marker_ids(TOKENIZER),
+        num_stages=3,
+        thoughts_per_step=2,
+        pad_to_num_stages=False,
+        zero_thoughts="bot",
+    )
+
+
+def test_nothing_is_left_beside_it(folder: Path) -> None:
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_saving_again_replaces_the_whole_folder(folder: Path) -> None:
+    (folder / "leftover").write_text("old")
+    save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121))
+    assert load_checkpoint(folder)[2].update == 121
+    assert not (folder / "leftover").exists()
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_beside_it(folder: Path) -> None:
+    cannot_be_saved = {"function": lambda: None}
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121), cannot_be_saved)
+    assert load_checkpoint(folder)[2].update == 120
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+# --- training state ---
+
+
+def test_training_state_round_trip_without_running_code(tmp_path: Path) -> None:
+    optimizer = torch.optim.AdamW(MODEL.parameters())
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "torch": torch.get_rng_state(),
+        "clock": {"stage": 1, "losses": [0.5, 0.25]},
+        "best": None,
+    }
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, INFO, state)
+    loaded = load_training_state(tmp_path / "c")
+    assert loaded.keys() == state.keys()
+    assert torch.equal(loaded["torch"], state["torch"])
+    assert (loaded["clock"], loaded["best"]) == (state["clock"], None)
+    assert loaded["optimizer"] == state["optimizer"]
+    torch.load(tmp_path / "c" / "training_state.pt", weights_only=True)
+
+
+def test_a_checkpoint_without_training_state(folder: Path) -> None:
+    assert "holds no training_state.pt" in message_of(load_training_state, folder)
+
+
+def test_a_training_state_with_code_in_it_is_not_run(folder: Path) -> None:
+    torch.save({"path": Path("x")}, folder / "training_state.pt")
+    assert "training_state.pt: cannot be read" in message_of(load_training_state, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01", None])
+def test_a_damaged_training_state(folder: Path, content: bytes | None) -> None:
+    path = folder / "training_state.pt"
+    torch.save({"a": torch.ones(1000)}, path)
+    path.write_bytes(path.read_bytes()[:1500] if content is None else content)
+    message = message_of(load_training_state, folder)
+    assert message.startswith(f"{path}: cannot be read: ")
+
+
+def test_a_training_state_that_is_no_dict(folder: Path) -> None:
+    torch.save([1], folder / "training_state.pt")
+    assert "must hold a dict, got list" in message_of(load_training_state, folder)
+
+
+# --- which checkpoint of a run ---
+
+
+def test_the_newest_one_without_a_choice_of_validation(run: Path) -> None:
+    folders = add(run, 9, 100, 1000)
+    assert checkpoint_folders(run) == folders
+    assert best_checkpoint(run) == folders[-1]
+    assert load_checkpoint(run)[2].update == 1000
+
+
+def test_the_one_that_validation_chose(run: Path) -> None:
+    first, *_ = add(run, 9, 100, 1000)
+    write_best(run, first, accuracy=0.5)
+    assert best_checkpoint(run) == first
+    assert load_checkpoint(run)[2].update == 9
+
+
+def test_the_choice_is_written_with_its_accuracy(run: Path) -> None:
+    (folder,) = add(run, 9)
+    write_best(run, folder, accuracy=0.5)
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    assert best == {"checkpoint": "update-00000009", "accuracy": 0.5}
+
+
+def test_a_choice_that_is_gone_falls_back_to_the_newest(run: Path) -> None:
+    first, last = add(run, 9, 100)
+    write_best(run, run / "checkpoints" / "update-00000001", accuracy=0.5)
+    assert best_checkpoint(run) == last
+    assert first.exists()
+
+
+def test_a_run_without_checkpoints(run: Path) -> None:
+    assert checkpoint_folders(run) == []
+    assert best_checkpoint(run) is None
+    (run / "checkpoints").mkdir(parents=True)
+    assert message_of(load_checkpoint, run) == f"{run}: this run has no checkpoint yet."
+
+
+def test_folders_that_were_not_finished_are_ignored(run: Path) -> None:
+    (whole,) = add(run, 9)
+    torn = whole.with_name(".update-00000100.4711.partial")
+    whole.with_name("update-00000200").mkdir()  # without latentcot.json
+    torn.mkdir()
+    (torn / "latentcot.json").write_bytes((whole / "latentcot.json").read_bytes())
+    assert checkpoint_folders(run) == [whole]
+    assert best_checkpoint(run) == whole
+    assert load_checkpoint(run)[2].update == 9
+
+
+@pytest.mark.xfail(reason="bug: a damaged best.json ends in JSONDecodeError, KeyError or TypeError")
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_pointer(run: Path, text: str) -> None:
+    add(run, 9)
+    (run / "checkpoints" / "best.json").write_text(text)
+    assert "best.json" in message_of(load_checkpoint, run)
+
+
+def test_prune_keeps_the_best_and_the_newest_two(run: Path) -> None:
+    folders = add(run, 1, 2, 3, 4, 5)
+    write_best(run, folders[1], accuracy=0.5)
+    prune_checkpoints(run)
+    assert checkpoint_folders(run) == [folders[1], folders[3], folders[4]]
+    assert best_checkpoint(run) == folders[1]
+
+
+def test_prune_without_a_best_keeps_the_newest_two(run: Path) -> None:
+    folders = add(run, 1, 2, 3)
+    prune_checkpoints(run)
+    assert checkpoint_folders(run) == folders[1:]
+
+
+def test_prune_deletes_nothing_where_there_is_little(run: Path) -> None:
+    folders = add(run, 1, 2)
+    prune_checkpoints(run)
+    assert checkpoint_folders(run) == folders
+
+
+# --- what is refused ---
+
+
+def change_info(folder: Path, **changes: Any) -> None:
+    path = folder / "latentcot.json"
+    values = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+
+
+def test_a_newer_format_is_refused_in_words(folder: Path) -> None:
+    newer = FORMAT_VERSION + 1
+    change_info(folder, format_version=newer, shape_of_things_to_come=1)
+    message = message_of(load_checkpoint, folder)
+    assert f"latentcot.json: format_version must be 1 … {FORMAT_VERSION}, got {newer}" in message
+    assert "upgrade" in message
+
+
+@pytest.mark.parametrize("version", ["1", None, ..., 1.5])
+def test_an_odd_format_version(folder: Path, version: Any) -> None:
+    change_info(folder, format_version=version)
+    assert "format_version must be" in message_of(load_checkpoint, folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stage": ...}, "stage: Field required"),
+        ({"stage": "two"}, "stage: .* got 'two'"),
+        ({"num_thougths": 3}, "num_thougths: .* got 3"),
+        ({"zero_thoughts": "eot"}, "zero_thoughts: .* got 'eot'"),
+        ({"template": {"question_ends": ""}}, "template.question_ends: "),
+    ],
+)
+def test_odd_info_is_refused_with_key_and_value(
+    folder: Path, changes: dict[str, Any], words: str
+) -> None:
+    change_info(folder, **changes)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(folder)
+    assert str(caught.value).startswith(f"{folder / 'latentcot.json'}: ")
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b"[1]"])
+def test_damaged_info(folder: Path, content: bytes) -> None:
+    (folder / "latentcot.json").write_bytes(content)
+    assert message_of(load_checkpoint, folder).startswith(f"{folder / 'latentcot.json'}: ")
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    message = message_of(load_checkpoint, tmp_path)
+    assert message.startswith(f"{tmp_path}: is no checkpoint of latentcot")
+    assert "Give a run folder" in message
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "no such folder", "someone/nothing", "../x"])
+def test_a_name_of_nothing(name: str) -> None:
+    message = message_of(load_checkpoint, name)
+    assert message.startswith(f"{name}: no such folder, and the hub has no latentcot.json")
+
+
+@pytest.mark.parametrize("size", [0, 4, 200, -1])
+def test_damaged_weights(folder: Path, size: int) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    message = message_of(load_checkpoint, folder)
+    assert message.startswith(f"{folder}: its weights or tokenizer cannot be read: ")
+    assert "take another one of the same run" in message
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert message_of(load_checkpoint, folder).startswith(f"{folder}: its weights or tokenizer")
+
+
+@pytest.mark.xfail(reason="bug: random numbers stand in for the missing weights")
+def test_weights_of_which_some_are_missing(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["transformer.h.0.mlp.c_fc.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "transformer.h.0.mlp.c_fc.weight" in message_of(load_checkpoint, folder)

@@ -1,0 +1,136 @@
+"""Accuracy, cost and records, on models whose answers are known."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, replace
+from math import sqrt
+
+import pytest
+
+from latentcot import evaluate, load, read_examples
+from latentcot.evaluation import Evaluation, Record
+from latentcot.runs import file_hash
+from latentcot.statistics import share_with_interval
+
+
+@pytest.fixture
+def examples(data):
+    return read_examples(data / "test.jsonl")
+
+
+def test_a_model_that_always_gives_one_answer(speaker, examples):
+    """ "[A] X": two words, two thoughts; question, thoughts, X and end of text take five passes."""
+    answer, count = Counter(example.answer for example in examples).most_common(1)[0]
+    result = evaluate(speaker("[A]", answer), examples)
+    assert result.accuracy == count / len(examples)
+    assert 0 < result.accuracy < 1
+    assert (result.method, result.stage, result.num_questions) == ("coconut", 2, 8)
+    assert result.tokens_per_question == 2
+    assert result.thoughts_per_question == 2
+    assert result.passes_per_question == 5
+    assert result.seconds_per_question > 0
+    assert result.records == tuple(
+        Record(
+            id=example.id,
+            gold=example.answer,
+            answer=answer,
+            is_correct=example.answer == answer,
+            text=f"[A] {answer}",
+            num_tokens=2,
+            num_thoughts=2,
+            num_passes=5,
+            is_finished=True,
+        )
+        for example in examples
+    )
+
+
+def test_without_the_words_before_the_answer_there_is_none(speaker, examples):
+    result = evaluate(speaker(examples[0].answer), examples)
+    assert {record.answer for record in result.records} == {""}
+    assert result.accuracy == 0
+
+
+def test_words_are_cut_at_the_limit(speaker, examples):
+    result = evaluate(speaker("[A]", "1", "2"), examples, max_new_tokens=2)
+    assert {(r.text, r.num_tokens, r.num_passes, r.is_finished) for r in result.records} == {
+        ("[A] 1", 2, 4, False)
+    }
+
+
+@pytest.mark.parametrize(("right", "questions"), [(0, 8), (3, 8), (8, 8), (485, 500)])
+def test_the_interval_is_wilsons(right, questions):
+    share, z = right / questions, 1.959964
+    middle = (share + z**2 / (2 * questions)) / (1 + z**2 / questions)
+    half = z * sqrt(share * (1 - share) / questions + z**2 / (4 * questions**2))
+    half /= 1 + z**2 / questions
+    expected = (share, max(0, middle - half), min(1, middle + half))
+    assert share_with_interval(right, questions) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_result_has_the_interval(speaker, examples):
+    result = evaluate(speaker("[A]", examples[0].answer), examples)
+    right = sum(record.is_correct for record in result.records)
+    assert (result.accuracy, result.low, result.high) == share_with_interval(right, 8)
+
+
+def test_records_are_what_generate_gives(babbler, examples):
+    result = evaluate(babbler, examples)
+    for record, example in zip(result.records, examples, strict=True):
+        [output] = babbler.generate([example.question])
+        assert asdict(output).items() <= asdict(record).items()
+    assert len({record.text for record in result.records}) > 4  # it does look at the question
+    mean = sum(record.num_tokens for record in result.records) / len(examples)
+    assert result.tokens_per_question == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_answers_do_not_depend_on_the_batch_size(babbler, examples, batch_size):
+    result = evaluate(babbler, examples, batch_size=batch_size)
+    assert result.records == evaluate(babbler, examples).records
+    assert result.batch_size == batch_size
+
+
+@pytest.mark.parametrize("num_thoughts", [0, 1, 5])
+def test_the_number_of_thoughts_can_be_forced(babbler, examples, num_thoughts):
+    result = evaluate(babbler, examples, num_thoughts=num_thoughts)
+    assert {record.num_thoughts for record in result.records} == {num_thoughts}
+    assert result.thoughts_per_question == num_thoughts
+    for record in result.records:
+        assert record.num_passes == num_thoughts + record.num_tokens + record.is_finished
+    ordinary = evaluate(babbler, examples)
+    assert [r.text for r in result.records] != [r.text for r in ordinary.records]
+
+
+def test_slots_are_counted_as_in_training(babbler, examples):
+    """Without padding an example has no more thoughts than steps, in evaluation too."""
+    babbler.rules = replace(babbler.rules, pad_to_num_stages=False)
+    short = [replace(e, steps=e.steps[: 1 + i % 2]) for i, e in enumerate(examples)]
+    result = evaluate(babbler, short)
+    assert [record.num_thoughts for record in result.records] == [1, 2] * 4
+
+
+def test_progress_reaches_the_number_of_questions(babbler, examples):
+    counts = []
+    evaluate(babbler, examples, batch_size=3, on_progress=counts.append)
+    assert sum(counts) == len(examples)
+    assert len(counts) == 3
+
+
+def test_the_result_file(tiny_run, data, latentcot, tmp_path):
+    file = data / "test.jsonl"
+    assert latentcot("eval", tiny_run, "--out", tmp_path / "new" / "it.json").code == 0
+    written = json.loads((tmp_path / "new" / "it.json").read_text())
+    expected = json.loads(json.dumps(asdict(evaluate(load(tiny_run), read_examples(file)))))
+    del written["seconds_per_question"], expected["seconds_per_question"]
+    provenance, source = written.pop("provenance"), written.pop("data")
+    assert written == expected
+    assert written["schema_version"] == 1
+    assert source == {"file": str(file), "sha256": file_hash(file)}
+    assert {"command", "commit", "versions", "machine", "python"} <= provenance.keys()
+
+
+def test_the_summary_leaves_the_records_out(speaker, examples):
+    result = evaluate(speaker("[A]", "1"), examples)
+    assert isinstance(result, Evaluation)
+    assert result.summary().keys() == asdict(result).keys() - {"records"}
