@@ -93,10 +93,11 @@ def test_what_is_done_is_shown_and_not_done_again(done, latentcot):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert list(done.glob("*.log")) == []  # no process was started
 
-    table = json.loads((done / "table.json").read_text())
-    assert [row["method"] for row in table] == list(METHODS)
-    assert {row["num_questions"] for row in table} == {8}
-    assert {row["updates"] for row in table} == {12}
+    result = json.loads((done / "result.json").read_text())
+    assert result["seed"] == 0
+    assert [row["method"] for row in result["rows"]] == list(METHODS)
+    assert {row["num_questions"] for row in result["rows"]} == {8}
+    assert {row["updates"] for row in result["rows"]} == {12}
     page = (done / "report.html").read_text()
     data = json.loads(page.split('type="application/json" id="data">')[1].split("</script>")[0])
     assert [row["method"] for row in data["rows"]] == list(METHODS)

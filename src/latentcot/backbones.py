@@ -1,5 +1,6 @@
 """The language model that thinks: from the hub, from a folder, or small and fresh."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -169,7 +170,7 @@ def max_positions(model: PreTrainedModel) -> int | None:
 
 
 def check_lengths(
-    model: PreTrainedModel, layouts: list[Layout], ids: list[str], new_tokens: int = 0
+    model: PreTrainedModel, layouts: Iterable[Layout], ids: Iterable[str], new_tokens: int = 0
 ) -> None:
     """Refuse sequences that have more columns than the model has positions.
 

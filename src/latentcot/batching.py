@@ -69,12 +69,14 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: str) -> list[list
     """Return the batches of one epoch as lists of example indices, the same for the same seed.
 
     Examples are shuffled, then sorted by length within stretches of 64 batches, so that a batch
-    pads little and its content stays random; the batches themselves are shuffled again. A last
-    batch that is not full is left out where there is a full one.
+    pads little and its content stays random; the batches themselves are shuffled again. What does
+    not fill a last batch is left out, other examples in each epoch, where there is a full one.
     """
     rng = random.Random(seed)
     order = list(range(len(lengths)))
     rng.shuffle(order)
+    if len(order) > batch_size:
+        del order[len(order) - len(order) % batch_size :]
     if len(set(lengths)) > 1:
         stretch = 64 * batch_size
         order = [
@@ -83,7 +85,5 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: str) -> list[list
             for index in sorted(order[start : start + stretch], key=lengths.__getitem__)
         ]
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) < batch_size:
-        batches.pop()
     rng.shuffle(batches)
     return batches

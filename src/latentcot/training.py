@@ -109,7 +109,9 @@ class Trainer:
         self.method = method_named(recipe.method)
         self.rules = recipe.layout_rules(marker_ids(tokenizer))
         self.phases = phases_of(recipe.curriculum, self.method)
-        self.lengths = self._checked_lengths(model)
+        self._check_lengths(model)
+        first = self.phases[0]
+        self.lengths = [len(self._layout(e, first.stage, first)) for e in data.train]
         self.batch_size = min(recipe.training.batch_size, len(data.train))
         self.order = self._epoch_order(0)
         self.updates_per_epoch = len(self.order)
@@ -121,15 +123,14 @@ class Trainer:
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
 
-    def _checked_lengths(self, model: PreTrainedModel) -> list[int]:
-        """Return each example's length at the method's first or last phase, the longer one."""
-        ids = [example.id for example in self.data.train]
-        lengths = [0] * len(ids)
-        for phase in {self.phases[0], self.phases[-1]}:
-            layouts = [self._layout(example, phase.stage, phase) for example in self.data.train]
-            check_lengths(model, layouts, ids)
-            lengths = [max(n, len(lay)) for n, lay in zip(lengths, layouts, strict=True)]
-        return lengths
+    def _check_lengths(self, model: PreTrainedModel) -> None:
+        """Refuse examples that are too long for the model in any phase, or when answered."""
+        new_tokens = self.recipe.generation.max_new_tokens
+        for phase in self.phases:
+            for examples, room in ((self.data.train, 0), (self.data.valid_encoded, new_tokens)):
+                layouts = (self._layout(example, phase.stage, phase) for example in examples)
+                whole = (layout.prompt() if room else layout for layout in layouts)
+                check_lengths(model, whole, (example.id for example in examples), room)
 
     def _refuse_uneven_shares(self) -> None:
         """Devices with different numbers of micro-batches would wait for each other for ever."""
