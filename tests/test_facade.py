@@ -24,6 +24,7 @@ PUBLIC = [
     "Sampling",
     "Thinking",
     "TrainingError",
+    "UsageError",
     "compare",
     "evaluate",
     "load",

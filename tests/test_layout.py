@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from latentcot.errors import DataError
+from latentcot.errors import DataError, UsageError
 from latentcot.examples import Example
 from latentcot.layout import (
     NO_LABEL,
@@ -130,8 +130,6 @@ def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_markers(
     [
         ("coconut", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
         ("coconut-pause-as-thought", f"Q1 Q2 <bot> {'<pause> ' * 5}<eot> {SECOND}"),
-        ("coconut-no-thought", f"Q1 Q2 {SECOND}"),
-        ("cot", CHAIN),
     ],
 )
 def test_a_forced_number_of_thoughts_changes_the_slots_and_nothing_else(
@@ -370,14 +368,19 @@ def test_a_bare_question_with_an_unknown_word_is_named_by_its_place() -> None:
         encode_questions(["Is Tom c?", "Is Rex c?"], word_tokenizer(TEXTS), TEMPLATE)
 
 
-@pytest.mark.xfail(reason="bug: a known word with a full stop behind it is listed as unknown")
 def test_only_unknown_words_are_listed_as_unknown() -> None:
     with pytest.raises(DataError) as caught:
         encode_questions(["Rex is c. Tom is c."], word_tokenizer(TEXTS), TEMPLATE)
     assert "Not in the vocabulary: 'Rex'." in str(caught.value)
 
 
-@pytest.mark.xfail(reason="bug: a negative number of thoughts is laid out")
 def test_a_negative_number_of_thoughts_is_refused() -> None:
-    with pytest.raises(ValueError, match="-1"):
+    with pytest.raises(UsageError, match="num_thoughts: .* got -1"):
         lay_out(EXAMPLE, METHODS["coconut"], 1, RULES, num_thoughts=-1)
+
+
+@pytest.mark.parametrize("name", ["cot", "no-cot", "coconut-no-thought"])
+def test_thoughts_are_refused_where_the_method_has_none(name: str) -> None:
+    assert lay_out(EXAMPLE, METHODS[name], 1, RULES, 0) == lay_out(EXAMPLE, METHODS[name], 1, RULES)
+    with pytest.raises(UsageError, match=f"num_thoughts: {name} has no thoughts"):
+        lay_out(EXAMPLE, METHODS[name], 1, RULES, num_thoughts=2)

@@ -105,7 +105,6 @@ def test_a_second_ctrl_c_takes_effect_at_once(recipe, in_one_go, tmp_path, ctrl_
     assert results_of(run) == results_of(in_one_go)
 
 
-@pytest.mark.xfail(reason="Ctrl-C writes the checkpoint of a stage's last update a second time")
 def test_ctrl_c_at_the_end_of_a_stage_keeps_the_stage_of_the_weights(recipe, tmp_path):
     run = tmp_path / "run"
     with in_update(4, press_ctrl_c):
@@ -216,7 +215,6 @@ def test_without_a_checkpoint_there_is_nothing_to_resume(recipe, run, tmp_path):
         train(recipe, run, resume=True, is_quiet=True)
 
 
-@pytest.mark.xfail(reason="FileExistsError: open_run takes any path that exists for a folder")
 def test_a_file_is_no_run(recipe, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError):

@@ -50,14 +50,12 @@ def test_decoding_gives_the_text_back(texts: list[str]) -> None:
         assert tokenizer.decode(ids_of(tokenizer, text)) == text
 
 
-@pytest.mark.xfail(reason="bug: the decoder takes ### for a continuation, so '### ' is never found")
 def test_an_answer_behind_the_default_marker_is_found_after_steps() -> None:
     tokenizer = word_tokenizer([*WORDS, "### "])
     text = tokenizer.decode(ids_of(tokenizer, "Every timpus is a dumpus.\n### Tom is a kerpus."))
     assert extract_answer(text, "### ") == "Tom is a kerpus."
 
 
-@pytest.mark.xfail(reason="bug: never equals the decoded answer, so it never counts as right")
 @pytest.mark.parametrize("answer", ["-3", "2.5", "Tom's", "f(x)"])
 def test_an_answer_with_signs_in_it_can_be_right(answer: str) -> None:
     tokenizer = word_tokenizer([answer])
@@ -97,6 +95,12 @@ def test_words_come_in_sorted_order_whatever_the_order_of_texts() -> None:
     by_id = sorted(vocabulary, key=lambda word: vocabulary[word])
     assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
     assert by_id[5:] == sorted({word for text in SYMBOLS for word in text.split()})
+
+
+def test_markers_that_stand_in_the_texts_are_not_added_again() -> None:
+    tokenizer = word_tokenizer(["<bot> a <unk> z <eos>"])
+    assert tokenizer.convert_tokens_to_ids(["<unk>", "<eos>", "<bot>", "a", "z"]) == [0, 1, 2, 5, 6]
+    assert len(tokenizer) == 7, "a model gets this many rows"
 
 
 @pytest.mark.parametrize("texts", [WORDS, SYMBOLS], ids=["words", "symbols"])
@@ -155,13 +159,6 @@ def tables(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     }
 
 
-aliased_rows = pytest.mark.xfail(
-    raises=RuntimeError,
-    reason="bug: torch refuses to copy a row of a tensor into itself without a clone",
-)
-
-
-@aliased_rows
 @pytest.mark.parametrize("make_model", [tied_gpt2, untied_llama])
 @pytest.mark.parametrize("num_spare", [0, 64], ids=["exact vocabulary", "padded vocabulary"])
 def test_markers_start_as_copies_and_nothing_else_changes(make_model: Any, num_spare: int) -> None:
@@ -182,7 +179,6 @@ def test_markers_start_as_copies_and_nothing_else_changes(make_model: Any, num_s
     assert model.config.vocab_size == num_tokens + max(3, num_spare)
 
 
-@aliased_rows
 @pytest.mark.parametrize(("make_model", "is_tied"), [(tied_gpt2, True), (untied_llama, False)])
 def test_tied_tables_stay_tied_and_others_apart(make_model: Any, is_tied: bool) -> None:
     tokenizer = byte_level_tokenizer()
@@ -193,7 +189,6 @@ def test_tied_tables_stay_tied_and_others_apart(make_model: Any, is_tied: bool) 
     assert torch.equal(embedding, output) == is_tied
 
 
-@aliased_rows
 def test_a_marker_predicts_what_the_token_it_started_from_predicts() -> None:
     tokenizer = byte_level_tokenizer()
     model = untied_llama(len(tokenizer)).eval()
@@ -207,7 +202,6 @@ def test_a_marker_predicts_what_the_token_it_started_from_predicts() -> None:
     torch.testing.assert_close(logits[0][..., marker], logits[0][..., ids_of(tokenizer, "<<")[0]])
 
 
-@aliased_rows
 def test_markers_are_one_token_anywhere_in_a_text() -> None:
     tokenizer = byte_level_tokenizer()
     add_markers(tokenizer, tied_gpt2(len(tokenizer)))
@@ -216,7 +210,6 @@ def test_markers_are_one_token_anywhere_in_a_text() -> None:
     assert markers.eos == tokenizer.eos_token_id
 
 
-@aliased_rows
 def test_a_second_call_adds_nothing() -> None:
     tokenizer = byte_level_tokenizer()
     model = tied_gpt2(len(tokenizer))
@@ -252,7 +245,6 @@ def test_markers_do_not_start_from_an_unknown_word() -> None:
         add_markers(tokenizer, tied_gpt2(3), "<<")
 
 
-@pytest.mark.xfail(reason="bug: says that the unknown word 'is 1 tokens'")
 def test_an_unknown_word_is_called_unknown() -> None:
     tokenizer = word_level_tokenizer(eos_token="<end>")
     with pytest.raises(RecipeError) as caught:
@@ -260,7 +252,6 @@ def test_an_unknown_word_is_called_unknown() -> None:
     assert "which is 1 tokens" not in str(caught.value)
 
 
-@pytest.mark.xfail(raises=KeyError, reason="bug: KeyError 'None'")
 def test_a_vocabulary_without_an_end_of_text_is_refused_in_words() -> None:
     tokenizer = word_level_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<bot>", "<eot>", "<pause>"]})

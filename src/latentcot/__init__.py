@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RecipeError,
         RunError,
         TrainingError,
+        UsageError,
     )
     from latentcot.evaluation import Evaluation, evaluate
     from latentcot.examples import Example, read_examples, write_examples
@@ -50,6 +51,7 @@ __all__ = [
     "Sampling",
     "Thinking",
     "TrainingError",
+    "UsageError",
     "compare",
     "evaluate",
     "load",
@@ -71,6 +73,7 @@ _HOMES = {
         "RecipeError",
         "RunError",
         "TrainingError",
+        "UsageError",
     ),
     "evaluation": ("Evaluation", "evaluate"),
     "examples": ("Example", "read_examples", "write_examples"),

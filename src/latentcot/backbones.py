@@ -59,8 +59,8 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+        model = load_weights(name)
+    except Exception as error:  # transformers, its hub and safetensors raise many kinds
         reason = str(error).strip().splitlines()[0]
         raise RecipeError(
             f"model: {name!r} cannot be loaded: {reason} Give a folder with a saved causal LM, a "
@@ -69,6 +69,23 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         ) from None
     check_reads_last_state(model)
     return model, tokenizer
+
+
+def load_weights(name: str) -> PreTrainedModel:
+    """Load a causal LM in float32.
+
+    Raises:
+        ValueError: Some of its weights are missing; transformers would draw them at random.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        name, dtype=torch.float32, output_loading_info=True
+    )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}.")
+    return model
 
 
 def make_fresh(
@@ -94,7 +111,7 @@ def make_fresh(
         **_family_settings(settings),
     )
     # On the CPU the plain attention is the faster one at these sizes (docs/log.md).
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, attn_implementation="eager"

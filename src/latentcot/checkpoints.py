@@ -20,13 +20,9 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
 )
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from latentcot.backbones import load_weights
 from latentcot.errors import CheckpointError
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
@@ -135,7 +131,7 @@ def load_checkpoint(
     """
     name, info = _locate(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        model = load_weights(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(
@@ -175,11 +171,21 @@ def best_checkpoint(run: Path) -> Path | None:
     folders = checkpoint_folders(run)
     pointer = run / "checkpoints" / "best.json"
     if pointer.exists():
-        name = json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"]
+        name = _named_best(pointer)
         best = next((folder for folder in folders if folder.name == name), None)
         if best is not None:
             return best
     return folders[-1] if folders else None
+
+
+def _named_best(pointer: Path) -> str:
+    try:
+        return str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{pointer}: does not name a checkpoint: {error!r}. Give one of the checkpoints beside "
+            "it by its own folder."
+        ) from None
 
 
 def write_best(run: Path, folder: Path, accuracy: float) -> None:
@@ -189,7 +195,9 @@ def write_best(run: Path, folder: Path, accuracy: float) -> None:
 
 
 def prune_checkpoints(run: Path, num_kept: int = 2) -> None:
-    """Delete old checkpoints: all but the newest ones and the best."""
+    """Delete old checkpoints, all but the newest ones and the best, and torn ones of dead runs."""
+    for torn in (run / "checkpoints").glob(".update-*.partial"):
+        shutil.rmtree(torn)
     kept = {*checkpoint_folders(run)[-num_kept:], best_checkpoint(run)}
     for folder in checkpoint_folders(run):
         if folder not in kept:
@@ -229,9 +237,9 @@ def _read_info(path: Path) -> CheckpointInfo:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}.") from None
     version = values.get("format_version") if isinstance(values, dict) else None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {version!r}. A newer one "
+            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {version!r}. A higher one "
             "was written by a newer latentcot: upgrade it."
         )
     try:

@@ -53,16 +53,16 @@ def compare(runs: Sequence[Path], evaluation: str = "test") -> list[Row]:
         RunError: A run has no such evaluation, or the runs were asked different questions.
     """
     rows: list[Row] = []
-    asked: dict[str, str] = {}
+    asked: dict[tuple[str, int], str] = {}
     for run in runs:
         row, data_hash = _row(Path(run), evaluation)
         rows.append(row)
-        asked[data_hash] = str(run)
+        asked[data_hash, row.num_questions] = str(run)
     if len(asked) > 1:
         first, second = list(asked.values())[:2]
         raise RunError(
-            f"{first} and {second} were evaluated on different files of the name "
-            f"{evaluation!r}, so their accuracies cannot be compared. Evaluate both on one file."
+            f"{first} and {second} were evaluated on different files (or parts of them) of the "
+            f"name {evaluation!r}, so their accuracies cannot be compared. Evaluate both on one."
         )
     return rows
 

@@ -21,8 +21,8 @@ from latentcot.stages import Curriculum
 from latentcot.tasks import task_named
 
 Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Training:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast precision."""
     validate_every: Count | None = None
-    """Validate after this many updates too, and not only at the end of each stage."""
+    """Updates between validations; once an epoch if empty. Each phase ends with one too."""
     save_every: Count | None = None
     """Write a checkpoint after this many updates too."""
     log_every: Count = 10
@@ -133,7 +133,7 @@ class Recipe:
     """Optimizer, batches, precision."""
     generation: Generation = field(default_factory=Generation)
     """How answers are read off."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Draws the fresh weights, the order of the data and the stage mixing."""
 
     def layout_rules(self, markers: MarkerIds) -> LayoutRules:
@@ -148,13 +148,15 @@ class Recipe:
 
 
 _ADAPTER = TypeAdapter(Recipe)
+_PARTS = ("template", "curriculum", "training", "generation")  # may be named and left empty
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides of the form `training.learning_rate=3e-4`.
 
     Raises:
-        RecipeError: With every mistake that the file and the overrides hold.
+        RecipeError: With every mistake in the fields; what several fields together tell comes
+            once each of them is right.
     """
     path = Path(path)
     try:
@@ -177,11 +179,11 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: With every mistake.
     """
+    given = {key: value for key, value in values.items() if value is not None or key not in _PARTS}
     try:
-        recipe = _ADAPTER.validate_python(dict(values))
+        recipe = _ADAPTER.validate_python(given)
     except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors() if not _is_noise(problem)]
-        raise RecipeError(_listed(where, problems)) from None
+        raise RecipeError(_listed(where, _explain_all(error.errors()))) from None
     problems = _across_fields(recipe)
     if problems:
         raise RecipeError(_listed(where, problems))
@@ -209,19 +211,24 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override {override!r}: must be KEY=VALUE, like training.batch_size=64.")
     *parents, last = key.strip().split(".")
     for parent in parents:
-        inner = values.setdefault(parent, {})
+        inner = values[parent] = values.get(parent) or {}
         if not isinstance(inner, dict):
             raise RecipeError(f"override {override!r}: {parent} holds a value, not keys.")
         values = inner
     try:
         values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: its value is not YAML: {error}") from None
+    except yaml.YAMLError:  # such as <<, which YAML keeps for itself
+        values[last] = text
 
 
 def _across_fields(recipe: Recipe) -> list[str]:
     problems = []
     training, curriculum = recipe.training, recipe.curriculum
+    if not recipe.template.answer_start.strip():
+        problems.append(
+            "template.answer_start: must hold a word or sign, by which answers are found, got "
+            f"{recipe.template.answer_start!r}."
+        )
     if training.epochs is None and training.max_updates is None:
         problems.append("training: needs epochs or max_updates, both are empty.")
     if (training.micro_batch_size or 1) > training.batch_size:
@@ -240,17 +247,48 @@ def _across_fields(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _is_noise(problem: Any) -> bool:
-    """Whether a value was merely held against the branch of a union that it never meant."""
-    is_keys, is_list = (isinstance(problem["input"], kind) for kind in (dict, list))
-    return (problem["type"] == "string_type" and is_keys) or (
-        problem["type"] in ("float_type", "int_type") and is_list
-    )
+_UNIONS = {
+    "model": "a hub id, a folder, or the settings of a fresh model",
+    "learned_below": "a number above 0, or a list with one for each phase but the last",
+    "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
+}
+"""Fields that take one thing or another, and what they take."""
 
 
-def _explain(problem: Any) -> str:
-    place = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "str"))]
-    where = ".".join(part for part in place if part != "FreshModel")
+def _explain_all(problems: Sequence[Any]) -> list[str]:
+    """Put pydantic's problems into the recipe's words, one for each mistake."""
+    explained: dict[str, str] = {}
+    for problem in problems:
+        place, is_inside = _place(problem)
+        where = ".".join(place)
+        if is_inside or where not in explained:
+            explained[where] = _explain(problem, place, is_inside)
+    # A value inside a union is complained about by its other branch too, for the whole of it.
+    inner = {where.rpartition(".")[0] for where in explained}
+    return [
+        text
+        for where, text in explained.items()
+        if not (where.rpartition(".")[2] in _UNIONS and where in inner)
+    ]
+
+
+def _place(problem: Any) -> tuple[list[str], bool]:
+    """Return where a problem is in the recipe, and whether it is no other branch's business.
+
+    pydantic puts the branch that it tried behind the name of a union: that is left out.
+    """
+    place: list[str] = []
+    branch = ""
+    for part in problem["loc"]:
+        if place and place[-1] in _UNIONS and not branch and isinstance(part, str):
+            branch = part
+        else:
+            place.append(str(part))
+    return place, not branch or place[-1] not in _UNIONS
+
+
+def _explain(problem: Any, place: Sequence[str], is_inside: bool) -> str:
+    where = ".".join(place)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         allowed = _fields_at(place[:-1])
         return (
@@ -259,6 +297,8 @@ def _explain(problem: Any) -> str:
         )
     if problem["type"] == "missing":
         return f"{where}: is missing."
+    if not is_inside:
+        return f"{where}: must be {_UNIONS[place[-1]]}, got {problem['input']!r}."
     message = problem["msg"].removeprefix("Value error, ")
     shown = "" if problem["type"] == "value_error" else f", got {problem['input']!r}."
     return f"{where}: {message[0].lower()}{message[1:]}{shown}"
@@ -267,7 +307,7 @@ def _explain(problem: Any) -> str:
 def _fields_at(place: Sequence[str]) -> list[str]:
     owner: Any = Recipe
     for part in place:
-        if part == "FreshModel":
+        if part == "model":
             owner = FreshModel
         elif dataclasses.is_dataclass(owner):
             kinds = {f.name: f.type for f in dataclasses.fields(owner)}

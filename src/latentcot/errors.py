@@ -6,7 +6,8 @@
     ├── MethodError       a method or task that does not exist or does not work yet
     ├── CheckpointError   a checkpoint cannot be read, or is of another format
     ├── RunError          a run folder is in the way, missing or incomplete
-    └── TrainingError     training cannot go on (NaN loss, nothing to learn from)
+    ├── TrainingError     training cannot go on (a loss that is no number)
+    └── UsageError        an argument has a value that it cannot have; a ValueError too
 
 A message says where, what is wrong, the value, what is allowed, and what to do.
 The command line prints it without a traceback and exits with 2.
@@ -42,6 +43,10 @@ class RunError(LatentcotError):
 
 class TrainingError(LatentcotError):
     """Training cannot go on."""
+
+
+class UsageError(LatentcotError, ValueError):
+    """An argument has a value that it cannot have."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from latentcot.errors import UsageError
 from latentcot.examples import Example
 from latentcot.layout import EncodedExample
 from latentcot.reasoner import Reasoner
@@ -92,6 +93,8 @@ def evaluate(
         batch_size: Questions at a time.
         on_progress: Called with the number of questions that have just been answered.
     """
+    if not examples:
+        raise UsageError("evaluate: needs at least one example, got none.")
     is_correct = task_named(reasoner.info.task).is_correct
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()

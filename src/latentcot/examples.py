@@ -66,20 +66,20 @@ def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
     """Write examples as JSON Lines, whole or not at all."""
     with written_whole(path) as file:
         for example in examples:
-            record = {
+            record: dict[str, Any] = {
                 "id": example.id,
                 "question": example.question,
                 "steps": list(example.steps),
                 "answer": example.answer,
-                **example.meta,
             }
+            record |= {key: value for key, value in example.meta.items() if key not in record}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield (where, parsed JSON) for each record of a JSON list or of JSON Lines."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -95,8 +95,11 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half a surrogate pair is JSON, but could not be written again
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
 
 
@@ -111,7 +114,10 @@ def _example(record: Any, where: str, default_id: str) -> Example:
         raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")
     if any(not step.strip() for step in steps):
         raise DataError(f"{where}: 'steps' holds an empty step. Leave it out. {HELP}")
-    return Example(str(rest.pop("id", default_id)), question, tuple(steps), answer, rest)
+    id_ = rest.pop("id", default_id)
+    if not isinstance(id_, str | int):
+        raise DataError(f"{where}: 'id' must be a string or a number, got {_kind(id_)}. {HELP}")
+    return Example(str(id_), question, tuple(steps), answer, rest)
 
 
 def _text(rest: dict[str, Any], key: str, where: str) -> str:

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from latentcot.batching import collate
+from latentcot.errors import UsageError
 from latentcot.layout import Layout
 from latentcot.thoughts import think
 
@@ -42,7 +43,7 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
         if not self.temperature > 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise ValueError(
+            raise UsageError(
                 "sampling needs temperature > 0, 0 < top_p ≤ 1 and top_k ≥ 0, got "
                 f"temperature={self.temperature}, top_p={self.top_p}, top_k={self.top_k}. "
                 "For greedy decoding leave sampling out."
@@ -99,10 +100,10 @@ def generate(
         on_progress: Called with the number of prompts that have just been finished.
 
     Raises:
-        ValueError: `max_new_tokens` or `batch_size` is below 1.
+        UsageError: `max_new_tokens` or `batch_size` is below 1.
     """
     if max_new_tokens < 1 or batch_size < 1:
-        raise ValueError(
+        raise UsageError(
             f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
             f"{batch_size}."
         )

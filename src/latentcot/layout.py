@@ -7,7 +7,7 @@ out sequence has three parts:
     question [<bot>]       filled by `think`      [<pause> …] [<eot>] steps left, answer, <eos>
 
 Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, slots and
-`<eot>` carry none (arXiv 2412.06769, section 3.1). Imports no torch: it can be read and tested
+`<eot>` carry none (arXiv 2412.06769, section 3). Imports no torch: it can be read and tested
 without knowing tensors.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from latentcot.errors import DataError
+from latentcot.errors import DataError, UsageError
 from latentcot.examples import Example
 from latentcot.methods import Fill, Method, Schedule
 
@@ -157,7 +157,16 @@ def lay_out(
         stage: 0 … `rules.num_stages`.
         rules: Markers, c and the choices of the recipe.
         num_thoughts: Forces another number of slots (evaluation with K thoughts).
+
+    Raises:
+        UsageError: `num_thoughts` is negative, or the method has no slots.
     """
+    if num_thoughts is not None and num_thoughts < 0:
+        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
+    if num_thoughts and method.fill is Fill.NOTHING:
+        raise UsageError(
+            f"num_thoughts: {method.name} has no thoughts, so it must be 0 or left out."
+        )
     steps = example.steps
     slots = num_slots(method, stage, None if steps is None else len(steps), rules)
     if num_thoughts is not None and method.fill is not Fill.NOTHING:
@@ -210,7 +219,7 @@ def encode(examples: Sequence[Example], tokenizer: Any, template: Template) -> l
         )
         for example, question in zip(examples, questions, strict=True)
     ]
-    _refuse_unknown(encoded, examples, tokenizer)
+    _refuse_unwritable(encoded, examples, tokenizer)
     return encoded
 
 
@@ -225,7 +234,7 @@ def encode_questions(
     ids = _ids(tokenizer, [question + template.question_end for question in questions], True)
     encoded = [EncodedExample(str(i), tokens, None, ()) for i, tokens in enumerate(ids)]
     examples = [Example(str(i), question, (), "") for i, question in enumerate(questions)]
-    _refuse_unknown(encoded, examples, tokenizer)
+    _refuse_unwritable(encoded, examples, tokenizer)
     return encoded
 
 
@@ -236,9 +245,12 @@ def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ..
     return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=is_start)["input_ids"]]
 
 
-def _refuse_unknown(
+def _refuse_unwritable(
     encoded: Sequence[EncodedExample], examples: Sequence[Example], tokenizer: Any
 ) -> None:
+    empty = next((example.id for example in encoded if not example.question), None)
+    if empty is not None:
+        raise DataError(f"example {empty!r}: its question has no tokens. Give it some text.")
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         return  # byte-level vocabularies represent everything; GPT-2 names its <eos> as unk
@@ -262,6 +274,8 @@ def _refuse_unknown(
 
 
 def _unknown_words(text: str, tokenizer: Any) -> str:
-    unknown = [word for word in text.split() if word not in tokenizer.get_vocab()]
+    words = dict.fromkeys(word.strip(".,?!") for word in text.split())
+    ids = tokenizer(list(words), add_special_tokens=False)["input_ids"]
+    unknown = [w for w, pieces in zip(words, ids, strict=True) if tokenizer.unk_token_id in pieces]
     shown = ", ".join(repr(word) for word in unknown[:5])
     return f"Not in the vocabulary: {shown or 'part of it'}. Use data like the training data."

@@ -21,8 +21,8 @@ class Learner:
 
     def __init__(self, model: PreTrainedModel, training: Training) -> None:
         self.training = training
-        precision = "bf16" if training.precision == "bfloat16" else "no"
-        self.accelerator = Accelerator(mixed_precision=precision)
+        # torch's own autocast: accelerate keeps one precision for all that a process does.
+        self.accelerator = Accelerator(mixed_precision="no")
         self.loss = self.accelerator.prepare(LanguageLoss(model))
         self.restart_optimizer()
 
@@ -31,6 +31,11 @@ class Learner:
         """The backbone, out of its wrappers."""
         model: PreTrainedModel = self.accelerator.unwrap_model(self.loss).model
         return model
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the recipe's precision holds."""
+        is_on = self.training.precision == "bfloat16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=is_on)
 
     def restart_optimizer(self) -> None:
         """Forget the optimizer's moments, as the paper does when the stage changes."""
@@ -67,11 +72,15 @@ class Learner:
 
     def _backward(self, layouts: Sequence[Layout], num_labels: int) -> torch.Tensor:
         accelerator = self.accelerator
-        with accelerator.autocast():
+        with self.autocast():
             parts: LossParts = self.loss(collate(layouts).to(accelerator.device))
         # The mean over all labels of the update. Wrappers average over devices: undo that.
         accelerator.backward(parts.nll_sum * accelerator.num_processes / num_labels)
         return torch.stack([getattr(parts, field.name).detach() for field in fields(parts)])
+
+    def has_finite_weights(self) -> bool:
+        """Return whether every weight is a number."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.loss.parameters())
 
     def _update(self, rate: float) -> None:
         if self.training.max_grad_norm is not None:

@@ -35,7 +35,7 @@ class LossParts:
 
 
 class LanguageLoss(nn.Module):
-    """Arxiv 2412.06769, section 3.2: loss on remaining steps, answer and end of text only."""
+    """arXiv 2412.06769, section 3: loss on remaining steps, answer and end of text only."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()

@@ -103,7 +103,8 @@ class Reasoner:
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:
         """Answer encoded examples; their slots are counted as in training."""
-        max_new_tokens = max_new_tokens or self.info.max_new_tokens
+        if max_new_tokens is None:
+            max_new_tokens = self.info.max_new_tokens
         prompts = self.prompts(encoded, num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded], max_new_tokens)
         generations = generate(
@@ -134,10 +135,18 @@ class Reasoner:
         Args:
             questions: Texts as in the training data, without steps or answer.
             num_thoughts: Thoughts of each; as in training if left out.
+
+        Raises:
+            UsageError: The number of thoughts is negative.
+            DataError: A question does not fit the vocabulary or the model's positions.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
         prompts = self.prompts(encoded, num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded])
+        if not prompts:
+            size = self.model.config.hidden_size
+            slots = self.info.num_thoughts if num_thoughts is None else num_thoughts
+            return Thinking(torch.zeros(0, slots, size), torch.zeros(0, size))
         batch = collate(prompts).to(self.model.device)
         with torch.no_grad():
             rollout = think(

@@ -40,6 +40,10 @@ def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
     if resume and overwrite:
         raise RunError(f"{path}: --resume and --overwrite exclude each other. Give one of them.")
     is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if is_taken and resume and not (path / "recipe.yaml").is_file():
+        raise RunError(
+            f"{path}: is no run folder, so there is nothing to resume. Give another --out."
+        )
     if resume and not is_taken:
         raise RunError(f"{path}: there is no run to resume. Leave --resume out to start one.")
     if is_taken and not (resume or overwrite):
@@ -49,7 +53,10 @@ def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
         )
     if is_taken and overwrite:
         _delete_run(path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: the run folder cannot be made: {error}.") from None
     return path
 
 
@@ -181,8 +188,21 @@ def recipe_test_file(checkpoint: Path | str) -> Path:
     return Path(file)
 
 
-def eval_path(checkpoint: Path | str, data: Path, num_thoughts: int | None) -> Path | None:
-    """Return where the result of an evaluation goes: into its run, if it has one."""
+def eval_path(
+    checkpoint: Path | str, data: Path, num_thoughts: int | None, limit: int | None
+) -> Path | None:
+    """Return where the result of an evaluation goes: into its run, if it has one.
+
+    Its name tells what differs from the run's best checkpoint on the whole file.
+    """
     run = run_of(checkpoint)
-    forced = "" if num_thoughts is None else f"-{num_thoughts}-thoughts"
-    return None if run is None else run / "evals" / f"{data.stem}{forced}.json"
+    if run is None:
+        return None
+    parts = [data.stem]
+    if Path(checkpoint) != run:
+        parts.append(Path(checkpoint).name)
+    if num_thoughts is not None:
+        parts.append(f"{num_thoughts}-thoughts")
+    if limit is not None:
+        parts.append(f"first-{limit}")
+    return run / "evals" / f"{'-'.join(parts)}.json"

@@ -1,7 +1,7 @@
 """The curriculum: which stage an update, and each example in it, belongs to.
 
 Stage 0 is ordinary chain of thought; at stage s the first s reasoning steps have become thoughts
-(arXiv 2412.06769, section 3.2). A stage ends after its epochs, as in the paper, or once it has been
+(arXiv 2412.06769, section 3). A stage ends after its epochs, as in the paper, or once it has been
 learned. Imports no torch.
 """
 

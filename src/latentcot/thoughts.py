@@ -2,7 +2,7 @@
 
 A continuous thought is the last hidden state (after the final norm: the vector that the output
 head reads) at the column before its slot, and it is the input embedding of that slot
-(arXiv 2412.06769, section 3.1). Writing h(·) for the last hidden state of the newest column and
+(arXiv 2412.06769, section 3). Writing h(·) for the last hidden state of the newest column and
 e(·) for the embedding table,
 
     h_0 = h(e(question), e(<bot>))                                     the question pass
@@ -111,7 +111,7 @@ def think(
     suffix_BT: Tensor,
     suffix_lengths_B: Tensor,
 ) -> Rollout:
-    """Read the question, think, read the language that follows (arXiv 2412.06769, section 3.1).
+    """Read the question, think, read the language that follows (arXiv 2412.06769, section 3).
 
     Args:
         model: A Hugging Face causal LM whose logits are its output head on the last hidden state.

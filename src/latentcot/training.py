@@ -109,6 +109,7 @@ class Trainer:
         self.method = method_named(recipe.method)
         self.rules = recipe.layout_rules(marker_ids(tokenizer))
         self.phases = phases_of(recipe.curriculum, self.method)
+        self._refuse_short_chains()
         self._check_lengths(model)
         first = self.phases[0]
         self.lengths = [len(self._layout(e, first.stage, first)) for e in data.train]
@@ -120,8 +121,25 @@ class Trainer:
         self.learner = Learner(model, recipe.training)
         self._refuse_uneven_shares()
         self.update = 0
+        self.saved: int | None = None
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
+
+    def _refuse_short_chains(self) -> None:
+        """Stages that end when they are learned need examples that tell when."""
+        curriculum = self.recipe.curriculum
+        longest = max(len(example.steps or ()) for example in self.data.train)
+        if (
+            curriculum.advance == "learned"
+            and curriculum.max_updates_per_stage is None
+            and len(self.phases) > 1
+            and longest < curriculum.num_stages
+        ):
+            raise RecipeError(
+                f"curriculum.num_stages: is {curriculum.num_stages}, but the longest chain in "
+                f"{self.recipe.data.train} has {longest} steps, so no example can tell when a "
+                "stage is learned. Lower it, give max_updates_per_stage, or use advance: epochs."
+            )
 
     def _check_lengths(self, model: PreTrainedModel) -> None:
         """Refuse examples that are too long for the model in any phase, or when answered."""
@@ -239,9 +257,9 @@ class Trainer:
         path = self.run / "nan-batch.json"
         stage = self.clock.phase.stage
         batch = [{"id": e.id, "stage": s} for e, s in zip(examples, drawn, strict=True)]
-        write_json(path, {"update": self.update, "stage": stage, "batch": batch})
+        write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
         raise TrainingError(
-            f"{self.run}: the loss of update {self.update} (stage {stage}) is not a "
+            f"{self.run}: the loss of update {self.update + 1} (stage {stage}) is not a "
             f"finite number. Its batch is in {path}; the last checkpoint is whole. "
             "Try a lower training.learning_rate, or training.max_grad_norm=1."
         )
@@ -252,7 +270,8 @@ class Trainer:
         training = self.recipe.training
         is_due = has_advanced or self.update == self.num_updates
         is_best = False
-        if is_due or _is_multiple(self.update, training.validate_every):
+        validate_every = training.validate_every or self.updates_per_epoch
+        if is_due or _is_multiple(self.update, validate_every):
             is_best = self._validate(phase)
         if has_advanced:
             self._log({"kind": "stage", "update": self.update, "stage": self.clock.phase.stage})
@@ -264,7 +283,7 @@ class Trainer:
 
     def _validate(self, phase: Phase) -> bool:
         """Let the model answer the validation questions; return whether it is the best so far."""
-        with self.learner.accelerator.autocast():
+        with self.learner.autocast():
             result = evaluate(
                 Reasoner(self.learner.model.eval(), self.tokenizer, self._info(phase)),
                 self.data.valid,
@@ -305,9 +324,18 @@ class Trainer:
         )
 
     def _save(self, phase: Phase) -> None:
-        """Write a checkpoint of weights that were last trained in `phase`."""
-        if not self.learner.accelerator.is_main_process:
+        """Write a checkpoint of weights that were last trained in `phase`.
+
+        Raises:
+            TrainingError: The weights are no numbers any more; the last checkpoint stays.
+        """
+        if not self.learner.accelerator.is_main_process or self.saved == self.update:
             return
+        if not self.learner.has_finite_weights():
+            raise TrainingError(
+                f"{self.run}: update {self.update} left weights that are not finite numbers. The "
+                "last checkpoint is whole. Try a lower training.learning_rate."
+            )
         state = {
             "update": self.update,
             "last_restart": self.last_restart,
@@ -320,6 +348,7 @@ class Trainer:
         if self.best["update"] == self.update:
             write_best(self.run, folder, self.best["accuracy"])
         prune_checkpoints(self.run)
+        self.saved = self.update
 
     def restore(self) -> None:
         """Go on from the newest checkpoint of the run.

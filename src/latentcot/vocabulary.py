@@ -1,7 +1,7 @@
 """The tokens of latent mode, and a small word-level tokenizer for models made from scratch.
 
 New tokens start from the embedding and output row of an existing token (`<<` for GPT-2): it
-stabilises training (arXiv 2412.06769, section 4.1 and its public code).
+stabilises training (the paper's public code).
 """
 
 import re
@@ -21,20 +21,25 @@ from latentcot.layout import MarkerIds
 BOT, EOT, PAUSE = "<bot>", "<eot>", "<pause>"
 END, UNKNOWN = "<eos>", "<unk>"
 
-# A bracketed marker such as [Q], a word, or a run of signs such as ###.
-WORD = r"\[\w+\]|\w+|[^\w\s]+"
+# What stands between blanks, such as 12, [Q], ### or -2.5; a sign behind it is a word of its own.
+WORD = r"[^\s.?!,]+(?:[.,][^\s.?!,]+)*|[.?!,]"
 
 
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
     """Make a tokenizer whose vocabulary is the words of `texts`, in sorted order.
 
-    Decoding puts one blank between words and none before punctuation.
+    Decoding puts one blank before each word and none before punctuation, so that ordinary sentences
+    come back as they were.
     """
-    words = sorted({word for text in texts for word in re.findall(WORD, text)})
-    vocabulary = {word: i for i, word in enumerate([UNKNOWN, END, BOT, EOT, PAUSE, *words])}
+    special = [UNKNOWN, END, BOT, EOT, PAUSE]
+    words = {word for text in texts for word in re.findall(WORD, text)}
+    vocabulary = {word: i for i, word in enumerate([*special, *sorted(words - set(special))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    blank_before_words = decoders.Replace(Regex(r"^(?![.?!,]$)"), " ")
+    tokenizer.decoder = decoders.Sequence(
+        [blank_before_words, decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=UNKNOWN, eos_token=END)
     fast.add_special_tokens({"additional_special_tokens": [BOT, EOT, PAUSE]})
     return fast
@@ -55,10 +60,15 @@ def add_markers(
     if not missing:
         return 0
     source: list[int] = tokenizer(start_from, add_special_tokens=False)["input_ids"]
-    if len(source) != 1 or source[0] == tokenizer.unk_token_id != tokenizer.eos_token_id:
+    is_unknown = tokenizer.unk_token_id in source and tokenizer.unk_token_id not in (
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
+    if len(source) != 1 or is_unknown:
+        problem = "is not in it" if is_unknown else f"is {len(source)} tokens"
         raise RecipeError(
             f"markers_start_from: must be one token of the vocabulary, got {start_from!r}, which "
-            f"is {len(source)} tokens.{did_you_mean(start_from, tokenizer.get_vocab())}"
+            f"{problem}.{did_you_mean(start_from, tokenizer.get_vocab())}"
         )
     tokenizer.add_special_tokens({"additional_special_tokens": missing})
     if len(tokenizer) > model.get_input_embeddings().get_parameter("weight").shape[0]:
@@ -67,11 +77,17 @@ def add_markers(
     with torch.no_grad():
         for table in (model.get_input_embeddings(), model.get_output_embeddings()):
             for parameter in table.parameters():  # rows of the weights, and of a bias if any
-                parameter[new] = parameter[source[0]]
+                parameter[new] = parameter[source[0]].clone()
     return len(missing)
 
 
 def marker_ids(tokenizer: PreTrainedTokenizerBase) -> MarkerIds:
-    """Look the markers up in a tokenizer that has them."""
+    """Look the markers up in a tokenizer that has them.
+
+    Raises:
+        RecipeError: The tokenizer has no end of text.
+    """
     ids = tokenizer.get_vocab()
+    if tokenizer.eos_token is None:
+        raise RecipeError("model: its tokenizer has no end of text (eos_token). Give it one.")
     return MarkerIds(ids[BOT], ids[EOT], ids[PAUSE], ids[str(tokenizer.eos_token)])

@@ -21,9 +21,7 @@ def compare(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
-    from latentcot.commands.tables import comparison_table
+    from latentcot.commands.tables import comparison_table, print_table
     from latentcot.comparison import compare as read_rows
     from latentcot.errors import RunError
 
@@ -33,4 +31,4 @@ def compare(
     if as_json:
         print(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
     else:
-        Console().print(comparison_table(rows))
+        print_table(comparison_table(rows))

@@ -26,7 +26,8 @@ def evaluate(
         num_thoughts: Another number of thoughts than trained for.
         limit: Use this many examples, from the beginning of the file.
         batch_size: Questions at a time; answers do not depend on it.
-        out: Where to write the result; RUN/evals/<name of the data file>.json if left out.
+        out: Where to write the result; if left out RUN/evals/<name of the data file>.json, with
+            what differs (checkpoint, thoughts, limit) in its name.
         as_json: Print the result as JSON, records included.
         quiet: Show no progress.
     """
@@ -34,15 +35,20 @@ def evaluate(
 
     from latentcot.commands.tables import print_evaluation
     from latentcot.display import progress_bar
+    from latentcot.errors import UsageError
     from latentcot.evaluation import evaluate as run_evaluation
     from latentcot.examples import read_examples
     from latentcot.files import write_json
     from latentcot.reasoner import load
     from latentcot.runs import eval_path, file_hash, provenance, recipe_test_file
 
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit: must be at least 1, got {limit}.")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out: must be a file, but {out} is a folder.")
+    reasoner = load(checkpoint)
     file = data or recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
-    reasoner = load(checkpoint)
     with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
         result = run_evaluation(
             reasoner,
@@ -52,7 +58,7 @@ def evaluate(
             on_progress=move_on,
         )
     values = asdict(result)
-    target = out or eval_path(checkpoint, file, num_thoughts)
+    target = out or eval_path(checkpoint, file, num_thoughts, limit)
     if target is not None:
         source = {"file": str(file), "sha256": file_hash(file)}
         write_json(target, values | {"data": source, "provenance": provenance()})

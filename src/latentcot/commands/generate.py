@@ -33,13 +33,15 @@ def generate(
     """
     from dataclasses import asdict
 
-    from latentcot.errors import DataError
+    from latentcot.errors import DataError, UsageError
     from latentcot.generation import Sampling
     from latentcot.reasoner import load
 
     texts = list(questions) or [line.strip() for line in sys.stdin if line.strip()]
     if not texts:
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
+    if temperature is None and (top_p, top_k) != (1.0, 0):
+        raise UsageError("--top-p and --top-k need --temperature: without it decoding is greedy.")
     sampling = None
     if temperature is not None:
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)

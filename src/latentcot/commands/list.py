@@ -17,7 +17,8 @@ def list_(what: Literal["methods", "tasks"]) -> None:
 
     table = Table()
     if what == "methods":
-        for column in ("method", "what it is", "removed steps", "in their place", "works"):
+        table.add_column("method", no_wrap=True)
+        for column in ("what it is", "removed steps", "in their place", "works"):
             table.add_column(column)
         for method in METHODS.values():
             works = "yes" if method.is_ready else "not yet"

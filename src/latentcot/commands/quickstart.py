@@ -29,7 +29,7 @@ def quickstart(
 
     from rich.console import Console
 
-    from latentcot.commands.tables import comparison_table
+    from latentcot.commands.tables import comparison_table, print_table
     from latentcot.comparison import compare
     from latentcot.quickstart import open_folder, run_methods
     from latentcot.quickstart_report import (
@@ -49,8 +49,8 @@ def quickstart(
     seconds = time.perf_counter() - start
     write_result(out / "result.json", rows, frontier, seconds=seconds, num_jobs=jobs)
     write_quickstart_report(out / "report.html", rows, runs, frontier)
+    print_table(comparison_table(rows, caption=CAPTION))
     console = Console()
-    console.print(comparison_table(rows, caption=CAPTION))
     console.print(conclusion(rows))
     for line in mass_lines(frontier):
         console.print(line)

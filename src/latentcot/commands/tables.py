@@ -10,6 +10,13 @@ from latentcot.comparison import Row
 from latentcot.evaluation import Evaluation
 
 
+def print_table(table: Table) -> None:
+    """Print a table; where nobody watches (a file, a pipe), wide enough not to cut names."""
+    console = Console()
+    console = console if console.is_terminal else Console(width=120)
+    console.print(table)
+
+
 def print_evaluation(result: Evaluation, written: Path | None) -> None:
     """Print one evaluation, a line a figure."""
     table = Table(show_header=False, box=None)
@@ -25,13 +32,13 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     )
     if written is not None:
         table.add_row("written to", str(written))
-    Console().print(table)
+    print_table(table)
 
 
 def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:
     """Return runs side by side."""
     table = Table(caption=caption)
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for name in ("accuracy", "95 % interval", "questions", "tokens", "thoughts", "passes"):
         table.add_column(name, justify="right")
     table.add_column("ms per question", justify="right")
