@@ -65,14 +65,34 @@ class TestCommands:
         assert (result["method"], result["num_questions"]) == ("coconut", 3)
         assert [record["id"] for record in result["records"]] == ["test-0", "test-1", "test-2"]
 
-    def test_eval_with_another_number_of_thoughts_has_a_file_of_its_own(
-        self, latentcot, tiny_run, tmp_path
+    @pytest.mark.parametrize(
+        ("place", "options", "name"),
+        [
+            ("", [], "test"),
+            ("", ["--num-thoughts", 4], "test-4-thoughts"),
+            ("", ["--limit", 3], "test-first-3"),
+            ("checkpoints/update-00000008", [], "test-update-00000008"),
+        ],
+    )
+    def test_the_name_of_a_result_tells_what_differs(
+        self, latentcot, tiny_run, tmp_path, place, options, name
     ):
-        run = shutil.copytree(tiny_run, tmp_path / "run")
-        assert latentcot("eval", run, "--num-thoughts", 4, "--quiet").code == 0
+        """`compare` reads test.json: the best checkpoint, as it was trained, on the whole file."""
+        run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
+        assert latentcot("eval", run / place, *options, "--quiet").code == 0
         [file] = (run / "evals").iterdir()
-        assert file.name == "test-4-thoughts.json"
-        assert json.loads(file.read_text())["thoughts_per_question"] == 4
+        assert file.name == f"{name}.json"
+        result = json.loads(file.read_text())
+        found = (result["stage"], result["thoughts_per_question"], result["num_questions"])
+        assert (
+            found
+            == {
+                "test": (2, 2, 8),
+                "test-4-thoughts": (2, 4, 8),
+                "test-first-3": (2, 2, 3),
+                "test-update-00000008": (1, 1, 8),
+            }[name]
+        )
 
     def test_compare_as_json(self, latentcot, tiny_run, tmp_path):
         runs = [shutil.copytree(tiny_run, tmp_path / name) for name in "ab"]
@@ -239,8 +259,10 @@ class TestCompare:
 
     def test_another_number_of_questions_is_refused(self, latentcot, places):
         latentcot("eval", places / "run", "--quiet")
-        latentcot("eval", places / "other", "--limit", 3, "--quiet")
-        assert latentcot("compare", places / "run", places / "other").code == 2
+        result = places / "other" / "evals" / "test.json"
+        latentcot("eval", places / "other", "--limit", 3, "--out", result, "--quiet")
+        ended = latentcot("compare", places / "run", places / "other")
+        assert_refuses(ended, "RunError", "were evaluated on different files (or parts of them)")
 
     def test_a_file_that_is_no_result_is_named(self, latentcot, places):
         (places / "other" / "evals").mkdir(exist_ok=True)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch.nn.functional import cross_entropy
 
 from conftest import NUM_STAGES, in_update, press_ctrl_c
@@ -409,15 +408,7 @@ class TestData:
         assert trainer.batch_size == 3
 
 
-@pytest.fixture
-def other_precision():
-    """Let accelerate forget the precision of this process, before the test and after it."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def test_bfloat16(other_precision, tiny_run, make_recipe, tmp_path):
+def test_bfloat16(tiny_run, make_recipe, tmp_path):
     """Runs on the CPU too, and gives nearly the losses of the same run in float32."""
     recipe = make_recipe(training={"precision": "bfloat16"})
     assert train(recipe, tmp_path / "run", is_quiet=True)

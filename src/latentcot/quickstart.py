@@ -22,6 +22,7 @@ from latentcot.runs import read_metrics
 
 # The longest first, so that the shorter ones fill the gaps.
 METHODS = ("coconut", "coconut-pause-as-thought", "cot", "no-cot")
+SHOWN = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
 RECIPE = Path(str(resources.files("latentcot"))) / "recipes" / "quickstart.yaml"
 SIZES = {"train": 100_000, "valid": 500, "test": 2_000}
 # Half of the training graphs have 1 or 2 layers, as real data has chains of several lengths: with 3

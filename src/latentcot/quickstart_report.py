@@ -80,28 +80,35 @@ def write_result(
 def conclusion(rows: Sequence[Row]) -> str:
     """Say in one sentence what the table shows, from its numbers alone."""
     by_method = {row.method: row for row in rows}
-    best = by_method["coconut"]
-    others = [row for row in rows if row is not best]
-    ahead = [row for row in others if best.low > row.high]
-    level = [row for row in others if row not in ahead]
+    coconut = by_method["coconut"]
+    others = [row for row in rows if row is not coconut]
+    behind = [row for row in others if coconut.low > row.high]
+    level = [row for row in others if row not in behind]
     text = (
-        f"With {best.thoughts_per_question:.0f} continuous thoughts in place of the written chain, "
-        f"Coconut answers {best.accuracy:.1%} of {best.num_questions:,} new questions"
+        f"With {coconut.thoughts_per_question:.0f} continuous thoughts and no written chain, "
+        f"Coconut answers {_percent(coconut)} of {coconut.num_questions:,} new questions"
     )
-    if ahead:
-        shown = ", ".join(f"{row.method} {row.accuracy:.1%}" for row in ahead)
-        text += f", more than {shown} (chance is 50 %)"
+    if behind:
+        text += f"; after as many updates {_each(behind)}"
     if level:
-        shown = ", ".join(f"{row.method} {row.accuracy:.1%}" for row in level)
-        text += f"; it is not ahead of {shown}"
-    return text + "."
+        text += f"; it is not ahead of {_each(level)}"
+    return f"{text} (a guess is right in 50 %)."
+
+
+def _each(rows: Sequence[Row]) -> str:
+    *first, last = [f"{row.method} has {_percent(row)}" for row in rows]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _percent(row: Row) -> str:
+    return f"{100 * row.accuracy:.1f} %"
 
 
 def mass_lines(frontier: Mapping[str, Any]) -> list[str]:
     """Say what share of each thought lies on the nodes at exactly the right depth."""
     return [
-        f"thought {mass['thought']}: {mass['mass']:.2f} of its probability on nodes exactly "
-        f"{mass['depth']} steps from the root (uniform: {mass['uniform']:.2f})"
+        f"thought {mass['thought']}: {mass['mass']:.2f} of its probability is on the nodes at "
+        f"depth {mass['depth']} below the root (evenly spread: {mass['uniform']:.2f})"
         for mass in frontier["mass"]
     ]
 

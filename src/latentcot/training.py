@@ -74,14 +74,17 @@ def train(
         _refuse_other_recipe(recipe, out)
     model, tokenizer, data = prepare(recipe)
     trainer = Trainer(recipe, out, model, tokenizer, data)
-    open_run(out, resume=resume, overwrite=overwrite)
-    if resume:
-        trainer.restore()
-    else:
+    accelerator = trainer.learner.accelerator
+    if accelerator.is_main_process:
+        open_run(out, resume=resume, overwrite=overwrite)
+    if accelerator.is_main_process and not resume:
         with written_whole(out / "recipe.yaml") as file:
             file.write(write_recipe(recipe))
         files = [recipe.data.train, recipe.data.valid]
-        write_provenance(out, files, str(trainer.learner.accelerator.device), recipe.seed)
+        write_provenance(out, files, str(accelerator.device), recipe.seed)
+    accelerator.wait_for_everyone()
+    if resume:
+        trainer.restore()
     return trainer.run_to_end(is_quiet=is_quiet)
 
 
@@ -373,7 +376,8 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{folders[-1]}: does not fit this run: {error}") from None
         self.order = self._epoch_order(self.update // self.updates_per_epoch)
-        forget_metrics_after(self.run, self.update)
+        if self.learner.accelerator.is_main_process:
+            forget_metrics_after(self.run, self.update)
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

@@ -31,7 +31,7 @@ def quickstart(
 
     from latentcot.commands.tables import comparison_table, print_table
     from latentcot.comparison import compare
-    from latentcot.quickstart import open_folder, run_methods
+    from latentcot.quickstart import SHOWN, open_folder, run_methods
     from latentcot.quickstart_report import (
         CAPTION,
         conclusion,
@@ -44,7 +44,7 @@ def quickstart(
     start = time.perf_counter()
     open_folder(out, seed, resume=resume, overwrite=overwrite)
     runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
-    rows = compare(list(runs.values()))
+    rows = compare([runs[method] for method in SHOWN])
     frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")
     seconds = time.perf_counter() - start
     write_result(out / "result.json", rows, frontier, seconds=seconds, num_jobs=jobs)
