@@ -175,7 +175,7 @@ class TestWords:
                 self.row("no-cot", 0.5, 0.46, 0.54),
             ]
         )
-        ahead, level = text.split("not ahead")
+        ahead, level = text.split("not clearly ahead")
         for part in ("3 continuous thoughts", "97.0", "500 new questions", "no-cot", "50.0"):
             assert part in ahead
         assert " cot " in level
@@ -183,8 +183,8 @@ class TestWords:
 
     def test_the_conclusion_claims_nothing_that_is_not_there(self):
         coconut = self.row("coconut", 0.5, 0.46, 0.54, thoughts=3)
-        assert "not ahead" in conclusion([coconut, self.row("no-cot", 0.45, 0.41, 0.49)])
-        assert "not ahead" not in conclusion([coconut, self.row("no-cot", 0.3, 0.26, 0.34)])
+        assert "not clearly ahead" in conclusion([coconut, self.row("no-cot", 0.45, 0.41, 0.49)])
+        assert "not clearly ahead" not in conclusion([coconut, self.row("no-cot", 0.3, 0.26, 0.34)])
 
     def test_masses_are_told_with_what_chance_would_give(self):
         mass = {"thought": 2, "depth": 2, "mass": 0.75, "uniform": 0.25}

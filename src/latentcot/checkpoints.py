@@ -105,9 +105,11 @@ def save_checkpoint(
         write_json(beside / INFO_FILE, asdict(info))
         for file in beside.iterdir():
             _sync(file)
+        before = folder.with_name(f".{folder.name}.before.partial")
         if folder.exists():  # the same update, written again after a resume
-            shutil.rmtree(folder)
+            folder.rename(before)
         beside.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
         _sync(folder.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

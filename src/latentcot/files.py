@@ -3,25 +3,46 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from latentcot.errors import RunError
 
 
 @contextmanager
 def written_whole(path: Path | str) -> Iterator[IO[str]]:
     """Open a text file that appears under `path` only once it has been written completely."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error}. What was there is as it was."
+        ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Make the folder of a file that will be written later.
+
+    Raises:
+        RunError: It cannot be made, or the path is a folder itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error}.") from None
+    if path.is_dir():
+        raise RunError(f"{path}: must be a file, but it is a folder.")
 
 
 def write_json(path: Path | str, value: Any) -> None:

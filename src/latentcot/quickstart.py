@@ -16,8 +16,9 @@ from pathlib import Path
 
 from latentcot.config import read_recipe
 from latentcot.display import progress_bars
-from latentcot.errors import RunError
+from latentcot.errors import RunError, UsageError
 from latentcot.files import write_json
+from latentcot.interrupts import stop_requests
 from latentcot.runs import read_metrics
 
 # The longest first, so that the shorter ones fill the gaps.
@@ -68,14 +69,20 @@ def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[
 
     Raises:
         RunError: A command failed; its output is in the message and in the method's log.
+        UsageError: `num_jobs` is below 1.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what runs has written checkpoints.
     """
+    if num_jobs < 1:
+        raise UsageError(f"--jobs: must be at least 1, got {num_jobs}.")
     if not (out / "data" / "data.json").exists():
         _refuse_failure(_start(_data_command(out, seed), out / "data.log").wait(), out / "data.log")
     jobs = [Job(method, out, seed) for method in METHODS]
-    with progress_bars(is_quiet=is_quiet) as bars:
+    with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
         ids = {job.method: bars.add_task(job.method, total=job.num_updates) for job in jobs}
         try:
             while not all(job.is_done for job in jobs):
+                if stop.is_set:
+                    raise KeyboardInterrupt
                 running = [job for job in jobs if job.is_running]
                 waiting = [job for job in jobs if not job.is_running and not job.is_done]
                 for job in waiting[: num_jobs - len(running)]:
@@ -178,6 +185,7 @@ def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
+            start_new_session=True,  # Ctrl-C is for this process, which passes it on once
         )
 
 

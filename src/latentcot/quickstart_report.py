@@ -91,7 +91,7 @@ def conclusion(rows: Sequence[Row]) -> str:
     if behind:
         text += f"; after as many updates {_each(behind)}"
     if level:
-        text += f"; it is not ahead of {_each(level)}"
+        text += f"; it is not clearly ahead of the rest: {_each(level)}"
     return f"{text} (a guess is right in 50 %)."
 
 

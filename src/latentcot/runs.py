@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from latentcot.errors import RunError
+from latentcot.errors import DataError, RunError
 from latentcot.files import write_json, written_whole
 
 METRICS = "metrics.jsonl"
@@ -102,6 +102,15 @@ def write_provenance(run: Path, files: Iterable[str], device: str, seed: int) ->
                "data": {file: file_hash(file) for file in files}})  # fmt: skip
 
 
+def read_provenance(run: Path) -> dict[str, Any]:
+    """Return what `write_provenance` wrote, or nothing where there is none."""
+    try:
+        found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def provenance() -> dict[str, Any]:
     """Return commit, versions, machine and command of this process."""
     packages = ("latentcot", "torch", "transformers", "accelerate", "numpy")
@@ -118,9 +127,16 @@ def provenance() -> dict[str, Any]:
 
 
 def file_hash(path: Path | str) -> str:
-    """Return the SHA-256 of a file, as hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file, as hex digits.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from None
 
 
 def _git(*arguments: str) -> str | None:

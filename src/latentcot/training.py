@@ -39,8 +39,10 @@ from latentcot.preparation import TrainingData, prepare
 from latentcot.reasoner import Reasoner
 from latentcot.runs import (
     append_metrics,
+    file_hash,
     forget_metrics_after,
     open_run,
+    read_provenance,
     write_provenance,
 )
 from latentcot.stages import Phase, StageClock, draw_stages, phases_of
@@ -72,6 +74,7 @@ def train(
     """
     if resume:
         _refuse_other_recipe(recipe, out)
+        _refuse_other_data(recipe, out)
     model, tokenizer, data = prepare(recipe)
     trainer = Trainer(recipe, out, model, tokenizer, data)
     accelerator = trainer.learner.accelerator
@@ -95,6 +98,15 @@ def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
             f"{run}: was started with another recipe than the one given, so it can't go on with "
             f"it. Compare with {path}, or start another run with another --out."
         )
+
+
+def _refuse_other_data(recipe: Recipe, run: Path) -> None:
+    for file, before in read_provenance(run).get("data", {}).items():
+        if file in (recipe.data.train, recipe.data.valid) and file_hash(file) != before:
+            raise RunError(
+                f"{file}: has changed since {run} was started, so the run can't go on as it was. "
+                "Bring the old file back, or start another run."
+            )
 
 
 class Trainer:
@@ -181,12 +193,14 @@ class Trainer:
             bar = bars.add_task("", total=self.num_updates, completed=self.update)
             start, since = time.perf_counter(), self.update
             while self.update < self.num_updates:
+                phase = self.clock.phase
                 row = self._step()
                 bars.update(bar, completed=self.update, description=self._describe(row))
                 if self.update % self.recipe.training.log_every == 0:
                     rate = (self.update - since) * self.batch_size / (time.perf_counter() - start)
                     self._log({**row, "examples_per_second": round(rate, 1)})
                     start, since = time.perf_counter(), self.update
+                self._after_update(phase, self.clock.record(row["next_step_loss"]))
                 if stop.is_set and self.update < self.num_updates:
                     self._save(self.clock.phase)
                     console.print(f"Stopped after update {self.update}. --resume goes on.")
@@ -199,7 +213,7 @@ class Trainer:
         return f"{self.method.name} · stage {row['stage']} · loss {row['loss']:.3f}{shown}"
 
     def _step(self) -> dict[str, Any]:
-        """Do one update and what is due after it; return its row for metrics.jsonl."""
+        """Do one update; return its row for metrics.jsonl."""
         phase = self.clock.phase
         examples, drawn = self._batch(phase.stage)
         layouts = [
@@ -214,7 +228,7 @@ class Trainer:
         if not math.isfinite(parts["nll_sum"]):
             self._give_up(examples, drawn)
         self.update += 1
-        row: dict[str, Any] = {
+        return {
             "kind": "train",
             "update": self.update,
             "stage": phase.stage,
@@ -225,9 +239,6 @@ class Trainer:
             "token_accuracy": parts["num_correct"] / parts["num_labels"],
             "learning_rate": rate,
         }
-        has_advanced = self.clock.record(row["next_step_loss"])
-        self._after_update(phase, has_advanced)
-        return row
 
     def _layout(self, example: EncodedExample, stage: int, phase: Phase) -> Layout:
         rules = replace(self.rules, zero_thoughts=phase.zero_thoughts)
@@ -363,7 +374,7 @@ class Trainer:
         folders = checkpoint_folders(self.run)
         if not folders:
             raise RunError(
-                f"{self.run}: has no checkpoint to resume from. Give --overwrite to start anew."
+                f"{self.run}: has no checkpoint to resume from. Start it anew with --overwrite."
             )
         model, _, _ = load_checkpoint(folders[-1])
         state = load_training_state(folders[-1])

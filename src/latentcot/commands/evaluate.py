@@ -38,14 +38,14 @@ def evaluate(
     from latentcot.errors import UsageError
     from latentcot.evaluation import evaluate as run_evaluation
     from latentcot.examples import read_examples
-    from latentcot.files import write_json
+    from latentcot.files import refuse_unwritable, write_json
     from latentcot.reasoner import load
     from latentcot.runs import eval_path, file_hash, provenance, recipe_test_file
 
     if limit is not None and limit < 1:
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
-    if out is not None and out.is_dir():
-        raise UsageError(f"--out: must be a file, but {out} is a folder.")
+    if out is not None:
+        refuse_unwritable(out)  # before the work, not after it
     reasoner = load(checkpoint)
     file = data or recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
@@ -57,11 +57,14 @@ def evaluate(
             batch_size=batch_size,
             on_progress=move_on,
         )
-    values = asdict(result)
+    values = asdict(result) | {
+        "checkpoint": {"path": checkpoint, "update": reasoner.info.update},
+        "data": {"file": str(file), "sha256": file_hash(file)},
+        "provenance": provenance(),
+    }
     target = out or eval_path(checkpoint, file, num_thoughts, limit)
     if target is not None:
-        source = {"file": str(file), "sha256": file_hash(file)}
-        write_json(target, values | {"data": source, "provenance": provenance()})
+        write_json(target, values)
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
     else:
