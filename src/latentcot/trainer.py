@@ -1,0 +1,331 @@
+"""The training loop: stages, updates, validation, checkpoints.
+
+Everything random is a function of the seed and the number of the update (the order of the data,
+the stages of a batch, dropout), so a run that is resumed goes on as if it had not stopped.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latentcot.backbones import check_lengths
+from latentcot.batching import epoch_order
+from latentcot.checkpoints import (
+    CheckpointInfo,
+    checkpoint_folders,
+    load_checkpoint,
+    load_training_state,
+    prune_checkpoints,
+    save_checkpoint,
+    write_best,
+)
+from latentcot.config import Recipe
+from latentcot.display import console, progress_bars
+from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingError
+from latentcot.evaluation import evaluate
+from latentcot.files import write_json
+from latentcot.interrupts import stop_requests
+from latentcot.layout import EncodedExample, Layout, lay_out, num_slots
+from latentcot.learner import Learner
+from latentcot.methods import method_named
+from latentcot.optimization import learning_rate
+from latentcot.preparation import TrainingData
+from latentcot.reasoner import Reasoner
+from latentcot.runs import (
+    append_metrics,
+    forget_metrics_after,
+)
+from latentcot.stages import Phase, StageClock, draw_stages, phases_of
+from latentcot.vocabulary import marker_ids
+
+
+class Trainer:
+    """One run: the learner, the stage clock, the data, and the loop over updates."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Path,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        data: TrainingData,
+    ) -> None:
+        self.recipe, self.run, self.data, self.tokenizer = recipe, run, data, tokenizer
+        self.method = method_named(recipe.method)
+        self.rules = recipe.layout_rules(marker_ids(tokenizer))
+        self.phases = phases_of(recipe.curriculum, self.method)
+        self._refuse_short_chains()
+        self._check_lengths(model)
+        first = self.phases[0]
+        self.lengths = [len(self._layout(e, first.stage, first)) for e in data.train]
+        self.batch_size = min(recipe.training.batch_size, len(data.train))
+        self.order = self._epoch_order(0)
+        self.updates_per_epoch = len(self.order)
+        self.num_updates = self._num_updates()
+        self.clock = StageClock(recipe.curriculum, self.phases, self.updates_per_epoch)
+        self.learner = Learner(model, recipe.training)
+        self._refuse_uneven_shares()
+        self.update = 0
+        self.saved: int | None = None
+        self.last_restart = 0
+        self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
+
+    def _refuse_short_chains(self) -> None:
+        """Stages that end when they are learned need examples that tell when."""
+        curriculum = self.recipe.curriculum
+        longest = max(len(example.steps or ()) for example in self.data.train)
+        if (
+            curriculum.advance == "learned"
+            and curriculum.max_updates_per_stage is None
+            and len(self.phases) > 1
+            and longest < curriculum.num_stages
+        ):
+            raise RecipeError(
+                f"curriculum.num_stages: is {curriculum.num_stages}, but the longest chain in "
+                f"{self.recipe.data.train} has {longest} steps, so no example can tell when a "
+                "stage is learned. Lower it, give max_updates_per_stage, or use advance: epochs."
+            )
+
+    def _check_lengths(self, model: PreTrainedModel) -> None:
+        """Refuse examples that are too long for the model in any phase, or when answered."""
+        new_tokens = self.recipe.generation.max_new_tokens
+        for phase in self.phases:
+            for examples, room in ((self.data.train, 0), (self.data.valid_encoded, new_tokens)):
+                layouts = (self._layout(example, phase.stage, phase) for example in examples)
+                whole = (layout.prompt() if room else layout for layout in layouts)
+                check_lengths(model, whole, (example.id for example in examples), room)
+
+    def _refuse_uneven_shares(self) -> None:
+        """Devices with different numbers of micro-batches would wait for each other for ever."""
+        num_processes = self.learner.accelerator.num_processes
+        if self.batch_size % num_processes:
+            raise RecipeError(
+                f"training.batch_size: must be a multiple of the {num_processes} processes, got "
+                f"{self.batch_size}."
+            )
+
+    def _num_updates(self) -> int:
+        training = self.recipe.training
+        limits = [math.inf if training.max_updates is None else training.max_updates]
+        if training.epochs is not None:
+            limits.append(max(1, round(training.epochs * self.updates_per_epoch)))
+        return int(min(limits))
+
+    def _epoch_order(self, epoch: int) -> list[list[int]]:
+        return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")
+
+    # --- the loop ---
+
+    def run_to_end(self, *, is_quiet: bool = False) -> bool:
+        """Train until the last update; return False if Ctrl-C ended it before."""
+        is_quiet = is_quiet or not self.learner.accelerator.is_main_process
+        with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
+            bar = bars.add_task("", total=self.num_updates, completed=self.update)
+            start, since = time.perf_counter(), self.update
+            while self.update < self.num_updates:
+                phase = self.clock.phase
+                row = self._step()
+                bars.update(bar, completed=self.update, description=self._describe(row))
+                if self.update % self.recipe.training.log_every == 0:
+                    rate = (self.update - since) * self.batch_size / (time.perf_counter() - start)
+                    self._log({**row, "examples_per_second": round(rate, 1)})
+                    start, since = time.perf_counter(), self.update
+                self._after_update(phase, self.clock.record(row["next_step_loss"]))
+                if stop.is_set and self.update < self.num_updates:
+                    self._save(self.clock.phase)
+                    console.print(f"Stopped after update {self.update}. --resume goes on.")
+                    return False
+        return True
+
+    def _describe(self, row: dict[str, Any]) -> str:
+        accuracy = self.best.get("newest")
+        shown = "" if accuracy is None else f" · valid {accuracy:.1%}"
+        return f"{self.method.name} · stage {row['stage']} · loss {row['loss']:.3f}{shown}"
+
+    def _step(self) -> dict[str, Any]:
+        """Do one update; return its row for metrics.jsonl."""
+        phase = self.clock.phase
+        examples, drawn = self._batch(phase.stage)
+        layouts = [
+            self._watched(self._layout(example, stage, phase), example, stage)
+            for example, stage in zip(examples, drawn, strict=True)
+        ]
+        rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
+        # Dropout as a function of seed and update, so that a resumed run draws the same.
+        process = self.learner.accelerator.process_index
+        torch.manual_seed(hash((self.recipe.seed, self.update, process)))
+        parts = self.learner.learn(layouts, rate)
+        if not math.isfinite(parts["nll_sum"]):
+            self._give_up(examples, drawn)
+        self.update += 1
+        return {
+            "kind": "train",
+            "update": self.update,
+            "stage": phase.stage,
+            "loss": parts["nll_sum"] / parts["num_labels"],
+            "next_step_loss": parts["next_nll_sum"] / parts["num_next"]
+            if parts["num_next"]
+            else None,
+            "token_accuracy": parts["num_correct"] / parts["num_labels"],
+            "learning_rate": rate,
+        }
+
+    def _layout(self, example: EncodedExample, stage: int, phase: Phase) -> Layout:
+        rules = replace(self.rules, zero_thoughts=phase.zero_thoughts)
+        return lay_out(example, self.method, stage, rules)
+
+    def _watched(self, layout: Layout, example: EncodedExample, stage: int) -> Layout:
+        """Let the loss of the next step tell of the present stage alone.
+
+        An example drawn at another stage does not count, nor one whose chain ends before the last
+        stage: its next step may be the answer already, which is easier.
+        """
+        is_long = len(example.steps or ()) >= self.recipe.curriculum.num_stages
+        if stage == self.clock.phase.stage and is_long:
+            return layout
+        return replace(layout, num_next=0)
+
+    def _batch(self, stage: int) -> tuple[list[EncodedExample], list[int]]:
+        """Return the examples of the present update and the stage drawn for each."""
+        epoch, index = divmod(self.update, self.updates_per_epoch)
+        if index == 0:
+            self.order = self._epoch_order(epoch)
+        examples = [self.data.train[i] for i in self.order[index]]
+        seed = f"{self.recipe.seed}/stages/{self.update}"
+        drawn = draw_stages(
+            self.recipe.curriculum, (p.stage for p in self.phases), stage, len(examples), seed
+        )
+        return examples, drawn
+
+    def _give_up(self, examples: Sequence[EncodedExample], drawn: Sequence[int]) -> None:
+        path = self.run / "nan-batch.json"
+        stage = self.clock.phase.stage
+        batch = [{"id": e.id, "stage": s} for e, s in zip(examples, drawn, strict=True)]
+        write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
+        raise TrainingError(
+            f"{self.run}: the loss of update {self.update + 1} (stage {stage}) is not a "
+            f"finite number. Its batch is in {path}; the last checkpoint is whole. "
+            "Try a lower training.learning_rate, or training.max_grad_norm=1."
+        )
+
+    # --- what is due after an update ---
+
+    def _after_update(self, phase: Phase, has_advanced: bool) -> None:
+        training = self.recipe.training
+        is_due = has_advanced or self.update == self.num_updates
+        is_best = False
+        validate_every = training.validate_every or self.updates_per_epoch
+        if is_due or _is_multiple(self.update, validate_every):
+            is_best = self._validate(phase)
+        if has_advanced:
+            self._log({"kind": "stage", "update": self.update, "stage": self.clock.phase.stage})
+            if self.recipe.curriculum.reset_optimizer:
+                self.learner.restart_optimizer()
+                self.last_restart = self.update
+        if is_due or is_best or _is_multiple(self.update, training.save_every):
+            self._save(phase)
+
+    def _validate(self, phase: Phase) -> bool:
+        """Let the model answer the validation questions; return whether it is the best so far."""
+        with self.learner.autocast():
+            result = evaluate(
+                Reasoner(self.learner.model.eval(), self.tokenizer, self._info(phase)),
+                self.data.valid,
+                encoded=self.data.valid_encoded,
+                batch_size=self.recipe.generation.batch_size,
+            )
+        accuracy = result.accuracy
+        row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
+        self._log(row)
+        self.best["newest"] = accuracy
+        # Earlier stages answer after words, so only checkpoints of the last phase compete.
+        is_best = phase == self.phases[-1] and accuracy >= self.best["accuracy"]
+        if is_best:
+            self.best |= {"update": self.update, "accuracy": accuracy}
+        return is_best
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.learner.accelerator.is_main_process:
+            append_metrics(self.run, row)
+
+    # --- checkpoints ---
+
+    def _info(self, phase: Phase) -> CheckpointInfo:
+        curriculum = self.recipe.curriculum
+        return CheckpointInfo(
+            method=self.method.name,
+            task=self.recipe.task,
+            stage=phase.stage,
+            num_stages=curriculum.num_stages,
+            thoughts_per_step=curriculum.thoughts_per_step,
+            num_thoughts=num_slots(self.method, phase.stage, None, self.rules),
+            pad_to_num_stages=curriculum.pad_to_num_stages,
+            zero_thoughts=phase.zero_thoughts,
+            template=self.recipe.template,
+            max_new_tokens=self.recipe.generation.max_new_tokens,
+            update=self.update,
+            seed=self.recipe.seed,
+        )
+
+    def _save(self, phase: Phase) -> None:
+        """Write a checkpoint of weights that were last trained in `phase`.
+
+        Raises:
+            TrainingError: The weights are no numbers any more; the last checkpoint stays.
+        """
+        if not self.learner.accelerator.is_main_process or self.saved == self.update:
+            return
+        if not self.learner.has_finite_weights():
+            raise TrainingError(
+                f"{self.run}: update {self.update} left weights that are not finite numbers. The "
+                "last checkpoint is whole. Try a lower training.learning_rate."
+            )
+        state = {
+            "update": self.update,
+            "last_restart": self.last_restart,
+            "clock": self.clock.state(),
+            "best": self.best,
+            "optimizer": self.learner.optimizer.state_dict(),
+        }
+        folder = self.run / "checkpoints" / f"update-{self.update:08d}"
+        save_checkpoint(folder, self.learner.model, self.tokenizer, self._info(phase), state)
+        if self.best["update"] == self.update:
+            write_best(self.run, folder, self.best["accuracy"])
+        prune_checkpoints(self.run)
+        self.saved = self.update
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint of the run.
+
+        Raises:
+            CheckpointError: It cannot be read, or does not fit the recipe.
+            RunError: The run has no checkpoint.
+        """
+        folders = checkpoint_folders(self.run)
+        if not folders:
+            raise RunError(
+                f"{self.run}: has no checkpoint to resume from. Start it anew with --overwrite."
+            )
+        model, _, _ = load_checkpoint(folders[-1])
+        state = load_training_state(folders[-1])
+        try:
+            self.learner.model.load_state_dict(model.state_dict())
+            self.clock.restore(state["clock"])
+            self.learner.optimizer.load_state_dict(state["optimizer"])
+            self.update, self.last_restart = state["update"], state["last_restart"]
+            self.best = state["best"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{folders[-1]}: does not fit this run: {error}") from None
+        self.order = self._epoch_order(self.update // self.updates_per_epoch)
+        if self.learner.accelerator.is_main_process:
+            forget_metrics_after(self.run, self.update)
+
+
+def _is_multiple(update: int, every: int | None) -> bool:
+    return every is not None and update % every == 0
