@@ -327,6 +327,17 @@ def test_a_space_too_small_is_an_error() -> None:
         make_splits(options, {"train": 5, "test": 4}, seed=0)
 
 
+def test_a_share_of_the_training_examples_is_shallower_and_no_other() -> None:
+    options = options_named("two-family", layers=3, shallower=0.5)
+    splits = make_splits(options, {"train": 2_000, "valid": 50, "test": 50}, seed=0)
+    hops = Counter(len(example.steps) for example in splits["train"])
+    assert hops[3] / 2_000 == pytest.approx(0.5, abs=0.05)
+    assert hops[1] / 2_000 == pytest.approx(0.25, abs=0.05)
+    assert {len(e.steps) for split in ("valid", "test") for e in splits[split]} == {3}
+    words = {word for e in splits["train"] if len(e.steps) == 1 for word in e.question.split()}
+    assert {str(number) for number in range(options.max_graph_nodes)} <= words
+
+
 def test_progress_adds_up() -> None:
     counts: list[int] = []
     make_splits(options_named("two-family"), {"train": 250, "test": 30}, 0, counts.append)

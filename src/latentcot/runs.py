@@ -118,7 +118,7 @@ def provenance() -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _git("rev-parse", "HEAD"),
-        "is_tree_dirty": bool(_git("status", "--porcelain")),
+        "is_tree_dirty": bool(_git("status", "--porcelain", "--", ".")),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
         "machine": f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores",
