@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from latentcot.statistics import percent
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "quickstart"
 COLUMNS = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
@@ -75,7 +77,7 @@ def summary(results: list[dict[str, Any]]) -> str:
     ]
     for result in results:
         rows = {row["method"]: row for row in result["rows"]}
-        cells = [percent(rows[name]) for name in COLUMNS]
+        cells = [accuracy(rows[name]) for name in COLUMNS]
         mass = ", ".join(f"{one['mass']:.2f}" for one in result["mass"])
         minutes = f"{result['seconds'] / 60:.1f}"
         lines.append(f"| {result['seed']} | {' | '.join(cells)} | {mass} | {minutes} |")
@@ -91,7 +93,7 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['method']} | {percent(row)} | {row['tokens_per_question']:.1f} | "
+        f"| {row['method']} | {accuracy(row)} | {row['tokens_per_question']:.1f} | "
         f"{row['thoughts_per_question']:.1f} | {row['passes_per_question']:.1f} | "
         f"{1000 * row['seconds_per_question']:.2f} |"
         for row in result["rows"]
@@ -99,8 +101,8 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def percent(row: dict[str, Any]) -> str:
-    return f"{row['accuracy']:.1%} ({row['low']:.1%} – {row['high']:.1%})".replace("%", " %")
+def accuracy(row: dict[str, Any]) -> str:
+    return f"{percent(row['accuracy'])} ({100 * row['low']:.1f} – {100 * row['high']:.1f})"
 
 
 def source(results: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from latentcot import evaluate, load, read_examples
 from latentcot.evaluation import Evaluation, Record
 from latentcot.runs import file_hash
-from latentcot.statistics import share_with_interval
+from latentcot.statistics import percent, share_with_interval
 
 
 @pytest.fixture
@@ -135,3 +135,11 @@ def test_the_summary_leaves_the_records_out(speaker, examples):
     result = evaluate(speaker("[A]", "1"), examples)
     assert isinstance(result, Evaluation)
     assert result.summary().keys() == asdict(result).keys() - {"records"}
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(1, "100.0 %"), (0.9995, "99.9 %"), (0.5, "50.0 %"), (0.0001, "0.1 %"), (0, "0.0 %")],
+)
+def test_no_mistake_and_no_hit_is_rounded_away(share, shown):
+    assert percent(share) == shown

@@ -32,6 +32,7 @@ from latentcot.report import (
     write_report,
 )
 from latentcot.runs import provenance, read_metrics
+from latentcot.statistics import percent
 
 NUM_SHOWN = 12
 NUM_POINTS = 300
@@ -86,7 +87,7 @@ def conclusion(rows: Sequence[Row]) -> str:
     level = [row for row in others if row not in behind]
     text = (
         f"With {coconut.thoughts_per_question:.0f} continuous thoughts and no written chain, "
-        f"Coconut answers {_percent(coconut)} of {coconut.num_questions:,} new questions"
+        f"Coconut answers {percent(coconut.accuracy)} of {coconut.num_questions:,} new questions"
     )
     if behind:
         text += f"; after as many updates {_each(behind)}"
@@ -96,12 +97,8 @@ def conclusion(rows: Sequence[Row]) -> str:
 
 
 def _each(rows: Sequence[Row]) -> str:
-    *first, last = [f"{row.method} has {_percent(row)}" for row in rows]
+    *first, last = [f"{row.method} has {percent(row.accuracy)}" for row in rows]
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _percent(row: Row) -> str:
-    return f"{100 * row.accuracy:.1f} %"
 
 
 def mass_lines(frontier: Mapping[str, Any]) -> list[str]:

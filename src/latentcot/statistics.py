@@ -1,6 +1,12 @@
-"""Intervals for shares of questions."""
+"""Shares of questions, and their intervals."""
 
 from scipy.stats import binomtest
+
+
+def percent(share: float) -> str:
+    """Write a share as `99.9 %`: a mistake among thousands is never rounded away, nor a hit."""
+    least, most = (0.1 if share > 0 else 0.0), (99.9 if share < 1 else 100.0)
+    return f"{min(max(100 * share, least), most):.1f} %"
 
 
 def share_with_interval(num_right: int, num_all: int) -> tuple[float, float, float]:

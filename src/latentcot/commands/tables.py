@@ -8,6 +8,7 @@ from rich.table import Table
 
 from latentcot.comparison import Row
 from latentcot.evaluation import Evaluation
+from latentcot.statistics import percent
 
 
 def print_table(table: Table) -> None:
@@ -21,7 +22,8 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     """Print one evaluation, a line a figure."""
     table = Table(show_header=False, box=None)
     table.add_row("method", f"{result.method}, stage {result.stage}")
-    table.add_row("accuracy", _percent(result.accuracy, result.low, result.high))
+    interval = f"{100 * result.low:.1f} – {100 * result.high:.1f}"
+    table.add_row("accuracy", f"{percent(result.accuracy)} (95 % interval {interval})")
     table.add_row("questions", str(result.num_questions))
     table.add_row("tokens per question", f"{result.tokens_per_question:.2f}")
     table.add_row("thoughts per question", f"{result.thoughts_per_question:.2f}")
@@ -47,8 +49,8 @@ def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:
     for row in rows:
         table.add_row(
             row.method,
-            f"{row.accuracy:.1%}",
-            f"{row.low:.1%} – {row.high:.1%}",
+            percent(row.accuracy),
+            f"{100 * row.low:.1f} – {100 * row.high:.1f}",
             str(row.num_questions),
             f"{row.tokens_per_question:.1f}",
             f"{row.thoughts_per_question:.1f}",
@@ -58,7 +60,3 @@ def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:
             str(row.seed),
         )
     return table
-
-
-def _percent(share: float, low: float, high: float) -> str:
-    return f"{share:.1%} (95 % interval {low:.1%} – {high:.1%})"

@@ -41,8 +41,11 @@ function fixed(value, digits) {
   return isNumber(value) ? value.toFixed(digits) : "–";
 }
 
+// With decimals, a mistake among thousands is not rounded away.
 function percent(share, digits = 0) {
-  return isNumber(share) ? `${(100 * share).toFixed(digits)}\u00a0%` : "–";
+  if (!isNumber(share)) return "–";
+  const most = digits > 0 && share < 1 ? 100 - 10 ** -digits : 100;
+  return `${Math.min(100 * share, most).toFixed(digits)}\u00a0%`;
 }
 
 // A count with a narrow no-break space between thousands.
