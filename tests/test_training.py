@@ -424,3 +424,14 @@ def test_precision_is_that_of_the_recipe_and_not_of_the_run_before(make_recipe, 
     for precision in ("float32", "bfloat16", "float32"):
         recipe = make_recipe(training={"precision": precision})
         assert train(recipe, tmp_path / "run", overwrite=True, is_quiet=True)
+
+
+@pytest.mark.parametrize(("num_updates", "is_said"), [(8, True), (9, False)])
+def test_a_last_stage_out_of_reach_is_said_beforehand(
+    num_updates, is_said, make_recipe, tmp_path, capsys
+):
+    recipe = make_recipe(training={"max_updates": num_updates})
+    train(recipe, tmp_path / "run")
+    assert (
+        "the last stage begins after 8" in capsys.readouterr().err.replace("\n", " ")
+    ) == is_said

@@ -110,11 +110,12 @@ def make_fresh(
         pad_token_id=None,
         **_family_settings(settings),
     )
-    # On the CPU the plain attention is the faster one at these sizes (docs/log.md).
+    # On a CPU the plain attention is the faster one at these sizes (docs/log.md).
+    attention = None if torch.cuda.is_available() else "eager"
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, attn_implementation="eager"
+            config, attn_implementation=attention
         )
     if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
         _fix_to_sines(model.get_parameter("transformer.wpe.weight"), settings.position_scale)

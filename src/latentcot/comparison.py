@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentcot.errors import RunError
-from latentcot.runs import read_metrics, read_run_recipe
+from latentcot.runs import read_run_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Row:
         passes_per_question: Sequential calls of the backbone.
         seconds_per_question: Wall time of all divided by their number.
         seed: Of the run.
-        updates: Of the run.
+        updates: That the evaluated weights have seen.
     """
 
     run: str
@@ -75,7 +75,7 @@ def _row(run: Path, evaluation: str) -> tuple[Row, str]:
         row = Row(
             run=str(run),
             seed=recipe["seed"],
-            updates=max((m["update"] for m in read_metrics(run)), default=0),
+            updates=result["checkpoint"]["update"],
             **{name: result[name] for name in Row.__dataclass_fields__ if name in result},
         )
         return row, result["data"]["sha256"]

@@ -25,7 +25,7 @@ class Example:
     Attributes:
         id: Unique name within its file; the line or list number where the file gives none.
         question: What is asked, facts included.
-        steps: The reasoning chain, one string a step; may be empty only where a task says so.
+        steps: The reasoning chain, one string a step.
         answer: The answer alone, without any marker.
         meta: Everything else that the file holds, for example ProsQA's graph.
     """

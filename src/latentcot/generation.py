@@ -1,10 +1,12 @@
 """Questions → thoughts → text, many at a time.
 
 Thoughts and words use the same growing cache. A row that has ended leaves the batch, so that the
-rest does not pay for it. What a row gives does not depend on its neighbours: not when greedy, and
-not when sampled, since every prompt draws from its own stream of random numbers.
+rest does not pay for it. What a row gives does not depend on its neighbours (but for ties within
+rounding): not when greedy, and not when sampled, since every prompt draws from its own stream of
+random numbers.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +71,7 @@ class Generation:
 
     @property
     def num_tokens(self) -> int:
-        """The number of words, as the paper counts them: no marker, no end of text."""
+        """The number of words, without markers, thoughts and end of text."""
         return len(self.token_ids)
 
     @property
@@ -183,7 +185,8 @@ def _drawer(sampling: Sampling | None, prompts: list[int]) -> Callable[[Tensor, 
         warp.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         warp.append(TopPLogitsWarper(sampling.top_p))
-    streams = [torch.Generator().manual_seed(hash((sampling.seed, prompt))) for prompt in prompts]
+    seeds = [random.Random(f"{sampling.seed}/{prompt}").getrandbits(63) for prompt in prompts]
+    streams = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw(logits: Tensor, rows: list[int]) -> Tensor:
         nothing = torch.empty(len(rows), 0, dtype=torch.long)  # these three read no earlier words

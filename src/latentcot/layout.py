@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from latentcot.errors import DataError, UsageError
+from latentcot.errors import DataError, MethodError, UsageError
 from latentcot.examples import Example
 from latentcot.methods import Fill, Method, Schedule
 
@@ -139,7 +139,9 @@ def num_removed(method: Method, stage: int, num_steps: int) -> int:
         return 0
     if method.schedule is Schedule.ALL_AT_ONCE:
         return num_steps
-    return min(stage, num_steps)
+    if method.schedule is Schedule.STEP_PER_STAGE:
+        return min(stage, num_steps)
+    raise MethodError(f"method {method.name!r}: its schedule cannot be laid out yet.")
 
 
 def lay_out(
@@ -239,10 +241,22 @@ def encode_questions(
 
 
 def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ...]]:
-    """Encode texts; only the start of a sequence gets the tokenizer's own special tokens."""
+    """Encode texts; the start of a sequence gets what the tokenizer puts in front, as Llama's."""
     if not texts:
         return []
-    return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=is_start)["input_ids"]]
+    front = _front(tokenizer) if is_start else ()
+    return [(*front, *ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def _front(tokenizer: Any) -> tuple[int, ...]:
+    """Return the special tokens that a tokenizer puts before a text; those behind it are left out.
+
+    An end of text behind the question would stand in the middle of the sequence here.
+    """
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return tuple(whole[: next(starts, 0)])
 
 
 def _refuse_unwritable(

@@ -1,5 +1,6 @@
 """One update: micro-batches, devices, the loss over all of them, the optimizer."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 
 from latentcot.batching import collate
 from latentcot.config import Training
+from latentcot.errors import UsageError
 from latentcot.layout import NO_LABEL, Layout
 from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
@@ -23,8 +25,11 @@ class Learner:
         self.training = training
         # torch's own autocast: accelerate keeps one precision for all that a process does.
         self.accelerator = Accelerator(mixed_precision="no")
+        self._refuse_lone_ranks()
         self.loss = self.accelerator.prepare(LanguageLoss(model))
-        self.restart_optimizer()
+        trained = (p for p in self.loss.parameters() if p.requires_grad)
+        self._adamw = make_optimizer(trained, training)
+        self.optimizer: Any = self.accelerator.prepare(self._adamw)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -39,9 +44,23 @@ class Learner:
 
     def restart_optimizer(self) -> None:
         """Forget the optimizer's moments, as the paper does when the stage changes."""
-        self.optimizer: Any = self.accelerator.prepare(
-            make_optimizer((p for p in self.loss.parameters() if p.requires_grad), self.training)
-        )
+        self._adamw.state.clear()
+
+    def is_any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process, so that all of them act alike."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flags) > 0)
+
+    def _refuse_lone_ranks(self) -> None:
+        """Without a GPU accelerate takes each process of torchrun for the only one."""
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if world_size > 1 and self.accelerator.num_processes == 1:
+            raise UsageError(
+                f"{world_size} processes were started, but accelerate sees one. On a CPU set "
+                "ACCELERATE_USE_CPU=true."
+            )
 
     def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:
         """Make one optimizer update, or none if the loss is not finite.

@@ -53,10 +53,12 @@ class LanguageLoss(nn.Module):
         )
         is_label = batch.labels != NO_LABEL
         # The output head runs on labelled columns only: the rest is most of its arithmetic.
-        logits = self.model.get_output_embeddings()(rollout.states[:, :-1][is_label])
+        head = self.model.get_output_embeddings()
+        states = rollout.states[:, :-1][is_label]
         labels = batch.labels[is_label]
-        # Half-precision logits are summed in float32; float64 stays as it is.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # Never in bfloat16: GPT-2's logits lie near -100, where its steps are half a nat.
+        with torch.autocast(states.device.type, enabled=False):
+            logits = head(states.to(head.get_parameter("weight").dtype))
         nll = nn.functional.cross_entropy(logits, labels, reduction="none")
         is_next = batch.is_next[is_label]
         return LossParts(

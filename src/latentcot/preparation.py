@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.backbones import load_pretrained, make_fresh
+from latentcot.backbones import load_pretrained, make_fresh, max_positions
+from latentcot.batching import collate
 from latentcot.config import Recipe
-from latentcot.errors import DataError
+from latentcot.errors import DataError, RecipeError
 from latentcot.examples import Example, read_examples
-from latentcot.layout import EncodedExample, encode
+from latentcot.layout import EncodedExample, Layout, encode
+from latentcot.objective import LanguageLoss
+from latentcot.tasks import extract_answer, task_named
 from latentcot.vocabulary import add_markers, word_tokenizer
 
 
@@ -36,17 +40,67 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
         raise DataError(f"{recipe.data.train}: example {stepless!r} has no steps to learn from.")
     if isinstance(recipe.model, str):
         model, tokenizer = load_pretrained(recipe.model)
+        check_thinks_in_batches(model)
         add_markers(tokenizer, model, recipe.markers_start_from)
     else:
         # The words of the training file alone: a word that only the test set has is an error.
         tokenizer = word_tokenizer(_texts(recipe, train))
         model = make_fresh(recipe.model, tokenizer, recipe.seed)
+    _refuse_lost_answers(recipe, valid, tokenizer)
     data = TrainingData(
         train=encode(train, tokenizer, recipe.template),
         valid=valid,
         valid_encoded=encode(valid, tokenizer, recipe.template),
     )
     return model, tokenizer, data
+
+
+def check_thinks_in_batches(model: PreTrainedModel) -> None:
+    """Make sure that padded rows of a batch give what each gives alone.
+
+    Some families mix in pads where no mask reaches: convolutions, recurrent states, position biases
+    counted by columns, windows of local attention.
+
+    Raises:
+        RecipeError: They do not.
+    """
+    window = getattr(model.config, "window_size", None)
+    width = (window if isinstance(window, int) else 0) + 12
+    width = min(width, (max_positions(model) or width + 8) - 8)
+    suffix = (3, 4, 5)
+    rows = [
+        Layout(tuple(1 + i % 7 for i in range(length)), thoughts, suffix, suffix)
+        for length, thoughts in ((width, 1), (max(1, width // 2), 3))
+    ]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        together = LanguageLoss(model)(collate(rows)).nll_sum
+        alone = sum(LanguageLoss(model)(collate([row])).nll_sum for row in rows)
+    model.train(was_training)
+    if not torch.allclose(together, torch.as_tensor(alone), rtol=1e-3):
+        raise RecipeError(
+            f"model: {type(model).__name__} gives other results for a row in a padded batch than "
+            "for the row alone, so thoughts in batches would be wrong. GPT-2, Llama, Qwen2, Qwen3 "
+            "and others with plain causal attention do not."
+        )
+
+
+def _refuse_lost_answers(
+    recipe: Recipe, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Make sure that a right answer, written and read again, counts as right."""
+    task = task_named(recipe.task)
+    for example in examples:
+        text = recipe.template.answer_start + example.answer
+        written = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        answer = extract_answer(written, recipe.template.answer_start)
+        if not task.is_correct(answer, example.answer):
+            raise DataError(
+                f"{recipe.data.valid}: example {example.id!r}: its answer {example.answer!r} comes "
+                f"back from the tokenizer as {answer!r}, so it could never be right. Write it in "
+                "another way, or change template.answer_start."
+            )
 
 
 def _texts(recipe: Recipe, examples: Sequence[Example]) -> Iterator[str]:

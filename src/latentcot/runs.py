@@ -30,12 +30,12 @@ from latentcot.files import write_json, written_whole
 METRICS = "metrics.jsonl"
 
 
-def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
-    """Make the folder of a new run, or take an old one up again.
+def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that a folder can be used as asked, before any long work; change nothing.
 
     Raises:
         RunError: It exists and neither `resume` nor `overwrite` was asked for, or there is nothing
-            to resume.
+            to resume or overwrite.
     """
     if resume and overwrite:
         raise RunError(f"{path}: --resume and --overwrite exclude each other. Give one of them.")
@@ -51,22 +51,27 @@ def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
             f"{path}: exists already. Give --resume to go on with it, --overwrite to delete it "
             "first, or another --out."
         )
-    if is_taken and overwrite:
-        _delete_run(path)
+    if is_taken and overwrite and not (path / "recipe.yaml").exists():
+        raise RunError(
+            f"{path}: is no run folder (it holds no recipe.yaml), so --overwrite will not delete "
+            "it. Delete it yourself, or give another --out."
+        )
+
+
+def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
+    """Make the folder of a new run, or take an old one up again.
+
+    Raises:
+        RunError: As `refuse_taken`, or the folder cannot be made.
+    """
+    refuse_taken(path, resume=resume, overwrite=overwrite)
+    if overwrite and path.exists():
+        shutil.rmtree(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: the run folder cannot be made: {error}.") from None
     return path
-
-
-def _delete_run(path: Path) -> None:
-    if not (path / "recipe.yaml").exists():
-        raise RunError(
-            f"{path}: is no run folder (it holds no recipe.yaml), so --overwrite will not delete "
-            "it. Delete it yourself, or give another --out."
-        )
-    shutil.rmtree(path)
 
 
 def append_metrics(run: Path, row: dict[str, Any]) -> None:
@@ -140,15 +145,20 @@ def file_hash(path: Path | str) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Ask git about the source that is running; None where it is not a checkout."""
-    here = Path(__file__).parent
-    try:
+    """Ask git about the source that is running; None where git does not keep it."""
+    here = Path(__file__)
+
+    def ask(*words: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
+            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
         )
+        return done.stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", here.name)  # not some project that it is installed in
+        return ask(*arguments)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:

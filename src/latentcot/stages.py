@@ -40,9 +40,9 @@ class Curriculum:
     of `zero_thoughts`. A model from scratch gets stuck when it has to learn both at once
     (docs/log.md); for a pretrained one it hardly matters."""
     stage_mix_prob: Probability = 0.0
-    """Probability that an example (or batch) is drawn at another stage."""
+    """Probability that an example (or batch) is drawn at any stage of `stage_mix_range`."""
     stage_mix_range: Literal["all", "past"] = "all"
-    """Where that other stage is drawn from: all of the method's stages, or those up to now."""
+    """All of the method's stages, or those up to the present one."""
     stage_mix_per: Literal["example", "batch"] = "example"
     """Whether each example draws for itself or the batch as a whole."""
     reset_optimizer: bool = True
@@ -138,10 +138,14 @@ class StageClock:
         self.losses.clear()
         return True
 
+    def updates_before_last(self) -> int:
+        """Return how many updates the phases before the last take, with `advance: epochs`."""
+        return sum(self._length(phase) for phase in self.phases[:-1])
+
     def _is_over(self) -> bool:
         rules = self.curriculum
         if rules.advance == "epochs":
-            return self.num_updates >= round(self._epochs() * self.updates_per_epoch)
+            return self.num_updates >= self._length(self.phase)
         cap = _of_phase(rules.max_updates_per_stage, self.phase)
         if cap is not None and self.num_updates >= cap:
             return True
@@ -149,11 +153,11 @@ class StageClock:
         mean = sum(self.losses) / max(1, len(self.losses))
         return is_full and mean < _of_phase(rules.learned_below, self.phase)
 
-    def _epochs(self) -> float:
-        if self.phase.stage > 0:
-            return self.curriculum.epochs_per_stage
-        parts = sum(phase.stage == 0 for phase in self.phases)
-        return self.curriculum.epochs_stage_0 / parts
+    def _length(self, phase: Phase) -> int:
+        parts = sum(other.stage == 0 for other in self.phases)
+        rules = self.curriculum
+        epochs = rules.epochs_per_stage if phase.stage > 0 else rules.epochs_stage_0 / parts
+        return max(1, round(epochs * self.updates_per_epoch))
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""

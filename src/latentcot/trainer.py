@@ -5,6 +5,7 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 """
 
 import math
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -101,6 +102,17 @@ class Trainer:
                 whole = (layout.prompt() if room else layout for layout in layouts)
                 check_lengths(model, whole, (example.id for example in examples), room)
 
+    def _say_what_is_out_of_reach(self) -> None:
+        """With fixed epochs it is known beforehand that training ends before its last stage."""
+        if self.recipe.curriculum.advance != "epochs":
+            return
+        before = self.clock.updates_before_last()
+        if before >= self.num_updates:
+            console.print(
+                f"Note: training ends after {self.num_updates} updates, but the last stage begins "
+                f"after {before}. Without it the model still writes steps."
+            )
+
     def _refuse_uneven_shares(self) -> None:
         """Devices with different numbers of micro-batches would wait for each other for ever."""
         num_processes = self.learner.accelerator.num_processes
@@ -125,19 +137,22 @@ class Trainer:
     def run_to_end(self, *, is_quiet: bool = False) -> bool:
         """Train until the last update; return False if Ctrl-C ended it before."""
         is_quiet = is_quiet or not self.learner.accelerator.is_main_process
+        if not is_quiet:
+            self._say_what_is_out_of_reach()
         with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
             bar = bars.add_task("", total=self.num_updates, completed=self.update)
-            start, since = time.perf_counter(), self.update
+            seconds, since = 0.0, self.update
             while self.update < self.num_updates:
-                phase = self.clock.phase
+                phase, start = self.clock.phase, time.perf_counter()
                 row = self._step()
+                seconds += time.perf_counter() - start
                 bars.update(bar, completed=self.update, description=self._describe(row))
                 if self.update % self.recipe.training.log_every == 0:
-                    rate = (self.update - since) * self.batch_size / (time.perf_counter() - start)
+                    rate = (self.update - since) * self.batch_size / seconds
                     self._log({**row, "examples_per_second": round(rate, 1)})
-                    start, since = time.perf_counter(), self.update
+                    seconds, since = 0.0, self.update
                 self._after_update(phase, self.clock.record(row["next_step_loss"]))
-                if stop.is_set and self.update < self.num_updates:
+                if self.learner.is_any(stop.is_set) and self.update < self.num_updates:
                     self._save(self.clock.phase)
                     console.print(f"Stopped after update {self.update}. --resume goes on.")
                     return False
@@ -159,7 +174,8 @@ class Trainer:
         rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         process = self.learner.accelerator.process_index
-        torch.manual_seed(hash((self.recipe.seed, self.update, process)))
+        seed = f"{self.recipe.seed}/dropout/{self.update}/{process}"
+        torch.manual_seed(random.Random(seed).getrandbits(63))
         parts = self.learner.learn(layouts, rate)
         if not math.isfinite(parts["nll_sum"]):
             self._give_up(examples, drawn)
@@ -233,13 +249,13 @@ class Trainer:
 
     def _validate(self, phase: Phase) -> bool:
         """Let the model answer the validation questions; return whether it is the best so far."""
-        with self.learner.autocast():
-            result = evaluate(
-                Reasoner(self.learner.model.eval(), self.tokenizer, self._info(phase)),
-                self.data.valid,
-                encoded=self.data.valid_encoded,
-                batch_size=self.recipe.generation.batch_size,
-            )
+        # In float32 whatever the precision of training, as `latentcot eval` does it.
+        result = evaluate(
+            Reasoner(self.learner.model.eval(), self.tokenizer, self._info(phase)),
+            self.data.valid,
+            encoded=self.data.valid_encoded,
+            batch_size=self.recipe.generation.batch_size,
+        )
         accuracy = result.accuracy
         row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
         self._log(row)
@@ -325,6 +341,8 @@ class Trainer:
         self.order = self._epoch_order(self.update // self.updates_per_epoch)
         if self.learner.accelerator.is_main_process:
             forget_metrics_after(self.run, self.update)
+            if self.best["update"] == self.update:  # the run may have died between the two files
+                write_best(self.run, folders[-1], self.best["accuracy"])
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

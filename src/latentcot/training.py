@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from latentcot.config import Recipe, write_recipe
+from latentcot.config import Recipe, read_recipe, write_recipe
 from latentcot.errors import RunError
 from latentcot.files import written_whole
 from latentcot.preparation import prepare
-from latentcot.runs import file_hash, open_run, read_provenance, write_provenance
+from latentcot.runs import file_hash, open_run, read_provenance, refuse_taken, write_provenance
 from latentcot.trainer import Trainer
 
 
@@ -36,6 +36,7 @@ def train(
     if resume:
         _refuse_other_recipe(recipe, out)
         _refuse_other_data(recipe, out)
+    refuse_taken(out, resume=resume, overwrite=overwrite)
     model, tokenizer, data = prepare(recipe)
     trainer = Trainer(recipe, out, model, tokenizer, data)
     accelerator = trainer.learner.accelerator
@@ -49,12 +50,16 @@ def train(
     accelerator.wait_for_everyone()
     if resume:
         trainer.restore()
-    return trainer.run_to_end(is_quiet=is_quiet)
+    is_finished = trainer.run_to_end(is_quiet=is_quiet)
+    if accelerator.num_processes > 1:  # a rank that leaves while another talks to it would abort
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+    return is_finished
 
 
 def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.yaml"
-    if path.exists() and path.read_text(encoding="utf-8") != write_recipe(recipe):
+    if path.exists() and read_recipe(path) != recipe:
         raise RunError(
             f"{run}: was started with another recipe than the one given, so it can't go on with "
             f"it. Compare with {path}, or start another run with another --out."
