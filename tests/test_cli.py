@@ -47,7 +47,7 @@ class TestCommands:
 
         compared = latentcot("compare", "runs/coconut", "runs/no-cot")
         assert compared.code == 0
-        assert compared.out.count(" – ") == 2  # two rows with an interval each
+        assert compared.out.count("–") == 2  # two rows with an interval each
         question = read_examples(tmp_path / "data" / "test.jsonl")[0].question
         answered = latentcot("generate", "runs/coconut", question)
         [output] = load(tmp_path / "runs" / "coconut").generate([question])

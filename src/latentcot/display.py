@@ -11,7 +11,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -28,13 +27,12 @@ class RateColumn(ProgressColumn):
 
 
 def progress_bars(*, is_quiet: bool = False) -> Progress:
-    """Return rich bars with rate and time left."""
+    """Return rich bars with rate and time left, which fit into 80 columns."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         RateColumn(),
-        TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         disable=is_quiet,

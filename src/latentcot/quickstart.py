@@ -20,6 +20,7 @@ from latentcot.errors import RunError, UsageError
 from latentcot.files import write_json
 from latentcot.interrupts import stop_requests
 from latentcot.runs import read_metrics
+from latentcot.statistics import percent
 
 # The longest first, so that the shorter ones fill the gaps.
 METHODS = ("coconut", "coconut-pause-as-thought", "cot", "no-cot")
@@ -161,7 +162,7 @@ class Job:
             return 0, self.method
         stages = {row["stage"] for row in rows}
         valid = [row["accuracy"] for row in rows if row["kind"] == "valid"]
-        shown = f" · valid {valid[-1]:.1%}" if valid else ""
+        shown = f" · {percent(valid[-1])}" if valid else ""
         return rows[-1]["update"], f"{self.method} · stage {max(stages)}{shown}"
 
 

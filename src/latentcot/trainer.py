@@ -43,6 +43,7 @@ from latentcot.runs import (
     forget_metrics_after,
 )
 from latentcot.stages import Phase, StageClock, draw_stages, phases_of
+from latentcot.statistics import percent
 from latentcot.vocabulary import marker_ids
 
 
@@ -160,7 +161,7 @@ class Trainer:
 
     def _describe(self, row: dict[str, Any]) -> str:
         accuracy = self.best.get("newest")
-        shown = "" if accuracy is None else f" · valid {accuracy:.1%}"
+        shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
         return f"{self.method.name} · stage {row['stage']} · loss {row['loss']:.3f}{shown}"
 
     def _step(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`latentcot quickstart`: four methods, one table, one page, in minutes on two CPU cores."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,11 @@ def quickstart(
 
     start = time.perf_counter()
     open_folder(out, seed, resume=resume, overwrite=overwrite)
-    runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
+    try:
+        runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. The same command with --resume goes on from the checkpoints.\n")
+        sys.exit(130)
     rows = compare([runs[method] for method in SHOWN])
     frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")
     seconds = time.perf_counter() - start
