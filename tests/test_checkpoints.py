@@ -311,7 +311,12 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     assert "Give a run folder" in message
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "no such folder", "someone/nothing", "../x"])
+@pytest.mark.parametrize("name", ["/no/such/folder", "../x", "tests/nothing"])
+def test_a_name_that_can_only_be_a_folder_is_not_asked_for_at_the_hub(name: str) -> None:
+    assert message_of(load_checkpoint, name) == f"{name}: no such folder."
+
+
+@pytest.mark.parametrize("name", ["no such folder", "someone/nothing"])
 def test_a_name_of_nothing(name: str) -> None:
     message = message_of(load_checkpoint, name)
     assert message.startswith(f"{name}: no such folder, and the hub has no latentcot.json")

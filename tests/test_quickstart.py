@@ -13,7 +13,7 @@ from latentcot import RunError, quickstart, train
 from latentcot.checkpoints import checkpoint_folders
 from latentcot.comparison import Row
 from latentcot.config import read_recipe
-from latentcot.quickstart import METHODS, open_folder, run_methods
+from latentcot.quickstart import METHODS, note_seconds, open_folder, run_methods
 from latentcot.quickstart_report import conclusion, mass_lines
 from latentcot.runs import read_metrics
 
@@ -57,7 +57,7 @@ class TestFolder:
         with pytest.raises(RunError, match="exists already"):
             open_folder(out, 0, resume=False, overwrite=False)
         open_folder(out, 0, resume=True, overwrite=False)
-        with pytest.raises(RunError, match="another --seed"):
+        with pytest.raises(RunError, match="was begun with --seed 0, not 1"):
             open_folder(out, 1, resume=True, overwrite=False)
 
     def test_overwrite_deletes_what_was_there(self, out):
@@ -191,3 +191,10 @@ class TestWords:
         [line] = mass_lines({"mass": [mass]})
         assert line.startswith("thought 2: 0.75 ")
         assert "0.25" in line
+
+
+def test_a_resumed_quickstart_goes_on_with_its_seed_and_its_time(tmp_path):
+    assert open_folder(tmp_path / "out", 5, resume=False, overwrite=False) == (5, 0.0)
+    note_seconds(tmp_path / "out", 12.5)
+    assert open_folder(tmp_path / "out", None, resume=True, overwrite=False) == (5, 12.5)
+    assert open_folder(tmp_path / "out", None, resume=False, overwrite=True) == (0, 0.0)

@@ -127,3 +127,13 @@ class TestThink:
 
     def test_nothing_to_think_about(self, babbler):
         assert babbler.think([]).thoughts.shape == (0, 2, 16)
+
+
+def test_a_text_stops_at_the_models_last_position(babbler):
+    """And is asked for all the same, as long as there is room for a word."""
+    questions = ["1 2", "3 4 5 6 7", "8"]
+    outputs = babbler.generate(questions, max_new_tokens=10_000)
+    room = [96 - len(babbler.tokenizer(q)["input_ids"]) - 2 - 2 for q in questions]
+    assert all(o.num_tokens == r or o.is_finished for o, r in zip(outputs, room, strict=True))
+    assert not all(output.is_finished for output in outputs)
+    assert [babbler.generate([q], max_new_tokens=10_000)[0] for q in questions] == outputs

@@ -1,6 +1,7 @@
 """The language model that thinks: from the hub, from a folder, or small and fresh."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from latentcot.errors import DataError, RecipeError
 from latentcot.layout import Layout
@@ -36,7 +38,7 @@ class FreshModel:
     """Attention heads; must divide `hidden_size`."""
     intermediate_size: Count = 128
     """Width of the feed-forward layer."""
-    num_positions: Count = 256
+    num_positions: Count = 512
     """The longest sequence, thoughts included."""
     init_std: Annotated[float, Field(gt=0)] = 0.1
     """Standard deviation of the initial weights. transformers' 0.02 suits a width of 768; a narrow
@@ -49,6 +51,18 @@ class FreshModel:
     find again at the next, where each new thought stands (docs/log.md)."""
     position_scale: Annotated[float, Field(gt=0)] = 0.3
     """Root mean square of the sines and cosines."""
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for what takes no time."""
+    was_on = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers_logging.enable_progress_bar()
 
 
 def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -77,9 +91,10 @@ def load_weights(name: str) -> PreTrainedModel:
     Raises:
         ValueError: Some of its weights are missing; transformers would draw them at random.
     """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        name, dtype=torch.float32, output_loading_info=True
-    )
+    with no_bars():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True
+        )
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]
     if report["missing_keys"]:
@@ -202,5 +217,6 @@ def check_lengths(
                 f"example {id_!r}: needs {len(layout) + new_tokens} positions "
                 f"({len(layout.prefix)} for the question, {layout.num_thoughts} thoughts, "
                 f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
-                "Leave it out, shorten it, or use a model with more positions."
+                "Leave it out, shorten it, or use a model with more positions (for a fresh one, "
+                "model.num_positions)."
             )

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.backbones import load_weights
+from latentcot.backbones import load_weights, no_bars
 from latentcot.errors import CheckpointError
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
@@ -98,7 +98,8 @@ def save_checkpoint(
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
-        model.save_pretrained(beside)
+        with no_bars():
+            model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         if training_state is not None:
             torch.save(training_state, beside / STATE_FILE)
@@ -220,6 +221,8 @@ def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
                 "folder (with checkpoints/ in it) or one of its checkpoints."
             )
         return str(folder), _read_info(folder / INFO_FILE)
+    if folder.is_absolute() or (len(folder.parts) > 1 and folder.parent.exists()):
+        raise CheckpointError(f"{path}: no such folder.")
     return str(path), _read_info(_from_hub(str(path)))
 
 

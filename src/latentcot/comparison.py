@@ -80,6 +80,8 @@ def _row(run: Path, evaluation: str) -> tuple[Row, str]:
         )
         return row, result["data"]["sha256"]
     except FileNotFoundError:
-        raise RunError(f"{path}: is missing. `latentcot eval {run}` writes it.") from None
+        others = sorted(other.stem for other in path.parent.glob("*.json"))
+        hint = f" There are: {', '.join(others)} (--evaluation)." if others else ""
+        raise RunError(f"{path}: is missing. `latentcot eval {run}` writes it.{hint}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: is no result file of latentcot: {error!r}.") from None

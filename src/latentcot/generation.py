@@ -86,6 +86,7 @@ def generate(
     *,
     eos_id: int,
     max_new_tokens: int,
+    max_length: int | None = None,
     batch_size: int = 64,
     sampling: Sampling | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -97,6 +98,8 @@ def generate(
         prompts: What `Layout.prompt()` gives.
         eos_id: The token that ends a text.
         max_new_tokens: Words at most, at least 1.
+        max_length: Columns at most, question and thoughts included: the model's positions. A text
+            that reaches it stops there.
         batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
         sampling: How to draw; greedy if left out.
         on_progress: Called with the number of prompts that have just been finished.
@@ -117,7 +120,8 @@ def generate(
         chosen = order[start : start + batch_size]
         draw = _drawer(sampling, chosen)
         with torch.no_grad():
-            texts = _decode(model, [prompts[i] for i in chosen], eos_id, max_new_tokens, draw)
+            limits = [_limit(prompts[i], max_new_tokens, max_length) for i in chosen]
+            texts = _decode(model, [prompts[i] for i in chosen], eos_id, limits, draw)
         results.update(zip(chosen, texts, strict=True))
         if on_progress is not None:
             on_progress(len(chosen))
@@ -128,7 +132,7 @@ def _decode(
     model: PreTrainedModel,
     prompts: Sequence[Layout],
     eos_id: int,
-    max_new_tokens: int,
+    limits: Sequence[int],
     draw: Callable[[Tensor, list[int]], Tensor],
 ) -> list[Generation]:
     """Think, then decode until every row has ended."""
@@ -145,25 +149,32 @@ def _decode(
     rows = list(range(len(prompts)))  # the rows still in the batch
     state_BD = rollout.states[torch.arange(len(rows)), batch.suffix_lengths]
     words: list[list[int]] = [[] for _ in rows]
+    limits_B = torch.tensor(limits, device=model.device)
     num_words = 0
     while True:
         drawn_B = draw(head(state_BD), rows)
         for row, token in zip(rows, drawn_B.tolist(), strict=True):
             words[row].append(token)
         num_words += 1
-        going_on = (drawn_B != eos_id).nonzero()[:, 0]
-        if num_words == max_new_tokens or len(going_on) == 0:
+        going_on = ((drawn_B != eos_id) & (limits_B > num_words)).nonzero()[:, 0]
+        if len(going_on) == 0:
             break
         if len(going_on) < len(rows):
             rollout.passes.keep_rows(going_on)
             rows = [rows[i] for i in going_on.tolist()]
-            drawn_B = drawn_B[going_on]
+            drawn_B, limits_B = drawn_B[going_on], limits_B[going_on]
         is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
         state_BD = rollout.passes.read(embed(drawn_B)[:, None], is_real)[:, 0]
     return [
         _generation(words[row], rollout.thoughts[row, : prompt.num_thoughts], eos_id)
         for row, prompt in enumerate(prompts)
     ]
+
+
+def _limit(prompt: Layout, max_new_tokens: int, max_length: int | None) -> int:
+    """Return how many words a prompt may get."""
+    room = max_new_tokens if max_length is None else max_length - len(prompt)
+    return max(1, min(max_new_tokens, room))
 
 
 def _generation(words: list[int], thoughts: Tensor, eos_id: int) -> Generation:

@@ -283,8 +283,12 @@ def _refuse_unwritable(
             if unknown in tokens:
                 raise DataError(
                     f"example {example.id!r}: its {part} cannot be written in the model's "
-                    f"vocabulary, got {text!r}. {_unknown_words(text, tokenizer)}"
+                    f"vocabulary, got {_short(text)!r}. {_unknown_words(text, tokenizer)}"
                 )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:76]} …"
 
 
 def _unknown_words(text: str, tokenizer: Any) -> str:

@@ -26,35 +26,51 @@ from latentcot.statistics import percent
 METHODS = ("coconut", "coconut-pause-as-thought", "cot", "no-cot")
 SHOWN = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
 RECIPE = Path(str(resources.files("latentcot"))) / "recipes" / "quickstart.yaml"
+NOTE = "quickstart.json"
 SIZES = {"train": 100_000, "valid": 500, "test": 2_000}
 # Half of the training graphs have 1 or 2 layers, as real data has chains of several lengths: with 3
 # layers alone some seeds never leave stage 0 (docs/log.md). All test questions have 3.
 GRAPHS = ("--preset", "two-family", "--layers", "3", "--shared", "0", "--shallower", "0.5")
 
 
-def open_folder(out: Path, seed: int, *, resume: bool, overwrite: bool) -> None:
+def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -> tuple[int, float]:
     """Make the folder of a new quickstart, or take an old one up again.
+
+    Returns:
+        The seed, and the seconds that the quickstart has taken before.
 
     Raises:
         RunError: It exists and neither `resume` nor `overwrite` was asked for, or it was begun
             with another seed.
     """
-    note = out / "quickstart.json"
+    note = out / NOTE
     is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if is_taken and not note.exists():
         raise RunError(f"{out}: holds something else than a quickstart. Give another --out.")
-    if is_taken and overwrite and not resume:
-        shutil.rmtree(out)
-    elif is_taken and not resume:
+    if is_taken and not (resume or overwrite):
         raise RunError(
             f"{out}: exists already. Give --resume to go on with it (what is done is not done "
             "again), --overwrite to delete it first, or another --out."
         )
-    elif is_taken and json.loads(note.read_text())["seed"] != seed:
-        raise RunError(
-            f"{out}: was begun with another --seed. Give the same one, or another --out."
-        )
-    write_json(note, {"seed": seed})
+    if is_taken and resume:
+        begun = json.loads(note.read_text(encoding="utf-8"))
+        if seed is not None and begun["seed"] != seed:
+            raise RunError(
+                f"{out}: was begun with --seed {begun['seed']}, not {seed}. Leave --seed out, or "
+                "give another --out."
+            )
+        return begun["seed"], begun["seconds"]
+    if is_taken:
+        shutil.rmtree(out)
+    seed = 0 if seed is None else seed
+    write_json(note, {"seed": seed, "seconds": 0.0})
+    return seed, 0.0
+
+
+def note_seconds(out: Path, seconds: float) -> None:
+    """Remember how long the quickstart has taken, so that resuming it does not make it shorter."""
+    begun = json.loads((out / NOTE).read_text(encoding="utf-8"))
+    write_json(out / NOTE, begun | {"seconds": round(seconds, 1)})
 
 
 def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[str, Path]:

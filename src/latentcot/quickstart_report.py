@@ -151,7 +151,11 @@ def _curve(method: str, run: Path) -> Curve:
     every = max(1, math.ceil(len(losses) / NUM_POINTS))
     return Curve(
         method=method,
-        losses=[LossPoint(r["update"], r["stage"], r["loss"]) for r in losses[::every]],
+        losses=[
+            LossPoint(row["update"], row["stage"], row["loss"])
+            for number, row in enumerate(losses, start=1)
+            if number % every == 0 or number == len(losses)
+        ],
         accuracies=[
             AccuracyPoint(r["update"], r["stage"], r["accuracy"])
             for r in metrics

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.backbones import check_lengths
+from latentcot.backbones import check_lengths, max_positions
 from latentcot.batching import collate
 from latentcot.checkpoints import CheckpointInfo, load_checkpoint
 from latentcot.examples import Example
@@ -83,7 +83,8 @@ class Reasoner:
         Args:
             questions: Texts as in the training data, without steps or answer.
             num_thoughts: Another number of thoughts than trained for.
-            max_new_tokens: Words at most; as in training if left out.
+            max_new_tokens: Words at most; as in training if left out. A text that reaches the
+                model's last position stops there.
             batch_size: Questions at a time; the results do not depend on it.
             sampling: How words are drawn; greedy if left out.
 
@@ -106,12 +107,13 @@ class Reasoner:
         if max_new_tokens is None:
             max_new_tokens = self.info.max_new_tokens
         prompts = self.prompts(encoded, num_thoughts)
-        check_lengths(self.model, prompts, [e.id for e in encoded], max_new_tokens)
+        check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
         generations = generate(
             self.model,
             prompts,
             eos_id=self.rules.markers.eos,
             max_new_tokens=max_new_tokens,
+            max_length=max_positions(self.model),
             batch_size=batch_size,
             sampling=sampling,
             on_progress=on_progress,

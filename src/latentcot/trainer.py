@@ -162,7 +162,8 @@ class Trainer:
     def _describe(self, row: dict[str, Any]) -> str:
         accuracy = self.best.get("newest")
         shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
-        return f"{self.method.name} · stage {row['stage']} · loss {row['loss']:.3f}{shown}"
+        stage = f"stage {row['stage']}/{self.phases[-1].stage}"
+        return f"{self.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
 
     def _step(self) -> dict[str, Any]:
         """Do one update; return its row for metrics.jsonl."""

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 def quickstart(
     *,
     out: Path = Path("runs/quickstart"),
-    seed: int = 0,
+    seed: int | None = None,
     jobs: int = 2,
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -20,7 +20,7 @@ def quickstart(
 
     Args:
         out: Folder for data, runs, result.json and report.html.
-        seed: Of graphs, weights and order.
+        seed: Of graphs, weights and order; 0 if left out, with --resume the one it was begun with.
         jobs: Methods trained side by side, one thread each.
         resume: Go on with a quickstart that was interrupted.
         overwrite: Delete the quickstart in this folder first.
@@ -32,7 +32,7 @@ def quickstart(
 
     from latentcot.commands.tables import comparison_table, print_table
     from latentcot.comparison import compare
-    from latentcot.quickstart import SHOWN, open_folder, run_methods
+    from latentcot.quickstart import SHOWN, note_seconds, open_folder, run_methods
     from latentcot.quickstart_report import (
         CAPTION,
         conclusion,
@@ -43,15 +43,17 @@ def quickstart(
     )
 
     start = time.perf_counter()
-    open_folder(out, seed, resume=resume, overwrite=overwrite)
+    seed, seconds_before = open_folder(out, seed, resume=resume, overwrite=overwrite)
     try:
         runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
     except KeyboardInterrupt:
+        note_seconds(out, seconds_before + time.perf_counter() - start)
         sys.stderr.write("Stopped. The same command with --resume goes on from the checkpoints.\n")
         sys.exit(130)
     rows = compare([runs[method] for method in SHOWN])
     frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")
-    seconds = time.perf_counter() - start
+    seconds = seconds_before + time.perf_counter() - start
+    note_seconds(out, seconds)
     write_result(out / "result.json", rows, frontier, seconds=seconds, num_jobs=jobs)
     write_quickstart_report(out / "report.html", rows, runs, frontier)
     print_table(comparison_table(rows, caption=CAPTION))

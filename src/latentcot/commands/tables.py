@@ -63,11 +63,12 @@ def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:
     )
     table.add_column("method", no_wrap=True)
     others = [name for name in texts if name not in common]
+    is_told_apart = len({row.method for row in rows}) == len(rows)
     for name in ("accuracy", "95 %", "tokens", "thoughts", "passes", "ms", *others):
         table.add_column(name, justify="right", no_wrap=True)
     for number, row in enumerate(rows):
         table.add_row(
-            row.method,
+            row.method if is_told_apart else f"{row.method} ({row.run})",
             percent(row.accuracy),
             f"{100 * row.low:.1f}–{100 * row.high:.1f}",
             f"{row.tokens_per_question:.1f}",

@@ -34,3 +34,5 @@ def train(
     )
     if not is_finished:
         sys.exit(130)
+    if not quiet:
+        sys.stderr.write(f"Done. `latentcot eval {out}` evaluates its best checkpoint.\n")
