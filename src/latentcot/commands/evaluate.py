@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from latentcot.evaluation import Evaluation
 
 
 def evaluate(
@@ -31,8 +34,6 @@ def evaluate(
         as_json: Print the result as JSON, records included.
         quiet: Show no progress.
     """
-    from dataclasses import asdict
-
     from latentcot.commands.tables import print_evaluation
     from latentcot.display import progress_bar
     from latentcot.errors import UsageError
@@ -40,7 +41,7 @@ def evaluate(
     from latentcot.examples import read_examples
     from latentcot.files import refuse_unwritable, write_json
     from latentcot.reasoner import load
-    from latentcot.runs import eval_path, file_hash, provenance, recipe_test_file
+    from latentcot.runs import eval_path, recipe_test_file
 
     if limit is not None and limit < 1:
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
@@ -57,11 +58,7 @@ def evaluate(
             batch_size=batch_size,
             on_progress=move_on,
         )
-    values = asdict(result) | {
-        "checkpoint": {"path": checkpoint, "update": reasoner.info.update},
-        "data": {"file": str(file), "sha256": file_hash(file)},
-        "provenance": provenance(),
-    }
+    values = _with_source(result, checkpoint, reasoner.info.update, file)
     target = out or eval_path(checkpoint, file, num_thoughts, limit)
     if target is not None:
         write_json(target, values)
@@ -69,3 +66,16 @@ def evaluate(
         print(json.dumps(values, ensure_ascii=False))
     else:
         print_evaluation(result, target)
+
+
+def _with_source(result: "Evaluation", checkpoint: str, update: int, file: Path) -> dict[str, Any]:
+    """Return a result together with what was evaluated, on what, and by what."""
+    from dataclasses import asdict
+
+    from latentcot.runs import file_hash, provenance
+
+    return asdict(result) | {
+        "checkpoint": {"path": checkpoint, "update": update},
+        "data": {"file": str(file), "sha256": file_hash(file)},
+        "provenance": provenance(),
+    }
