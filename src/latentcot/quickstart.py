@@ -108,7 +108,7 @@ def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[
                     job.check()
                     done, text = job.progress()
                     bars.update(ids[job.method], completed=done, description=text)
-                time.sleep(0.2)
+                time.sleep(0.5)
         finally:
             for job in jobs:
                 job.stop()
