@@ -13,7 +13,7 @@ import yaml
 
 import latentcot.config
 from latentcot.backbones import FreshModel
-from latentcot.config import Recipe, make_recipe, read_recipe, with_changes, write_recipe
+from latentcot.config import Recipe, make_recipe, read_recipe, write_recipe
 from latentcot.errors import RecipeError
 from latentcot.layout import MarkerIds, Template
 
@@ -343,19 +343,6 @@ def test_mistakes_of_file_and_overrides_come_together(path: Path) -> None:
 
 def test_an_override_of_an_empty_part(path: Path) -> None:
     assert read(path, f"{MINIMAL}training:\n", "training.batch_size=3").training.batch_size == 3
-
-
-def test_with_changes_leaves_the_recipe_it_came_from() -> None:
-    recipe = make_recipe({"data": DATA, "model": {}, "seed": 1})
-    changed = with_changes(recipe, ["method=cot", "model.hidden_size=32"])
-    assert (recipe.method, changed.method, changed.seed) == ("coconut", "cot", 1)
-    assert changed.model == FreshModel(hidden_size=32)
-    assert with_changes(recipe, []) == recipe
-
-
-def test_with_changes_checks_too() -> None:
-    with pytest.raises(RecipeError, match="Did you mean 'method'"):
-        with_changes(make_recipe({"data": DATA}), ["metod=cot"])
 
 
 # --- writing, and the recipes that are shipped ---

@@ -248,6 +248,7 @@ def test_the_python_blocks_run(folder: Path) -> None:
     with contextlib.chdir(folder):
         for block in blocks(DOCS / "python.md", "python"):
             run_and_compare(block, names)
+    assert {"reasoner", "latentcot"} <= names.keys()
 
 
 def run_and_compare(block: str, names: dict[str, Any]) -> None:

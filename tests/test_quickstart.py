@@ -199,3 +199,19 @@ def test_a_resumed_quickstart_goes_on_with_its_seed_and_its_time(tmp_path):
     note_seconds(tmp_path / "out", 12.5)
     assert open_folder(tmp_path / "out", None, resume=True, overwrite=False) == (5, 12.5)
     assert open_folder(tmp_path / "out", None, resume=False, overwrite=True) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--overwrite", "--jobs", 0), "--jobs: must be at least 1, got 0."),
+        (("--overwrite", "--resume"), "exclude each other"),
+    ],
+)
+def test_a_mistake_deletes_nothing(words, message, tmp_path, latentcot):
+    open_folder(tmp_path / "out", 5, resume=False, overwrite=False)
+    (tmp_path / "out" / "kept").write_text("mine")
+    ended = latentcot("quickstart", "--out", tmp_path / "out", *words)
+    assert ended.code == 2
+    assert message in ended.err
+    assert (tmp_path / "out" / "kept").read_text() == "mine"

@@ -197,14 +197,6 @@ def write_recipe(recipe: Recipe) -> str:
     )
 
 
-def with_changes(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """Return a recipe with overrides applied."""
-    values = _ADAPTER.dump_python(recipe, mode="json")
-    for override in overrides:
-        _apply(values, override)
-    return make_recipe(values)
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
     key, is_given, text = override.partition("=")
     if not is_given or not key.strip():

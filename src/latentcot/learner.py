@@ -1,5 +1,6 @@
 """One update: micro-batches, devices, the loss over all of them, the optimizer."""
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -85,7 +86,7 @@ class Learner:
                 totals += self._backward(micro_batch, num_labels)
         sums = accelerator.reduce(totals).tolist()
         parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))
-        if parts["nll_sum"] - parts["nll_sum"] == 0:  # neither NaN nor infinite
+        if math.isfinite(parts["nll_sum"]):
             self._update(rate)
         return parts
 

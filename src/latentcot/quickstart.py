@@ -16,7 +16,7 @@ from pathlib import Path
 
 from latentcot.config import read_recipe
 from latentcot.display import progress_bars
-from latentcot.errors import RunError, UsageError
+from latentcot.errors import RunError
 from latentcot.files import write_json
 from latentcot.interrupts import stop_requests
 from latentcot.runs import read_metrics
@@ -40,10 +40,12 @@ def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -
         The seed, and the seconds that the quickstart has taken before.
 
     Raises:
-        RunError: It exists and neither `resume` nor `overwrite` was asked for, or it was begun
-            with another seed.
+        RunError: It exists and not exactly one of `resume` and `overwrite` was asked for, or it was
+            begun with another seed.
     """
     note = out / NOTE
+    if resume and overwrite:
+        raise RunError(f"{out}: --resume and --overwrite exclude each other. Give one of them.")
     is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if is_taken and not note.exists():
         raise RunError(f"{out}: holds something else than a quickstart. Give another --out.")
@@ -81,16 +83,13 @@ def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[
     Args:
         out: Folder of the whole quickstart.
         seed: Of data, weights and order.
-        num_jobs: Methods at a time.
+        num_jobs: Methods at a time, at least 1.
         is_quiet: Show no progress.
 
     Raises:
         RunError: A command failed; its output is in the message and in the method's log.
-        UsageError: `num_jobs` is below 1.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what runs has written checkpoints.
     """
-    if num_jobs < 1:
-        raise UsageError(f"--jobs: must be at least 1, got {num_jobs}.")
     if not (out / "data" / "data.json").exists():
         _refuse_failure(_start(_data_command(out, seed), out / "data.log").wait(), out / "data.log")
     jobs = [Job(method, out, seed) for method in METHODS]
@@ -213,5 +212,5 @@ def _refuse_failure(code: int, log: Path) -> None:
     raise RunError(
         f"quickstart: a command ended with exit code {code}. The end of {log}:\n"
         + "\n".join(lines[-15:])
-        + "\n`latentcot quickstart --resume` goes on from what is done."
+        + "\nThe same command with --resume goes on from what is done."
     )

@@ -62,6 +62,9 @@ class Trainer:
         self.method = method_named(recipe.method)
         self.rules = recipe.layout_rules(marker_ids(tokenizer))
         self.phases = phases_of(recipe.curriculum, self.method)
+        self.phase_rules = {
+            phase: replace(self.rules, zero_thoughts=phase.zero_thoughts) for phase in self.phases
+        }
         self._refuse_short_chains()
         self._check_lengths(model)
         first = self.phases[0]
@@ -195,8 +198,7 @@ class Trainer:
         }
 
     def _layout(self, example: EncodedExample, stage: int, phase: Phase) -> Layout:
-        rules = replace(self.rules, zero_thoughts=phase.zero_thoughts)
-        return lay_out(example, self.method, stage, rules)
+        return lay_out(example, self.method, stage, self.phase_rules[phase])
 
     def _watched(self, layout: Layout, example: EncodedExample, stage: int) -> Layout:
         """Let the loss of the next step tell of the present stage alone.

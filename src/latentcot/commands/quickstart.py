@@ -32,6 +32,7 @@ def quickstart(
 
     from latentcot.commands.tables import comparison_table, print_table
     from latentcot.comparison import compare
+    from latentcot.errors import UsageError
     from latentcot.quickstart import SHOWN, note_seconds, open_folder, run_methods
     from latentcot.quickstart_report import (
         CAPTION,
@@ -42,6 +43,8 @@ def quickstart(
         write_result,
     )
 
+    if jobs < 1:  # before --overwrite deletes anything
+        raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
     start = time.perf_counter()
     seed, seconds_before = open_folder(out, seed, resume=resume, overwrite=overwrite)
     try:
