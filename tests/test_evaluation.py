@@ -124,7 +124,7 @@ def test_the_result_file(tiny_run, data, latentcot, tmp_path):
     expected = json.loads(json.dumps(asdict(evaluate(load(tiny_run), read_examples(file)))))
     del written["seconds_per_question"], expected["seconds_per_question"]
     provenance, source = written.pop("provenance"), written.pop("data")
-    assert written.pop("checkpoint") == {"path": str(tiny_run), "update": 12}
+    assert written.pop("checkpoint") == {"path": str(tiny_run), "update": 12, "run_updates": 12}
     assert written == expected
     assert written["schema_version"] == 1
     assert source == {"file": str(file), "sha256": file_hash(file)}

@@ -25,7 +25,7 @@ class Row:
         passes_per_question: Sequential calls of the backbone.
         seconds_per_question: Wall time of all divided by their number.
         seed: Of the run.
-        updates: That the evaluated weights have seen.
+        updates: Of the run when it was evaluated; its best checkpoint is one of them.
     """
 
     run: str
@@ -75,7 +75,7 @@ def _row(run: Path, evaluation: str) -> tuple[Row, str]:
         row = Row(
             run=str(run),
             seed=recipe["seed"],
-            updates=result["checkpoint"]["update"],
+            updates=result["checkpoint"]["run_updates"],
             **{name: result[name] for name in Row.__dataclass_fields__ if name in result},
         )
         return row, result["data"]["sha256"]

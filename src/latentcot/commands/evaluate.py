@@ -72,10 +72,13 @@ def _with_source(result: "Evaluation", checkpoint: str, update: int, file: Path)
     """Return a result together with what was evaluated, on what, and by what."""
     from dataclasses import asdict
 
-    from latentcot.runs import file_hash, provenance
+    from latentcot.runs import file_hash, provenance, read_metrics, run_of
 
+    run = run_of(checkpoint)
+    # Of the whole run until now: the checkpoint was chosen among them on validation.
+    run_updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
     return asdict(result) | {
-        "checkpoint": {"path": checkpoint, "update": update},
+        "checkpoint": {"path": checkpoint, "update": update, "run_updates": run_updates},
         "data": {"file": str(file), "sha256": file_hash(file)},
         "provenance": provenance(),
     }
