@@ -1,21 +1,18 @@
-"""An example of a task, and the files that hold examples.
+"""An example of a task, read from any of the forms in `formats.py`, and written as JSON Lines.
 
-Two formats are read, by what the file holds and not by its name: JSON Lines, one object a line
-(ours), and one JSON list of objects (the official ProsQA files, unchanged). Both have the keys
-`question`, `steps` and `answer`; `id` is optional; every other key is kept in `meta`.
-docs/data-format.md shows them.
+Every record has `question`, `steps` and `answer`; `id` is optional; every other key is kept in
+`meta`. docs/data-format.md shows all forms.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latentcot.errors import DataError
 from latentcot.files import written_whole
-
-HELP = "See docs/data-format.md."
+from latentcot.formats import HELP, read_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,18 @@ class Example:
 
 
 def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
-    """Read all examples of a file, or its first `limit`.
+    """Read all examples of a file or of a data set of the hub (`hub:NAME:SPLIT`), or some.
+
+    Args:
+        path: Where they are, in any form of docs/data-format.md.
+        limit: Read the first ones only.
 
     Raises:
         DataError: The file is missing, empty, malformed (with its line), or an id stands twice.
     """
-    path = Path(path)
     examples: list[Example] = []
     seen: dict[str, str] = {}
-    for where, record in _records(path):
+    for where, record in read_records(path):
         example = _example(record, where, default_id=where.rsplit(":", 1)[-1])
         if example.id in seen:
             raise DataError(
@@ -74,33 +74,6 @@ def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
             }
             record |= {key: value for key, value in example.meta.items() if key not in record}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (where, parsed JSON) for each record of a JSON list or of JSON Lines."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
-    if text.lstrip().startswith("["):
-        records = _parse(text, str(path))
-        yield from ((f"{path}:{number}", record) for number, record in enumerate(records))
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield f"{path}:{number}", _parse(line, f"{path}:{number}")
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        value = json.loads(text)
-        if "\\ud" in text.lower():  # half a surrogate pair is JSON, but could not be written again
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
 
 
 def _example(record: Any, where: str, default_id: str) -> Example:

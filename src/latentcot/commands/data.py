@@ -1,33 +1,29 @@
 """`latentcot data`: make data sets, and look at what a data file holds.
 
     latentcot data make prosqa --out data/prosqa --train 17886 --valid 300 --test 500
-    latentcot data make prosqa --out data/two-family --preset two-family
+    latentcot data make prontoqa --out data/prontoqa
+    latentcot data make arithmetic --out data/arithmetic
     latentcot data stats data/prosqa/test.jsonl
 
 Errors are `LatentcotError`s; `cli.py` prints them and exits with 2.
 """
 
-import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from latentcot.errors import DataError
-from latentcot.examples import Example, read_examples, write_examples
-from latentcot.files import write_json
-
-if TYPE_CHECKING:
-    from latentcot.tasks.graph_stats import GraphStats
-    from latentcot.tasks.prosqa_options import ProsqaOptions
+from latentcot.commands.making import Maker, make_folder
+from latentcot.examples import read_examples, write_examples
 
 data = App(name="data", help="Make data sets, and look at what a data file holds.")
 make = App(name="make", help="Make the train, valid and test files of a task.")
 data.command(make)
+
+Flag = Annotated[bool, Parameter(negative="")]
 
 
 @Parameter(name="*")
@@ -44,6 +40,7 @@ class ProsqaKnobs:
         mean_in_degree: paper: mean number of parents drawn for a node.
         candidates: paper: official (the deeper is nearly always the answer) or balanced.
         layers: two-family: layers of two nodes below each root; also the number of hops.
+        min_depth: two-family: candidates in a layer drawn from here on, not always in the last.
         shared: two-family: dead ends that hang from both families.
         shallower: two-family: share of the training examples (0 … 1) with fewer layers.
         separator: symbols: "|" after each edge.
@@ -59,11 +56,62 @@ class ProsqaKnobs:
     mean_in_degree: float | None = None
     candidates: Literal["official", "balanced"] | None = None
     layers: int | None = None
+    min_depth: int | None = None
     shared: int | None = None
     shallower: float | None = None
     separator: bool | None = None
     ids: Literal["creation", "random"] | None = None
     num_symbols: int | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProntoqaKnobs:
+    """Fields of `ProntoqaOptions`; None leaves them as they are.
+
+    Attributes:
+        hops: rules to apply one after the other; the last is about a property.
+        min_hops: fewest hops, if their number is to vary.
+        distractors: further concepts that each concept of the chain belongs to.
+        decoy: lone (official; gives the answer away) or twin (a second chain of the same shape).
+        negation: whether properties that are not asked about may be negated.
+        negated_queries: whether half of the queries say "not".
+        order: random, or forward (the rules of a chain in the order of their use).
+        wording: official sentences, or short ones for small models.
+        num_concepts: how many names concepts are drawn from.
+    """
+
+    hops: int | None = None
+    min_hops: int | None = None
+    distractors: int | None = None
+    decoy: Literal["lone", "twin"] | None = None
+    negation: bool | None = None
+    negated_queries: bool | None = None
+    order: Literal["random", "forward"] | None = None
+    wording: Literal["official", "short"] | None = None
+    num_concepts: int | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ArithmeticKnobs:
+    """Fields of `ArithmeticOptions`; None leaves them as they are.
+
+    Attributes:
+        min_steps: fewest steps of a problem.
+        max_steps: most steps, up to 8; each number in between is equally likely.
+        max_number: the largest number anywhere.
+        operations: some of + - * /, written together.
+        wording: story (many templates) or short (few words, for small models).
+        shape: mixed, or chain (each step has the result before it and one new number).
+    """
+
+    min_steps: int | None = None
+    max_steps: int | None = None
+    max_number: int | None = None
+    operations: str | None = None
+    wording: Literal["story", "short"] | None = None
+    shape: Literal["mixed", "chain"] | None = None
 
 
 @make.command
@@ -76,7 +124,7 @@ def prosqa(
     seed: int = 0,
     preset: Literal["paper", "two-family"] = "paper",
     knobs: ProsqaKnobs | None = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Flag = False,
 ) -> None:
     """Make ProsQA: paths in a graph of concepts. The default sizes are the official ones.
 
@@ -90,119 +138,109 @@ def prosqa(
         knobs: What differs from the preset.
         overwrite: Replace the files of an earlier run.
     """
-    from latentcot.tasks.graph_stats import graph_stats
+    from latentcot.tasks.prosqa import make_splits
     from latentcot.tasks.prosqa_options import options_named
 
+    maker = Maker("prosqa", make_splits, write_examples)
     options = options_named(preset, **asdict(knobs or ProsqaKnobs()))
     sizes = {"train": train, "valid": valid, "test": test}
-    _check_sizes(sizes)
-    _check_folder(out, overwrite)
-    splits = _make_with_progress(options, sizes, seed)
-    _write_folder(out, splits, options, seed)
-    _print_table(f"ProsQA in {out}", {name: graph_stats(split) for name, split in splits.items()})
+    _make(maker, f"ProsQA in {out}", options, sizes, seed, out, overwrite)
+
+
+@make.command
+def prontoqa(
+    *,
+    out: Path,
+    train: int = 9_000,
+    valid: int = 200,
+    test: int = 800,
+    seed: int = 0,
+    knobs: ProntoqaKnobs | None = None,
+    overwrite: Flag = False,
+) -> None:
+    """Make ProntoQA: true or false, by a chain of rules. Files of the official form and sizes.
+
+    Args:
+        out: Folder for train.json, valid.json, test.json and data.json.
+        train: Number of training examples.
+        valid: Number of validation examples.
+        test: Number of test examples.
+        seed: Same seed and options, same bytes.
+        knobs: What differs from the official 5-hop data.
+        overwrite: Replace the files of an earlier run.
+    """
+    from latentcot.tasks.prontoqa import make_splits, write_official
+    from latentcot.tasks.prontoqa_options import ProntoqaOptions
+
+    maker = Maker("prontoqa", make_splits, write_official, ending="json")
+    options = ProntoqaOptions(**_given(knobs or ProntoqaKnobs()))
+    sizes = {"train": train, "valid": valid, "test": test}
+    _make(maker, f"ProntoQA in {out}", options, sizes, seed, out, overwrite)
+
+
+@make.command
+def arithmetic(
+    *,
+    out: Path,
+    train: int = 100_000,
+    valid: int = 500,
+    test: int = 1_319,
+    seed: int = 0,
+    knobs: ArithmeticKnobs | None = None,
+    overwrite: Flag = False,
+) -> None:
+    """Make word problems in the form of GSM8k-Aug: an offline stand-in for it.
+
+    Args:
+        out: Folder for train.txt, valid.txt, test.txt (iCoT text) and data.json.
+        train: Number of training examples.
+        valid: Number of validation examples.
+        test: Number of test examples.
+        seed: Same seed and options, same bytes.
+        knobs: What differs from 1 to 8 steps of + - * / up to 10,000.
+        overwrite: Replace the files of an earlier run.
+    """
+    from latentcot.tasks.arithmetic import make_splits, write_icot
+    from latentcot.tasks.arithmetic_options import ArithmeticOptions
+
+    maker = Maker("gsm8k", make_splits, write_icot, ending="txt")
+    options = ArithmeticOptions(**_given(knobs or ArithmeticKnobs()))
+    sizes = {"train": train, "valid": valid, "test": test}
+    _make(maker, f"Arithmetic in {out}", options, sizes, seed, out, overwrite)
 
 
 @data.command
-def stats(
-    file: Path, *, as_json: Annotated[bool, Parameter("--json", negative="")] = False
-) -> None:
-    """Show what a ProsQA file holds: sizes, hops, and what gives the answer away.
+def stats(file: str, *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> None:
+    """Show what a file holds: sizes, lengths of chains, and what gives the answer away.
 
     Args:
-        file: Our JSON Lines, or the official JSON as it is.
+        file: ProsQA, ProntoQA or GSM8k, in any form that can be read, or hub:NAME:SPLIT.
         as_json: Print JSON instead of a table.
     """
-    from latentcot.tasks.graph_stats import graph_stats
+    from latentcot.commands.data_tables import as_values, print_statistics, statistics_of
 
-    found = graph_stats(read_examples(file))
+    found = statistics_of(read_examples(file))
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found), indent=1) + "\n")
+        sys.stdout.write(json.dumps(as_values(found), indent=1) + "\n")
     else:
-        _print_table(str(file), {file.name: found})
+        print_statistics(file, {Path(file).name: found})
 
 
-def _check_sizes(sizes: dict[str, int]) -> None:
-    wrong = [f"--{split} {size}" for split, size in sizes.items() if size < 1]
-    if wrong:
-        raise DataError(f"data make: every split needs at least 1 example, got {', '.join(wrong)}.")
+def _given(knobs: Any) -> dict[str, Any]:
+    """Return the fields that were given."""
+    return {name: value for name, value in asdict(knobs).items() if value is not None}
 
 
-def _check_folder(out: Path, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file, but --out must be a folder. Choose another.")
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        raise DataError(
-            f"{out}: is not empty. Choose another folder, or replace its data with --overwrite."
-        )
-
-
-def _make_with_progress(
-    options: "ProsqaOptions", sizes: dict[str, int], seed: int
-) -> dict[str, list[Example]]:
-    from latentcot.display import progress_bar
-    from latentcot.tasks.prosqa import make_splits
-
-    with progress_bar("graphs", sum(sizes.values())) as advance:
-        return make_splits(options, sizes, seed, advance)
-
-
-def _write_folder(
-    out: Path, splits: dict[str, list[Example]], options: "ProsqaOptions", seed: int
+def _make(
+    maker: Maker,
+    title: str,
+    options: Any,
+    sizes: dict[str, int],
+    seed: int,
+    out: Path,
+    overwrite: bool,
 ) -> None:
-    """Write one file a split, then data.json, which says how to make them again."""
-    # While an old data.json stands beside new files, it would vouch for the wrong bytes.
-    (out / "data.json").unlink(missing_ok=True)
-    digests = {}
-    for split, examples in splits.items():
-        path = out / f"{split}.jsonl"
-        write_examples(path, examples)
-        digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    about = {
-        "task": "prosqa",
-        "options": asdict(options),
-        "seed": seed,
-        "counts": {split: len(examples) for split, examples in splits.items()},
-        "sha256": digests,
-        "latentcot": _own_version(),
-    }
-    write_json(out / "data.json", about)
+    from latentcot.commands.data_tables import print_statistics, statistics_of
 
-
-def _own_version() -> str | None:
-    try:
-        return version("latentcot")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return None
-
-
-def _print_table(title: str, columns: "dict[str, GraphStats]") -> None:
-    """Print statistics to standard output, one column for each file."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", *columns, title=title, title_justify="left")
-    for row in zip(*map(_rows, columns.values()), strict=True):
-        table.add_row(row[0][0], *[value for _, value in row])
-    Console().print(table)
-
-
-def _rows(stats: "GraphStats") -> list[tuple[str, str]]:
-    """Return (what, value) as a person reads them; mean ± standard deviation."""
-    spread = {
-        "nodes": stats.nodes,
-        "edges": stats.edges,
-        "hops": stats.hops,
-        "shortest paths": stats.shortest_paths,
-    }
-    shares = {
-        "chain is a shortest path": stats.share_gold_shortest,
-        "distractor reachable": stats.share_distractor_reachable,
-        "answer named first": stats.share_answer_first,
-        "right by taking the deeper": stats.accuracy_deeper_candidate,
-    }
-    return [
-        ("examples", f"{stats.num_examples:,}"),
-        *((name, f"{value.mean:.2f} ± {value.sd:.2f}") for name, value in spread.items()),
-        ("hops: examples", ", ".join(f"{h}: {n}" for h, n in stats.hop_histogram.items())),
-        *((name, f"{share:.1%}") for name, share in shares.items()),
-    ]
+    splits = make_folder(maker, options, sizes, seed, out, overwrite=overwrite)
+    print_statistics(title, {name: statistics_of(split) for name, split in splits.items()})

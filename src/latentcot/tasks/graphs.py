@@ -142,14 +142,15 @@ def _path_counts(graph: Graph, found: dict[int, int]) -> dict[int, int]:
 # --- the symmetric construction -------------------------------------------------------------------
 
 
-def two_family_graph(rng: Random, layers: int, shared: int) -> Graph:
+def two_family_graph(rng: Random, layers: int, shared: int, min_depth: int | None = None) -> Graph:
     """Draw two random trees of equal shape, and `shared` dead ends that hang from both.
 
     Each family is a root and `layers` layers of two nodes; every node has one random parent in
     the layer above, in its own family. A dead end has one parent in each family, above the last
-    layer, so that the candidates stay leaves. Target and distractor are last-layer nodes of the
-    two families. Which family is asked about is the last thing drawn, by a fair coin: graph and
-    candidates alone say nothing about the answer.
+    layer, so that the candidates stay leaves. Target and distractor are nodes of the two families
+    in the same layer: the last one, or, with `min_depth`, one drawn from there to the last. Which
+    family is asked about is the last thing drawn, by a fair coin: graph and candidates alone say
+    nothing about the answer.
 
     Nodes are numbered root, root, then layer by layer (two of each family), then the dead ends:
     4·layers + 2 + shared nodes, 4·layers + 2·shared edges.
@@ -170,7 +171,10 @@ def two_family_graph(rng: Random, layers: int, shared: int) -> Graph:
     for _ in range(shared):
         edges += [(family[int(uniform() * (len(family) - 2))], node) for family in families]
         node += 1
-    candidates = [last[int(uniform() * 2)] for last in above]
+    depth = layers
+    if min_depth is not None:
+        depth = min_depth + int(uniform() * (layers - min_depth + 1))
+    candidates = [family[2 * depth - 1 + int(uniform() * 2)] for family in families]
     asked = int(uniform() * 2)
     return Graph(node, tuple(edges), asked, candidates[asked], candidates[1 - asked])
 

@@ -17,7 +17,8 @@ from random import Random
 from typing import Any
 
 from latentcot.errors import DataError
-from latentcot.examples import HELP, Example
+from latentcot.examples import Example
+from latentcot.formats import HELP
 from latentcot.tasks.graphs import (
     Graph,
     distances,
@@ -73,10 +74,9 @@ def make_splits(
     splits: dict[str, list[Example]] = {split: [] for split in sizes}
     for split in sorted(sizes, key=lambda name: (sizes[name], name)):
         rng = Random(f"prosqa/{seed}/{split}")
-        easier = _shallower(options) if split == "train" else []
         for number in range(sizes[split]):
-            is_easier = easier and rng.random() < options.shallower
-            graph = _new_graph(rng, rng.choice(easier) if is_easier else options, taken, sizes)
+            drawn = _drawn_options(rng, options, split)
+            graph = _new_graph(rng, drawn, taken, sizes)
             splits[split].append(render(rng, graph, options, id=f"{split}-{number}"))
             if on_progress is not None and (number + 1) % PROGRESS_BLOCK == 0:
                 on_progress(PROGRESS_BLOCK)
@@ -85,16 +85,17 @@ def make_splits(
     return splits
 
 
-def _shallower(options: ProsqaOptions) -> list[ProsqaOptions]:
-    """Return the same options with fewer layers, names drawn from as many numbers as before."""
-    if options.shallower == 0:
-        return []
+def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOptions:
+    """Return the options of the next graph: the same, or with fewer layers."""
+    is_fixed = options.shallower == 0 or split != "train" or options.layers == 1
+    if is_fixed or rng.random() >= options.shallower:
+        return options
+    layers = rng.randint(1, options.layers - 1)
     symbols = options.num_symbols
     if options.rendering == "symbols" and options.ids == "random":
-        symbols = symbols or options.max_graph_nodes
-    return [
-        replace(options, layers=layers, num_symbols=symbols) for layers in range(1, options.layers)
-    ]
+        symbols = symbols or options.max_graph_nodes  # names are drawn from as many as before
+    depth = None if options.min_depth is None else min(options.min_depth, layers)
+    return replace(options, layers=layers, min_depth=depth, shallower=0.0, num_symbols=symbols)
 
 
 def _new_graph(
@@ -121,7 +122,7 @@ def draw_graph(rng: Random, options: ProsqaOptions) -> Graph:
         DataError: No graph of this kind can be found or named.
     """
     if options.construction == "two-family":
-        graph = two_family_graph(rng, options.layers, options.shared)
+        graph = two_family_graph(rng, options.layers, options.shared, options.min_depth)
     else:
         graph = paper_graph(
             rng,

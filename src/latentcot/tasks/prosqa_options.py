@@ -16,11 +16,12 @@ NUM_SPECIES = 38
 
 _ONLY_FOR: dict[Construction, tuple[str, ...]] = {
     "paper": ("min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates"),
-    "two-family": ("layers", "shared", "shallower"),
+    "two-family": ("layers", "min_depth", "shared", "shallower"),
 }
 _ONLY_FOR_SYMBOLS = ("separator", "ids", "num_symbols")
 _LIMITS = {
-    "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "shared": 0,
+    "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "min_depth": 1,
+    "shared": 0,
     "num_symbols": 1,
 }  # fmt: skip
 
@@ -40,6 +41,9 @@ class ProsqaOptions:
         candidates: paper: `official` (the deeper one is nearly always the answer) or `balanced`
             (equal depth, no shortcut).
         layers: two-family: layers of two nodes below each root; also the number of hops.
+        min_depth: two-family: the candidates stand in a layer drawn from here to the last, each
+            equally often, in all splits: chains of several lengths in graphs of one size. None for
+            the last layer.
         shared: two-family: dead ends that hang from both families.
         shallower: two-family: share of the training examples, 0 … 1, with fewer layers, each number
             from 1 on equally often. Validation and test have none.
@@ -61,6 +65,7 @@ class ProsqaOptions:
     mean_in_degree: float = 1.5
     candidates: CandidateRule = "official"
     layers: int = 3
+    min_depth: int | None = None
     shared: int = 1
     shallower: float = 0.0
     separator: bool = True
@@ -98,7 +103,7 @@ def _wrong_values(options: ProsqaOptions) -> list[str]:
     problems = []
     for name, least in _LIMITS.items():
         value = getattr(options, name)
-        if value is None and name == "num_symbols":
+        if value is None and name in ("num_symbols", "min_depth"):
             continue
         if type(value) is not int or value < least:
             problems.append(f"{name} must be a whole number of at least {least}, got {value!r}.")
@@ -122,6 +127,10 @@ def _contradictions(options: ProsqaOptions) -> list[str]:
                 f"{low} must not be above {high}, "
                 f"got {getattr(options, low)} and {getattr(options, high)}."
             )
+    if options.min_depth is not None and options.min_depth > options.layers:
+        problems.append(
+            f"min_depth must not be above layers, got {options.min_depth} and {options.layers}."
+        )
     most = options.max_graph_nodes
     if options.rendering == "words" and most - 2 > NUM_SPECIES:
         problems.append(
