@@ -66,7 +66,8 @@ def recipe_values(data: Path) -> Recipes:
             "generation": {"max_new_tokens": 8},
         }
         for key, change in changes.items():
-            values[key] = values[key] | change if isinstance(change, dict) else change
+            both = isinstance(change, dict) and isinstance(values.get(key), dict)
+            values[key] = values[key] | change if both else change
         return values
 
     return make

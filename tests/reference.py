@@ -8,9 +8,12 @@ A sequence is prefix (question and `<bot>`), thought slots, suffix (`<eot>`, ste
 The thought in a slot is the last hidden state, after the final norm, one column to its left.
 `states[j]` is the last hidden state one column to the left of `suffix[j]`, so the output head at
 `states[j]` predicts `suffix[j]`.
+
+A control puts something else into a slot (`fill`), and a rule that sees the newest slot may end
+latent mode (`reference_count`). Both are asked one row and one slot at a time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +33,7 @@ VOCAB_SIZE = 40
 HIDDEN_SIZE = 32
 
 Example = tuple[Sequence[int], int, Sequence[int], Sequence[int]]  # prefix, count, suffix, labels
+Fill = Callable[[nn.Module, int, Tensor], Tensor]  # (model, slot, thought (1, D)) → (1, D)
 
 
 def embed(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
@@ -46,6 +50,16 @@ def last_hidden(model: nn.Module, inputs: Tensor) -> Tensor:
     return output.last_hidden_state[0]
 
 
+def pause(token: int) -> Fill:
+    """A fill that looks at nothing: the embedding of one token."""
+    return lambda model, number, thought: embed(model, [token])
+
+
+def half(model: nn.Module, number: int, thought: Tensor) -> Tensor:
+    """A fill that depends on the slot and on the thought."""
+    return thought / (number + 2)
+
+
 def reference_states(
     model: nn.Module,
     prefix: Sequence[int],
@@ -53,6 +67,7 @@ def reference_states(
     suffix: Sequence[int],
     *,
     detach_thoughts: bool = False,
+    fill: Fill | None = None,
 ) -> tuple[Tensor, Tensor]:
     """States (1 + len(suffix), hidden) and thoughts (num_thoughts, hidden) of one example.
 
@@ -61,8 +76,10 @@ def reference_states(
     """
     inputs = embed(model, prefix)
     thoughts = [inputs.new_zeros(0, inputs.shape[-1])]
-    for _ in range(num_thoughts):
+    for number in range(num_thoughts):
         thought = last_hidden(model, inputs)[-1:]
+        if fill is not None:
+            thought = fill(model, number, thought)
         if detach_thoughts:
             thought = thought.detach()
         thoughts.append(thought)
@@ -72,15 +89,42 @@ def reference_states(
     return hidden[first:], torch.cat(thoughts)
 
 
+def reference_slot_states(
+    model: nn.Module, prefix: Sequence[int], num_slots: int, *, fill: Fill | None = None
+) -> Tensor:
+    """What comes of reading each slot: (num_slots, hidden)."""
+    _, fed = reference_states(model, prefix, num_slots, (), fill=fill)
+    return last_hidden(model, torch.cat([embed(model, prefix), fed]))[len(prefix) :]
+
+
+def reference_count(
+    model: nn.Module,
+    prefix: Sequence[int],
+    most: int,
+    ends: Callable[[Tensor], bool],
+    *,
+    fill: Fill | None = None,
+) -> int:
+    """How many slots one row takes until `ends` of the state (hidden) at the newest one."""
+    for count in range(1, most + 1):
+        if ends(reference_slot_states(model, prefix, count, fill=fill)[-1]):
+            return count
+    return most
+
+
 def reference_loss(
-    model: nn.Module, batch: Iterable[Example], *, detach_thoughts: bool = False
+    model: nn.Module,
+    batch: Iterable[Example],
+    *,
+    detach_thoughts: bool = False,
+    fill: Fill | None = None,
 ) -> Tensor:
     """Mean negative log-likelihood over all labelled tokens of the batch."""
     terms = []
     for prefix, num_thoughts, suffix, labels in batch:
         assert len(labels) == len(suffix), "one label per suffix token"
         states, _ = reference_states(
-            model, prefix, num_thoughts, suffix, detach_thoughts=detach_thoughts
+            model, prefix, num_thoughts, suffix, detach_thoughts=detach_thoughts, fill=fill
         )
         log_probs = model.get_output_embeddings()(states).log_softmax(-1)
         terms += [-log_probs[j, label] for j, label in enumerate(labels) if label != NO_LABEL]
@@ -95,12 +139,22 @@ def reference_generate(
     suffix: Sequence[int],
     max_new_tokens: int,
     eos_id: int | None,
+    *,
+    fill: Fill | None = None,
+    is_forbidden: Callable[[list[int], int], bool] | None = None,
 ) -> list[int]:
-    """Greedy continuation after the suffix, everything recomputed for each token; no eos in it."""
+    """Greedy continuation after the suffix, everything recomputed for each token; no eos in it.
+
+    `is_forbidden`: (words so far, token) → whether it may not come next.
+    """
     new_tokens: list[int] = []
     while len(new_tokens) < max_new_tokens:
-        states, _ = reference_states(model, prefix, num_thoughts, [*suffix, *new_tokens])
-        token = int(model.get_output_embeddings()(states[-1]).argmax())
+        states, _ = reference_states(model, prefix, num_thoughts, [*suffix, *new_tokens], fill=fill)
+        logits = model.get_output_embeddings()(states[-1])
+        order = logits.argsort(descending=True).tolist()
+        if is_forbidden is not None:
+            order = [token for token in order if not is_forbidden(new_tokens, token)]
+        token = order[0]
         if token == eos_id:
             break
         new_tokens.append(token)

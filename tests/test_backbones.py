@@ -195,7 +195,7 @@ def test_the_check_leaves_model_and_random_numbers_as_they_were(is_training: boo
 
 # --- sequences longer than the model's positions ---
 
-LAYOUT = Layout(prefix=(1, 2, 3), num_thoughts=5, suffix=(4, 5), labels=(NO_LABEL, 5), num_next=1)
+LAYOUT = Layout(prefix=(1, 2, 3), num_slots=5, suffix=(4, 5), labels=(NO_LABEL, 5), num_next=1)
 
 
 def test_as_long_as_the_model_has_positions() -> None:
@@ -206,11 +206,11 @@ def test_as_long_as_the_model_has_positions() -> None:
 
 def test_too_long_names_the_example_and_its_parts() -> None:
     model = make_fresh(tiny(num_positions=12), TOKENIZER, seed=0)
-    short = Layout(prefix=(1,), num_thoughts=0, suffix=(), labels=())
+    short = Layout(prefix=(1,), num_slots=0, suffix=(), labels=())
     with pytest.raises(DataError) as caught:
         check_lengths(model, [short, LAYOUT], ["x", "y"], new_tokens=4)
     assert str(caught.value).startswith(
-        "example 'y': needs 14 positions (3 for the question, 5 thoughts, 6 for what follows), but "
+        "example 'y': needs 14 positions (3 for the question, 5 slots, 6 for what follows), but "
         "the model has 12."
     )
 

@@ -13,17 +13,22 @@ from latentcot.layout import NO_LABEL, Layout
 
 X = NO_LABEL
 LONG = Layout(
-    prefix=(1, 2, 3), num_thoughts=2, suffix=(4, 5, 6, 7), labels=(X, 5, 6, 7), num_next=2
+    prefix=(1, 2, 3),
+    num_slots=2,
+    suffix=(4, 5, 6, 7),
+    labels=(X, 5, 6, 7),
+    num_next=2,
+    stop_after=6,
 )
-SHORT = Layout(prefix=(8,), num_thoughts=0, suffix=(9, 10), labels=(9, 10), num_next=1)
-PROMPT = Layout(prefix=(1, 2), num_thoughts=1, suffix=(4,), labels=(X,))
+SHORT = Layout(prefix=(8,), num_slots=0, suffix=(9, 10), labels=(9, 10), num_next=1, stop_after=0)
+PROMPT = Layout(prefix=(1, 2), num_slots=1, suffix=(4,), labels=(X,))
 
 
 def test_rows_are_padded_on_the_right() -> None:
     batch = collate([LONG, SHORT, PROMPT], pad_id=0)
     assert batch.prefix.tolist() == [[1, 2, 3], [8, 0, 0], [1, 2, 0]]
     assert batch.prefix_lengths.tolist() == [3, 1, 2]
-    assert batch.num_thoughts.tolist() == [2, 0, 1]
+    assert batch.num_slots.tolist() == [2, 0, 1]
     assert batch.suffix.tolist() == [[4, 5, 6, 7], [9, 10, 0, 0], [4, 0, 0, 0]]
     assert batch.suffix_lengths.tolist() == [4, 2, 1]
 
@@ -42,6 +47,10 @@ def test_is_next_marks_the_first_labels_of_each_row() -> None:
         [True, False, False, False],
         [False, False, False, False],
     ]
+
+
+def test_where_a_chain_ends_is_told_apart_from_no_chain_at_all() -> None:
+    assert collate([LONG, SHORT, PROMPT]).stop_after.tolist() == [6, 0, -1]
 
 
 def test_everything_is_of_whole_numbers() -> None:

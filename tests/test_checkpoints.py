@@ -25,7 +25,9 @@ from latentcot.checkpoints import (
 )
 from latentcot.errors import CheckpointError
 from latentcot.layout import LayoutRules, Template
-from latentcot.methods import METHODS
+from latentcot.methods import METHODS, Plan
+from latentcot.stopping import StopHead
+from latentcot.tasks import AnswerMatch
 from latentcot.vocabulary import marker_ids, word_tokenizer
 
 TOKENIZER = word_tokenizer(["[Q] 5 6 [R] 1 [A]"])
@@ -46,6 +48,8 @@ INFO = CheckpointInfo(
     max_new_tokens=8,
     update=120,
     seed=5,
+    final_stage_without_text=True,
+    tokens_until_all=17,
 )
 IDS = torch.tensor([[5, 6, 7]])
 
@@ -87,15 +91,65 @@ def add(run: Path, *updates: int) -> list[Path]:
 
 
 def test_round_trip(folder: Path) -> None:
-    model, tokenizer, info = load_checkpoint(folder)
-    assert info == INFO
+    found = load_checkpoint(folder)
+    model, tokenizer = found.model, found.tokenizer
+    assert found.info == INFO
+    assert found.stop_head is None
     assert_same_model(model, MODEL)
     assert tokenizer("[Q] 5 <bot>")["input_ids"] == TOKENIZER("[Q] 5 <bot>")["input_ids"]
     assert marker_ids(tokenizer) == marker_ids(TOKENIZER)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": AnswerMatch(match="regex", pattern=r"(\d+) é")},
+        {"stop_threshold": 0.37, "max_thoughts": 6},
+        {"method": "icot", "stage": 39, "num_thoughts": 0},
+        {"final_stage_without_text": False, "tokens_until_all": 39},
+    ],
+)
+def test_every_setting_comes_back(tmp_path: Path, change: dict[str, Any]) -> None:
+    info = replace(INFO, **change)
+    head = StopHead(8) if info.stop_threshold is not None else None
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, stop_head=head)
+    assert load_checkpoint(tmp_path / "c").info == info
+
+
+def test_a_stop_classifier_comes_back_to_the_bit(tmp_path: Path) -> None:
+    head = StopHead(8)
+    with torch.no_grad():
+        head.linear.weight.normal_(generator=torch.Generator().manual_seed(0))
+        head.linear.bias.fill_(0.1)
+    info = replace(INFO, stop_threshold=0.5, max_thoughts=6)
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, stop_head=head)
+    found = load_checkpoint(tmp_path / "c")
+    assert found.stop_head is not None
+    for name, weight in head.state_dict().items():
+        assert torch.equal(found.stop_head.state_dict()[name], weight)
+    assert_same_model(AutoModelForCausalLM.from_pretrained(tmp_path / "c"), MODEL)
+
+
+def test_a_checkpoint_of_version_1_still_loads(folder: Path) -> None:
+    """It knew nothing of the last four settings: they are as they were then."""
+    new = ("final_stage_without_text", "tokens_until_all", "stop_threshold", "max_thoughts")
+    change_info(folder, format_version=1, **dict.fromkeys(new, ...))
+    found = load_checkpoint(folder)
+    expected = replace(INFO, format_version=1, final_stage_without_text=False, tokens_until_all=39)
+    assert found.info == expected
+    assert (found.info.stop_threshold, found.info.max_thoughts, found.stop_head) == (None,) * 3
+    assert found.info.layout_rules(found.tokenizer).plan == Plan(
+        num_stages=3, thoughts_per_step=2, pad_to_num_stages=False
+    )
+
+
+def test_what_is_written_is_of_the_newest_version(folder: Path) -> None:
+    assert json.loads((folder / "latentcot.json").read_text())["format_version"] == 2
+    assert FORMAT_VERSION == 2
+
+
 def test_a_checkpoint_is_loaded_for_use(folder: Path) -> None:
-    model, _, _ = load_checkpoint(str(folder))
+    model = load_checkpoint(str(folder)).model
     assert not model.training
     assert model.dtype == torch.float32
 
@@ -108,13 +162,17 @@ def test_plain_transformers_loads_it(folder: Path) -> None:
 
 
 def test_it_knows_what_it_is(folder: Path) -> None:
-    info = load_checkpoint(folder)[2]
+    info = load_checkpoint(folder).info
     assert info.row is METHODS["coconut"]
     assert info.layout_rules(TOKENIZER) == LayoutRules(
         markers=marker_ids(TOKENIZER),
-        num_stages=3,
-        thoughts_per_step=2,
-        pad_to_num_stages=False,
+        plan=Plan(
+            num_stages=3,
+            thoughts_per_step=2,
+            pad_to_num_stages=False,
+            final_stage_without_text=True,
+            tokens_until_all=17,
+        ),
         zero_thoughts="bot",
     )
 
@@ -126,7 +184,7 @@ def test_nothing_is_left_beside_it(folder: Path) -> None:
 def test_saving_again_replaces_the_whole_folder(folder: Path) -> None:
     (folder / "leftover").write_text("old")
     save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121))
-    assert load_checkpoint(folder)[2].update == 121
+    assert load_checkpoint(folder).info.update == 121
     assert not (folder / "leftover").exists()
 
 
@@ -134,7 +192,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_beside_it(folder: P
     cannot_be_saved = {"function": lambda: None}
     with pytest.raises(Exception, match="pickle"):
         save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121), cannot_be_saved)
-    assert load_checkpoint(folder)[2].update == 120
+    assert load_checkpoint(folder).info.update == 120
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -188,14 +246,14 @@ def test_the_newest_one_without_a_choice_of_validation(run: Path) -> None:
     folders = add(run, 9, 100, 1000)
     assert checkpoint_folders(run) == folders
     assert best_checkpoint(run) == folders[-1]
-    assert load_checkpoint(run)[2].update == 1000
+    assert load_checkpoint(run).info.update == 1000
 
 
 def test_the_one_that_validation_chose(run: Path) -> None:
     first, *_ = add(run, 9, 100, 1000)
     write_best(run, first, accuracy=0.5)
     assert best_checkpoint(run) == first
-    assert load_checkpoint(run)[2].update == 9
+    assert load_checkpoint(run).info.update == 9
 
 
 def test_the_choice_is_written_with_its_accuracy(run: Path) -> None:
@@ -227,7 +285,7 @@ def test_folders_that_were_not_finished_are_ignored(run: Path) -> None:
     (torn / "latentcot.json").write_bytes((whole / "latentcot.json").read_bytes())
     assert checkpoint_folders(run) == [whole]
     assert best_checkpoint(run) == whole
-    assert load_checkpoint(run)[2].update == 9
+    assert load_checkpoint(run).info.update == 9
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]"])
@@ -274,7 +332,7 @@ def test_a_newer_format_is_refused_in_words(folder: Path) -> None:
     assert "upgrade" in message
 
 
-@pytest.mark.parametrize("version", ["1", None, ..., 1.5])
+@pytest.mark.parametrize("version", ["1", None, ..., 1.5, 0, -1, True])
 def test_an_odd_format_version(folder: Path, version: Any) -> None:
     change_info(folder, format_version=version)
     assert "format_version must be" in message_of(load_checkpoint, folder)
@@ -288,6 +346,8 @@ def test_an_odd_format_version(folder: Path, version: Any) -> None:
         ({"num_thougths": 3}, "num_thougths: .* got 3"),
         ({"zero_thoughts": "eot"}, "zero_thoughts: .* got 'eot'"),
         ({"template": {"question_ends": ""}}, "template.question_ends: "),
+        ({"task": {"match": "nearly"}}, "task.*match: .* got 'nearly'"),
+        ({"max_thoughts": "many"}, "max_thoughts: .* got 'many'"),
     ],
 )
 def test_odd_info_is_refused_with_key_and_value(

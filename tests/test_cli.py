@@ -71,6 +71,7 @@ class TestCommands:
             ("", [], "test"),
             ("", ["--num-thoughts", 4], "test-4-thoughts"),
             ("", ["--limit", 3], "test-first-3"),
+            ("", ["--force-steps"], "test-forced-steps"),
             ("checkpoints/update-00000008", [], "test-update-00000008"),
         ],
     )
@@ -90,6 +91,7 @@ class TestCommands:
                 "test": (2, 2, 8),
                 "test-4-thoughts": (2, 4, 8),
                 "test-first-3": (2, 2, 3),
+                "test-forced-steps": (2, 2, 8),
                 "test-update-00000008": (1, 1, 8),
             }[name]
         )
@@ -126,7 +128,7 @@ class TestCommands:
 
     def test_list(self, latentcot):
         assert "prosqa" in latentcot("list", "tasks").out
-        assert latentcot("list", "methods").out.count("not yet") == 1
+        assert "coconut" in latentcot("list", "methods").out
 
     def test_list_names_every_method(self, latentcot):
         shown = latentcot("list", "methods").out
@@ -169,7 +171,10 @@ def places(tiny_run, data, recipe_values, tmp_path_factory):
 TRAIN = "train {h}/recipe.yaml --out {h}/new"
 REFUSED = [
     (f"{TRAIN} --set method=cocnut", "RecipeError", "Did you mean 'coconut'?"),
-    (f"{TRAIN} --set method=icot", "RecipeError", "'icot' is declared but does not work yet"),
+    (f"{TRAIN} --set method=pause --set stop=classifier", "RecipeError", "which pause does not"),
+    (f"{TRAIN} --set stop=classifier", "RecipeError", "Set curriculum.pad_to_num_stages: false"),
+    (f"{TRAIN} --set stop=sometimes", "RecipeError", "got 'sometimes'"),
+    (f"{TRAIN} --set task.match=regex", "RecipeError", "task.pattern: is for match: regex"),
     (f"{TRAIN} --set task=prosq", "RecipeError", "Did you mean 'prosqa'?"),
     (f"{TRAIN} --set training.batchsize=3", "RecipeError", "Did you mean 'batch_size'?"),
     (f"{TRAIN} --set training.batch_size=many", "RecipeError", "got 'many'"),

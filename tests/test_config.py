@@ -16,9 +16,12 @@ from latentcot.backbones import FreshModel
 from latentcot.config import Recipe, make_recipe, read_recipe, write_recipe
 from latentcot.errors import RecipeError
 from latentcot.layout import MarkerIds, Template
+from latentcot.stopping import Stop
+from latentcot.tasks import AnswerMatch
 
 SHIPPED = Path(latentcot.config.__file__).parent / "recipes"
 DATA = {"train": "train.jsonl", "valid": "valid.jsonl"}
+UNPADDED = {"curriculum": {"pad_to_num_stages": False}}
 MINIMAL = "data: {train: train.jsonl, valid: valid.jsonl}\n"
 
 
@@ -82,7 +85,8 @@ def test_layout_rules_come_from_the_curriculum() -> None:
         MarkerIds(1, 2, 3, 4)
     )
     assert rules.markers == MarkerIds(1, 2, 3, 4)
-    assert {key: getattr(rules, key) for key in curriculum} == curriculum
+    assert rules.zero_thoughts == curriculum.pop("zero_thoughts")
+    assert {key: getattr(rules.plan, key) for key in curriculum} == curriculum
 
 
 # --- YAML ---
@@ -197,10 +201,50 @@ def test_an_unknown_key_of_any_name_is_named(values: dict[str, Any], words: str)
     assert words in problem(**values)
 
 
-def test_icot_is_refused_with_the_methods_that_work() -> None:
-    message = problem(method="icot")
-    assert "method 'icot' is declared but does not work yet" in message
-    assert "coconut-pause-as-thought" in message
+def test_stop_is_a_rule_or_its_settings() -> None:
+    short = make_recipe({"data": DATA, "stop": "classifier", **UNPADDED})
+    assert short.stop == Stop(rule="classifier")
+    long = {"rule": "classifier", "max_thoughts": 9}
+    assert make_recipe({"data": DATA, "stop": long, **UNPADDED}).stop.max_thoughts == 9
+    assert make_recipe({"data": DATA}).stop.rule == "constant"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stop": "sometimes"}, "stop.rule: input should be 'constant' or 'classifier'"),
+        ({"stop": {"rul": 1}}, "stop.rul: is not a key of a recipe. Did you mean 'rule'?"),
+        ({"stop": "classifier"}, "Set curriculum.pad_to_num_stages: false."),
+        ({"stop": "classifier", "method": "pause"}, "which pause does not have"),
+        ({"stop": "classifier", "method": "cot"}, "which cot does not have"),
+        (
+            {"stop": "classifier", "curriculum": {"num_stages": 0, "pad_to_num_stages": False}},
+            "Set curriculum.num_stages above 0.",
+        ),
+    ],
+)
+def test_a_stop_that_cannot_be(values: dict[str, Any], words: str) -> None:
+    assert words in problem(**values)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("gsm9k", "Did you mean 'gsm8k'?"),
+        ({"match": "fuzzy"}, "task.match: input should be 'exact', 'number' or 'regex'"),
+        ({"pattern": "x"}, "task.pattern: is for match: regex and needed there"),
+        ({"match": "regex"}, "task.pattern: is for match: regex and needed there"),
+        ({"match": "regex", "pattern": "("}, "task.pattern: is no regular expression"),
+        ({"mach": "exact"}, "task.mach: is not a key of a recipe. Did you mean 'match'?"),
+        (3, "task: must be the name of a task, or how to match answers"),
+    ],
+)
+def test_a_task_that_cannot_be(task: Any, words: str) -> None:
+    assert words in problem(task=task)
+
+
+def test_a_task_of_ones_own() -> None:
+    assert make_recipe({"data": DATA, "task": {"match": "number"}}).task == AnswerMatch("number")
 
 
 def test_a_missing_key() -> None:

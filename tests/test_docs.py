@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -29,6 +30,15 @@ def read(path: Path) -> str:
 def blocks(path: Path, language: str) -> list[str]:
     """The fenced blocks of a language, in order."""
     return [body for name, body in FENCE.findall(read(path)) if name == language]
+
+
+def consoles(page: str) -> list[tuple[list[str], str]]:
+    """The `$ latentcot …` blocks of a page: the words of the command, and what it prints."""
+    found = []
+    for block in blocks(DOCS / page, "console"):
+        line, printed = block.replace("\\\n", " ").split("\n", maxsplit=1)
+        found.append((words_of(line.removeprefix("$ ")), printed))
+    return found
 
 
 def page_id(path: Path) -> str:
@@ -100,13 +110,17 @@ def recipe_parts() -> dict[str, Any]:
     from latentcot.config import Data, Generation, Recipe, Training
     from latentcot.layout import Template
     from latentcot.stages import Curriculum
+    from latentcot.stopping import Stop
+    from latentcot.tasks import AnswerMatch
 
     return {
         "Top": Recipe,
         "`data:`": Data,
+        "`task:`": AnswerMatch,
         "`model:`": FreshModel,
         "`template:`": Template,
         "`curriculum:`": Curriculum,
+        "`stop:`": Stop,
         "`training:`": Training,
         "`generation:`": Generation,
     }
@@ -122,7 +136,8 @@ def table_below(heading: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("heading", ["Top", *(f"`{p}:`" for p in (
-    "data", "model", "template", "curriculum", "training", "generation"))])  # fmt: skip
+    "data", "task", "model", "template", "curriculum", "stop", "training", "generation",
+))])  # fmt: skip
 def test_every_key_is_documented_with_its_default(heading: str) -> None:
     table = table_below(heading)
     fields = dataclasses.fields(recipe_parts()[heading])
@@ -140,22 +155,39 @@ def test_every_key_is_documented_with_its_default(heading: str) -> None:
             assert (float(shown) if is_number else shown) == default, field.name
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_the_recipes_shown_are_recipes(number: int, tmp_path: Path) -> None:
+def test_the_recipes_shown_are_recipes(tmp_path: Path) -> None:
+    """All of them; what is no whole recipe must be a part of one."""
     from latentcot.config import read_recipe
 
-    path = tmp_path / "shown.yaml"
-    path.write_text(blocks(DOCS / "recipes.md", "yaml")[number], encoding="utf-8")
-    assert read_recipe(path).data.test
+    shown = blocks(DOCS / "recipes.md", "yaml")
+    (tmp_path / "first.yaml").write_text(shown[0], encoding="utf-8")
+    for number, block in enumerate(shown):
+        is_whole = {"data", "extends"} & yaml.safe_load(block).keys()
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block if is_whole else f"extends: first.yaml\n{block}", encoding="utf-8")
+        assert read_recipe(path).data.test
+
+
+def test_the_packaged_recipes_are_named() -> None:
+    """One by one; but `TASK/METHOD` and `small/…` stand for many."""
+    from latentcot.methods import METHODS
+    from latentcot.recipe_values import packaged_recipes
+
+    page = read(DOCS / "recipes.md")
+    named = set(re.findall(r"`((?:gsm8k|prontoqa|prosqa)/[a-z0-9.-]+|quickstart)`", page))
+    there = set(packaged_recipes())
+    assert named <= there
+    others = {one for one in there - named if one.split("/")[-1] not in METHODS}
+    assert {one.split("/")[0] for one in others} <= {"small"}
 
 
 @pytest.mark.parametrize("number", range(2))
 def test_the_errors_shown_are_those_printed(
     number: int, folder: Path, latentcot: Callable[..., Any]
 ) -> None:
-    line, message = blocks(DOCS / "recipes.md", "console")[number].split("\n", maxsplit=1)
+    words, message = consoles("recipes.md")[number]
     with contextlib.chdir(folder):
-        ended = latentcot(*words_of(line.removeprefix("$ ")))
+        ended = latentcot(*words)
     assert (ended.code, ended.err) == (2, message)
 
 
@@ -170,6 +202,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(folder):
         for line in blocks(DOCS / "recipes.md", "sh")[0].splitlines():
             app(words_of(line), exit_on_error=False, result_action="return_value")
+    (folder / "example.jsonl").write_text(blocks(DOCS / "method.md", "json")[0], encoding="utf-8")
     return folder
 
 
@@ -189,48 +222,82 @@ def test_the_first_recipe_gives_a_run_as_described(folder: Path) -> None:
 # --- method.md ---
 
 
-def drawing() -> str:
-    """Every ready method at each of its stages, as layout.py lays it out."""
-    from latentcot.examples import Example
-    from latentcot.layout import NO_LABEL, LayoutRules, Template, encode, lay_out
-    from latentcot.methods import METHODS
-    from latentcot.vocabulary import marker_ids, word_tokenizer
-
-    example = Example("0", "4 9 7 2 9 6 2 5 6 1 5 8 [Q] 1 8 [R] 4", ("9", "6", "1"), "1")
-    tokenizer = word_tokenizer([example.question, "[A]"])
-    encoded = encode([example], tokenizer, Template("", "", "[A] "))[0]
-    rules = LayoutRules(marker_ids(tokenizer), num_stages=3)
-    lines = [
-        f"question: {example.question}   steps: {', '.join(example.steps)}   answer: 1",
-        "┃ loss on everything behind it; given at generation: everything before it",
-    ]
-    for method in METHODS.values():
-        if not method.is_ready:
-            continue
-        lines += ["", method.name]
-        for stage in method.stages(3):
-            layout = lay_out(encoded, method, stage, rules)
-            num_given = layout.labels.count(NO_LABEL)
-            assert set(layout.labels[:num_given]) <= {NO_LABEL}
-            assert layout.prefix[: len(encoded.question)] == encoded.question
-            bot = tokenizer.convert_ids_to_tokens(list(layout.prefix[len(encoded.question) :]))
-            words = tokenizer.convert_ids_to_tokens(list(layout.suffix))
-            slots = [f"h{i}" for i in range(layout.num_thoughts)]
-            row = ["question", *bot, *slots, *words[:num_given], "┃", *words[num_given:]]
-            lines.append(f"  {stage}  {' '.join(row)}")
-    return "\n".join(lines) + "\n"
+@pytest.mark.parametrize("number", range(2))
+def test_the_drawings_are_what_show_prints(
+    number: int, folder: Path, latentcot: Callable[..., Any]
+) -> None:
+    words, drawing = consoles("method.md")[number]
+    with contextlib.chdir(folder):
+        ended = latentcot(*words)
+    assert (ended.code, ended.out) == (0, drawing)
 
 
-def test_the_drawing_is_what_layout_makes() -> None:
-    (shown,) = re.findall(r"<!-- drawing -->\n```text\n(.*?)```", read(DOCS / "method.md"), re.S)
-    assert shown == drawing()
+def test_every_method_is_drawn_and_has_its_rows() -> None:
+    from latentcot.methods import METHODS, PAPER_METHODS
 
-
-def test_every_method_has_its_row() -> None:
-    from latentcot.methods import METHODS
-
+    _, drawing = consoles("method.md")[0]
+    assert re.findall(r"^[\w-]+$", drawing, re.M) == [*METHODS]
     rows = re.findall(r"^\| `([\w-]+)` \|", read(DOCS / "method.md"), re.M)
-    assert [row for row in rows if row in METHODS] == [*METHODS, *METHODS]  # two tables
+    assert [row for row in rows if row in METHODS] == [*METHODS, *PAPER_METHODS]  # two tables
+
+
+# --- methods.md ---
+
+
+@pytest.fixture
+def own_methods() -> Iterator[None]:
+    """Forget afterwards what a test has added to the table."""
+    from latentcot.methods import METHODS, load_entry_points
+
+    before = dict(METHODS)
+    load_entry_points.cache_clear()
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+    load_entry_points.cache_clear()
+
+
+def test_the_table_of_methods_is_the_table() -> None:
+    from latentcot import methods
+
+    row = r"^\| `([\w-]+)` \| `(\w+)` \| `(\w+)` \| (yes|no) \|$"
+    shown = {
+        name: (getattr(methods, schedule), getattr(methods, fill), markers == "yes")
+        for name, schedule, fill, markers in re.findall(row, read(DOCS / "methods.md"), re.M)
+    }
+    table = methods.METHODS.items()
+    assert shown == {name: (m.schedule, m.fill, m.has_markers) for name, m in table}
+
+
+@pytest.mark.usefixtures("own_methods")
+def test_the_methods_shown_can_be_added_and_trained(folder: Path) -> None:
+    names = run_python_blocks(DOCS / "methods.md", folder)
+    assert {"bare", "backwards", "soft"} <= names.keys()
+
+
+@pytest.mark.usefixtures("own_methods")
+def test_the_package_shown_adds_its_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, latentcot: Callable[..., Any]
+) -> None:
+    """As pip would install it: the module, and what its pyproject.toml says of entry points."""
+    (text,) = blocks(DOCS / "methods.md", "toml")
+    project = tomllib.loads(text)["project"]
+    (group, entries), *others = project["entry-points"].items()
+    module = "\n".join(blocks(DOCS / "methods.md", "python")[:3])
+    (tmp_path / "my_methods.py").write_text(module, encoding="utf-8")
+    about = tmp_path / "my_methods-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not others
+    with contextlib.chdir(folder):
+        ended = latentcot("show", "first.yaml", "--method", "coconut-backwards")
+    assert ended.code == 0, ended.err
+    assert "coconut-backwards" in ended.out
+    listed = latentcot("list", "methods").out
+    assert all(name in listed for name in entries)
 
 
 # --- python.md ---
@@ -244,11 +311,17 @@ def test_every_public_name_is_in_python_md() -> None:
 
 
 def test_the_python_blocks_run(folder: Path) -> None:
+    names = run_python_blocks(DOCS / "python.md", folder)
+    assert {"reasoner", "latentcot"} <= names.keys()
+
+
+def run_python_blocks(page: Path, folder: Path) -> dict[str, Any]:
+    """Run the Python blocks of a page in a folder; return what they have named."""
     names: dict[str, Any] = {}
     with contextlib.chdir(folder):
-        for block in blocks(DOCS / "python.md", "python"):
+        for block in blocks(page, "python"):
             run_and_compare(block, names)
-    assert {"reasoner", "latentcot"} <= names.keys()
+    return names
 
 
 def run_and_compare(block: str, names: dict[str, Any]) -> None:

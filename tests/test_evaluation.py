@@ -9,7 +9,7 @@ import pytest
 
 from latentcot import evaluate, load, read_examples
 from latentcot.evaluation import Evaluation, Record
-from latentcot.runs import file_hash
+from latentcot.formats import source_hash
 from latentcot.statistics import percent, share_with_interval
 
 
@@ -19,13 +19,16 @@ def examples(data):
 
 
 def test_a_model_that_always_gives_one_answer(speaker, examples):
-    """ "[A] X": two words, two thoughts; question, thoughts, X and end of text take five passes."""
+    """ "[A] X": two words, two thoughts; question, thoughts, X and end of text take five passes.
+
+    The paper counts words and thoughts, but no markers and no end of text.
+    """
     answer, count = Counter(example.answer for example in examples).most_common(1)[0]
     result = evaluate(speaker("[A]", answer), examples)
     assert result.accuracy == count / len(examples)
     assert 0 < result.accuracy < 1
     assert (result.method, result.stage, result.num_questions) == ("coconut", 2, 8)
-    assert result.tokens_per_question == 2
+    assert result.tokens_per_question == 4
     assert result.thoughts_per_question == 2
     assert result.passes_per_question == 5
     assert result.seconds_per_question > 0
@@ -36,10 +39,11 @@ def test_a_model_that_always_gives_one_answer(speaker, examples):
             answer=answer,
             is_correct=example.answer == answer,
             text=f"[A] {answer}",
-            num_tokens=2,
+            num_tokens=4,
             num_thoughts=2,
             num_passes=5,
             is_finished=True,
+            chain_thoughts=2,
         )
         for example in examples
     )
@@ -54,7 +58,7 @@ def test_without_the_words_before_the_answer_there_is_none(speaker, examples):
 def test_words_are_cut_at_the_limit(speaker, examples):
     result = evaluate(speaker("[A]", "1", "2"), examples, max_new_tokens=2)
     assert {(r.text, r.num_tokens, r.num_passes, r.is_finished) for r in result.records} == {
-        ("[A] 1", 2, 4, False)
+        ("[A] 1", 4, 4, False)
     }
 
 
@@ -97,17 +101,59 @@ def test_the_number_of_thoughts_can_be_forced(babbler, examples, num_thoughts):
     assert {record.num_thoughts for record in result.records} == {num_thoughts}
     assert result.thoughts_per_question == num_thoughts
     for record in result.records:
-        assert record.num_passes == num_thoughts + record.num_tokens + record.is_finished
+        assert record.num_passes == record.num_tokens + record.is_finished  # thoughts are tokens
     ordinary = evaluate(babbler, examples)
     assert [r.text for r in result.records] != [r.text for r in ordinary.records]
 
 
 def test_slots_are_counted_as_in_training(babbler, examples):
     """Without padding an example has no more thoughts than steps, in evaluation too."""
-    babbler.rules = replace(babbler.rules, pad_to_num_stages=False)
+    plan = replace(babbler.rules.plan, pad_to_num_stages=False)
+    babbler.rules = replace(babbler.rules, plan=plan)
     short = [replace(e, steps=e.steps[: 1 + i % 2]) for i, e in enumerate(examples)]
     result = evaluate(babbler, short)
     assert [record.num_thoughts for record in result.records] == [1, 2] * 4
+
+
+def test_how_often_latent_mode_ends_where_the_chain_would(babbler, examples):
+    """Chains of 1 and 2 steps in turn, but always as many thoughts as the longer ones take."""
+    short = [replace(e, steps=e.steps[: 1 + i % 2]) for i, e in enumerate(examples)]
+    result = evaluate(babbler, short)
+    assert [record.chain_thoughts for record in result.records] == [1, 2] * 4
+    assert result.share_stopped_with_chain == 0.5
+    assert evaluate(babbler, short, num_thoughts=1).share_stopped_with_chain == 0.5
+    assert evaluate(babbler, short, num_thoughts=3).share_stopped_with_chain == 0
+    assert evaluate(babbler, examples).share_stopped_with_chain == 1
+
+
+def test_questions_without_a_chain_tell_nothing_of_it(babbler, examples):
+    some = [replace(examples[0], steps=()), *examples[1:]]
+    assert evaluate(babbler, some).records[0].chain_thoughts is None
+    assert evaluate(babbler, some).share_stopped_with_chain == 1  # of those that have one
+    none = [replace(example, steps=()) for example in examples]
+    assert evaluate(babbler, none).share_stopped_with_chain is None
+
+
+def test_a_chain_of_more_steps_than_stages_takes_no_more_thoughts(babbler, examples):
+    long = [replace(example, steps=example.steps * 3) for example in examples]
+    assert {record.chain_thoughts for record in evaluate(babbler, long).records} == {2}
+
+
+def test_steps_can_be_forced(speaker, examples):
+    result = evaluate(speaker("[A]", examples[0].answer), examples, force_steps=True)
+    assert not any(record.text.startswith("[A]") for record in result.records)
+
+
+def test_pauses_are_no_tokens(babbler, examples):
+    """The paper's count: No-CoT and its pauses 8.2 on ProsQA, Coconut's six thoughts more."""
+    ordinary = evaluate(babbler, examples)
+    babbler.info = replace(babbler.info, method="pause-multipass")
+    result = evaluate(babbler, examples)  # as many slots, fed as before
+    assert [r.text for r in result.records] == [r.text for r in ordinary.records]
+    assert result.thoughts_per_question == 0
+    assert result.tokens_per_question == ordinary.tokens_per_question - 2
+    assert result.passes_per_question == ordinary.passes_per_question
+    assert result.share_stopped_with_chain is None
 
 
 def test_progress_reaches_the_number_of_questions(babbler, examples):
@@ -126,8 +172,9 @@ def test_the_result_file(tiny_run, data, latentcot, tmp_path):
     provenance, source = written.pop("provenance"), written.pop("data")
     assert written.pop("checkpoint") == {"path": str(tiny_run), "update": 12, "run_updates": 12}
     assert written == expected
-    assert written["schema_version"] == 1
-    assert source == {"file": str(file), "sha256": file_hash(file)}
+    assert written["schema_version"] == 2
+    assert written["task"] == "prosqa"
+    assert source == {"file": str(file), "sha256": source_hash(file)}
     assert {"command", "commit", "versions", "machine", "python"} <= provenance.keys()
 
 

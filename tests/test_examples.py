@@ -275,9 +275,3 @@ def test_official_prosqa_round_trip(path: Path) -> None:
     examples = read_examples(OFFICIAL / "prosqa_valid.json")
     write_examples(path, examples)
     assert read_examples(path) == examples
-
-
-@needs_official
-@pytest.mark.parametrize("name", ["gsm8k_aug_valid.txt", "prontoqa_5hop_sample.json"])
-def test_official_files_of_other_formats_are_refused_in_words(name: str) -> None:
-    assert message_of(OFFICIAL / name).startswith(f"{OFFICIAL / name}:1: not valid JSON: ")

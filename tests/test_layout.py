@@ -25,12 +25,13 @@ from latentcot.layout import (
     LayoutRules,
     MarkerIds,
     Template,
+    count_slots,
     encode,
     encode_questions,
     lay_out,
-    num_slots,
+    slots_of_chain,
 )
-from latentcot.methods import METHODS, Fill, Method
+from latentcot.methods import METHODS, Method, Plan
 from latentcot.vocabulary import word_tokenizer
 
 BOT, EOT, PAUSE, EOS = 91, 92, 93, 94
@@ -40,10 +41,19 @@ WORDS |= {1: "Q1", 2: "Q2", 11: "a1", 12: "a2", 13: "a3", 21: "b1", 31: "##", 32
 # Two steps, but three stages: at the last one a padded example has more thoughts than it needs.
 EXAMPLE = EncodedExample("x", question=(1, 2), steps=((11, 12, 13), (21,)), answer=(31, 32))
 QUESTION = EncodedExample("x", question=(1, 2), steps=None, answer=())
-RULES = LayoutRules(MarkerIds(BOT, EOT, PAUSE, EOS), num_stages=3, thoughts_per_step=2)
-UNPADDED = dataclasses.replace(RULES, pad_to_num_stages=False)
+# All of its 4 tokens are gone at stage 4 of icot, and the schedule ends at 5.
+RULES = LayoutRules(
+    MarkerIds(BOT, EOT, PAUSE, EOS), Plan(num_stages=3, thoughts_per_step=2, tokens_until_all=5)
+)
+ROWS = list(METHODS.values())
 
-READY = [row for row in METHODS.values() if row.is_ready]
+
+def changed(rules: LayoutRules, **plan: Any) -> LayoutRules:
+    """Rules with another plan."""
+    return dataclasses.replace(rules, plan=dataclasses.replace(rules.plan, **plan))
+
+
+UNPADDED = changed(RULES, pad_to_num_stages=False)
 
 
 def show(layout: Layout) -> str:
@@ -52,7 +62,7 @@ def show(layout: Layout) -> str:
         WORDS[token] if label == NO_LABEL else f"[{WORDS[token]}]"
         for token, label in zip(layout.suffix, layout.labels, strict=True)
     ]
-    return " ".join([*(WORDS[t] for t in layout.prefix), *"~" * layout.num_thoughts, *suffix])
+    return " ".join([*(WORDS[t] for t in layout.prefix), *"~" * layout.num_slots, *suffix])
 
 
 CHAIN = "Q1 Q2 [a1] [a2] [a3] [b1] [##] [A] [<eos>]"
@@ -62,6 +72,12 @@ ANSWER = "[##] [A] [<eos>]"
 GOLDEN = {
     ("cot", 0): CHAIN,
     ("no-cot", 3): f"Q1 Q2 {ANSWER}",
+    ("icot", 0): CHAIN,
+    ("icot", 1): f"Q1 Q2 [a2] [a3] {SECOND}",
+    ("icot", 2): f"Q1 Q2 [a3] {SECOND}",
+    ("icot", 3): f"Q1 Q2 {SECOND}",
+    ("icot", 4): f"Q1 Q2 {ANSWER}",
+    ("icot", 5): f"Q1 Q2 {ANSWER}",
     ("pause", 3): f"Q1 Q2 <bot> {'<pause> ' * 6}<eot> {ANSWER}",
     ("coconut", 0): "Q1 Q2 <bot> <eot> [a1] [a2] [a3] [b1] [##] [A] [<eos>]",
     ("coconut", 1): f"Q1 Q2 <bot> ~ ~ <eot> {SECOND}",
@@ -76,6 +92,11 @@ GOLDEN = {
     ("coconut-pause-as-thought", 1): f"Q1 Q2 <bot> <pause> <pause> <eot> {SECOND}",
     ("coconut-pause-as-thought", 2): f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}",
     ("coconut-pause-as-thought", 3): f"Q1 Q2 <bot> {'<pause> ' * 6}<eot> {ANSWER}",
+    # A <pause> in a pass of its own stands in a slot, as a thought does.
+    ("pause-multipass", 0): "Q1 Q2 <bot> <eot> [a1] [a2] [a3] [b1] [##] [A] [<eos>]",
+    ("pause-multipass", 1): f"Q1 Q2 <bot> ~ ~ <eot> {SECOND}",
+    ("pause-multipass", 2): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
+    ("pause-multipass", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ ~ ~ <eot> {ANSWER}",
 }
 
 # Without padding, two steps never become more than 2·c slots; everything else is as above.
@@ -84,11 +105,12 @@ GOLDEN_UNPADDED = GOLDEN | {
     ("coconut", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
     ("coconut-no-curriculum", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
     ("coconut-pause-as-thought", 3): f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}",
+    ("pause-multipass", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
 }
 
 
-def test_every_ready_method_has_a_golden_layout_at_each_of_its_stages() -> None:
-    assert set(GOLDEN) == {(row.name, stage) for row in READY for stage in row.stages(3)}
+def test_every_method_has_a_golden_layout_at_each_of_its_stages() -> None:
+    assert set(GOLDEN) == {(row.name, stage) for row in ROWS for stage in row.stages(RULES.plan)}
 
 
 @pytest.mark.parametrize(("name", "stage"), GOLDEN)
@@ -101,7 +123,7 @@ def test_golden_layouts_without_padding(name: str, stage: int) -> None:
     assert show(lay_out(EXAMPLE, METHODS[name], stage, UNPADDED)) == GOLDEN_UNPADDED[name, stage]
 
 
-@pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought"])
+@pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [("both", "Q1 Q2 <bot> <eot> [a1]"), ("bot", "Q1 Q2 <bot> [a1]"), ("none", "Q1 Q2 [a1]")],
@@ -122,6 +144,69 @@ def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_markers(
     assert show(lay_out(EXAMPLE, METHODS[key[0]], key[1], rules)) == GOLDEN[key]
 
 
+# --- icot: tokens go one by one (arXiv 2405.14838) ---
+
+THREE = EncodedExample("3", (1, 2), ((11, 12), (21,), (13, 11, 12)), (31, 32))
+
+
+def test_tokens_are_removed_across_the_borders_of_steps_and_at_last_all_at_once() -> None:
+    """Six tokens in three steps; four removed are the signal for the other two."""
+    rules = changed(RULES, tokens_until_all=4)
+    shown = [show(lay_out(THREE, METHODS["icot"], stage, rules)) for stage in range(5)]
+    assert shown == [
+        f"Q1 Q2 [a1] [a2] [b1] [a3] [a1] [a2] {ANSWER}",
+        f"Q1 Q2 [a2] [b1] [a3] [a1] [a2] {ANSWER}",
+        f"Q1 Q2 [b1] [a3] [a1] [a2] {ANSWER}",
+        f"Q1 Q2 [a3] [a1] [a2] {ANSWER}",
+        f"Q1 Q2 {ANSWER}",
+    ]
+    next_words = [lay_out(THREE, METHODS["icot"], stage, rules).num_next for stage in range(5)]
+    assert next_words == [2, 1, 1, 3, 2]
+
+
+# --- GSM8k's last stage: no text is left, and no thought more (arXiv 2412.06769, section 4.1) ---
+
+FINAL = changed(RULES, num_stages=2, final_stage_without_text=True)
+FINAL_UNPADDED = changed(FINAL, pad_to_num_stages=False)
+THIRD = "[a3] [a1] [a2] [##] [A] [<eos>]"
+ONE = EncodedExample("1", (1, 2), ((11, 12, 13),), (31, 32))
+EMPTY = EncodedExample("0", (1, 2), (), (31, 32))
+
+GOLDEN_FINAL = [  # c = 2, two stages and one more; three, one and no steps
+    (FINAL, THREE, "coconut", 2, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {THIRD}"),
+    (FINAL, THREE, "coconut", 3, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}"),
+    (FINAL, ONE, "coconut", 2, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}"),
+    (FINAL, ONE, "coconut", 3, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}"),
+    (FINAL_UNPADDED, THREE, "coconut", 2, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {THIRD}"),
+    (FINAL_UNPADDED, THREE, "coconut", 3, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}"),
+    (FINAL_UNPADDED, ONE, "coconut", 3, f"Q1 Q2 <bot> ~ ~ <eot> {ANSWER}"),
+    (FINAL_UNPADDED, EMPTY, "coconut", 3, f"Q1 Q2 <bot> <eot> {ANSWER}"),
+    (FINAL, THREE, "coconut-no-curriculum", 3, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}"),
+    (FINAL_UNPADDED, ONE, "coconut-no-curriculum", 3, f"Q1 Q2 <bot> ~ ~ <eot> {ANSWER}"),
+    (FINAL, THREE, "pause", 3, f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}"),
+    (FINAL, THREE, "coconut-pause-as-thought", 3, f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}"),
+    (FINAL, THREE, "pause-multipass", 3, f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}"),
+    (FINAL, THREE, "coconut-no-thought", 2, f"Q1 Q2 {THIRD}"),
+    (FINAL, THREE, "coconut-no-thought", 3, f"Q1 Q2 {ANSWER}"),
+    (FINAL, THREE, "no-cot", 3, f"Q1 Q2 {ANSWER}"),
+]
+
+
+@pytest.mark.parametrize(("rules", "example", "name", "stage", "expected"), GOLDEN_FINAL)
+def test_the_final_stage_without_text(
+    rules: LayoutRules, example: EncodedExample, name: str, stage: int, expected: str
+) -> None:
+    assert stage in METHODS[name].stages(rules.plan)
+    assert show(lay_out(example, METHODS[name], stage, rules)) == expected
+
+
+def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
+    rules = changed(FINAL, final_stage_without_text=False)
+    assert list(METHODS["coconut"].stages(rules.plan)) == [0, 1, 2]
+    layout = lay_out(THREE, METHODS["coconut"], 2, rules)
+    assert show(layout) == f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {THIRD}"
+
+
 # --- another number of thoughts than trained for ---
 
 
@@ -130,6 +215,7 @@ def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_markers(
     [
         ("coconut", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
         ("coconut-pause-as-thought", f"Q1 Q2 <bot> {'<pause> ' * 5}<eot> {SECOND}"),
+        ("pause-multipass", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
     ],
 )
 def test_a_forced_number_of_thoughts_changes_the_slots_and_nothing_else(
@@ -171,30 +257,38 @@ def cases(draw: st.DrawFn) -> tuple[EncodedExample, Method, int, LayoutRules]:
     steps = tuple(tuple(next(tokens) for _ in range(length)) for length in lengths)
     answer = tuple(next(tokens) for _ in range(draw(st.integers(1, 3))))
     question = tuple(next(tokens) for _ in range(draw(st.integers(0, 4))))
-    rules = dataclasses.replace(
+    rules = changed(
         RULES,
         num_stages=draw(st.integers(0, 6)),
         thoughts_per_step=draw(st.integers(1, 3)),
         pad_to_num_stages=draw(st.booleans()),
-        zero_thoughts=draw(st.sampled_from(["both", "bot", "none"])),
+        final_stage_without_text=draw(st.booleans()),
+        tokens_until_all=draw(st.integers(1, 25)),
     )
-    method = draw(st.sampled_from(READY))
-    stage = draw(st.sampled_from(list(method.stages(rules.num_stages))))
+    around = draw(st.sampled_from(["both", "bot", "none"]))
+    rules = dataclasses.replace(rules, zero_thoughts=around)
+    method = draw(st.sampled_from(ROWS))
+    stage = draw(st.sampled_from(list(method.stages(rules.plan))))
     return EncodedExample("x", question, steps, answer), method, stage, rules
 
 
-def words_left(example: EncodedExample, name: str, stage: int) -> tuple[int, ...]:
+def words_left(case: Any) -> tuple[int, ...]:
     """The tokens of the steps left, from the paper's list of methods and not from the table."""
-    steps = example.steps or ()
-    if name.startswith(("no-cot", "pause", "coconut-no-curriculum")):
-        steps = ()
-    elif name != "cot":
-        steps = steps[stage:]
-    return tuple(token for step in steps for token in step)
+    example, method, stage, rules = case
+    chain = tuple(token for step in example.steps for token in step)
+    if method.name == "cot":
+        return chain
+    if method.name in ("no-cot", "pause", "coconut-no-curriculum"):
+        return ()
+    if method.name == "icot":
+        return chain[stage:] if stage < rules.plan.tokens_until_all else ()
+    is_without_text = stage > rules.plan.num_stages
+    gone = example.steps if is_without_text else example.steps[:stage]
+    return chain[sum(len(step) for step in gone) :]
 
 
 def slots_of(layout: Layout) -> int:
-    return layout.num_thoughts + layout.suffix.count(PAUSE)
+    return layout.num_slots + layout.suffix.count(PAUSE)
 
 
 @given(cases())
@@ -202,7 +296,7 @@ def test_the_prompt_is_the_beginning_of_the_training_layout(case: Any) -> None:
     layout = lay_out(*case)
     prompt = layout.prompt()
     assert prompt.prefix == layout.prefix
-    assert prompt.num_thoughts == layout.num_thoughts
+    assert prompt.num_slots == layout.num_slots
     assert prompt.suffix == layout.suffix[: len(prompt.suffix)]
     assert set(prompt.labels) <= {NO_LABEL}
     assert layout.labels[len(prompt.suffix)] != NO_LABEL, "it ends where the model takes over"
@@ -211,39 +305,53 @@ def test_the_prompt_is_the_beginning_of_the_training_layout(case: Any) -> None:
 
 @given(cases())
 def test_without_slots_and_markers_the_text_is_question_steps_left_answer(case: Any) -> None:
-    example, method, stage, _ = case
+    example = case[0]
     layout = lay_out(*case)
     marks = {BOT, EOT, PAUSE}
     text = tuple(t for t in (*layout.prefix, *layout.suffix) if t not in marks)
-    left = words_left(example, method.name, stage)
-    assert text == (*example.question, *left, *example.answer, EOS)
+    assert text == (*example.question, *words_left(case), *example.answer, EOS)
 
 
 @given(cases())
 def test_loss_stands_on_steps_left_answer_and_end_of_text(case: Any) -> None:
-    example, method, stage, _ = case
     layout = lay_out(*case)
     labels = tuple(label for label in layout.labels if label != NO_LABEL)
-    assert labels == (*words_left(example, method.name, stage), *example.answer, EOS)
+    assert labels == (*words_left(case), *case[0].answer, EOS)
     assert layout.suffix[layout.opening :] == labels, "a label is the token in its own column"
 
 
 @given(cases())
 def test_the_number_of_slots(case: Any) -> None:
     example, method, stage, rules = case
-    steps_in_thought = stage if rules.pad_to_num_stages else min(stage, len(example.steps))
-    expected = 0 if method.fill is Fill.NOTHING else steps_in_thought * rules.thoughts_per_step
+    plan = rules.plan
+    in_thought = stage if stage <= plan.num_stages else plan.num_stages  # the one without text
+    in_thought = in_thought if plan.pad_to_num_stages else min(in_thought, len(example.steps))
+    has_slots = method.name.startswith(("coconut", "pause")) and "no-thought" not in method.name
+    expected = in_thought * plan.thoughts_per_step if has_slots else 0
     assert slots_of(lay_out(*case)) == expected
-    assert num_slots(method, stage, len(example.steps), rules) == expected
+    assert count_slots(method, stage, len(example.steps), plan) == expected
+
+
+@given(cases())
+def test_the_slots_of_a_chain_are_those_of_its_last_stage_unpadded(case: Any) -> None:
+    """By which a stop classifier learns, and an evaluation tells how often it was right."""
+    example, _, _, rules = case
+    plan = changed(rules, pad_to_num_stages=False).plan
+    expected = count_slots(METHODS["coconut"], plan.last_stage, len(example.steps), plan)
+    assert slots_of_chain(len(example.steps), plan) == expected
+    assert lay_out(*case).stop_after == expected
+    question = dataclasses.replace(example, steps=None, answer=())
+    assert lay_out(question, *case[1:]).stop_after is None
 
 
 @given(cases())
 def test_a_padded_example_is_generated_from_as_its_question_alone_is(case: Any) -> None:
     example, method, stage, rules = case
-    rules = dataclasses.replace(rules, pad_to_num_stages=True)
+    rules = changed(rules, pad_to_num_stages=True)
     question = dataclasses.replace(example, steps=None, answer=())
     trained = lay_out(example, method, stage, rules)
-    assert lay_out(question, method, stage, rules) == trained.prompt()
+    known = dataclasses.replace(trained.prompt(), stop_after=None)  # but not how long its chain is
+    assert lay_out(question, method, stage, rules) == known
 
 
 @given(cases())
@@ -263,17 +371,20 @@ def test_markers_stand_once_and_around_the_slots(case: Any) -> None:
 
 @given(cases())
 def test_num_next_counts_the_first_step_left_or_the_answer(case: Any) -> None:
-    example, method, stage, _ = case
-    layout = lay_out(*case)
-    left = words_left(example, method.name, stage)
+    """Of a first step that has lost tokens, what is left of it."""
+    example = case[0]
+    left = words_left(case)
     first_step = next((step for step in example.steps if left and left[0] in step), None)
-    assert layout.num_next == len(example.answer if first_step is None else first_step)
+    expected = example.answer
+    if first_step is not None:
+        expected = first_step[first_step.index(left[0]) :]
+    assert lay_out(*case).num_next == len(expected)
 
 
 @given(cases())
 def test_length_counts_every_column(case: Any) -> None:
     layout = lay_out(*case)
-    assert len(layout) == len(layout.prefix) + layout.num_thoughts + len(layout.suffix)
+    assert len(layout) == len(layout.prefix) + layout.num_slots + len(layout.suffix)
 
 
 # --- texts → token ids ---
@@ -379,7 +490,7 @@ def test_a_negative_number_of_thoughts_is_refused() -> None:
         lay_out(EXAMPLE, METHODS["coconut"], 1, RULES, num_thoughts=-1)
 
 
-@pytest.mark.parametrize("name", ["cot", "no-cot", "coconut-no-thought"])
+@pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "coconut-no-thought"])
 def test_thoughts_are_refused_where_the_method_has_none(name: str) -> None:
     assert lay_out(EXAMPLE, METHODS[name], 1, RULES, 0) == lay_out(EXAMPLE, METHODS[name], 1, RULES)
     with pytest.raises(UsageError, match=f"num_thoughts: {name} has no thoughts"):

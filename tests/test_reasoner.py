@@ -89,6 +89,49 @@ class TestGenerate:
         assert babbler.generate(questions, sampling=replace(sampling, seed=4)) != drawn
 
 
+class TestForcedSteps:
+    """A text must begin with a step of the chain, whatever number of thoughts came before."""
+
+    def test_no_answer_comes_before_a_word(self, speaker, questions):
+        """Here steps are one word each: the first word is one, then all words are free."""
+        reasoner = speaker("[A]", "1")
+        assert {o.text for o in reasoner.generate(questions)} == {"[A] 1"}
+        for num_thoughts in (None, 0, 3):
+            forced = reasoner.generate(questions, num_thoughts=num_thoughts, force_steps=True)
+            assert not any(output.text.startswith("[A]") for output in forced)
+            assert all(output.text for output in forced)
+
+    def test_no_end_comes_before_a_word(self, speaker, questions):
+        reasoner = speaker()
+        assert {o.text for o in reasoner.generate(questions)} == {""}
+        assert all(output.text for output in reasoner.generate(questions, force_steps=True))
+
+    def test_a_step_is_over_with_the_last_token_of_its_end(self, babbler, questions):
+        """Of a template with such an end; the words of one without are free after the first."""
+        template = replace(babbler.info.template, step_end=" 1 3")
+        babbler.info = replace(babbler.info, template=template)
+        forced = babbler.generate(questions, force_steps=True, max_new_tokens=30)
+        free = babbler.generate(questions, max_new_tokens=30)
+        assert forced != free
+        for output in forced:
+            chain, end, _ = f"{output.text} ".partition("3 ")
+            assert "[A]" not in chain
+            assert end or not output.is_finished
+
+    def test_what_is_forbidden_is_never_drawn(self, babbler, questions):
+        sampling = Sampling(temperature=5.0, seed=1)
+        options = {"force_steps": True, "sampling": sampling}
+        drawn = babbler.generate(questions * 6, **options)
+        assert not any(output.text.startswith("[A]") or not output.text for output in drawn)
+        assert babbler.generate(questions * 6, batch_size=7, **options) == drawn
+
+    def test_thoughts_and_their_count_stay_as_they_are(self, babbler, questions):
+        forced = babbler.generate(questions, num_thoughts=3, force_steps=True)
+        assert {output.num_thoughts for output in forced} == {3}
+        for output in forced:
+            assert output.num_passes == output.num_tokens + output.is_finished
+
+
 class TestThink:
     def test_one_string_is_refused(self, babbler, questions):
         with pytest.raises(TypeError, match="put it in a list"):
@@ -103,7 +146,7 @@ class TestThink:
         for thoughts, generation in zip(
             found, generate(babbler.model, prompts, eos_id=1, max_new_tokens=1), strict=True
         ):
-            torch.testing.assert_close(thoughts, generation.thoughts, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(thoughts, generation.fed, rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("num_thoughts", [0, 1, 3])
     def test_last_states_are_the_thought_that_would_come_next(
@@ -134,6 +177,7 @@ def test_a_text_stops_at_the_models_last_position(babbler):
     questions = ["1 2", "3 4 5 6 7", "8"]
     outputs = babbler.generate(questions, max_new_tokens=10_000)
     room = [96 - len(babbler.tokenizer(q)["input_ids"]) - 2 - 2 for q in questions]
-    assert all(o.num_tokens == r or o.is_finished for o, r in zip(outputs, room, strict=True))
+    words = [output.num_tokens - output.num_thoughts for output in outputs]
+    assert all(w == r or o.is_finished for o, w, r in zip(outputs, words, room, strict=True))
     assert not all(output.is_finished for output in outputs)
     assert [babbler.generate([q], max_new_tokens=10_000)[0] for q in questions] == outputs

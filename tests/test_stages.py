@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from latentcot.methods import METHODS
+from latentcot.methods import METHODS, STEP_PER_STAGE
 from latentcot.stages import Curriculum, Phase, StageClock, draw_stages, phases_of
 
 
@@ -23,21 +23,54 @@ def stages_seen(a_clock: StageClock, losses: list[float | None]) -> list[int]:
 
 
 def test_coconut_goes_through_all_stages() -> None:
-    phases = phases_of(Curriculum(num_stages=2, zero_thoughts="both"), METHODS["coconut"])
-    assert phases == [Phase(0, "both", 0), Phase(1, "both", 1), Phase(2, "both", 2)]
+    rules = Curriculum(num_stages=2, epochs_stage_0=6, epochs_per_stage=3)
+    phases = phases_of(rules, METHODS["coconut"])
+    assert phases == [Phase(0, "both", 6), Phase(1, "both", 3), Phase(2, "both", 3)]
+
+
+def test_the_final_stage_without_text_is_one_more() -> None:
+    rules = Curriculum(num_stages=2, final_stage_without_text=True)
+    assert [p.stage for p in phases_of(rules, METHODS["coconut"])] == [0, 1, 2, 3]
+    assert [p.stage for p in phases_of(rules, METHODS["coconut-no-curriculum"])] == [3]
+    assert rules.num_phases == 4
 
 
 def test_markers_are_introduced_after_ordinary_chain_of_thought() -> None:
-    rules = Curriculum(num_stages=1, zero_thoughts="bot", introduce_markers=True)
+    rules = Curriculum(num_stages=1, zero_thoughts="bot", introduce_markers=True, epochs_stage_0=4)
     phases = phases_of(rules, METHODS["coconut"])
-    assert phases == [Phase(0, "none", 0), Phase(0, "bot", 1), Phase(1, "bot", 2)]
+    assert phases == [Phase(0, "none", 2), Phase(0, "bot", 2), Phase(1, "bot", 5)]
     assert rules.num_phases == 3
 
 
+def test_a_learned_phase_has_its_own_values_but_for_the_last() -> None:
+    rules = Curriculum(
+        num_stages=1,
+        introduce_markers=True,
+        advance="learned",
+        learned_below=[0.5, 0.3],
+        max_updates_per_stage=[7, 8],
+    )
+    found = [(p.learned_below, p.max_updates) for p in phases_of(rules, METHODS["coconut"])]
+    assert found == [(0.5, 7), (0.3, 8), (None, None)]
+
+
 def test_a_method_without_markers_keeps_the_values_of_its_stages() -> None:
-    rules = Curriculum(num_stages=1, introduce_markers=True)
+    """Of three phases it has the first and the third; with two stages, the third has a value."""
+    rules = Curriculum(
+        num_stages=2,
+        introduce_markers=True,
+        advance="learned",
+        learned_below=[0.5, 0.3, 0.1],
+        max_updates_per_stage=[7, 8, 9],
+    )
     phases = phases_of(rules, METHODS["coconut-no-thought"])
-    assert [(phase.stage, phase.index) for phase in phases] == [(0, 0), (1, 2)]
+    found = [(p.stage, p.learned_below, p.max_updates) for p in phases]
+    assert found == [(0, 0.5, 7), (1, 0.1, 9), (2, None, None)]
+
+
+def test_a_method_without_markers_has_all_epochs_of_stage_0_in_its_one_part() -> None:
+    rules = Curriculum(num_stages=1, introduce_markers=True, epochs_stage_0=4)
+    assert [p.epochs for p in phases_of(rules, METHODS["coconut-no-thought"])] == [4, 5]
 
 
 @pytest.mark.parametrize("is_introduced", [True, False])
@@ -100,12 +133,12 @@ def test_a_restored_clock_goes_on_as_the_old_one() -> None:
 
 
 def test_without_mixing_every_example_is_at_the_present_stage() -> None:
-    assert draw_stages(Curriculum(), range(4), 2, 5, "seed") == [2] * 5
+    assert draw_stages(Curriculum(), STEP_PER_STAGE, range(4), 2, 5, "seed") == [2] * 5
 
 
 def test_mixing_draws_each_stage_at_its_probability() -> None:
     rules = Curriculum(stage_mix_prob=0.4)
-    drawn = Counter(draw_stages(rules, range(4), 1, 20_000, "seed"))
+    drawn = Counter(draw_stages(rules, STEP_PER_STAGE, range(4), 1, 20_000, "seed"))
     assert drawn[1] / 20_000 == pytest.approx(0.6 + 0.1, abs=0.02)
     for stage in (0, 2, 3):
         assert drawn[stage] / 20_000 == pytest.approx(0.1, abs=0.02)
@@ -113,17 +146,19 @@ def test_mixing_draws_each_stage_at_its_probability() -> None:
 
 def test_mixing_over_the_past_never_looks_ahead() -> None:
     rules = Curriculum(stage_mix_prob=1.0, stage_mix_range="past")
-    assert set(draw_stages(rules, range(4), 1, 1_000, "seed")) == {0, 1}
+    assert set(draw_stages(rules, STEP_PER_STAGE, range(4), 1, 1_000, "seed")) == {0, 1}
 
 
 def test_mixing_per_batch_keeps_a_batch_together() -> None:
     rules = Curriculum(stage_mix_prob=0.5, stage_mix_per="batch")
-    batches = [draw_stages(rules, range(4), 0, 8, f"seed/{i}") for i in range(50)]
+    batches = [draw_stages(rules, STEP_PER_STAGE, range(4), 0, 8, f"seed/{i}") for i in range(50)]
     assert all(len(set(batch)) == 1 for batch in batches)
     assert len({batch[0] for batch in batches}) > 1
 
 
 def test_the_same_seed_draws_the_same_stages() -> None:
     rules = Curriculum(stage_mix_prob=0.5)
-    first, again, other = (draw_stages(rules, range(4), 0, 50, s) for s in ("a", "a", "b"))
+    first, again, other = (
+        draw_stages(rules, STEP_PER_STAGE, range(4), 0, 50, s) for s in ("a", "a", "b")
+    )
     assert first == again != other

@@ -10,17 +10,22 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from latentcot.batching import collate
-from latentcot.layout import Layout
+from latentcot.layout import Layout, MarkerIds
+from latentcot.methods import METHODS
 from latentcot.objective import LanguageLoss
-from latentcot.thoughts import Rollout, think
+from latentcot.thoughts import Rollout, feed_of, think
 from reference import (
     ARCHITECTURES,
     HIDDEN_SIZE,
     NO_LABEL,
     VOCAB_SIZE,
     embed,
+    half,
     last_hidden,
+    pause,
+    reference_count,
     reference_loss,
+    reference_slot_states,
     reference_states,
     tiny_model,
 )
@@ -48,7 +53,7 @@ class Row:
     def as_layout(self):
         return Layout(
             prefix=self.prefix,
-            num_thoughts=self.num_thoughts,
+            num_slots=self.num_thoughts,
             suffix=self.suffix,
             labels=self.labels,
         )
@@ -83,7 +88,9 @@ def pad(sequences: Sequence[Sequence[int]], pad_id: int, extra: int = 0) -> Tens
     return torch.tensor(rows, dtype=torch.long).reshape(len(rows), width)
 
 
-def run_think(model: nn.Module, rows: Sequence[Row], pad_id: int = 0, extra: int = 0) -> Rollout:
+def run_think(
+    model: nn.Module, rows: Sequence[Row], pad_id: int = 0, extra: int = 0, **options
+) -> Rollout:
     return think(
         model,
         pad([row.prefix for row in rows], pad_id, extra),
@@ -91,11 +98,12 @@ def run_think(model: nn.Module, rows: Sequence[Row], pad_id: int = 0, extra: int
         torch.tensor([row.num_thoughts for row in rows]),
         pad([row.suffix for row in rows], pad_id, extra),
         torch.tensor([len(row.suffix) for row in rows]),
+        **options,
     )
 
 
-def product_loss(model: nn.Module, rows: Sequence[Row], pad_id: int = 0) -> Tensor:
-    parts = LanguageLoss(model)(collate([row.as_layout for row in rows], pad_id=pad_id))
+def product_loss(model: nn.Module, rows: Sequence[Row], pad_id: int = 0, feed=None) -> Tensor:
+    parts = LanguageLoss(model, feed)(collate([row.as_layout for row in rows], pad_id=pad_id))
     assert int(parts.num_labels) == sum(x != NO_LABEL for row in rows for x in row.labels)
     return parts.nll_sum / parts.num_labels
 
@@ -117,27 +125,33 @@ def relative_errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> d
     }
 
 
-def check_states(model: nn.Module, rows: Sequence[Row], rollout: Rollout, tolerance: dict) -> None:
+def check_states(
+    model: nn.Module, rows: Sequence[Row], rollout: Rollout, tolerance: dict, fill=None
+) -> None:
     most = max(row.num_thoughts for row in rows)
-    assert rollout.thoughts.shape == (len(rows), most, HIDDEN_SIZE)
+    assert rollout.fed.shape == (len(rows), most, HIDDEN_SIZE)
     assert rollout.states.shape[0] == len(rows)
     for b, row in enumerate(rows):
-        states, thoughts = reference_states(model, row.prefix, row.num_thoughts, row.suffix)
+        states, thoughts = reference_states(
+            model, row.prefix, row.num_thoughts, row.suffix, fill=fill
+        )
         actual = rollout.states[b, : len(row.suffix) + 1]
         torch.testing.assert_close(actual, states, **tolerance, msg=lambda m, b=b: f"row {b}: {m}")
         torch.testing.assert_close(
-            rollout.thoughts[b, : row.num_thoughts],
+            rollout.fed[b, : row.num_thoughts],
             thoughts,
             **tolerance,
             msg=lambda m, b=b: f"thoughts of row {b}: {m}",
         )
-        assert not rollout.thoughts[b, row.num_thoughts :].any(), f"row {b}: no zeros behind"
+        assert not rollout.fed[b, row.num_thoughts :].any(), f"row {b}: no zeros behind"
 
 
-def check_loss(model: nn.Module, rows: Sequence[Row], tolerance: float) -> dict[str, Tensor]:
+def check_loss(
+    model: nn.Module, rows: Sequence[Row], tolerance: float, fill=None, feed=None
+) -> dict[str, Tensor]:
     """Loss and every gradient against the reference; returns the product's gradients."""
-    expected = reference_loss(model, [row.as_tuple for row in rows])
-    actual = product_loss(model, rows)
+    expected = reference_loss(model, [row.as_tuple for row in rows], fill=fill)
+    actual = product_loss(model, rows, feed=feed)
     assert actual.item() == pytest.approx(expected.item(), rel=tolerance)
     gradients = take_gradients(model, actual)
     errors = relative_errors(gradients, take_gradients(model, expected))
@@ -224,7 +238,7 @@ class TestStates:
         rows = make_rows(RAGGED)
         with torch.no_grad():
             rollout = run_think(model, rows)
-            assert rollout.states.dtype == rollout.thoughts.dtype == torch.float32
+            assert rollout.states.dtype == rollout.fed.dtype == torch.float32
             check_states(model, rows, rollout, CLOSE)
 
     @pytest.mark.parametrize("num_thoughts", [(0, 0, 0), (2, 2, 2), (0, 3, 1)])
@@ -280,7 +294,7 @@ class TestIndependence:
         for b, row in enumerate(rows):
             width = len(row.suffix) + 1
             torch.testing.assert_close(second.states[b, :width], first.states[b, :width], **EXACT)
-        torch.testing.assert_close(second.thoughts, first.thoughts, **EXACT)
+        torch.testing.assert_close(second.fed, first.fed, **EXACT)
 
     def test_of_neighbours_and_order(self, model):
         rows = make_rows(RAGGED)
@@ -294,7 +308,7 @@ class TestIndependence:
                 turned = reverse.states[len(rows) - 1 - b]
                 for states in (alone.states[0], turned[:width]):
                     torch.testing.assert_close(states, together.states[b, :width], **EXACT)
-                torch.testing.assert_close(alone.thoughts[0], together.thoughts[b, :count], **EXACT)
+                torch.testing.assert_close(alone.fed[0], together.fed[b, :count], **EXACT)
 
     def test_gradient_stays_in_the_row(self, model):
         """No gradient reaches tokens of a neighbour, nor the pads."""
@@ -422,7 +436,7 @@ class TestLoss:
         rows = make_rows([(5, 4, 3), (3, 2, 2)])
         rollout = run_think(model, rows)
         (gradient,) = torch.autograd.grad(
-            rollout.thoughts[0, 3].square().sum(), [model.get_input_embeddings().weight]
+            rollout.fed[0, 3].square().sum(), [model.get_input_embeddings().weight]
         )
         touched = gradient.abs().sum(-1).nonzero().flatten().tolist()
         assert touched == sorted(set(rows[0].prefix))
@@ -460,3 +474,309 @@ class TestPasses:
         hook.remove()
         assert widths[0] == 9
         assert sum(widths) == 9 + 4 + 3
+
+
+PAUSE_ID = 17
+PAUSE_FEED = feed_of(METHODS["pause-multipass"], MarkerIds(bot=1, eot=2, pause=PAUSE_ID, eos=3))
+FEEDS = {  # the product's, the reference's
+    "pause": (PAUSE_FEED, pause(PAUSE_ID)),
+    "half": (lambda slot: slot.state / (slot.number + 2), half),
+}
+FED_CASES = ["n=0", "n=1", "n=3", "ragged", "ragged without zero"]
+
+
+class TestFeed:
+    """Something else than the thought stands in the slots, under the same passes."""
+
+    def test_coconut_feeds_the_thought_itself(self, model):
+        rows = make_rows(RAGGED)
+        feed = feed_of(METHODS["coconut"], MarkerIds(1, 2, 3, 4))
+        with torch.no_grad():
+            check_states(model, rows, run_think(model, rows, feed=feed), EXACT)
+
+    @pytest.mark.parametrize("name_of_row", [n for n, row in METHODS.items() if not row.fill.feed])
+    def test_no_other_method_feeds_anything(self, name_of_row):
+        assert feed_of(METHODS[name_of_row], MarkerIds(1, 2, 3, 4)) is None
+
+    @pytest.mark.parametrize("case", FED_CASES)
+    @pytest.mark.parametrize("kind", FEEDS)
+    def test_states_equal_the_reference(self, model, kind, case):
+        feed, fill = FEEDS[kind]
+        rows = make_rows(CASES[case])
+        with torch.no_grad():
+            check_states(model, rows, run_think(model, rows, feed=feed), EXACT, fill)
+
+    @pytest.mark.parametrize("case", FED_CASES)
+    @pytest.mark.parametrize("kind", FEEDS)
+    def test_loss_and_every_gradient_equal_the_reference(self, model, kind, case):
+        feed, fill = FEEDS[kind]
+        check_loss(model, make_rows(CASES[case]), GRADIENT_TOLERANCE, fill, feed)
+
+    @pytest.mark.parametrize("kind", FEEDS)
+    def test_it_is_not_the_thought(self, model, kind):
+        """The tests above can tell a feed that is forgotten."""
+        _, fill = FEEDS[kind]
+        rows = make_rows(RAGGED)
+        batch = [row.as_tuple for row in rows]
+        fed = reference_loss(model, batch, fill=fill).item()
+        assert abs(fed / reference_loss(model, batch).item() - 1) > 1e-3
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(
+        shapes=st.lists(
+            st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(0, 6)),
+            min_size=1,
+            max_size=4,
+        ),
+        seed=st.integers(0, 1000),
+        pad_id=st.integers(0, VOCAB_SIZE - 1),
+        kind=st.sampled_from(list(FEEDS)),
+        name=st.sampled_from(["gpt2", "llama", "qwen3"]),
+    )
+    def test_equal_the_reference_for_any_lengths(self, shapes, seed, pad_id, kind, name):
+        model, (feed, fill) = tiny_model(name, seed=seed), FEEDS[kind]
+        rows = make_rows(shapes, seed)
+        with torch.no_grad():
+            check_states(model, rows, run_think(model, rows, pad_id, feed=feed), EXACT, fill)
+
+    def test_the_gradient_reaches_the_pause(self, model):
+        rows = make_rows([(5, 4, 3), (3, 2, 2)])
+        rollout = run_think(model, rows, feed=PAUSE_FEED)
+        (gradient,) = torch.autograd.grad(
+            rollout.fed[0].square().sum(), [model.get_input_embeddings().weight]
+        )
+        assert gradient.abs().sum(-1).nonzero().flatten().tolist() == [PAUSE_ID]
+
+    @pytest.mark.parametrize("case", ["n=0", "n=4", "ragged"])
+    def test_pauses_one_by_one_are_pauses_at_once(self, model, case):
+        """A learned embedding depends on nothing: passes change nothing but the time."""
+        rows = make_rows(CASES[case])
+        at_once = [
+            Row(
+                row.prefix,
+                0,
+                (PAUSE_ID,) * row.num_thoughts + row.suffix,
+                (NO_LABEL,) * row.num_thoughts + row.labels,
+            )
+            for row in rows
+        ]
+        one_by_one = product_loss(model, rows, feed=PAUSE_FEED)
+        torch.testing.assert_close(one_by_one, product_loss(model, at_once), **EXACT)
+        errors = relative_errors(
+            take_gradients(model, one_by_one),
+            take_gradients(model, product_loss(model, at_once)),
+        )
+        assert max(errors.values()) < GRADIENT_TOLERANCE, errors
+        with torch.no_grad():
+            rollout = run_think(model, rows, feed=PAUSE_FEED)
+            assert rollout.passes.num_passes == max(row.num_thoughts for row in rows) + 1
+            assert run_think(model, at_once).passes.num_passes == 1
+
+
+class TestSlotStates:
+    """What comes of reading each slot."""
+
+    @pytest.mark.parametrize("kind", ["thought", *FEEDS])
+    def test_equal_the_reference(self, model, kind):
+        feed, fill = FEEDS.get(kind, (None, None))
+        rows = make_rows(RAGGED)
+        with torch.no_grad():
+            rollout = run_think(model, rows, feed=feed)
+            assert rollout.slot_states.shape == rollout.fed.shape
+            for b, row in enumerate(rows):
+                count = row.num_thoughts
+                expected = reference_slot_states(model, row.prefix, count, fill=fill)
+                torch.testing.assert_close(rollout.slot_states[b, :count], expected, **EXACT)
+                if count:
+                    last = rollout.slot_states[b, count - 1]
+                    torch.testing.assert_close(rollout.states[b, 0], last, **EXACT)
+
+    def test_are_the_thoughts_of_the_slots_behind_them(self, model):
+        rows = make_rows(RAGGED)
+        with torch.no_grad():
+            rollout = run_think(model, rows)
+        for b, row in enumerate(rows):
+            inner = rollout.slot_states[b, : max(0, row.num_thoughts - 1)]
+            assert torch.equal(inner, rollout.fed[b, 1 : row.num_thoughts])
+
+    @pytest.mark.parametrize("extra", [0, 3])
+    def test_of_no_slots(self, model, extra):
+        rows = make_rows([(4, 0, 2), (1, 0, 3)])
+        with torch.no_grad():
+            rollout = run_think(model, rows, extra=extra)
+        assert rollout.slot_states.shape == rollout.fed.shape == (2, 0, HIDDEN_SIZE)
+        assert rollout.num_slots_B.tolist() == [0, 0]
+
+    def test_the_numbers_of_slots_and_passes_are_each_rows_own(self, model):
+        rows = make_rows(RAGGED)
+        counts = [row.num_thoughts for row in rows]
+        with torch.no_grad():
+            rollout = run_think(model, rows)
+        assert rollout.num_slots_B.tolist() == counts
+        assert rollout.num_passes_B.tolist() == [count + 1 for count in counts]
+        assert rollout.passes.num_passes == max(counts) + 1
+
+
+def ends(states: Tensor) -> Tensor:
+    """A rule that looks at the state alone: (…, D) → (…)."""
+    direction = torch.randn(HIDDEN_SIZE, generator=torch.Generator().manual_seed(3))
+    return (states @ direction.to(states.dtype)) > 2.0
+
+
+class TestStop:
+    """Each row thinks until a rule that sees the newest slot says that it is enough."""
+
+    SHAPES = (
+        (5, 6, 3),
+        (1, 5, 2),
+        (8, 6, 1),
+        (3, 1, 4),
+        (4, 6, 0),
+        (7, 6, 2),
+        (2, 4, 5),
+        (6, 0, 2),
+    )
+    LIMITED = make_rows(SHAPES, seed=3)
+
+    @staticmethod
+    def taken(model: nn.Module, rows: Sequence[Row], fill=None) -> list[Row]:
+        """The same rows, each with as many slots as the reference takes."""
+        with torch.no_grad():
+            return [
+                dataclasses.replace(
+                    row,
+                    num_thoughts=reference_count(
+                        model, row.prefix, row.num_thoughts, ends, fill=fill
+                    ),
+                )
+                for row in rows
+            ]
+
+    def test_rows_stop_at_different_times(self, model):
+        """And some at their limit: otherwise the tests below would tell little."""
+        taken = self.taken(model, self.LIMITED)
+        counts = {row.num_thoughts for row in taken}
+        assert len(counts) >= 4
+        pairs = [
+            (row.num_thoughts, limit.num_thoughts)
+            for row, limit in zip(taken, self.LIMITED, strict=True)
+        ]
+        assert any(count == limit > 1 for count, limit in pairs)
+        assert any(count < limit for count, limit in pairs)
+
+    @pytest.mark.parametrize("kind", ["thought", *FEEDS])
+    def test_equals_the_reference_that_decides_row_by_row(self, model, kind):
+        feed, fill = FEEDS.get(kind, (None, None))
+        taken = self.taken(model, self.LIMITED, fill)
+        with torch.no_grad():
+            rollout = run_think(model, self.LIMITED, feed=feed, stop=ends)
+            check_states(model, taken, rollout, EXACT, fill)
+            assert rollout.num_slots_B.tolist() == [row.num_thoughts for row in taken]
+            for b, row in enumerate(taken):
+                count = row.num_thoughts
+                expected = reference_slot_states(model, row.prefix, count, fill=fill)
+                torch.testing.assert_close(rollout.slot_states[b, :count], expected, **EXACT)
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(
+        shapes=st.lists(
+            st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(0, 6)),
+            min_size=1,
+            max_size=4,
+        ),
+        seed=st.integers(0, 1000),
+        pad_id=st.integers(0, VOCAB_SIZE - 1),
+        extra=st.integers(0, 2),
+        name=st.sampled_from(["gpt2", "llama", "qwen3"]),
+    )
+    def test_equals_it_for_any_lengths(self, shapes, seed, pad_id, extra, name):
+        model = tiny_model(name, seed=seed)
+        rows = make_rows(shapes, seed)
+        taken = self.taken(model, rows)
+        with torch.no_grad():
+            rollout = run_think(model, rows, pad_id, extra, stop=ends)
+        check_states(model, taken, rollout, EXACT)
+        assert rollout.num_slots_B.tolist() == [row.num_thoughts for row in taken]
+
+    def test_does_not_depend_on_neighbours_or_order(self, model):
+        rows = self.LIMITED
+        with torch.no_grad():
+            together = run_think(model, rows, stop=ends)
+            reverse = run_think(model, rows[::-1], pad_id=9, extra=2, stop=ends)
+            for b, row in enumerate(rows):
+                width, count = len(row.suffix) + 1, int(together.num_slots_B[b])
+                alone = run_think(model, [row], stop=ends)
+                turned = len(rows) - 1 - b
+                assert int(alone.num_slots_B[0]) == int(reverse.num_slots_B[turned]) == count
+                passes = (alone.num_passes_B[0], reverse.num_passes_B[turned])
+                assert {int(p) for p in passes} == {int(together.num_passes_B[b])}
+                for states in (alone.states[0], reverse.states[turned, :width]):
+                    torch.testing.assert_close(states, together.states[b, :width], **EXACT)
+                torch.testing.assert_close(alone.fed[0], together.fed[b, :count], **EXACT)
+
+    def test_passes(self, model):
+        """One for the question, one a slot, one for the language, where there is any."""
+        calls = []
+        hook = model.base_model.register_forward_hook(lambda *_: calls.append(1))
+        with torch.no_grad():
+            rollout = run_think(model, self.LIMITED, stop=ends)
+        hook.remove()
+        counts = rollout.num_slots_B.tolist()
+        assert rollout.num_passes_B.tolist() == [
+            1 + count + (row.num_thoughts > 0 and len(row.suffix) > 0)
+            for count, row in zip(counts, self.LIMITED, strict=True)
+        ]
+        assert len(calls) == rollout.passes.num_passes == max(counts) + 2
+
+    @pytest.mark.parametrize("num_words", [0, 3])
+    def test_passes_of_one_row_are_calls_of_the_backbone(self, model, num_words):
+        for limit in (0, 1, 4):
+            with torch.no_grad():
+                rollout = run_think(model, make_rows([(4, limit, num_words)]), stop=ends)
+            assert rollout.passes.num_passes == int(rollout.num_passes_B[0])
+
+    def test_at_once_where_all_have_stopped(self, model):
+        """Nothing is computed for slots that no row takes."""
+        rows = make_rows([(4, 6, 2), (2, 6, 3)])
+        with torch.no_grad():
+            rollout = run_think(
+                model, rows, stop=lambda states: torch.ones(len(states), dtype=torch.bool)
+            )
+        assert rollout.num_slots_B.tolist() == [1, 1]
+        assert rollout.fed.shape[1] == rollout.slot_states.shape[1] == 1
+        assert rollout.passes.num_passes == 3
+
+    def test_never(self, model):
+        """A rule that is never content leaves the limits, and the numbers as without a rule."""
+        with torch.no_grad():
+            rollout = run_think(
+                model, self.LIMITED, stop=lambda states: torch.zeros(len(states), dtype=torch.bool)
+            )
+            check_states(model, self.LIMITED, rollout, EXACT)
+        assert rollout.num_slots_B.tolist() == [row.num_thoughts for row in self.LIMITED]
+
+    def test_a_rule_is_not_asked_again_for_a_row_that_has_stopped(self, model):
+        """A row that ended on its first slot does not come back when the rule changes its mind."""
+        rows = make_rows([(4, 5, 2), (3, 5, 1)])
+        asked = []
+
+        def only_the_first_time(states):
+            asked.append(1)
+            return torch.tensor([len(asked) == 1, len(asked) == 3])
+
+        with torch.no_grad():
+            rollout = run_think(model, rows, stop=only_the_first_time)
+        assert rollout.num_slots_B.tolist() == [1, 3]
+        taken = [
+            dataclasses.replace(row, num_thoughts=n) for row, n in zip(rows, (1, 3), strict=True)
+        ]
+        check_states(model, taken, rollout, EXACT)
+
+    @pytest.mark.parametrize("num_words", [0, 2])
+    def test_of_no_slots(self, model, num_words):
+        rows = make_rows([(4, 0, num_words), (2, 0, num_words)])
+        with torch.no_grad():
+            rollout = run_think(model, rows, stop=ends)
+            check_states(model, rows, rollout, EXACT)
+        assert rollout.num_slots_B.tolist() == [0, 0]
+        assert rollout.num_passes_B.tolist() == [1, 1]

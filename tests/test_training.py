@@ -22,35 +22,52 @@ from latentcot import (
     write_examples,
 )
 from latentcot.checkpoints import checkpoint_folders, load_training_state
+from latentcot.formats import source_hash
 from latentcot.layout import NO_LABEL, lay_out
 from latentcot.learner import Learner
-from latentcot.methods import Fill
 from latentcot.optimization import learning_rate
 from latentcot.preparation import prepare
-from latentcot.runs import file_hash, open_run, read_metrics
+from latentcot.runs import open_run, read_metrics
 from latentcot.training import Trainer
 from latentcot.vocabulary import marker_ids
 
-READY = [method.name for method in METHODS.values() if method.is_ready]
+THINKING = ("coconut", "coconut-no-curriculum")
 
 
 def rows_of(run, kind):
     return [row for row in read_metrics(run) if row["kind"] == kind]
 
 
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_learns_and_answers(name, make_recipe, data, tmp_path):
-    assert train(make_recipe(name), tmp_path / "run", is_quiet=True)
+    recipe = make_recipe(name, curriculum={"tokens_until_all": 3})
+    assert train(recipe, tmp_path / "run", is_quiet=True)
     losses = [row["loss"] for row in rows_of(tmp_path / "run", "train")]
     assert len(losses) == 12
     assert losses[-1] < losses[0]
 
     method, reasoner = METHODS[name], load(tmp_path / "run")
     assert (reasoner.info.method, reasoner.info.update) == (name, 12)
-    assert reasoner.info.stage == method.stages(NUM_STAGES)[-1]
+    assert reasoner.info.stage == method.stages(recipe.curriculum.plan)[-1]
     result = evaluate(reasoner, read_examples(data / "test.jsonl"))
     assert result.num_questions == 8
-    assert result.thoughts_per_question == (NUM_STAGES if method.fill is Fill.THOUGHT else 0)
+    assert result.thoughts_per_question == (NUM_STAGES if name in THINKING else 0)
+    num_passes = NUM_STAGES if name in (*THINKING, "pause-multipass") else 0
+    for record in result.records:
+        words = record.num_tokens - record.num_thoughts
+        assert record.num_passes == num_passes + words + record.is_finished
+
+
+def test_the_final_stage_without_text(make_recipe, data, tmp_path):
+    """Chains of 2 steps, one stage: at stage 1 a step is left, and the last stage removes it."""
+    changes = {"num_stages": 1, "final_stage_without_text": True, "thoughts_per_step": 2}
+    assert train(make_recipe(curriculum=changes), tmp_path / "run", is_quiet=True)
+    stages = [row["stage"] for row in rows_of(tmp_path / "run", "train")]
+    assert stages == [0] * 4 + [1] * 4 + [2] * 4
+    reasoner = load(tmp_path / "run")
+    assert (reasoner.info.stage, reasoner.info.num_thoughts) == (2, 2)
+    result = evaluate(reasoner, read_examples(data / "test.jsonl"))
+    assert {record.num_thoughts for record in result.records} == {2}
 
 
 class TestUpdate:
@@ -188,7 +205,7 @@ class TestFiles:
         assert provenance["seed"] == 0
         assert provenance["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
         files = [str(data / "train.jsonl"), str(data / "valid.jsonl")]
-        assert provenance["data"] == {file: file_hash(file) for file in files}
+        assert provenance["data"] == {file: source_hash(file) for file in files}
         assert provenance["versions"]["torch"] == torch.__version__
         assert provenance.keys() >= {
             "time", "command", "commit", "is_tree_dirty", "python", "machine", "cores_used",
@@ -377,7 +394,7 @@ class TestData:
     def test_thoughts_count_as_positions(self, make_recipe, tmp_path):
         changes = {"thoughts_per_step": 40}
         message = self.refusal(make_recipe(curriculum=changes), tmp_path)
-        assert "80 thoughts" in message
+        assert "80 slots" in message
 
     def test_a_sequence_may_be_longest_in_a_stage_between(self, make_recipe, data, tmp_path):
         """A short first step gives way to many thoughts, and a long one is still there."""
@@ -395,10 +412,26 @@ class TestData:
         assert "'valid-5': its answer" in message
         assert "'zebra'" in message
 
-    def test_an_example_without_steps(self, make_recipe, data, tmp_path):
+    @pytest.fixture
+    def without_steps(self, data, tmp_path):
+        examples = [replace(e, steps=()) for e in read_examples(data / "train.jsonl")]
+        write_examples(tmp_path / "without.jsonl", examples)
+        return {"train": str(tmp_path / "without.jsonl")}
+
+    @pytest.mark.parametrize("name", ["cot", "icot", "coconut", "pause-multipass"])
+    def test_a_file_without_steps(self, name, make_recipe, without_steps, tmp_path):
+        message = self.refusal(make_recipe(name, data=without_steps), tmp_path)
+        assert message.startswith(f"{without_steps['train']}: no example has steps, but {name} ")
+
+    @pytest.mark.parametrize("name", ["no-cot", "pause", "coconut-no-curriculum"])
+    def test_a_method_of_answers_alone_needs_none(self, name, make_recipe, without_steps, tmp_path):
+        recipe = make_recipe(name, data=without_steps, training={"max_updates": 2})
+        assert train(recipe, tmp_path / "run", is_quiet=True)
+
+    def test_some_examples_may_have_none(self, make_recipe, data, tmp_path):
+        """Of 500 examples of GSM8k-Aug a few are like that."""
         changes = self.changed(data, tmp_path, "train", steps=())
-        message = self.refusal(make_recipe(data=changes), tmp_path)
-        assert "'train-31' has no steps" in message
+        assert train(make_recipe(data=changes), tmp_path / "run", is_quiet=True)
 
     def test_limits_cut_the_files(self, make_recipe, tmp_path):
         recipe = make_recipe("cot", data={"max_train": 3, "max_valid": 2})

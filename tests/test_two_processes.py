@@ -26,15 +26,27 @@ def train_in_two(recipe: Path, out: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("micro_batch_size", [None, 3])
+CHANGES: dict[str, dict[str, Any]] = {
+    # Ragged thoughts: each example draws its own stage, so ranks differ in passes.
+    "mixed stages": {"curriculum": {"stage_mix_prob": 0.5}},
+    # At stage 0 no slot is there for the classifier to see, in some batches on one rank alone.
+    "classifier": {
+        "stop": "classifier",
+        "curriculum": {
+            "pad_to_num_stages": False,
+            "stage_mix_prob": 0.2,
+            "stage_mix_range": "past",
+        },
+        "training": {"micro_batch_size": 3},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_two_processes_train_as_one(
-    micro_batch_size: int | None, recipe_values: Any, make_recipe: Any, tmp_path: Path
+    name: str, recipe_values: Any, make_recipe: Any, tmp_path: Path
 ) -> None:
-    """Ragged thoughts included: each example draws its own stage, so ranks differ in passes."""
-    changes: dict[str, Any] = {
-        "curriculum": {"stage_mix_prob": 0.5},
-        "training": {"micro_batch_size": micro_batch_size},
-    }
+    changes = CHANGES[name]
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps(recipe_values(**changes)))
     done = train_in_two(path, tmp_path / "two")
@@ -48,14 +60,25 @@ def test_two_processes_train_as_one(
     assert [row["update"] for row in one] == [row["update"] for row in two]
     for alone, together in zip(one, two, strict=True):
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-4)
-    for (name, alone), (_, together) in zip(
+        assert together.get("stop_loss", 0) == pytest.approx(alone.get("stop_loss", 0), rel=1e-3)
+    assert any("stop_loss" in row for row in two) == (name == "classifier")
+    for (weight, alone), (_, together) in zip(
         load(tmp_path / "one").model.named_parameters(),
         load(tmp_path / "two").model.named_parameters(),
         strict=True,
     ):
-        if "c_attn.bias" in name:  # keys' biases have no gradient but rounding, which Adam blows up
+        if (
+            "c_attn.bias" in weight
+        ):  # keys' biases have no gradient but rounding, which Adam blows up
             continue
-        assert torch.allclose(alone, together, rtol=1e-3, atol=1e-5), name
+        assert torch.allclose(alone, together, rtol=1e-3, atol=1e-5), weight
+    heads = [load(tmp_path / place).stop_head for place in ("one", "two")]
+    if name == "classifier":
+        weights = [torch.cat([p.flatten() for p in head.parameters()]) for head in heads if head]
+        assert torch.allclose(*weights, rtol=1e-3, atol=1e-5)
+        assert weights[0].any()
+    else:
+        assert heads == [None, None]
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latentcot.evaluation import Evaluation, evaluate
     from latentcot.examples import Example, read_examples, write_examples
     from latentcot.generation import Sampling
-    from latentcot.methods import METHODS, Method
+    from latentcot.methods import METHODS, Method, register
     from latentcot.reasoner import Output, Reasoner, Thinking, load
     from latentcot.thoughts import think
     from latentcot.training import train
@@ -57,6 +57,7 @@ __all__ = [
     "load",
     "read_examples",
     "read_recipe",
+    "register",
     "think",
     "train",
     "write_examples",
@@ -78,7 +79,7 @@ _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
     "examples": ("Example", "read_examples", "write_examples"),
     "generation": ("Sampling",),
-    "methods": ("METHODS", "Method"),
+    "methods": ("METHODS", "Method", "register"),
     "reasoner": ("Output", "Reasoner", "Thinking", "load"),
     "thoughts": ("think",),
     "training": ("train",),

@@ -51,6 +51,11 @@ class FreshModel:
     find again at the next, where each new thought stands (docs/log.md)."""
     position_scale: Annotated[float, Field(gt=0)] = 0.3
     """Root mean square of the sines and cosines."""
+    tokenizer: Literal["words", "bpe"] = "words"
+    """One token a word of the training file, or a byte-level BPE trained on it, digits apart, in
+    which every text can be written."""
+    vocabulary_size: Annotated[int, Field(ge=300)] = 1000
+    """Tokens of the BPE at most."""
 
 
 @contextmanager
@@ -75,14 +80,31 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = load_weights(name)
     except Exception as error:  # transformers, its hub and safetensors raise many kinds
-        reason = str(error).strip().splitlines()[0]
-        raise RecipeError(
-            f"model: {name!r} cannot be loaded: {reason} Give a folder with a saved causal LM, a "
-            "hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "
-            "settings of a fresh model. See docs/recipes.md."
-        ) from None
+        raise _not_loaded(name, error) from None
     check_reads_last_state(model)
     return model, tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model alone.
+
+    Raises:
+        RecipeError: Nothing of this name can be loaded.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # transformers and its hub raise many kinds
+        raise _not_loaded(name, error) from None
+    return tokenizer
+
+
+def _not_loaded(name: str, error: Exception) -> RecipeError:
+    reason = str(error).strip().splitlines()[0]
+    return RecipeError(
+        f"model: {name!r} cannot be loaded: {reason} Give a folder with a saved causal LM, a hub "
+        "id such as openai-community/gpt2 (needs a network or the hub's cache), or the settings of "
+        "a fresh model. See docs/recipes.md."
+    )
 
 
 def load_weights(name: str) -> PreTrainedModel:
@@ -215,7 +237,7 @@ def check_lengths(
         if limit is not None and len(layout) + new_tokens > limit:
             raise DataError(
                 f"example {id_!r}: needs {len(layout) + new_tokens} positions "
-                f"({len(layout.prefix)} for the question, {layout.num_thoughts} thoughts, "
+                f"({len(layout.prefix)} for the question, {layout.num_slots} slots, "
                 f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
                 "Leave it out, shorten it, or use a model with more positions (for a fresh one, "
                 "model.num_positions)."

@@ -20,20 +20,22 @@ class Batch:
     Attributes:
         prefix: (B, Q) token ids.
         prefix_lengths: (B,).
-        num_thoughts: (B,).
+        num_slots: (B,).
         suffix: (B, T) token ids.
         suffix_lengths: (B,).
         labels: (B, T) token ids, or NO_LABEL where there is no loss.
         is_next: (B, T) whether a label belongs to the first remaining step.
+        stop_after: (B,) slots that the whole chain would take; -1 where it is unknown.
     """
 
     prefix: Tensor
     prefix_lengths: Tensor
-    num_thoughts: Tensor
+    num_slots: Tensor
     suffix: Tensor
     suffix_lengths: Tensor
     labels: Tensor
     is_next: Tensor
+    stop_after: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
@@ -52,12 +54,17 @@ def collate(layouts: Sequence[Layout], pad_id: int = 0) -> Batch:
     return Batch(
         prefix=_padded([layout.prefix for layout in layouts], pad_id),
         prefix_lengths=prefix_lengths,
-        num_thoughts=torch.tensor([layout.num_thoughts for layout in layouts]),
+        num_slots=torch.tensor([layout.num_slots for layout in layouts]),
         suffix=_padded([layout.suffix for layout in layouts], pad_id),
         suffix_lengths=suffix_lengths,
         labels=labels,
         is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
+        stop_after=torch.tensor([_or_unknown(layout.stop_after) for layout in layouts]),
     )
+
+
+def _or_unknown(count: int | None) -> int:
+    return -1 if count is None else count
 
 
 def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:

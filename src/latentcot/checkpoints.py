@@ -20,18 +20,22 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
 )
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.backbones import load_weights, no_bars
 from latentcot.errors import CheckpointError
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
-from latentcot.methods import Method, method_named
+from latentcot.methods import Method, Plan, method_named
+from latentcot.stopping import StopHead
+from latentcot.tasks import AnswerMatch
 from latentcot.vocabulary import marker_ids
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INFO_FILE = "latentcot.json"
 STATE_FILE = "training_state.pt"
+STOP_FILE = "stop_head.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class CheckpointInfo:
         thoughts_per_step: The paper's c.
         num_thoughts: Slots of a full example at this stage.
         pad_to_num_stages: Whether every example gets that many.
+        final_stage_without_text: Whether one more stage removes what is left of the chain.
+        tokens_until_all: With icot: removed tokens with which the rest of the chain goes too.
+        stop_threshold: Probability at which the stop classifier ends latent mode; None without one.
+        max_thoughts: The most thoughts that the classifier may take; None without one.
         zero_thoughts: What stands where there are no thoughts.
         template: The text between the parts of an example.
         max_new_tokens: Words that an answer may take.
@@ -57,7 +65,7 @@ class CheckpointInfo:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     method: str
-    task: str
+    task: str | AnswerMatch
     stage: int
     num_stages: int
     thoughts_per_step: int
@@ -68,6 +76,10 @@ class CheckpointInfo:
     max_new_tokens: int
     update: int
     seed: int
+    final_stage_without_text: bool = False
+    tokens_until_all: int = 39
+    stop_threshold: float | None = None
+    max_thoughts: int | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -79,9 +91,13 @@ class CheckpointInfo:
         """Return what `layout.py` needs to know."""
         return LayoutRules(
             markers=marker_ids(tokenizer),
-            num_stages=self.num_stages,
-            thoughts_per_step=self.thoughts_per_step,
-            pad_to_num_stages=self.pad_to_num_stages,
+            plan=Plan(
+                num_stages=self.num_stages,
+                thoughts_per_step=self.thoughts_per_step,
+                pad_to_num_stages=self.pad_to_num_stages,
+                final_stage_without_text=self.final_stage_without_text,
+                tokens_until_all=self.tokens_until_all,
+            ),
             zero_thoughts=self.zero_thoughts,
         )
 
@@ -92,6 +108,7 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     info: CheckpointInfo,
     training_state: dict[str, Any] | None = None,
+    stop_head: StopHead | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -101,6 +118,8 @@ def save_checkpoint(
         with no_bars():
             model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
+        if stop_head is not None:
+            save_file(stop_head.state_dict(), beside / STOP_FILE)
         if training_state is not None:
             torch.save(training_state, beside / STATE_FILE)
         write_json(beside / INFO_FILE, asdict(info))
@@ -124,9 +143,17 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def load_checkpoint(
-    path: Path | str,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, CheckpointInfo]:
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded checkpoint; `stop_head` is None where latent mode ends by a constant."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: CheckpointInfo
+    stop_head: StopHead | None
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
     """Load a checkpoint from its folder, from a run folder (its best), or from the hub.
 
     Raises:
@@ -136,12 +163,20 @@ def load_checkpoint(
     try:
         model = load_weights(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
+        stop_head = _load_stop_head(name, model) if info.stop_threshold is not None else None
     except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(
             f"{name}: its weights or tokenizer cannot be read: {error}. The checkpoint is damaged; "
             "take another one of the same run."
         ) from error
-    return model.eval(), tokenizer, info
+    return Checkpoint(model.eval(), tokenizer, info, stop_head)
+
+
+def _load_stop_head(name: str, model: PreTrainedModel) -> StopHead:
+    path = Path(name) / STOP_FILE
+    head = StopHead(model.config.hidden_size)
+    head.load_state_dict(load_file(path if path.exists() else hf_hub_download(name, STOP_FILE)))
+    return head
 
 
 def load_training_state(folder: Path) -> dict[str, Any]:

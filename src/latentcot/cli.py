@@ -12,6 +12,8 @@ from latentcot.commands.evaluate import evaluate
 from latentcot.commands.generate import generate
 from latentcot.commands.list import list_
 from latentcot.commands.quickstart import quickstart
+from latentcot.commands.show import show
+from latentcot.commands.study import study
 from latentcot.commands.train import train
 from latentcot.errors import LatentcotError
 
@@ -24,8 +26,10 @@ app.command(quickstart)
 app.command(data)
 app.command(train)
 app.command(evaluate, name="eval")
+app.command(study)
 app.command(compare)
 app.command(generate)
+app.command(show)
 app.command(list_, name="list")
 
 

@@ -4,21 +4,30 @@
 `curriculum:` and `model:` are described where they are used, in `stages.py` and `backbones.py`.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from latentcot.backbones import FreshModel
-from latentcot.errors import LatentcotError, RecipeError, did_you_mean
+from latentcot.errors import LatentcotError, RecipeError
 from latentcot.layout import LayoutRules, MarkerIds, Template
 from latentcot.methods import method_named
+from latentcot.problems import Form, explain_all, listed
+from latentcot.recipe_values import read_values
 from latentcot.stages import Curriculum
-from latentcot.tasks import task_named
+from latentcot.stopping import Stop
+from latentcot.tasks import AnswerMatch, task_named
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -96,10 +105,15 @@ class Generation:
     """Questions at a time."""
 
 
-def _known(find: Callable[[str], object]) -> Callable[[str], str]:
+def _rule_alone(value: Any) -> Any:
+    """Let `stop: classifier` stand for `stop: {rule: classifier}`."""
+    return {"rule": value} if isinstance(value, str) else value
+
+
+def _known(find: Callable[[Any], object]) -> Callable[[Any], Any]:
     """Make a validator of a function that raises for a name that does not exist."""
 
-    def check(name: str) -> str:
+    def check(name: Any) -> Any:
         try:
             find(name)
         except LatentcotError as error:
@@ -119,8 +133,8 @@ class Recipe:
     """Files."""
     method: Annotated[str, AfterValidator(_known(method_named))] = "coconut"
     """A row of the method table: `latentcot list methods`."""
-    task: Annotated[str, AfterValidator(_known(task_named))] = "prosqa"
-    """How answers are read and scored: `latentcot list tasks`."""
+    task: Annotated[str | AnswerMatch, AfterValidator(_known(task_named))] = "prosqa"
+    """How answers are scored: `latentcot list tasks`, or how to match those of your own data."""
     model: str | FreshModel = "openai-community/gpt2"
     """A hub id, a folder, or the settings of a model made from scratch."""
     markers_start_from: str = "<<"
@@ -129,6 +143,8 @@ class Recipe:
     """The text between question, steps and answer."""
     curriculum: Curriculum = field(default_factory=Curriculum)
     """Stages and thoughts."""
+    stop: Annotated[Stop, BeforeValidator(_rule_alone)] = field(default_factory=Stop)
+    """When latent mode ends: `constant`, `classifier`, or the settings of these."""
     training: Training = field(default_factory=Training)
     """Optimizer, batches, precision."""
     generation: Generation = field(default_factory=Generation)
@@ -140,37 +156,35 @@ class Recipe:
         """Return what `layout.py` needs to know of this recipe."""
         return LayoutRules(
             markers=markers,
-            num_stages=self.curriculum.num_stages,
-            thoughts_per_step=self.curriculum.thoughts_per_step,
-            pad_to_num_stages=self.curriculum.pad_to_num_stages,
+            plan=self.curriculum.plan,
             zero_thoughts=self.curriculum.zero_thoughts,
         )
 
 
 _ADAPTER = TypeAdapter(Recipe)
-_PARTS = ("template", "curriculum", "training", "generation")  # may be named and left empty
+_UNIONS = {
+    "task": "the name of a task, or how to match answers (match: exact, number or regex)",
+    "model": "a hub id, a folder, or the settings of a fresh model",
+    "learned_below": "a number above 0, or a list with one for each phase but the last",
+    "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
+}
+"""Fields that take one thing or another, and what they take."""
+_FORM = Form("a recipe", Recipe, _UNIONS, {"model": FreshModel, "task": AnswerMatch, "stop": Stop})
+_PARTS = ("template", "curriculum", "stop", "training", "generation")  # may be named and left empty
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply overrides of the form `training.learning_rate=3e-4`.
+    """Read a recipe and apply overrides of the form `training.learning_rate=3e-4`.
+
+    Args:
+        path: A file, or the name of a recipe that comes with the package.
+        overrides: What differs.
 
     Raises:
         RecipeError: With every mistake in the fields; what several fields together tell comes
             once each of them is right.
     """
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe. See docs/recipes.md.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: is not YAML: {error}") from None
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: must hold keys and values, got {type(values).__name__}.")
-    for override in overrides:
-        _apply(values, override)
-    return make_recipe(values, where=str(path))
+    return make_recipe(read_values(path, overrides), where=str(path))
 
 
 def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -183,10 +197,10 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     try:
         recipe = _ADAPTER.validate_python(given)
     except ValidationError as error:
-        raise RecipeError(_listed(where, _explain_all(error.errors()))) from None
+        raise RecipeError(listed(where, explain_all(error.errors(), _FORM))) from None
     problems = _across_fields(recipe)
     if problems:
-        raise RecipeError(_listed(where, problems))
+        raise RecipeError(listed(where, problems))
     return recipe
 
 
@@ -195,22 +209,6 @@ def write_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(
         _ADAPTER.dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True
     )
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, is_given, text = override.partition("=")
-    if not is_given or not key.strip():
-        raise RecipeError(f"override {override!r}: must be KEY=VALUE, like training.batch_size=64.")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        inner = values[parent] = values.get(parent) or {}
-        if not isinstance(inner, dict):
-            raise RecipeError(f"override {override!r}: {parent} holds a value, not keys.")
-        values = inner
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:  # such as <<, which YAML keeps for itself
-        values[last] = text
 
 
 def _across_fields(recipe: Recipe) -> list[str]:
@@ -228,6 +226,7 @@ def _across_fields(recipe: Recipe) -> list[str]:
             f"training.micro_batch_size: must not exceed batch_size {training.batch_size}, got "
             f"{training.micro_batch_size}."
         )
+    problems += _stop_problems(recipe)
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1
@@ -239,75 +238,21 @@ def _across_fields(recipe: Recipe) -> list[str]:
     return problems
 
 
-_UNIONS = {
-    "model": "a hub id, a folder, or the settings of a fresh model",
-    "learned_below": "a number above 0, or a list with one for each phase but the last",
-    "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
-}
-"""Fields that take one thing or another, and what they take."""
-
-
-def _explain_all(problems: Sequence[Any]) -> list[str]:
-    """Put pydantic's problems into the recipe's words, one for each mistake."""
-    explained: dict[str, str] = {}
-    for problem in problems:
-        place, is_inside = _place(problem)
-        where = ".".join(place)
-        if is_inside or where not in explained:
-            explained[where] = _explain(problem, place, is_inside)
-    # A value inside a union is complained about by its other branch too, for the whole of it.
-    inner = {where.rpartition(".")[0] for where in explained}
-    return [
-        text
-        for where, text in explained.items()
-        if not (where.rpartition(".")[2] in _UNIONS and where in inner)
-    ]
-
-
-def _place(problem: Any) -> tuple[list[str], bool]:
-    """Return where a problem is in the recipe, and whether it is no other branch's business.
-
-    pydantic puts the branch that it tried behind the name of a union: that is left out.
-    """
-    place: list[str] = []
-    branch = ""
-    for part in problem["loc"]:
-        if place and place[-1] in _UNIONS and not branch and isinstance(part, str):
-            branch = part
-        else:
-            place.append(str(part))
-    return place, not branch or place[-1] not in _UNIONS
-
-
-def _explain(problem: Any, place: Sequence[str], is_inside: bool) -> str:
-    where = ".".join(place)
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        allowed = _fields_at(place[:-1])
-        return (
-            f"{where}: is not a key of a recipe.{did_you_mean(place[-1], allowed)} "
-            f"There are: {', '.join(allowed)}."
+def _stop_problems(recipe: Recipe) -> list[str]:
+    if recipe.stop.rule == "constant":
+        return []
+    problems = []
+    method = method_named(recipe.method)
+    if method.fill.feed is None:
+        problems.append(
+            f"stop: a classifier needs slots that are filled one by one, which {recipe.method} "
+            "does not have. Use stop: constant."
         )
-    if problem["type"] == "missing":
-        return f"{where}: is missing."
-    if not is_inside:
-        return f"{where}: must be {_UNIONS[place[-1]]}, got {problem['input']!r}."
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if problem["type"] == "value_error" else f", got {problem['input']!r}."
-    return f"{where}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def _fields_at(place: Sequence[str]) -> list[str]:
-    owner: Any = Recipe
-    for part in place:
-        if part == "model":
-            owner = FreshModel
-        elif dataclasses.is_dataclass(owner):
-            kinds = {f.name: f.type for f in dataclasses.fields(owner)}
-            owner = kinds.get(part, owner)
-    return [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
-
-
-def _listed(where: str, problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return f"{where}: {problems[0]}"
-    return "\n".join([f"{where}: {len(problems)} problems", *(f"  - {p}" for p in problems)])
+    if recipe.curriculum.pad_to_num_stages:
+        problems.append(
+            "stop: a classifier learns where each chain ends, so that every example must have its "
+            "own number of thoughts. Set curriculum.pad_to_num_stages: false."
+        )
+    if recipe.curriculum.num_stages == 0:
+        problems.append("stop: a classifier needs thoughts. Set curriculum.num_stages above 0.")
+    return problems

@@ -8,17 +8,20 @@ from typing import Any
 
 from latentcot.errors import UsageError
 from latentcot.examples import Example
-from latentcot.layout import EncodedExample
+from latentcot.layout import EncodedExample, slots_of_chain
 from latentcot.reasoner import Reasoner
 from latentcot.statistics import share_with_interval
 from latentcot.tasks import task_named
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One question: what was expected, what came, and what it cost."""
+    """One question: what was expected, what came, and what it cost.
+
+    `chain_thoughts` are the thoughts that its own chain would take; None where that is not known.
+    """
 
     id: str
     gold: str
@@ -29,6 +32,7 @@ class Record:
     num_thoughts: int
     num_passes: int
     is_finished: bool
+    chain_thoughts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +41,26 @@ class Evaluation:
 
     Attributes:
         method: A row of the method table.
+        task: How answers were scored; `own` for data of one's own.
         stage: The stage of the checkpoint.
         accuracy: Share of right answers, 0 … 1.
         low: Lower end of its 95 % interval (Wilson).
         high: Upper end.
         num_questions: Questions.
-        tokens_per_question: Words, without markers and end of text.
+        tokens_per_question: Words and continuous thoughts, without markers, pauses and end of text:
+            the paper's count.
         thoughts_per_question: Continuous thoughts.
         passes_per_question: Sequential calls of the backbone.
         seconds_per_question: Wall time of all divided by their number, `batch_size` at a time.
         batch_size: Questions side by side.
+        share_stopped_with_chain: Share of questions with exactly as many thoughts as their chain
+            would take; None where there are no thoughts, or no chains.
         records: One a question.
         schema_version: Of this form.
     """
 
     method: str
+    task: str
     stage: int
     accuracy: float
     low: float
@@ -62,6 +71,7 @@ class Evaluation:
     passes_per_question: float
     seconds_per_question: float
     batch_size: int
+    share_stopped_with_chain: float | None
     records: tuple[Record, ...]
     schema_version: int = SCHEMA_VERSION
 
@@ -78,6 +88,7 @@ def evaluate(
     *,
     encoded: Sequence[EncodedExample] | None = None,
     num_thoughts: int | None = None,
+    force_steps: bool = False,
     max_new_tokens: int | None = None,
     batch_size: int = 100,
     on_progress: Callable[[int], None] | None = None,
@@ -88,18 +99,24 @@ def evaluate(
         reasoner: The model with its checkpoint's settings; nothing else is needed.
         examples: With gold answers.
         encoded: The same examples as token ids, where they are at hand.
-        num_thoughts: Another number of thoughts than trained for.
+        num_thoughts: This number of thoughts, instead of what was trained for.
+        force_steps: Make every text begin with a step of the chain.
         max_new_tokens: Words at most; as in training if left out.
         batch_size: Questions at a time.
         on_progress: Called with the number of questions that have just been answered.
     """
     if not examples:
         raise UsageError("evaluate: needs at least one example, got none.")
-    is_correct = task_named(reasoner.info.task).is_correct
+    task = task_named(reasoner.info.task)
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()
     outputs = reasoner.answer(
-        encoded, num_thoughts, max_new_tokens, batch_size, on_progress=on_progress
+        encoded,
+        num_thoughts=num_thoughts,
+        force_steps=force_steps,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        on_progress=on_progress,
     )
     seconds = time.perf_counter() - start
     records = tuple(
@@ -107,18 +124,20 @@ def evaluate(
             id=example.id,
             gold=example.answer,
             answer=output.answer,
-            is_correct=is_correct(output.answer, example.answer),
+            is_correct=task.is_correct(output.answer, example.answer),
             text=output.text,
             num_tokens=output.num_tokens,
             num_thoughts=output.num_thoughts,
             num_passes=output.num_passes,
             is_finished=output.is_finished,
+            chain_thoughts=_chain_thoughts(reasoner, example),
         )
         for example, output in zip(examples, outputs, strict=True)
     )
     accuracy, low, high = share_with_interval(sum(r.is_correct for r in records), len(records))
     return Evaluation(
         method=reasoner.info.method,
+        task=task.name,
         stage=reasoner.info.stage,
         accuracy=accuracy,
         low=low,
@@ -129,5 +148,17 @@ def evaluate(
         passes_per_question=fmean(r.num_passes for r in records),
         seconds_per_question=seconds / len(records),
         batch_size=batch_size,
+        share_stopped_with_chain=_share_stopped(records),
         records=records,
     )
+
+
+def _chain_thoughts(reasoner: Reasoner, example: Example) -> int | None:
+    if not (reasoner.info.row.fill.is_thought and example.steps):
+        return None
+    return slots_of_chain(len(example.steps), reasoner.rules.plan)
+
+
+def _share_stopped(records: Sequence[Record]) -> float | None:
+    known = [record for record in records if record.chain_thoughts is not None]
+    return fmean(r.num_thoughts == r.chain_thoughts for r in known) if known else None

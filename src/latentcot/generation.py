@@ -23,7 +23,8 @@ from transformers import (
 from latentcot.batching import collate
 from latentcot.errors import UsageError
 from latentcot.layout import Layout
-from latentcot.thoughts import think
+from latentcot.stopping import StopRule
+from latentcot.thoughts import Feed, Rollout, think
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,15 @@ class Generation:
     Attributes:
         token_ids: The words, without the end of text.
         is_finished: Whether the end of text came before `max_new_tokens` did.
-        thoughts: (thoughts, hidden size), on the CPU: the vectors fed into the slots.
-        num_passes: Sequential calls of the backbone: one for the question, one a thought, one for
-            each further word (the end of text is a word here).
+        fed: (slots, hidden size), on the CPU: the vectors fed into the slots.
+        num_passes: Sequential calls of the backbone: one for the question, one a slot (and one
+            more behind the last, where a classifier ended latent mode), one for each further word
+            (the end of text is a word here).
     """
 
     token_ids: tuple[int, ...]
     is_finished: bool
-    thoughts: Tensor
+    fed: Tensor
     num_passes: int
 
     @property
@@ -75,9 +77,26 @@ class Generation:
         return len(self.token_ids)
 
     @property
-    def num_thoughts(self) -> int:
-        """The number of continuous thoughts."""
-        return self.thoughts.shape[0]
+    def num_slots(self) -> int:
+        """The number of slots that were filled one pass after the other."""
+        return self.fed.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedSteps:
+    """Makes a text begin with a step: until one is written, the answer and the end are forbidden.
+
+    Attributes:
+        forbidden: Token ids.
+        step_end: The token that ends a step; None where steps are one word each.
+    """
+
+    forbidden: tuple[int, ...]
+    step_end: int | None
+
+    def is_over(self, words: Sequence[int]) -> bool:
+        """Return whether a text that has begun with these words is free to go on as it likes."""
+        return bool(words) and (self.step_end is None or self.step_end in words)
 
 
 def generate(
@@ -89,6 +108,9 @@ def generate(
     max_length: int | None = None,
     batch_size: int = 64,
     sampling: Sampling | None = None,
+    feed: Feed | None = None,
+    stop: StopRule | None = None,
+    forced: ForcedSteps | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Generation]:
     """Let the model think about and answer each prompt; results in the order of the prompts.
@@ -102,6 +124,9 @@ def generate(
             that reaches it stops there.
         batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
         sampling: How to draw; greedy if left out.
+        feed: What is fed into a slot; the thought if left out.
+        stop: Ends latent mode for each row by itself, at the slots of its prompt at the latest.
+        forced: Makes every text begin with a step.
         on_progress: Called with the number of prompts that have just been finished.
 
     Raises:
@@ -114,45 +139,60 @@ def generate(
         )
     results: dict[int, Generation] = {}
     order = sorted(
-        range(len(prompts)), key=lambda i: (prompts[i].num_thoughts, len(prompts[i].prefix))
+        range(len(prompts)), key=lambda i: (prompts[i].num_slots, len(prompts[i].prefix))
     )
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         draw = _drawer(sampling, chosen)
-        with torch.no_grad():
-            limits = [_limit(prompts[i], max_new_tokens, max_length) for i in chosen]
-            texts = _decode(model, [prompts[i] for i in chosen], eos_id, limits, draw)
+        limits = [_limit(prompts[i], max_new_tokens, max_length) for i in chosen]
+        batch = [prompts[i] for i in chosen]
+        rollout = _think(model, batch, feed, stop)
+        texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
         results.update(zip(chosen, texts, strict=True))
         if on_progress is not None:
             on_progress(len(chosen))
     return [results[i] for i in range(len(prompts))]
 
 
+@torch.no_grad()
+def _think(
+    model: PreTrainedModel, prompts: Sequence[Layout], feed: Feed | None, stop: StopRule | None
+) -> Rollout:
+    batch = collate(prompts).to(model.device)
+    return think(
+        model,
+        batch.prefix,
+        batch.prefix_lengths,
+        batch.num_slots,
+        batch.suffix,
+        batch.suffix_lengths,
+        feed=feed,
+        stop=stop,
+    )
+
+
+@torch.no_grad()
 def _decode(
     model: PreTrainedModel,
+    rollout: Rollout,
     prompts: Sequence[Layout],
     eos_id: int,
     limits: Sequence[int],
     draw: Callable[[Tensor, list[int]], Tensor],
+    forced: ForcedSteps | None,
 ) -> list[Generation]:
-    """Think, then decode until every row has ended."""
-    batch = collate(prompts).to(model.device)
-    rollout = think(
-        model,
-        batch.prefix,
-        batch.prefix_lengths,
-        batch.num_thoughts,
-        batch.suffix,
-        batch.suffix_lengths,
-    )
+    """Write words behind a rollout until every row has ended."""
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()
     rows = list(range(len(prompts)))  # the rows still in the batch
-    state_BD = rollout.states[torch.arange(len(rows)), batch.suffix_lengths]
+    state_BD = rollout.states[rows, [len(prompt.suffix) for prompt in prompts]]
     words: list[list[int]] = [[] for _ in rows]
     limits_B = torch.tensor(limits, device=model.device)
     num_words = 0
     while True:
-        drawn_B = draw(head(state_BD), rows)
+        logits_BV = head(state_BD)
+        if forced is not None:
+            _forbid(logits_BV, forced, [words[row] for row in rows])
+        drawn_B = draw(logits_BV, rows)
         for row, token in zip(rows, drawn_B.tolist(), strict=True):
             words[row].append(token)
         num_words += 1
@@ -166,9 +206,18 @@ def _decode(
         is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
         state_BD = rollout.passes.read(embed(drawn_B)[:, None], is_real)[:, 0]
     return [
-        _generation(words[row], rollout.thoughts[row, : prompt.num_thoughts], eos_id)
-        for row, prompt in enumerate(prompts)
+        _generation(text, rollout.fed[row, :num_slots], num_passes, eos_id)
+        for row, (text, num_slots, num_passes) in enumerate(
+            zip(words, rollout.num_slots_B.tolist(), rollout.num_passes_B.tolist(), strict=True)
+        )
     ]
+
+
+def _forbid(logits_BV: Tensor, forced: ForcedSteps, words: Sequence[Sequence[int]]) -> None:
+    """Take from the rows that must still write a step what would not be one."""
+    rows = [row for row, text in enumerate(words) if not forced.is_over(text)]
+    for token in forced.forbidden:
+        logits_BV[rows, token] = -torch.inf
 
 
 def _limit(prompt: Layout, max_new_tokens: int, max_length: int | None) -> int:
@@ -177,13 +226,13 @@ def _limit(prompt: Layout, max_new_tokens: int, max_length: int | None) -> int:
     return max(1, min(max_new_tokens, room))
 
 
-def _generation(words: list[int], thoughts: Tensor, eos_id: int) -> Generation:
+def _generation(words: list[int], fed: Tensor, num_passes: int, eos_id: int) -> Generation:
     is_finished = words[-1] == eos_id
     return Generation(
         token_ids=tuple(words[:-1] if is_finished else words),
         is_finished=is_finished,
-        thoughts=thoughts.cpu(),
-        num_passes=len(thoughts) + len(words),
+        fed=fed.cpu(),
+        num_passes=num_passes + len(words) - 1,
     )
 
 

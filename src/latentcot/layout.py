@@ -3,7 +3,7 @@
 Training and generation both come here, so that they cannot count slots by different rules. A laid
 out sequence has three parts:
 
-    prefix                 thought slots          suffix
+    prefix                 slots, one pass each   suffix
     question [<bot>]       filled by `think`      [<pause> …] [<eot>] steps left, answer, <eos>
 
 Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, slots and
@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from latentcot.errors import DataError, MethodError, UsageError
+from latentcot.errors import DataError, UsageError
 from latentcot.examples import Example
-from latentcot.methods import Fill, Method, Schedule
+from latentcot.methods import Method, Plan
 
 NO_LABEL = -100
 
@@ -57,18 +57,13 @@ class LayoutRules:
 
     Attributes:
         markers: Token ids of the markers.
-        num_stages: Stages after stage 0.
-        thoughts_per_step: The paper's c.
-        pad_to_num_stages: Every example gets the stage's full number of thoughts; otherwise
-            min(stage, its own steps)·c.
+        plan: What each stage removes and puts in.
         zero_thoughts: What stands in place of no thoughts at all, for methods with markers:
             `<bot><eot>` (the official layout), `<bot>` alone, or nothing.
     """
 
     markers: MarkerIds
-    num_stages: int
-    thoughts_per_step: int = 1
-    pad_to_num_stages: bool = True
+    plan: Plan
     zero_thoughts: ZeroThoughts = "both"
 
 
@@ -88,22 +83,24 @@ class Layout:
 
     Attributes:
         prefix: Token ids of the first pass: the question, and `<bot>` if the method has one.
-        num_thoughts: How many slots hidden states will fill.
+        num_slots: How many slots are filled one pass after the other, as thoughts are.
         suffix: Token ids from there on.
         labels: One a suffix token: the token itself, or NO_LABEL.
         num_next: How many labelled tokens belong to the first remaining step (or to the answer,
             where no step is left).
+        stop_after: How many slots the whole chain would take; None where the chain is unknown.
     """
 
     prefix: tuple[int, ...]
-    num_thoughts: int
+    num_slots: int
     suffix: tuple[int, ...]
     labels: tuple[int, ...]
     num_next: int = 0
+    stop_after: int | None = None
 
     def __len__(self) -> int:
         """Return the number of columns."""
-        return len(self.prefix) + self.num_thoughts + len(self.suffix)
+        return len(self.prefix) + self.num_slots + len(self.suffix)
 
     @property
     def opening(self) -> int:
@@ -121,27 +118,22 @@ class Layout:
         )
 
 
-def num_slots(method: Method, stage: int, num_steps: int | None, rules: LayoutRules) -> int:
+def count_slots(method: Method, stage: int, num_steps: int | None, plan: Plan) -> int:
     """Return how many slots stand in place of the removed steps: the one rule for all uses.
 
     Where the number of steps is unknown (a question alone), the stage's full number.
     """
-    if method.fill is Fill.NOTHING:
+    if not method.fill.has_slots:
         return 0
-    if rules.pad_to_num_stages or num_steps is None:
-        return stage * rules.thoughts_per_step
-    return min(stage, num_steps) * rules.thoughts_per_step
+    num_replaced = min(stage, plan.num_stages)
+    if not plan.pad_to_num_stages and num_steps is not None:
+        num_replaced = min(num_replaced, num_steps)
+    return num_replaced * plan.thoughts_per_step
 
 
-def num_removed(method: Method, stage: int, num_steps: int) -> int:
-    """Return how many steps, counted from the first, are gone at a stage."""
-    if method.schedule is Schedule.KEEP_ALL:
-        return 0
-    if method.schedule is Schedule.ALL_AT_ONCE:
-        return num_steps
-    if method.schedule is Schedule.STEP_PER_STAGE:
-        return min(stage, num_steps)
-    raise MethodError(f"method {method.name!r}: its schedule cannot be laid out yet.")
+def slots_of_chain(num_steps: int, plan: Plan) -> int:
+    """Return how many slots a whole chain takes: where latent mode should end."""
+    return min(num_steps, plan.num_stages) * plan.thoughts_per_step
 
 
 def lay_out(
@@ -156,33 +148,38 @@ def lay_out(
     Args:
         example: Its token ids.
         method: A row of the table.
-        stage: 0 … `rules.num_stages`.
+        stage: One of `method.stages(rules.plan)`.
         rules: Markers, c and the choices of the recipe.
         num_thoughts: Forces another number of slots (evaluation with K thoughts).
 
     Raises:
         UsageError: `num_thoughts` is negative, or the method has no slots.
     """
-    if num_thoughts is not None and num_thoughts < 0:
-        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
-    if num_thoughts and method.fill is Fill.NOTHING:
-        raise UsageError(
-            f"num_thoughts: {method.name} has no thoughts, so it must be 0 or left out."
-        )
+    _refuse_thoughts(method, num_thoughts)
     steps = example.steps
-    slots = num_slots(method, stage, None if steps is None else len(steps), rules)
-    if num_thoughts is not None and method.fill is not Fill.NOTHING:
+    slots = count_slots(method, stage, None if steps is None else len(steps), rules.plan)
+    if num_thoughts is not None:
         slots = num_thoughts
     prefix, opening = _frame(example.question, method, slots, rules)
-    left = () if steps is None else steps[num_removed(method, stage, len(steps)) :]
+    left = () if steps is None else method.schedule.left(steps, stage, rules.plan)
     language = () if steps is None else (*_joined(left), *example.answer, rules.markers.eos)
     return Layout(
         prefix=prefix,
-        num_thoughts=slots if method.fill is Fill.THOUGHT else 0,
+        num_slots=slots if method.fill.feed else 0,
         suffix=opening + language,
         labels=(NO_LABEL,) * len(opening) + language,
         num_next=len(left[0]) if left else len(example.answer),
+        stop_after=None if steps is None else slots_of_chain(len(steps), rules.plan),
     )
+
+
+def _refuse_thoughts(method: Method, num_thoughts: int | None) -> None:
+    if num_thoughts is not None and num_thoughts < 0:
+        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
+    if num_thoughts and not method.fill.has_slots:
+        raise UsageError(
+            f"num_thoughts: {method.name} has no thoughts, so it must be 0 or left out."
+        )
 
 
 def _frame(
@@ -190,11 +187,12 @@ def _frame(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the prefix, and the tokens between the thoughts and the first word."""
     markers = rules.markers
-    pauses = (markers.pause,) * slots if method.fill is Fill.PAUSE else ()
+    token = method.fill.token
+    in_slots = (getattr(markers, token),) * slots if token else ()
     around = rules.zero_thoughts if slots == 0 else "both"
     if not method.has_markers or around == "none":
-        return question, pauses
-    return (*question, markers.bot), ((*pauses, markers.eot) if around == "both" else ())
+        return question, in_slots
+    return (*question, markers.bot), ((*in_slots, markers.eot) if around == "both" else ())
 
 
 def _joined(steps: Iterable[Sequence[int]]) -> tuple[int, ...]:

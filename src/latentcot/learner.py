@@ -17,17 +17,28 @@ from latentcot.errors import UsageError
 from latentcot.layout import NO_LABEL, Layout
 from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
+from latentcot.stopping import StopHead
+from latentcot.thoughts import Feed
 
 
 class Learner:
     """A model with its optimizer, on as many devices as accelerate was started with."""
 
-    def __init__(self, model: PreTrainedModel, training: Training) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        training: Training,
+        *,
+        feed: Feed | None = None,
+        stop_head: StopHead | None = None,
+        stop_weight: float = 1.0,
+    ) -> None:
         self.training = training
+        self.stop_weight = stop_weight
         # torch's own autocast: accelerate keeps one precision for all that a process does.
         self.accelerator = Accelerator(mixed_precision="no")
         self._refuse_lone_ranks()
-        self.loss = self.accelerator.prepare(LanguageLoss(model))
+        self.loss = self.accelerator.prepare(LanguageLoss(model, feed, stop_head))
         trained = (p for p in self.loss.parameters() if p.requires_grad)
         self._adamw = make_optimizer(trained, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
@@ -37,6 +48,12 @@ class Learner:
         """The backbone, out of its wrappers."""
         model: PreTrainedModel = self.accelerator.unwrap_model(self.loss).model
         return model
+
+    @property
+    def stop_head(self) -> StopHead | None:
+        """The stop classifier, out of its wrappers."""
+        head: StopHead | None = self.accelerator.unwrap_model(self.loss).stop_head
+        return head
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the recipe's precision holds."""
@@ -78,25 +95,30 @@ class Learner:
         size = self.training.micro_batch_size or max(1, len(mine))
         micro_batches = [mine[i : i + size] for i in range(0, len(mine), size)]
         num_labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
+        num_slots = sum(layout.num_slots for layout in layouts)
         totals = torch.zeros(len(fields(LossParts)), device=accelerator.device)
         self.loss.train()
         for number, micro_batch in enumerate(micro_batches, start=1):
             is_last = number == len(micro_batches)
             with nullcontext() if is_last else accelerator.no_sync(self.loss):
-                totals += self._backward(micro_batch, num_labels)
+                totals += self._backward(micro_batch, num_labels, num_slots)
         sums = accelerator.reduce(totals).tolist()
         parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))
-        if math.isfinite(parts["nll_sum"]):
+        if math.isfinite(parts["nll_sum"]) and math.isfinite(parts["stop_nll_sum"]):
             self._update(rate)
         return parts
 
-    def _backward(self, layouts: Sequence[Layout], num_labels: int) -> torch.Tensor:
+    def _backward(self, layouts: Sequence[Layout], num_labels: int, num_slots: int) -> torch.Tensor:
         accelerator = self.accelerator
         with self.autocast():
             parts: LossParts = self.loss(collate(layouts).to(accelerator.device))
         # The mean over all labels of the update. Wrappers average over devices: undo that.
-        accelerator.backward(parts.nll_sum * accelerator.num_processes / num_labels)
-        return torch.stack([getattr(parts, field.name).detach() for field in fields(parts)])
+        loss = parts.nll_sum / num_labels
+        if self.stop_head is not None:  # without slots too: wrappers want every weight to be used
+            loss = loss + self.stop_weight * parts.stop_nll_sum / max(1, num_slots)
+        accelerator.backward(loss * accelerator.num_processes)
+        values = [getattr(parts, field.name).detach().float() for field in fields(parts)]
+        return torch.stack(values)
 
     def has_finite_weights(self) -> bool:
         """Return whether every weight is a number."""

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from latentcot.batching import Batch
 from latentcot.layout import NO_LABEL
-from latentcot.thoughts import think
+from latentcot.stopping import StopHead, stop_loss
+from latentcot.thoughts import Feed, think
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class LossParts:
         next_nll_sum: Scalar, nats, detached: summed over the first remaining step alone.
         num_next: Scalar: how many tokens that is.
         num_correct: Scalar: labelled tokens whose most probable prediction is right.
+        stop_nll_sum: Scalar, nats, differentiable: of the stop classifier, over all slots.
+        num_stops: Scalar: over how many slots; 0 without a classifier.
     """
 
     nll_sum: Tensor
@@ -32,14 +35,26 @@ class LossParts:
     next_nll_sum: Tensor
     num_next: Tensor
     num_correct: Tensor
+    stop_nll_sum: Tensor
+    num_stops: Tensor
 
 
 class LanguageLoss(nn.Module):
-    """arXiv 2412.06769, section 3: loss on remaining steps, answer and end of text only."""
+    """arXiv 2412.06769, section 3: loss on remaining steps, answer and end of text only.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    Args:
+        model: The language model.
+        feed: What is fed into a slot; the thought if left out.
+        stop_head: The classifier that ends latent mode, if one is to be trained.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, feed: Feed | None = None, stop_head: StopHead | None = None
+    ) -> None:
         super().__init__()
         self.model = model
+        self.feed = feed
+        self.stop_head = stop_head
 
     def forward(self, batch: Batch) -> LossParts:
         """Roll a batch out and return its loss in parts."""
@@ -47,9 +62,10 @@ class LanguageLoss(nn.Module):
             self.model,
             batch.prefix,
             batch.prefix_lengths,
-            batch.num_thoughts,
+            batch.num_slots,
             batch.suffix,
             batch.suffix_lengths,
+            feed=self.feed,
         )
         is_label = batch.labels != NO_LABEL
         # The output head runs on labelled columns only: the rest is most of its arithmetic.
@@ -61,10 +77,19 @@ class LanguageLoss(nn.Module):
             logits = head(states.to(head.get_parameter("weight").dtype))
         nll = nn.functional.cross_entropy(logits, labels, reduction="none")
         is_next = batch.is_next[is_label]
+        none = torch.zeros((), device=nll.device)
+        stop_nll, num_stops = (none, none)
+        if self.stop_head is not None:
+            states = rollout.slot_states
+            stop_nll, num_stops = stop_loss(
+                self.stop_head, states, batch.num_slots, batch.stop_after
+            )
         return LossParts(
             nll_sum=nll.sum(),
             num_labels=is_label.sum(),
             next_nll_sum=nll.detach()[is_next].sum(),
             num_next=is_next.sum(),
             num_correct=(logits.detach().argmax(-1) == labels).sum(),
+            stop_nll_sum=stop_nll,
+            num_stops=num_stops,
         )

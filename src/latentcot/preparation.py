@@ -6,15 +6,17 @@ from dataclasses import asdict, dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.backbones import load_pretrained, make_fresh, max_positions
+from latentcot.backbones import FreshModel, load_pretrained, make_fresh, max_positions
 from latentcot.batching import collate
 from latentcot.config import Recipe
 from latentcot.errors import DataError, RecipeError
 from latentcot.examples import Example, read_examples
 from latentcot.layout import EncodedExample, Layout, encode
+from latentcot.methods import method_named
 from latentcot.objective import LanguageLoss
+from latentcot.stages import phases_of
 from latentcot.tasks import extract_answer, task_named
-from latentcot.vocabulary import add_markers, word_tokenizer
+from latentcot.vocabulary import add_markers, bpe_tokenizer, word_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,20 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
     """
     train = read_examples(recipe.data.train, recipe.data.max_train)
     valid = read_examples(recipe.data.valid, recipe.data.max_valid)
-    stepless = next((example.id for example in train if not example.steps), None)
-    if stepless is not None:
-        raise DataError(f"{recipe.data.train}: example {stepless!r} has no steps to learn from.")
+    if not any(example.steps for example in train) and 0 in method_named(recipe.method).stages(
+        recipe.curriculum.plan
+    ):
+        raise DataError(
+            f"{recipe.data.train}: no example has steps, but {recipe.method} learns from them. "
+            "Use a method that is trained on answers alone, such as no-cot."
+        )
+    _refuse_short_chains(recipe, train)
     if isinstance(recipe.model, str):
         model, tokenizer = load_pretrained(recipe.model)
         check_thinks_in_batches(model)
         add_markers(tokenizer, model, recipe.markers_start_from)
     else:
-        # The words of the training file alone: a word that only the test set has is an error.
-        tokenizer = word_tokenizer(_texts(recipe, train))
+        tokenizer = fresh_tokenizer(recipe, recipe.model, train)
         model = make_fresh(recipe.model, tokenizer, recipe.seed)
     _refuse_lost_answers(recipe, valid, tokenizer)
     data = TrainingData(
@@ -53,6 +59,34 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
         valid_encoded=encode(valid, tokenizer, recipe.template),
     )
     return model, tokenizer, data
+
+
+def _refuse_short_chains(recipe: Recipe, train: Sequence[Example]) -> None:
+    """Stages that end when they are learned need examples that tell when."""
+    rules = recipe.curriculum
+    gated = [
+        p for p in phases_of(rules, method_named(recipe.method)) if p.learned_below is not None
+    ]
+    longest = max(len(example.steps) for example in train)
+    if gated and rules.max_updates_per_stage is None and longest < rules.num_stages:
+        raise RecipeError(
+            f"curriculum.num_stages: is {rules.num_stages}, but the longest chain in "
+            f"{recipe.data.train} has {longest} steps, so no example can tell when a stage is "
+            "learned. Lower it, give max_updates_per_stage, or use advance: epochs."
+        )
+
+
+def fresh_tokenizer(
+    recipe: Recipe, model: FreshModel, examples: Sequence[Example]
+) -> PreTrainedTokenizerBase:
+    """Make the tokenizer of a model from scratch.
+
+    From the training examples alone: a word that only the test set has is an error, if whole words
+    are tokens.
+    """
+    if model.tokenizer == "words":
+        return word_tokenizer(_texts(recipe, examples))
+    return bpe_tokenizer(_texts(recipe, examples), model.vocabulary_size)
 
 
 def check_thinks_in_batches(model: PreTrainedModel) -> None:

@@ -16,11 +16,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latentcot.backbones import check_lengths, max_positions
 from latentcot.batching import collate
 from latentcot.checkpoints import CheckpointInfo, load_checkpoint
+from latentcot.errors import UsageError
 from latentcot.examples import Example
-from latentcot.generation import Sampling, generate
-from latentcot.layout import EncodedExample, Layout, encode, encode_questions, lay_out
+from latentcot.generation import ForcedSteps, Sampling, generate
+from latentcot.layout import (
+    EncodedExample,
+    Layout,
+    encode,
+    encode_questions,
+    lay_out,
+    slots_of_chain,
+)
+from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
-from latentcot.thoughts import think
+from latentcot.thoughts import feed_of, think
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,8 @@ class Output:
     Attributes:
         text: All words after the thoughts.
         answer: The part behind the template's `answer_start`; empty where the text has none.
-        num_tokens: Words, without markers and end of text.
+        num_tokens: Words and continuous thoughts, without markers, pauses and end of text: the
+            paper's count (docs/method.md).
         num_thoughts: Continuous thoughts.
         num_passes: Sequential calls of the backbone.
         is_finished: Whether the end of text came before `max_new_tokens` did.
@@ -59,21 +69,35 @@ class Thinking:
 
 
 class Reasoner:
-    """A model, its tokenizer, and what its checkpoint says of method, stage and thoughts."""
+    """A model, its tokenizer, and what its checkpoint says of method, stage and thoughts.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: With the markers.
+        info: What the checkpoint says.
+        stop_head: The classifier that ends latent mode, if it was trained with one.
+    """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, info: CheckpointInfo
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        info: CheckpointInfo,
+        stop_head: StopHead | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.info = info
         self.rules = info.layout_rules(tokenizer)
+        self.stop_head = stop_head
+        self.feed = feed_of(info.row, self.rules.markers)
 
     def generate(
         self,
         questions: Sequence[str],
         *,
         num_thoughts: int | None = None,
+        force_steps: bool = False,
         max_new_tokens: int | None = None,
         batch_size: int = 100,
         sampling: Sampling | None = None,
@@ -82,7 +106,9 @@ class Reasoner:
 
         Args:
             questions: Texts as in the training data, without steps or answer.
-            num_thoughts: Another number of thoughts than trained for.
+            num_thoughts: This number of thoughts, instead of what was trained for; a stop
+                classifier is not asked then.
+            force_steps: Make every text begin with a step of the chain.
             max_new_tokens: Words at most; as in training if left out. A text that reaches the
                 model's last position stops there.
             batch_size: Questions at a time; the results do not depend on it.
@@ -92,12 +118,21 @@ class Reasoner:
             DataError: A question does not fit the vocabulary or the model's positions.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
-        return self.answer(encoded, num_thoughts, max_new_tokens, batch_size, sampling)
+        return self.answer(
+            encoded,
+            num_thoughts=num_thoughts,
+            force_steps=force_steps,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            sampling=sampling,
+        )
 
     def answer(
         self,
         encoded: Sequence[EncodedExample],
+        *,
         num_thoughts: int | None = None,
+        force_steps: bool = False,
         max_new_tokens: int | None = None,
         batch_size: int = 100,
         sampling: Sampling | None = None,
@@ -106,7 +141,8 @@ class Reasoner:
         """Answer encoded examples; their slots are counted as in training."""
         if max_new_tokens is None:
             max_new_tokens = self.info.max_new_tokens
-        prompts = self.prompts(encoded, num_thoughts)
+        stop = self._stop_rule() if num_thoughts is None else None
+        prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
         generations = generate(
             self.model,
@@ -116,15 +152,19 @@ class Reasoner:
             max_length=max_positions(self.model),
             batch_size=batch_size,
             sampling=sampling,
+            feed=self.feed,
+            stop=stop,
+            forced=self._forced_steps() if force_steps else None,
             on_progress=on_progress,
         )
+        are_thoughts = self.info.row.fill.is_thought
         texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in generations]
         return [
             Output(
                 text=text,
                 answer=extract_answer(text, self.info.template.answer_start),
-                num_tokens=generation.num_tokens,
-                num_thoughts=generation.num_thoughts,
+                num_tokens=generation.num_tokens + generation.num_slots * are_thoughts,
+                num_thoughts=generation.num_slots * are_thoughts,
                 num_passes=generation.num_passes,
                 is_finished=generation.is_finished,
             )
@@ -143,7 +183,8 @@ class Reasoner:
             DataError: A question does not fit the vocabulary or the model's positions.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
-        prompts = self.prompts(encoded, num_thoughts)
+        stop = self._stop_rule() if num_thoughts is None else None
+        prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded])
         if not prompts:
             size = self.model.config.hidden_size
@@ -155,11 +196,64 @@ class Reasoner:
                 self.model,
                 batch.prefix,
                 batch.prefix_lengths,
-                batch.num_thoughts,
+                batch.num_slots,
                 batch.suffix[:, :0],
                 torch.zeros_like(batch.suffix_lengths),
+                feed=self.feed,
+                stop=stop,
             )
-        return Thinking(rollout.thoughts, rollout.states[:, 0])
+        return Thinking(rollout.fed, rollout.states[:, 0])
+
+    def stop_probabilities(self, encoded: Sequence[EncodedExample], batch_size: int) -> Tensor:
+        """Let every example think to the upper bound; return where the classifier would end it.
+
+        Returns:
+            (examples, most thoughts), the probability at each slot that the chain ends there.
+
+        Raises:
+            UsageError: The checkpoint has no stop classifier.
+        """
+        if self.stop_head is None or self.info.max_thoughts is None:
+            raise UsageError("stop_probabilities: this checkpoint has no stop classifier.")
+        prompts = self.prompts(encoded, self.info.max_thoughts)
+        found = []
+        for start in range(0, len(prompts), batch_size):
+            batch = collate(prompts[start : start + batch_size]).to(self.model.device)
+            nothing = batch.suffix[:, :0], torch.zeros_like(batch.suffix_lengths)
+            prefix = batch.prefix, batch.prefix_lengths
+            with torch.no_grad():
+                rollout = think(self.model, *prefix, batch.num_slots, *nothing, feed=self.feed)
+                found.append(self.stop_head(rollout.slot_states).sigmoid().cpu())
+        return torch.cat(found)
+
+    def best_threshold(self, encoded: Sequence[EncodedExample], batch_size: int) -> float:
+        """Return the threshold with which most of these examples stop where their chain ends.
+
+        Raises:
+            UsageError: The checkpoint has no stop classifier.
+        """
+        plan = self.rules.plan
+        ends = [slots_of_chain(len(example.steps or ()), plan) for example in encoded]
+        probabilities = self.stop_probabilities(encoded, batch_size)
+        return choose_threshold(probabilities, torch.tensor(ends))
+
+    def _stop_rule(self) -> StopRule | None:
+        if self.stop_head is None or self.info.stop_threshold is None:
+            return None
+        most = self.info.max_thoughts or self.info.num_thoughts
+        # Before the first stage with thoughts there is nothing to stop.
+        most = most if self.info.stage > 0 else 0
+        return StopRule(self.stop_head, self.info.stop_threshold, most) if most else None
+
+    def _forced_steps(self) -> ForcedSteps:
+        template, markers = self.info.template, self.rules.markers
+        begin: list[int] = self._ids(template.answer_start)
+        end = self._ids(template.step_end) if template.step_end else []
+        return ForcedSteps((begin[0], markers.eos), end[-1] if end else None)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def encode(self, examples: Sequence[Example]) -> list[EncodedExample]:
         """Turn examples into token ids."""
@@ -183,10 +277,11 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
     Raises:
         CheckpointError: It is none, it is damaged, or it is of a newer format.
     """
-    model, tokenizer, info = load_checkpoint(path)
+    found = load_checkpoint(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
-    return Reasoner(model, tokenizer, info)
+    found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
+    head = found.stop_head.to(device) if found.stop_head else None
+    return Reasoner(found.model, found.tokenizer, found.info, head)
 
 
 def _texts(questions: Sequence[str]) -> list[str]:

@@ -9,7 +9,6 @@
 Analysis, comparison and report read these files only.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -24,8 +23,9 @@ from typing import Any
 
 import yaml
 
-from latentcot.errors import DataError, RunError
+from latentcot.errors import RunError
 from latentcot.files import write_json, written_whole
+from latentcot.formats import is_hub, source_hash
 
 METRICS = "metrics.jsonl"
 
@@ -104,7 +104,7 @@ def forget_metrics_after(run: Path, update: int) -> None:
 def write_provenance(run: Path, files: Iterable[str], device: str, seed: int) -> None:
     """Write down what this run came from, so that its numbers can be believed."""
     write_json(run / "provenance.json", {**provenance(), "device": device, "seed": seed,
-               "data": {file: file_hash(file) for file in files}})  # fmt: skip
+               "data": {file: source_hash(file) for file in files}})  # fmt: skip
 
 
 def read_provenance(run: Path) -> dict[str, Any]:
@@ -129,19 +129,6 @@ def provenance() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores",
         "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     }
-
-
-def file_hash(path: Path | str) -> str:
-    """Return the SHA-256 of a file, as hex digits.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from None
 
 
 def _git(*arguments: str) -> str | None:
@@ -201,8 +188,8 @@ def run_of(checkpoint: Path | str) -> Path | None:
     return next((p for p in (path, path.parent.parent) if (p / "recipe.yaml").is_file()), None)
 
 
-def recipe_test_file(checkpoint: Path | str) -> Path:
-    """Return the test file that the recipe of a checkpoint's run names.
+def recipe_test_file(checkpoint: Path | str) -> str:
+    """Return the test file (or data set of the hub) that the recipe of a checkpoint's run names.
 
     Raises:
         RunError: There is no run, or its recipe names none.
@@ -211,11 +198,16 @@ def recipe_test_file(checkpoint: Path | str) -> Path:
     file = read_run_recipe(run).get("data", {}).get("test") if run else None
     if file is None:
         raise RunError(f"{checkpoint}: its recipe names no test file. Give one with --data.")
-    return Path(file)
+    return str(file)
 
 
 def eval_path(
-    checkpoint: Path | str, data: Path, num_thoughts: int | None, limit: int | None
+    checkpoint: Path | str,
+    data: str,
+    num_thoughts: int | None,
+    limit: int | None,
+    *,
+    force_steps: bool = False,
 ) -> Path | None:
     """Return where the result of an evaluation goes: into its run, if it has one.
 
@@ -224,11 +216,13 @@ def eval_path(
     run = run_of(checkpoint)
     if run is None:
         return None
-    parts = [data.stem]
+    parts = [data.rpartition(":")[2] if is_hub(data) else Path(data).stem]
     if Path(checkpoint) != run:
         parts.append(Path(checkpoint).name)
     if num_thoughts is not None:
         parts.append(f"{num_thoughts}-thoughts")
+    if force_steps:
+        parts.append("forced-steps")
     if limit is not None:
         parts.append(f"first-{limit}")
     return run / "evals" / f"{'-'.join(parts)}.json"

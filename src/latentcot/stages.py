@@ -5,6 +5,7 @@ Stage 0 is ordinary chain of thought; at stage s the first s reasoning steps hav
 learned. Imports no torch.
 """
 
+import math
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from latentcot.layout import ZeroThoughts
-from latentcot.methods import Method
+from latentcot.methods import Method, Plan, Schedule
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -32,6 +33,9 @@ class Curriculum:
     """The paper's c: thoughts that stand in place of one step."""
     pad_to_num_stages: bool = True
     """Every example gets the stage's full number of thoughts; otherwise min(stage, its steps)·c."""
+    final_stage_without_text: bool = False
+    """One more stage after the last: no step is left, but no thought is added. For chains that are
+    longer than `num_stages`, as the paper does on GSM8k."""
     zero_thoughts: ZeroThoughts = "both"
     """What stands in place of no thoughts, if the method has markers: `<bot><eot>`, `<bot>`, or
     nothing."""
@@ -62,11 +66,29 @@ class Curriculum:
     """Updates over which that loss is averaged; a stage lasts at least this long."""
     max_updates_per_stage: Count | list[Count] | None = None
     """With `advance: learned`: a phase that is not learned by then ends all the same."""
+    tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
+    """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
+    tokens_until_all: Count = 39
+    """Methods by tokens: once so many are gone, the rest of the chain goes at once."""
+    removal_smoothing: Annotated[float, Field(gt=0)] | None = 4.0
+    """Methods by tokens: the λ of arXiv 2405.14838. Each example loses o more tokens, with
+    probability proportional to exp(−λ·o). None at all if empty."""
 
     @property
     def num_phases(self) -> int:
-        """The phases of a method that goes through all stages."""
-        return self.num_stages + 1 + self.introduce_markers
+        """The phases of a method that goes through all stages, one step each."""
+        return self.plan.last_stage + 1 + self.introduce_markers
+
+    @property
+    def plan(self) -> Plan:
+        """What each stage removes and puts in."""
+        return Plan(
+            num_stages=self.num_stages,
+            thoughts_per_step=self.thoughts_per_step,
+            pad_to_num_stages=self.pad_to_num_stages,
+            final_stage_without_text=self.final_stage_without_text,
+            tokens_until_all=self.tokens_until_all,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +98,48 @@ class Phase:
     Attributes:
         stage: Its stage.
         zero_thoughts: What stands for no thoughts in it.
-        index: Which value of a list with one for each phase is meant for it.
+        epochs: How long it lasts, where nothing else ends it.
+        learned_below: The loss that ends it, with `advance: learned`.
+        max_updates: Where it ends at the latest, with `advance: learned`.
+        is_minor: It removes one more token: too little for a validation or a checkpoint.
     """
 
     stage: int
     zero_thoughts: ZeroThoughts
-    index: int
+    epochs: float
+    learned_below: float | None = None
+    max_updates: int | None = None
+    is_minor: bool = False
 
 
 def phases_of(curriculum: Curriculum, method: Method) -> list[Phase]:
     """Return what a method goes through, in order."""
-    stages, around = method.stages(curriculum.num_stages), curriculum.zero_thoughts
+    stages, around = method.stages(curriculum.plan), curriculum.zero_thoughts
     if not curriculum.introduce_markers:
-        return [Phase(stage, around, index=stage) for stage in stages]
-    plain = [Phase(0, "none", index=0)] if 0 in stages else []
-    marked = [s for s in stages if s > 0 or method.has_markers]
-    return [*plain, *(Phase(stage, around, index=stage + 1) for stage in marked)]
+        return [_phase(curriculum, method, stage, around, stage) for stage in stages]
+    plain = [_phase(curriculum, method, 0, "none", 0)] if 0 in stages else []
+    marked = [stage for stage in stages if stage > 0 or method.has_markers]
+    return [*plain, *(_phase(curriculum, method, stage, around, stage + 1) for stage in marked)]
+
+
+def _phase(
+    rules: Curriculum, method: Method, stage: int, around: ZeroThoughts, number: int
+) -> Phase:
+    """Make a phase; `number` tells which value of a list with one for each is meant for it."""
+    if stage > 0 and method.schedule.is_by_token:
+        return Phase(stage, around, 1 / rules.tokens_per_epoch, is_minor=True)
+    is_halved = stage == 0 and rules.introduce_markers and method.has_markers
+    epochs = rules.epochs_per_stage if stage > 0 else rules.epochs_stage_0 / (1 + is_halved)
+    if rules.advance == "epochs" or number >= rules.num_phases - 1:  # nothing ends the last one
+        return Phase(stage, around, epochs)
+    below, cap = rules.learned_below, rules.max_updates_per_stage
+    return Phase(
+        stage,
+        around,
+        epochs,
+        learned_below=below[number] if isinstance(below, list) else below,
+        max_updates=cap[number] if isinstance(cap, list) else cap,
+    )
 
 
 class StageClock:
@@ -143,21 +191,17 @@ class StageClock:
         return sum(self._length(phase) for phase in self.phases[:-1])
 
     def _is_over(self) -> bool:
-        rules = self.curriculum
-        if rules.advance == "epochs":
-            return self.num_updates >= self._length(self.phase)
-        cap = _of_phase(rules.max_updates_per_stage, self.phase)
-        if cap is not None and self.num_updates >= cap:
+        phase = self.phase
+        if phase.learned_below is None:
+            return self.num_updates >= self._length(phase)
+        if phase.max_updates is not None and self.num_updates >= phase.max_updates:
             return True
-        is_full = len(self.losses) == rules.learned_window
+        is_full = len(self.losses) == self.curriculum.learned_window
         mean = sum(self.losses) / max(1, len(self.losses))
-        return is_full and mean < _of_phase(rules.learned_below, self.phase)
+        return is_full and mean < phase.learned_below
 
     def _length(self, phase: Phase) -> int:
-        parts = sum(other.stage == 0 for other in self.phases)
-        rules = self.curriculum
-        epochs = rules.epochs_per_stage if phase.stage > 0 else rules.epochs_stage_0 / parts
-        return max(1, round(epochs * self.updates_per_epoch))
+        return max(1, round(phase.epochs * self.updates_per_epoch))
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
@@ -175,21 +219,24 @@ class StageClock:
         self.losses.extend(state["losses"])
 
 
-def _of_phase(value: Any, phase: Phase) -> Any:
-    """Return a value that may be given for each phase."""
-    return value[phase.index] if isinstance(value, list) else value
-
-
 def draw_stages(
-    curriculum: Curriculum, stages: Iterable[int], stage: int, num_examples: int, seed: str
+    curriculum: Curriculum,
+    schedule: Schedule,
+    stages: Iterable[int],
+    stage: int,
+    num_examples: int,
+    seed: str,
 ) -> list[int]:
     """Draw the stage of each example of a batch: mostly `stage`, sometimes another one.
 
-    The same seed gives the same draw, so that a resumed run needs no state of ours.
+    A schedule by tokens is not mixed but smoothed. The same seed gives the same draw, so that a
+    resumed run needs no state of ours.
     """
+    rng = random.Random(seed)
+    if schedule.is_by_token:
+        return _smoothed(curriculum, stage, num_examples, rng)
     if curriculum.stage_mix_prob == 0:
         return [stage] * num_examples
-    rng = random.Random(seed)
     pool = [s for s in sorted(set(stages)) if curriculum.stage_mix_range == "all" or s <= stage]
 
     def draw() -> int:
@@ -198,3 +245,15 @@ def draw_stages(
     if curriculum.stage_mix_per == "batch":
         return [draw()] * num_examples
     return [draw() for _ in range(num_examples)]
+
+
+def _smoothed(
+    curriculum: Curriculum, stage: int, num_examples: int, rng: random.Random
+) -> list[int]:
+    """Let each example lose o more tokens, P(o) ∝ exp(−λ·o) (arXiv 2405.14838, section 3)."""
+    smoothing, last = curriculum.removal_smoothing, curriculum.tokens_until_all
+    if smoothing is None or stage >= last:
+        return [stage] * num_examples
+    # The largest o with P(offset ≥ o) = exp(−λ·o) above a uniform number; short of "all of them".
+    offsets = (int(-math.log(1 - rng.random()) / smoothing) for _ in range(num_examples))
+    return [min(stage + offset, last - 1) for offset in offsets]

@@ -32,18 +32,17 @@ from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingErr
 from latentcot.evaluation import evaluate
 from latentcot.files import write_json
 from latentcot.interrupts import stop_requests
-from latentcot.layout import EncodedExample, Layout, lay_out, num_slots
+from latentcot.layout import EncodedExample, Layout, count_slots, lay_out
 from latentcot.learner import Learner
 from latentcot.methods import method_named
 from latentcot.optimization import learning_rate
 from latentcot.preparation import TrainingData
 from latentcot.reasoner import Reasoner
-from latentcot.runs import (
-    append_metrics,
-    forget_metrics_after,
-)
+from latentcot.runs import append_metrics, forget_metrics_after
 from latentcot.stages import Phase, StageClock, draw_stages, phases_of
 from latentcot.statistics import percent
+from latentcot.stopping import DEFAULT_THRESHOLD, StopHead
+from latentcot.thoughts import feed_of
 from latentcot.vocabulary import marker_ids
 
 
@@ -65,7 +64,6 @@ class Trainer:
         self.phase_rules = {
             phase: replace(self.rules, zero_thoughts=phase.zero_thoughts) for phase in self.phases
         }
-        self._refuse_short_chains()
         self._check_lengths(model)
         first = self.phases[0]
         self.lengths = [len(self._layout(e, first.stage, first)) for e in data.train]
@@ -74,37 +72,39 @@ class Trainer:
         self.updates_per_epoch = len(self.order)
         self.num_updates = self._num_updates()
         self.clock = StageClock(recipe.curriculum, self.phases, self.updates_per_epoch)
-        self.learner = Learner(model, recipe.training)
+        is_learned = recipe.stop.rule == "classifier"
+        self.learner = Learner(
+            model,
+            recipe.training,
+            feed=feed_of(self.method, self.rules.markers),
+            stop_head=StopHead(model.config.hidden_size) if is_learned else None,
+            stop_weight=recipe.stop.loss_weight,
+        )
+        self.stop_threshold = DEFAULT_THRESHOLD
         self._refuse_uneven_shares()
         self.update = 0
         self.saved: int | None = None
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
 
-    def _refuse_short_chains(self) -> None:
-        """Stages that end when they are learned need examples that tell when."""
-        curriculum = self.recipe.curriculum
-        longest = max(len(example.steps or ()) for example in self.data.train)
-        if (
-            curriculum.advance == "learned"
-            and curriculum.max_updates_per_stage is None
-            and len(self.phases) > 1
-            and longest < curriculum.num_stages
-        ):
-            raise RecipeError(
-                f"curriculum.num_stages: is {curriculum.num_stages}, but the longest chain in "
-                f"{self.recipe.data.train} has {longest} steps, so no example can tell when a "
-                "stage is learned. Lower it, give max_updates_per_stage, or use advance: epochs."
-            )
-
     def _check_lengths(self, model: PreTrainedModel) -> None:
         """Refuse examples that are too long for the model in any phase, or when answered."""
         new_tokens = self.recipe.generation.max_new_tokens
-        for phase in self.phases:
-            for examples, room in ((self.data.train, 0), (self.data.valid_encoded, new_tokens)):
-                layouts = (self._layout(example, phase.stage, phase) for example in examples)
-                whole = (layout.prompt() if room else layout for layout in layouts)
-                check_lengths(model, whole, (example.id for example in examples), room)
+        train, valid = self.data.train, self.data.valid_encoded
+        for phase in (phase for phase in self.phases if not phase.is_minor):
+            layouts = (self._layout(example, phase.stage, phase) for example in train)
+            check_lengths(model, layouts, (example.id for example in train))
+            most = self._most_thoughts(phase) if self.recipe.stop.rule == "classifier" else None
+            prompts = (
+                self._layout(example, phase.stage, phase, most).prompt() for example in valid
+            )
+            check_lengths(model, prompts, (example.id for example in valid), new_tokens)
+
+    def _most_thoughts(self, phase: Phase) -> int:
+        """Return the upper bound of the stop classifier: before the last stage, words follow."""
+        most = count_slots(self.method, phase.stage, None, self.rules.plan)
+        is_last = phase.stage == self.phases[-1].stage
+        return self.recipe.stop.max_thoughts or most if is_last else most
 
     def _say_what_is_out_of_reach(self) -> None:
         """With fixed epochs it is known beforehand that training ends before its last stage."""
@@ -157,7 +157,7 @@ class Trainer:
                     seconds, since = 0.0, self.update
                 self._after_update(phase, self.clock.record(row["next_step_loss"]))
                 if self.learner.is_any(stop.is_set) and self.update < self.num_updates:
-                    self._save(self.clock.phase)
+                    self._save(phase)
                     console.print(f"Stopped after update {self.update}. --resume goes on.")
                     return False
         return True
@@ -182,7 +182,7 @@ class Trainer:
         seed = f"{self.recipe.seed}/dropout/{self.update}/{process}"
         torch.manual_seed(random.Random(seed).getrandbits(63))
         parts = self.learner.learn(layouts, rate)
-        if not math.isfinite(parts["nll_sum"]):
+        if not math.isfinite(parts["nll_sum"] + parts["stop_nll_sum"]):
             self._give_up(examples, drawn)
         self.update += 1
         return {
@@ -194,11 +194,18 @@ class Trainer:
             if parts["num_next"]
             else None,
             "token_accuracy": parts["num_correct"] / parts["num_labels"],
+            **(
+                {"stop_loss": parts["stop_nll_sum"] / parts["num_stops"]}
+                if parts["num_stops"]
+                else {}
+            ),
             "learning_rate": rate,
         }
 
-    def _layout(self, example: EncodedExample, stage: int, phase: Phase) -> Layout:
-        return lay_out(example, self.method, stage, self.phase_rules[phase])
+    def _layout(
+        self, example: EncodedExample, stage: int, phase: Phase, num_thoughts: int | None = None
+    ) -> Layout:
+        return lay_out(example, self.method, stage, self.phase_rules[phase], num_thoughts)
 
     def _watched(self, layout: Layout, example: EncodedExample, stage: int) -> Layout:
         """Let the loss of the next step tell of the present stage alone.
@@ -219,7 +226,12 @@ class Trainer:
         examples = [self.data.train[i] for i in self.order[index]]
         seed = f"{self.recipe.seed}/stages/{self.update}"
         drawn = draw_stages(
-            self.recipe.curriculum, (p.stage for p in self.phases), stage, len(examples), seed
+            self.recipe.curriculum,
+            self.method.schedule,
+            (p.stage for p in self.phases),
+            stage,
+            len(examples),
+            seed,
         )
         return examples, drawn
 
@@ -238,7 +250,7 @@ class Trainer:
 
     def _after_update(self, phase: Phase, has_advanced: bool) -> None:
         training = self.recipe.training
-        is_due = has_advanced or self.update == self.num_updates
+        is_due = (has_advanced and not phase.is_minor) or self.update == self.num_updates
         is_best = False
         validate_every = training.validate_every or self.updates_per_epoch
         if is_due or _is_multiple(self.update, validate_every):
@@ -255,7 +267,7 @@ class Trainer:
         """Let the model answer the validation questions; return whether it is the best so far."""
         # In float32 whatever the precision of training, as `latentcot eval` does it.
         result = evaluate(
-            Reasoner(self.learner.model.eval(), self.tokenizer, self._info(phase)),
+            self._reasoner(phase),
             self.data.valid,
             encoded=self.data.valid_encoded,
             batch_size=self.recipe.generation.batch_size,
@@ -269,6 +281,16 @@ class Trainer:
         if is_best:
             self.best |= {"update": self.update, "accuracy": accuracy}
         return is_best
+
+    def _reasoner(self, phase: Phase) -> Reasoner:
+        """Return the present model as one that answers, its stop threshold newly chosen."""
+        parts = self.learner.model.eval(), self.tokenizer
+        head = self.learner.stop_head
+        if head is not None and phase.stage > 0:
+            reasoner = Reasoner(*parts, self._info(phase), head)
+            size = self.recipe.generation.batch_size
+            self.stop_threshold = reasoner.best_threshold(self.data.valid_encoded, size)
+        return Reasoner(*parts, self._info(phase), head)
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.learner.accelerator.is_main_process:
@@ -284,14 +306,25 @@ class Trainer:
             stage=phase.stage,
             num_stages=curriculum.num_stages,
             thoughts_per_step=curriculum.thoughts_per_step,
-            num_thoughts=num_slots(self.method, phase.stage, None, self.rules),
+            num_thoughts=count_slots(self.method, phase.stage, None, self.rules.plan),
             pad_to_num_stages=curriculum.pad_to_num_stages,
             zero_thoughts=phase.zero_thoughts,
             template=self.recipe.template,
             max_new_tokens=self.recipe.generation.max_new_tokens,
             update=self.update,
             seed=self.recipe.seed,
+            final_stage_without_text=curriculum.final_stage_without_text,
+            tokens_until_all=curriculum.tokens_until_all,
+            **self._stop_info(phase),
         )
+
+    def _stop_info(self, phase: Phase) -> dict[str, Any]:
+        if self.learner.stop_head is None:
+            return {}
+        return {
+            "stop_threshold": self.stop_threshold,
+            "max_thoughts": self._most_thoughts(phase),
+        }
 
     def _save(self, phase: Phase) -> None:
         """Write a checkpoint of weights that were last trained in `phase`.
@@ -311,10 +344,18 @@ class Trainer:
             "last_restart": self.last_restart,
             "clock": self.clock.state(),
             "best": self.best,
+            "stop_threshold": self.stop_threshold,
             "optimizer": self.learner.optimizer.state_dict(),
         }
         folder = self.run / "checkpoints" / f"update-{self.update:08d}"
-        save_checkpoint(folder, self.learner.model, self.tokenizer, self._info(phase), state)
+        save_checkpoint(
+            folder,
+            self.learner.model,
+            self.tokenizer,
+            self._info(phase),
+            state,
+            stop_head=self.learner.stop_head,
+        )
         if self.best["update"] == self.update:
             write_best(self.run, folder, self.best["accuracy"])
         prune_checkpoints(self.run)
@@ -332,10 +373,13 @@ class Trainer:
             raise RunError(
                 f"{self.run}: has no checkpoint to resume from. Start it anew with --overwrite."
             )
-        model, _, _ = load_checkpoint(folders[-1])
+        saved = load_checkpoint(folders[-1])
         state = load_training_state(folders[-1])
         try:
-            self.learner.model.load_state_dict(model.state_dict())
+            self.learner.model.load_state_dict(saved.model.state_dict())
+            if self.learner.stop_head is not None and saved.stop_head is not None:
+                self.learner.stop_head.load_state_dict(saved.stop_head.state_dict())
+            self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
             self.clock.restore(state["clock"])
             self.learner.optimizer.load_state_dict(state["optimizer"])
             self.update, self.last_restart = state["update"], state["last_restart"]

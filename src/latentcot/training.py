@@ -5,8 +5,9 @@ from pathlib import Path
 from latentcot.config import Recipe, read_recipe, write_recipe
 from latentcot.errors import RunError
 from latentcot.files import written_whole
+from latentcot.formats import source_hash
 from latentcot.preparation import prepare
-from latentcot.runs import file_hash, open_run, read_provenance, refuse_taken, write_provenance
+from latentcot.runs import open_run, read_provenance, refuse_taken, write_provenance
 from latentcot.trainer import Trainer
 
 
@@ -68,7 +69,7 @@ def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
 
 def _refuse_other_data(recipe: Recipe, run: Path) -> None:
     for file, before in read_provenance(run).get("data", {}).items():
-        if file in (recipe.data.train, recipe.data.valid) and file_hash(file) != before:
+        if file in (recipe.data.train, recipe.data.valid) and source_hash(file) != before:
             raise RunError(
                 f"{file}: has changed since {run} was started, so the run can't go on as it was. "
                 "Bring the old file back, or start another run."

@@ -1,4 +1,4 @@
-"""The tokens of latent mode, and a small word-level tokenizer for models made from scratch.
+"""The tokens of latent mode, and small tokenizers for models made from scratch.
 
 New tokens start from the embedding and output row of an existing token (`<<` for GPT-2): it
 stabilises training (the paper's public code).
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -45,6 +45,36 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
     return fast
 
 
+def bpe_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerBase:
+    """Train a byte-level BPE on `texts`; every text can be written in it and read back exactly.
+
+    Each digit is a token of its own, so that numbers of any length are written alike.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[END, BOT, EOT, PAUSE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    fast.add_special_tokens({"additional_special_tokens": [BOT, EOT, PAUSE]})
+    return fast
+
+
+def missing_markers(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the markers that a tokenizer lacks."""
+    return [m for m in (BOT, EOT, PAUSE) if m not in tokenizer.get_vocab()]
+
+
 def add_markers(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, start_from: str = "<<"
 ) -> int:
@@ -56,7 +86,7 @@ def add_markers(
     Raises:
         RecipeError: `start_from` is not one token of this vocabulary.
     """
-    missing = [m for m in (BOT, EOT, PAUSE) if m not in tokenizer.get_vocab()]
+    missing = missing_markers(tokenizer)
     if not missing:
         return 0
     source: list[int] = tokenizer(start_from, add_special_tokens=False)["input_ids"]

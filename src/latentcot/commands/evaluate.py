@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def evaluate(
     checkpoint: str,
     *,
-    data: Path | None = None,
+    data: str | None = None,
     num_thoughts: int | None = None,
+    force_steps: Annotated[bool, Parameter(negative="")] = False,
     limit: int | None = None,
     batch_size: int = 100,
     out: Path | None = None,
@@ -25,8 +26,9 @@ def evaluate(
 
     Args:
         checkpoint: A run (its best checkpoint), a checkpoint folder, or a hub id.
-        data: File of examples; the run's test file if left out.
-        num_thoughts: Another number of thoughts than trained for.
+        data: File of examples, or hub:NAME:SPLIT; the run's test file if left out.
+        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
+        force_steps: Make it write at least one step of its chain behind the thoughts.
         limit: Use this many examples, from the beginning of the file.
         batch_size: Questions at a time; answers do not depend on it.
         out: Where to write the result; if left out RUN/evals/<name of the data file>.json, with
@@ -55,11 +57,12 @@ def evaluate(
             reasoner,
             examples,
             num_thoughts=num_thoughts,
+            force_steps=force_steps,
             batch_size=batch_size,
             on_progress=move_on,
         )
     values = _with_source(result, checkpoint, reasoner.info.update, file)
-    target = out or eval_path(checkpoint, file, num_thoughts, limit)
+    target = out or eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
     if target is not None:
         write_json(target, values)
     if as_json:
@@ -68,17 +71,18 @@ def evaluate(
         print_evaluation(result, target)
 
 
-def _with_source(result: "Evaluation", checkpoint: str, update: int, file: Path) -> dict[str, Any]:
+def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> dict[str, Any]:
     """Return a result together with what was evaluated, on what, and by what."""
     from dataclasses import asdict
 
-    from latentcot.runs import file_hash, provenance, read_metrics, run_of
+    from latentcot.formats import source_hash
+    from latentcot.runs import provenance, read_metrics, run_of
 
     run = run_of(checkpoint)
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     run_updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
     return asdict(result) | {
         "checkpoint": {"path": checkpoint, "update": update, "run_updates": run_updates},
-        "data": {"file": str(file), "sha256": file_hash(file)},
+        "data": {"file": file, "sha256": source_hash(file)},
         "provenance": provenance(),
     }

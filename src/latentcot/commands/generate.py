@@ -11,6 +11,7 @@ def generate(
     checkpoint: str,
     *questions: str,
     num_thoughts: int | None = None,
+    force_steps: Annotated[bool, Parameter(negative="")] = False,
     max_new_tokens: int | None = None,
     temperature: float | None = None,
     top_p: float = 1.0,
@@ -23,7 +24,8 @@ def generate(
     Args:
         checkpoint: A run (its best checkpoint), a checkpoint folder, or a hub id.
         questions: Texts; read from standard input, one a line, if left out.
-        num_thoughts: Another number of thoughts than trained for.
+        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
+        force_steps: Make it write at least one step of its chain behind the thoughts.
         max_new_tokens: Words at most; as in training if left out.
         temperature: Draw words with this temperature instead of decoding greedily.
         top_p: With --temperature: keep the smallest set of words with this much probability.
@@ -46,7 +48,11 @@ def generate(
     if temperature is not None:
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     outputs = load(checkpoint).generate(
-        texts, num_thoughts=num_thoughts, max_new_tokens=max_new_tokens, sampling=sampling
+        texts,
+        num_thoughts=num_thoughts,
+        force_steps=force_steps,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
     )
     for question, output in zip(texts, outputs, strict=True):
         if as_json:

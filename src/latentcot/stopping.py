@@ -1,0 +1,108 @@
+"""When latent mode ends: after a constant number of thoughts, or when a classifier says so.
+
+The paper names both ("a binary classifier on latent thoughts", arXiv 2412.06769, section 3) and
+found them comparable. The classifier reads the last hidden state at each slot. It is trained
+together with the language, by its own loss: at every slot that an example has, the target is
+whether the whole chain has been thought by then. So the target of a slot is the same at every
+stage, and before the last stage most say "go on". When answering, a row stops at the first slot
+whose probability reaches the threshold, which is chosen on validation questions, or at an upper
+bound.
+
+Shapes: B batch, N most slots of any row, D hidden size.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from torch import Tensor, nn
+
+NUM_THRESHOLDS = 99
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The `stop:` part of a recipe; `stop: classifier` is short for `stop: {rule: classifier}`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rule: Literal["constant", "classifier"] = "constant"
+    """How latent mode ends: after the number of thoughts of the layout, or by a classifier."""
+    loss_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the classifier's loss beside the language's."""
+    max_thoughts: Annotated[int, Field(ge=1)] | None = None
+    """The most thoughts that the classifier may take; as many as the last stage has if empty."""
+
+
+class StopHead(nn.Module):
+    """A linear layer on the state at a slot: the logit of "the chain ends here"."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.linear.weight)  # a fresh head has no opinion, and needs no seed
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the logits (…,) of states (…, D)."""
+        with torch.autocast(states.device.type, enabled=False):
+            logits: Tensor = self.linear(states.to(self.linear.weight.dtype)).squeeze(-1)
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """A trained classifier with its threshold and its upper bound."""
+
+    head: StopHead
+    threshold: float
+    max_thoughts: int
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Return whether each row of states (B, D) thinks no more: (B,), bool."""
+        is_over: Tensor = self.head(states).sigmoid() >= self.threshold
+        return is_over
+
+
+def stop_loss(
+    head: StopHead, slot_states: Tensor, num_slots: Tensor, stop_after: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the classifier's summed loss in nats, and over how many slots.
+
+    Args:
+        head: The classifier.
+        slot_states: (B, N, D), as `thoughts.Rollout` has them.
+        num_slots: (B,). Slots behind a row's last one do not count.
+        stop_after: (B,). Slots that the whole chain takes; rows with -1 do not count.
+    """
+    number = torch.arange(1, slot_states.shape[1] + 1, device=slot_states.device)
+    counts = (number <= num_slots[:, None]) & (stop_after >= 0)[:, None]
+    logits = head(slot_states)
+    target = (number >= stop_after[:, None]).to(logits.dtype)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (loss * counts).sum(), counts.sum()
+
+
+def stops_at(probabilities: Tensor, threshold: float) -> Tensor:
+    """Return after how many slots each row stops, given (B, N) probabilities: (B,), 1 … N."""
+    is_over = probabilities >= threshold
+    is_over[:, -1] = True
+    return is_over.int().argmax(1) + 1
+
+
+def choose_threshold(probabilities: Tensor, stop_after: Tensor) -> float:
+    """Return the threshold with which most rows stop exactly where their chain would.
+
+    Args:
+        probabilities: (B, N), of validation questions that were let think to the upper bound.
+        stop_after: (B,). Where each chain ends; beyond the bound, the bound is right.
+
+    Of several equally good thresholds the middle one is taken: the farthest from doing worse.
+    """
+    grid = [(i + 1) / (NUM_THRESHOLDS + 1) for i in range(NUM_THRESHOLDS)]
+    ends = stop_after.clamp(max=probabilities.shape[1])
+    right = [int((stops_at(probabilities, t) == ends).sum()) for t in grid]
+    best = [t for t, count in zip(grid, right, strict=True) if count == max(right)]
+    return best[len(best) // 2]
