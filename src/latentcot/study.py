@@ -1,0 +1,268 @@
+"""A study file: tasks × methods × seeds, and a recipe for each cell.
+
+`read_study` reads the file, `cells_of` makes the recipes, `selected` picks some of the cells. What
+becomes of them is in `study_folder.py`; docs/studies.md explains the keys.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from latentcot.config import Count, Recipe, read_recipe
+from latentcot.errors import RecipeError, UsageError, did_you_mean
+from latentcot.jobs import evaluation_name
+from latentcot.problems import Form, explain_all, listed
+from latentcot.recipe_values import read_yaml
+
+METHOD = "{method}"
+"""In the name of a recipe."""
+
+
+def _named_changes(value: Any) -> Any:
+    """Turn `[cot, icot: {KEY: VALUE}]` into a mapping: name → what differs."""
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of names, or of NAME: {{KEY: VALUE}}, got {value!r}.")
+    items = [{item: {}} if isinstance(item, str) else item for item in value]
+    for item in items:
+        if not isinstance(item, dict) or len(item) != 1:
+            raise ValueError(f"must be names, or one NAME: {{KEY: VALUE}} each, got {item!r}.")
+    names = [name for item in items for name in item]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"must name each once, got {', '.join(twice)} more than once.")
+    return {name: changes or {} for item in items for name, changes in item.items()}
+
+
+def _with_recipe(value: Any) -> Any:
+    """Let `task: recipe.yaml` stand for `task: {recipe: recipe.yaml}`."""
+    if isinstance(value, dict):
+        return {k: {"recipe": v} if isinstance(v, str) else v for k, v in value.items()}
+    return value
+
+
+def _each_names_recipe(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    wrong = [task for task, changes in value.items() if not isinstance(changes.get("recipe"), str)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: must be a recipe file, or hold the key recipe.")
+    return value
+
+
+def _each_once(value: list[int]) -> list[int]:
+    if len(set(value)) < len(value):
+        raise ValueError(f"must name each seed once, got {value!r}.")
+    return value
+
+
+def _fit_for_folders(value: dict[str, Any]) -> dict[str, Any]:
+    wrong = [name for name in value if not re.fullmatch(r"\w[\w.+-]*", name)]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(map(repr, wrong))}: names a folder, so it must be of letters, digits, "
+            "and - _ . + behind the first."
+        )
+    return value
+
+
+Named = Annotated[dict[str, dict[str, Any]], AfterValidator(_fit_for_folders)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The `evaluate:` part of a study."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    batch_size: Count = 100
+    """Questions at a time; answers do not depend on it."""
+    limit: Count | None = None
+    """Ask this many questions of each test file; all if empty."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says. Later ones count: `set`, then the task's, then the method's keys."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    tasks: Annotated[
+        Named,
+        BeforeValidator(_with_recipe),
+        AfterValidator(_each_names_recipe),
+        Field(min_length=1),
+    ]
+    """Name of a row → its recipe; or `{recipe: …, KEY: VALUE}`, where keys of it differ.
+    `{method}` in the name of the recipe stands for the method."""
+    methods: Annotated[Named, BeforeValidator(_named_changes), Field(min_length=1)]
+    """Methods, or `NAME: {method: …, KEY: VALUE}` for a variant with a name of its own."""
+    seeds: Annotated[list[Seed], AfterValidator(_each_once), Field(min_length=1)] = field(
+        default_factory=lambda: [0]
+    )
+    """A run for each."""
+    data: list[str] = field(default_factory=list)
+    """What stands behind `latentcot data make`, for data sets that are made first."""
+    set: dict[str, Any] = field(default_factory=dict)
+    """Keys of all recipes."""
+    evaluate: Asked = field(default_factory=Asked)
+    """How the test file is asked."""
+    baseline: str | None = None
+    """The method that the others are compared with at the end."""
+
+    @property
+    def evaluation(self) -> str:
+        """The name of the result file of each run."""
+        return evaluation_name(self.evaluate.limit)
+
+
+_ADAPTER = TypeAdapter(Study)
+_FORM = Form("a study", Study, unions={}, inner={"evaluate": Asked})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: a task, a method, a seed, and the recipe that they make together."""
+
+    task: str
+    method: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """Its folder, in that of the study."""
+        return f"{self.task}/{self.method}/seed-{self.seed}"
+
+
+def read_study(path: Path) -> Study:
+    """Read a study file, and find the recipes that it names beside it.
+
+    Raises:
+        RecipeError: With every mistake in it; those of its recipes come with `cells_of`.
+    """
+    values = read_yaml(path)
+    try:
+        study = _ADAPTER.validate_python({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        raise RecipeError(listed(str(path), explain_all(error.errors(), _FORM))) from None
+    problems = [f"data: {line!r} names no folder with --out." for line in study.data
+                if data_folder(line) is None]  # fmt: skip
+    if study.baseline is not None and study.baseline not in study.methods:
+        problems.append(
+            f"baseline: {study.baseline!r} is none of the methods of this study."
+            f"{did_you_mean(study.baseline, study.methods)} There are: {', '.join(study.methods)}."
+        )
+    if problems:
+        raise RecipeError(listed(str(path), problems))
+    return _with_files_beside(study, path.parent)
+
+
+def _with_files_beside(study: Study, folder: Path) -> Study:
+    """Name the recipes that lie beside the study file as they are found from here."""
+    tasks = {}
+    for task, changes in study.tasks.items():
+        beside = str(folder / changes["recipe"])
+        tasks[task] = {**changes, "recipe": beside} if is_file(beside, study) else changes
+    return replace(study, tasks=tasks)
+
+
+def is_file(recipe: str, study: Study) -> bool:
+    """Return whether this names a recipe file for one of the methods, and not a packaged one."""
+    methods = [str(changes.get("method", name)) for name, changes in study.methods.items()]
+    return any(Path(recipe.replace(METHOD, method)).is_file() for method in methods)
+
+
+def cells_of(study: Study) -> list[Cell]:
+    """Return all cells, seed by seed, so that there is soon one of each.
+
+    Raises:
+        RecipeError: With the problems of all recipes.
+    """
+    cells, problems = [], []
+    for seed in study.seeds:
+        for task, of_task in study.tasks.items():
+            for method, of_method in study.methods.items():
+                try:
+                    recipe = _recipe(study.set, of_task, {"method": method, **of_method}, seed)
+                except RecipeError as error:
+                    problems.append(f"{task}/{method}: {error}")
+                else:
+                    cells.append(Cell(task, method, seed, recipe))
+    if problems:
+        raise RecipeError("\n".join(dict.fromkeys(problems)))
+    return cells
+
+
+def _recipe(
+    of_all: Mapping[str, Any], of_task: Mapping[str, Any], of_method: Mapping[str, Any], seed: int
+) -> Recipe:
+    parts = (of_all, {k: v for k, v in of_task.items() if k != "recipe"}, of_method)
+    changes = [f"{key}={_as_yaml(value)}" for part in parts for key, value in flat(part)]
+    path = of_task["recipe"].replace(METHOD, str(of_method["method"]))
+    recipe = read_recipe(path, [*changes, f"seed={seed}"])
+    if recipe.data.test is None:
+        raise RecipeError(f"{path}: data.test: is missing; a study evaluates every run on it.")
+    return recipe
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (a.b, value), so that `training: {epochs: 1}` leaves the other keys of training."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _as_yaml(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def selected(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
+    """Return the cells that one of the patterns TASK[/METHOD[/SEED]] fits, in their order.
+
+    Raises:
+        UsageError: A pattern fits none.
+    """
+    for pattern in patterns:
+        if not any(_fits(cell, pattern) for cell in cells):
+            names = ", ".join(dict.fromkeys(f"{cell.task}/{cell.method}" for cell in cells))
+            raise UsageError(
+                f"--only: {pattern!r} fits nothing in this study. Give TASK, TASK/METHOD or "
+                f"TASK/METHOD/SEED, with * for anything. There are: {names}."
+            )
+    return [cell for cell in cells
+            if not patterns or any(_fits(cell, pattern) for pattern in patterns)]  # fmt: skip
+
+
+def _fits(cell: Cell, pattern: str) -> bool:
+    parts = pattern.split("/")
+    names = (cell.task, cell.method, str(cell.seed))
+    return len(parts) <= 3 and all(map(fnmatchcase, names, parts))
+
+
+def data_folder(line: str) -> Path | None:
+    """Return the folder that a line of `data:` names."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quotation mark that does not end
+        return None
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        name, is_given, value = word.partition("=")
+        if name == "--out" and (value or after):
+            return Path(value if is_given else str(after))
+    return None

@@ -1,0 +1,161 @@
+"""The folder of a study, and what is to be run in it.
+
+    STUDY/study.yaml                      the study as it was read
+    STUDY/data-1.log                      what making the data printed
+    STUDY/<task>/<method>/seed-<n>/       a run: its recipe, checkpoints, evals/test.json
+    STUDY/<task>/<method>/seed-<n>.yaml   the recipe that it is trained with
+    STUDY/<task>/<method>/seed-<n>.log    what it printed
+
+Nothing else is remembered: what is done and what is left is read off these files.
+"""
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from latentcot.config import Recipe, read_recipe, write_recipe
+from latentcot.errors import DataError, RunError
+from latentcot.examples import read_examples
+from latentcot.files import written_whole
+from latentcot.jobs import Making, Training, has_checkpoint
+from latentcot.problems import listed
+from latentcot.recipe_values import read_yaml
+from latentcot.study import Cell, Study, data_folder, flat, is_file
+
+NOTE = "study.yaml"
+NUM_TOLD = 5
+
+
+def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: bool) -> None:
+    """Make the folder of a study, or take it up again.
+
+    Args:
+        study: What was read.
+        cells: Of it.
+        out: The folder of the study.
+        overwrite: Delete what is there first, if it is a study.
+
+    Raises:
+        RunError: There is something else, or runs were begun with other recipes.
+    """
+    found = [path for path in out.iterdir() if path.suffix != ".partial"] if out.is_dir() else []
+    if (found and not (out / NOTE).is_file()) or (out.exists() and not out.is_dir()):
+        raise RunError(f"{out}: holds something else than a study. Give another --out.")
+    if found and overwrite:
+        for path in found:
+            if path.name != NOTE:  # which makes it a study: it goes last
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
+        shutil.rmtree(out)
+    elif found:
+        _refuse_other_data(study, out)
+        _refuse_other_recipes(cells, out)
+    with written_whole(out / NOTE) as file:
+        file.write(_as_read(study, out))
+
+
+def _as_read(study: Study, out: Path) -> str:
+    """Return the study as YAML, with its recipe files as they are seen from its folder."""
+    tasks = {}
+    for task, changes in study.tasks.items():
+        recipe = changes["recipe"]
+        seen = os.path.relpath(recipe, out) if is_file(recipe, study) else recipe
+        tasks[task] = {**changes, "recipe": seen}
+    methods = [{name: changes} if changes else name for name, changes in study.methods.items()]
+    values = {**asdict(study), "tasks": tasks, "methods": methods}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _refuse_other_data(study: Study, out: Path) -> None:
+    """Data that are there are not made again, so they must be what the study says."""
+    before = {data_folder(line): line for line in read_yaml(out / NOTE).get("data", [])}
+    for line in study.data:
+        old = before.get(data_folder(line), line)
+        if shlex.split(old) != shlex.split(line):
+            raise RunError(
+                f"{out}: its data were made with {old!r}, and the study now says {line!r}. Name "
+                "another folder with --out in this line, or give the study another --out."
+            )
+
+
+def _refuse_other_recipes(cells: Sequence[Cell], out: Path) -> None:
+    """A run goes on, or counts as done, only with the recipe that it was begun with."""
+    problems = []
+    for cell in cells:
+        run = out / cell.name
+        path = run / "recipe.yaml"
+        if not path.is_file() or not (has_checkpoint(run) or any(run.glob("evals/*.json"))):
+            continue  # it starts from the beginning
+        before = read_recipe(path)
+        if before != cell.recipe:
+            problems.append(f"{cell.name}: {', '.join(_differences(before, cell.recipe))}")
+    if problems:
+        more = [f"and {len(problems) - NUM_TOLD} more"] if len(problems) > NUM_TOLD else []
+        raise RunError(
+            listed(f"{out}: runs were begun with other recipes", [*problems[:NUM_TOLD], *more])
+            + "\nTake the change back, delete these runs, or give another --out."
+        )
+
+
+def _differences(before: Recipe, now: Recipe) -> list[str]:
+    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]
+
+
+def making_jobs(study: Study, out: Path) -> list[Making]:
+    """Return what makes the data that are not there yet."""
+    jobs = []
+    for number, line in enumerate(study.data, start=1):
+        log, words = out / f"data-{number}.log", shlex.split(line)
+        name = f"data {words[0]}"
+        folder = data_folder(line) or Path()
+        # Only what this study has begun itself is replaced.
+        jobs.append(Making(name, log, words, folder, overwrite=log.exists()))
+    return [job for job in jobs if not job.is_done()]
+
+
+def training_jobs(study: Study, cells: Sequence[Cell], out: Path) -> list[Training]:
+    """Return what trains and evaluates these cells, and write the recipes of those left to do."""
+    jobs = [_training(study, cell, out) for cell in cells]
+    for cell, job in zip(cells, jobs, strict=True):
+        if not job.is_done():
+            with written_whole(job.recipe) as file:
+                file.write(write_recipe(cell.recipe))
+    return jobs
+
+
+def _training(study: Study, cell: Cell, out: Path) -> Training:
+    run = out / cell.name
+    return Training(
+        cell.name,
+        run,
+        run.with_name(f"{run.name}.yaml"),
+        num_updates=_num_updates(cell.recipe),
+        batch_size=study.evaluate.batch_size,
+        limit=study.evaluate.limit,
+    )
+
+
+def _num_updates(recipe: Recipe) -> int | None:
+    """Return how many updates a run has, for its bar; None if the data cannot tell."""
+    training, data = recipe.training, recipe.data
+    if training.epochs is None:
+        return training.max_updates
+    try:
+        num_examples = _num_examples(data.train, data.max_train)
+    except DataError:  # the run itself will say so
+        return training.max_updates
+    in_epochs = max(1, round(training.epochs * max(1, num_examples // training.batch_size)))
+    return min(in_epochs, training.max_updates or in_epochs)
+
+
+@cache
+def _num_examples(file: str, limit: int | None) -> int:
+    return len(read_examples(file, limit))
