@@ -30,6 +30,7 @@ PUBLIC = [
     "load",
     "read_examples",
     "read_recipe",
+    "register",
     "think",
     "train",
     "write_examples",

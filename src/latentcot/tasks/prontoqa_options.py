@@ -103,9 +103,11 @@ def _wrong_values(options: ProntoqaOptions) -> list[str]:
             continue
         if type(value) is not int or value < minimum:
             problems.append(f"{name} must be a whole number of at least {minimum}, got {value!r}.")
-    for name in ("negation", "negated_queries"):
-        if type(getattr(options, name)) is not bool:
-            problems.append(f"{name} must be true or false, got {getattr(options, name)!r}.")
+    problems += [
+        f"{name} must be true or false, got {getattr(options, name)!r}."
+        for name in ("negation", "negated_queries")
+        if type(getattr(options, name)) is not bool
+    ]
     return problems
 
 
