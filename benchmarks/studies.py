@@ -1,0 +1,101 @@
+"""Run the studies of docs/results.md, keep their tables, and put these into the page.
+
+    python benchmarks/studies.py run small --jobs 2
+    python benchmarks/studies.py write
+
+`run` runs studies/NAME.yaml and leaves results/NAME/ behind: table.json and table.md as the study
+wrote them, and run.json with the wall time. `collect` does only the latter, for a study that has
+been run by hand. `write` makes the page from these files alone, between the marks that name it.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from latentcot.files import write_json
+from latentcot.runs import provenance
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+PAGE = ROOT / "docs" / "results.md"
+NAMES = ("small", "arithmetic", "stop")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run")
+    run.add_argument("name", choices=NAMES)
+    run.add_argument("--jobs", type=int, default=2)
+    run.set_defaults(do=lambda given: run_study(given.name, given.jobs))
+    collect = commands.add_parser("collect")
+    collect.add_argument("name", choices=NAMES)
+    collect.add_argument("folder", type=Path)
+    collect.add_argument("--jobs", type=int, required=True)
+    collect.add_argument("--seconds", type=float, required=True, help="wall time of the study")
+    collect.set_defaults(
+        do=lambda given: keep(given.name, given.folder, given.jobs, given.seconds)
+    )
+    write = commands.add_parser("write")
+    write.set_defaults(do=lambda given: write_page())
+    given = parser.parse_args()
+    given.do(given)
+
+
+def run_study(name: str, jobs: int) -> None:
+    out = ROOT / "runs" / name / "study"
+    command = ["study", f"studies/{name}.yaml", "--out", str(out), "--jobs", str(jobs)]
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "latentcot", *command], cwd=ROOT, check=False)
+    if done.returncode not in (0, 1):  # 1: some runs failed; they stay in the table
+        sys.exit(done.returncode)
+    keep(name, out, jobs, time.perf_counter() - start)
+
+
+def keep(name: str, folder: Path, jobs: int, seconds: float) -> None:
+    target = RESULTS / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file in ("table.json", "table.md"):
+        shutil.copy(folder / file, target / file)
+    source = provenance()
+    write_json(
+        target / "run.json",
+        {"study": f"studies/{name}.yaml", "seconds": round(seconds), "jobs": jobs,
+         "torch": source["versions"]["torch"], "machine": source["machine"]},
+    )  # fmt: skip
+
+
+def write_page() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name in NAMES:
+        if not (RESULTS / name / "table.md").exists():
+            print(f"{name}: has no results yet", file=sys.stderr)
+            continue
+        begin, end = f"<!-- {name}: written by benchmarks/studies.py -->", f"<!-- /{name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        if not pattern.search(text):
+            sys.exit(f"{PAGE}: holds no {begin} … {end} to write between")
+        new = f"{begin}\n\n{section(RESULTS / name)}\n\n{end}"
+        text = pattern.sub(lambda _, new=new: new, text)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def section(folder: Path) -> str:
+    """Return the tables of a study, their headings one step lower, and what they took."""
+    lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()[2:]
+    lines = [f"#{line}" if line.startswith("#") else line for line in lines]
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    took = (
+        f"The whole study took {run['seconds'] / 60:.1f} minutes, {run['jobs']} "
+        f"run{'s' if run['jobs'] > 1 else ''} at a time with one thread each; torch {run['torch']}."
+    )
+    return "\n".join([*lines, "", took])
+
+
+if __name__ == "__main__":
+    main()
