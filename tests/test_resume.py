@@ -132,7 +132,7 @@ def test_cut_off_and_resumed(last_update, recipe, in_one_go, tmp_path):
 
 def test_interrupted_from_outside(make_recipe, tmp_path):
     """By a signal to the real command, at any moment."""
-    recipe = make_recipe(**RANDOM | {"training": {"max_updates": 300, "validate_every": 50}})
+    recipe = make_recipe(**RANDOM | {"training": {"max_updates": 180, "validate_every": 60}})
     assert train(recipe, tmp_path / "in-one-go", is_quiet=True)
 
     run = tmp_path / "run"
@@ -140,7 +140,7 @@ def test_interrupted_from_outside(make_recipe, tmp_path):
     with subprocess.Popen(
         [*command, "--out", run, "--quiet"], stderr=subprocess.PIPE, text=True
     ) as process:
-        while process.poll() is None and _newest_update(run) < 30:
+        while process.poll() is None and _newest_update(run) < 20:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, message = process.communicate()

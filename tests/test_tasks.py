@@ -295,3 +295,15 @@ class TestOwnData:
 
         with pytest.raises(RunError, match="another recipe"):
             train(make(values), run, resume=True, is_quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold", "is_same"),
+    [("1e5", "100,000", True), ("−3", "-3", True), ("2e-1", ".2", True), ("1e", "1", True)],
+)
+def test_numbers_in_other_spellings(predicted: str, gold: str, is_same: bool) -> None:
+    assert same_number(predicted, gold) is is_same
+
+
+def test_a_pattern_that_finds_nothing_makes_nothing_right() -> None:
+    assert not task_named(AnswerMatch("regex", r"\d*")).is_correct("x", "y")

@@ -43,7 +43,7 @@ class AnswerMatch:
 
 # --- when answers are the same ----------------------------------------------------------------
 
-NUMBER = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+NUMBER = re.compile(r"[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3}\b)?")
 
 
 def same_text(predicted: str, gold: str) -> bool:
@@ -59,7 +59,8 @@ def same_without_commas(predicted: str, gold: str) -> bool:
 def same_number(predicted: str, gold: str) -> bool:
     """Compare the first number in each text by value: 1,000 is 1000.0; none is never right."""
     numbers = [NUMBER.search(text) for text in (predicted, gold)]
-    values = [Decimal(found[0].replace(",", "")) for found in numbers if found]
+    texts = [found[0].replace(",", "").replace("−", "-") for found in numbers if found]
+    values = [Decimal(text) for text in texts]
     return len(values) == 2 and values[0] == values[1]
 
 
@@ -69,7 +70,7 @@ def _same_found(pattern: str) -> Callable[[str, str], bool]:
     def is_correct(predicted: str, gold: str) -> bool:
         found = [compiled.search(text) for text in (predicted, gold)]
         parts = [one[1] if compiled.groups else one[0] for one in found if one]
-        return len(parts) == 2 and None not in parts and parts[0] == parts[1]
+        return len(parts) == 2 and bool(parts[0]) and parts[0] == parts[1]
 
     return is_correct
 
