@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from latentcot import MethodError, RecipeError, evaluate, load, read_examples, read_recipe, train
 from latentcot.checkpoints import load_checkpoint
 from latentcot.config import write_recipe
-from latentcot.tasks import TASKS, AnswerMatch, extract_answer, task_named
+from latentcot.tasks import TASKS, AnswerMatch, extract_answer, same_number, task_named
 
 EXACT, NUMBER = (task_named(AnswerMatch(match=kind)).is_correct for kind in ("exact", "number"))
 
