@@ -38,9 +38,7 @@ def main() -> None:
     collect.add_argument("folder", type=Path)
     collect.add_argument("--jobs", type=int, required=True)
     collect.add_argument("--seconds", type=float, required=True, help="wall time of the study")
-    collect.set_defaults(
-        do=lambda given: keep(given.name, given.folder, given.jobs, given.seconds)
-    )
+    collect.set_defaults(do=lambda given: keep(given.name, given.folder, given.jobs, given.seconds))
     write = commands.add_parser("write")
     write.set_defaults(do=lambda given: write_page())
     given = parser.parse_args()

@@ -39,17 +39,19 @@ INFO = CheckpointInfo(
     method="coconut",
     task="prosqa",
     stage=2,
-    num_stages=3,
-    thoughts_per_step=2,
+    plan=Plan(
+        num_stages=3,
+        thoughts_per_step=2,
+        pad_to_num_stages=False,
+        final_stage_without_text=True,
+        tokens_until_all=17,
+    ),
     num_thoughts=4,
-    pad_to_num_stages=False,
     zero_thoughts="bot",
     template=Template(question_end="\n\n", step_end=" é ", answer_start="[A] "),
     max_new_tokens=8,
     update=120,
     seed=5,
-    final_stage_without_text=True,
-    tokens_until_all=17,
 )
 IDS = torch.tensor([[5, 6, 7]])
 
@@ -106,7 +108,7 @@ def test_round_trip(folder: Path) -> None:
         {"task": AnswerMatch(match="regex", pattern=r"(\d+) é")},
         {"stop_threshold": 0.37, "max_thoughts": 6},
         {"method": "icot", "stage": 39, "num_thoughts": 0},
-        {"final_stage_without_text": False, "tokens_until_all": 39},
+        {"plan": Plan(num_stages=5, thoughts_per_step=1)},
     ],
 )
 def test_every_setting_comes_back(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -131,12 +133,12 @@ def test_a_stop_classifier_comes_back_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_version_1_still_loads(folder: Path) -> None:
-    """It knew nothing of the last four settings: they are as they were then."""
-    new = ("final_stage_without_text", "tokens_until_all", "stop_threshold", "max_thoughts")
-    change_info(folder, format_version=1, **dict.fromkeys(new, ...))
+    """Its plan stood beside the rest, and knew neither of the last two numbers nor of a stop."""
+    old = {"num_stages": 3, "thoughts_per_step": 2, "pad_to_num_stages": False}
+    new = ("plan", "stop_threshold", "max_thoughts")
+    change_info(folder, format_version=1, **old, **dict.fromkeys(new, ...))
     found = load_checkpoint(folder)
-    expected = replace(INFO, format_version=1, final_stage_without_text=False, tokens_until_all=39)
-    assert found.info == expected
+    assert found.info == replace(INFO, plan=Plan(**old))
     assert (found.info.stop_threshold, found.info.max_thoughts, found.stop_head) == (None,) * 3
     assert found.info.layout_rules(found.tokenizer).plan == Plan(
         num_stages=3, thoughts_per_step=2, pad_to_num_stages=False

@@ -206,7 +206,7 @@ class TestTests:
         coconut, _ = summarize(runs, baseline="cot")
         assert (coconut.seeds, coconut.paired_seeds) == ((0, 1), (0,))
         assert coconut.p_value == mcnemar(7, 0)
-        assert "p is about seeds 0 alone" in notes([coconut])[0]
+        assert "p are about seeds 0 alone" in notes([coconut])[0]
 
     def test_without_a_common_seed_there_is_no_p_value(self, make_run):
         runs = [make_run("a", "11", seed=0), make_run("b", "00", seed=1, method="cot")]
@@ -254,7 +254,7 @@ class TestStudies:
         coconut, wide = summarize([study], baseline="coconut")
         assert (coconut.seeds, coconut.failed) == ((0, 10), ((2, nan),))
         assert (wide.seeds, wide.failed) == ((0,), ((1, "not finished"),))
-        assert notes([coconut]) == [f"coconut: 2 of 3 seeds; seed 2 failed: {nan}"]
+        assert notes([coconut]) == [f"coconut: 2 of 3 seeds; seed 2 has no result: {nan}"]
 
     def test_a_run_that_has_not_begun_is_told(self, study):
         (study / "small" / "cot").mkdir()
@@ -270,7 +270,9 @@ class TestStudies:
         failed = [FailedRun("small", "cot", seed, "out of memory") for seed in (0, 1)]
         *_, cot = summarize([study], failed=failed)
         assert (cot.method, cot.seeds, cot.accuracy_mean) == ("cot", (), None)
-        assert notes([cot])[0].startswith("cot: 0 of 2 seeds; seed 0 failed: out of memory; seed 1")
+        assert notes([cot])[0].startswith(
+            "cot: 0 of 2 seeds; seed 0 has no result: out of memory; seed 1"
+        )
         *_, cot = summarize([study], failed=failed, baseline="cot")
         assert cot.num_questions is None
         assert {one.difference for one in summarize([study], failed=failed, baseline="cot")} == {
@@ -405,8 +407,8 @@ class TestWriters:
         assert len({line.count("|") for line in table}) == 1
         assert table[2].startswith("| coconut | 87.5 ± 17.7 |")
         assert "| 2 of 3 |" in table[2]
-        assert "| −62.5 | 0.250 | 1 of 2 |" in table[3]
-        assert "- coconut: 2 of 3 seeds; seed 2 failed: TrainingError" in text
+        assert "| −75.0 | 0.250 | 1 of 2 |" in table[3]
+        assert "- coconut: 2 of 3 seeds; seed 2 has no result: TrainingError" in text
         assert "Commits: abc" in text
 
     def test_latex(self, summaries, tmp_path):
@@ -418,7 +420,7 @@ class TestWriters:
             r"\midrule",
             r"\bottomrule",
             r"87.5 $\pm$ 17.7",
-            "$-$62.5",
+            "$-$75.0",
             r"100 \% \& more\_",
             r"\end{table*}",
         ):
@@ -503,13 +505,18 @@ class TestCommand:
 
     def test_a_study(self, latentcot, study):
         shown = latentcot("compare", study)
-        for part in ("2 of 3", "1 of 2", "seed 2 failed: TrainingError: the loss [nan]", "small"):
+        for part in (
+            "2 of 3",
+            "1 of 2",
+            "seed 2 has no result: TrainingError: the loss [nan]",
+            "small",
+        ):
             assert part in shown.out
         by_run = latentcot("compare", study, "--runs")
-        assert "small, coconut, seed 2 failed: TrainingError: the loss [nan]" in by_run.out
+        assert "small, coconut, seed 2 has no result: TrainingError: the loss [nan]" in by_run.out
         as_json = latentcot("compare", study, "--runs", "--json")
         assert len(json.loads(as_json.out)) == 3
-        assert "seed 2 failed" in as_json.err
+        assert "seed 2 has no result" in as_json.err
 
     def test_tasks_have_a_table_each(self, latentcot, make_run):
         runs = [

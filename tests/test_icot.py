@@ -177,7 +177,7 @@ class TestRun:
 
     def test_at_last_it_answers_without_a_chain(self, run, data):
         reasoner = load(run[0])
-        assert (reasoner.info.stage, reasoner.info.tokens_until_all) == (3, 3)
+        assert (reasoner.info.stage, reasoner.info.plan.tokens_until_all) == (3, 3)
         result = evaluate(reasoner, read_examples(data / "test.jsonl"))
         assert result.thoughts_per_question == 0
         assert result.share_stopped_with_chain is None

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 import latentcot
 from latentcot import CheckpointError, DataError, Sampling
 from latentcot.checkpoints import checkpoint_folders
 from latentcot.generation import generate
-from latentcot.layout import encode_questions
+from latentcot.layout import Template, encode_questions
 from latentcot.runs import read_metrics
 
 
@@ -117,6 +119,29 @@ class TestForcedSteps:
             chain, end, _ = f"{output.text} ".partition("3 ")
             assert "[A]" not in chain
             assert end or not output.is_finished
+
+    def test_a_line_end_that_is_joined_to_the_word_before_it_ends_a_step(self, babbler):
+        """As in the vocabularies of Llama and Qwen, where a line end alone is another token."""
+        joined = Tokenizer(models.BPE())
+        pattern = Regex(r" ?[^\s\p{L}\p{N}]+\n*|\p{N}|\s+|\p{L}+")
+        joined.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(pattern, "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        joined.decoder = decoders.ByteLevel()
+        joined.train_from_iterator(["<<3*4=12>>\n### 12"] * 9, trainers.BpeTrainer(vocab_size=400))
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=joined)
+        babbler.tokenizer = tokenizer
+        babbler.info = replace(babbler.info, template=Template("\n", "\n", "### "))
+        step = tokenizer("<<3*4=12>>\n")["input_ids"]
+        assert tokenizer("\n")["input_ids"][0] not in step, "it stands for nothing in a step"
+        forced = babbler._forced_steps()
+        assert [forced.has_step(step[:i]) for i in range(len(step) + 1)] == [False] * len(step) + [
+            True
+        ]
+        assert forced.forbidden[0] == tokenizer("### 12")["input_ids"][0]
 
     def test_what_is_forbidden_is_never_drawn(self, babbler, questions):
         sampling = Sampling(temperature=5.0, seed=1)

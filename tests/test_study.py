@@ -229,7 +229,7 @@ class TestFolder:
         assert jobs[0].words == ["prosqa", "--out", str(tmp_path / "a"), "--train", "5"]
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "data.json").touch()
-        (out / "data-2.log").touch()  # this study was making them when it was killed
+        jobs[1].log.touch()  # this study was making them when it was killed
         [job] = making_jobs(study, out)
         assert job.words == ["prosqa", f"--out={tmp_path / 'b'}", "--overwrite"]
 

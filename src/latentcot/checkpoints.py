@@ -20,11 +20,12 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
 )
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.backbones import load_weights, no_bars
-from latentcot.errors import CheckpointError
+from latentcot.errors import CheckpointError, RunError
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
 from latentcot.methods import Method, Plan, method_named
@@ -46,12 +47,8 @@ class CheckpointInfo:
         method: A row of the method table.
         task: How answers are read and scored.
         stage: The stage that the weights were trained for.
-        num_stages: Stages after stage 0.
-        thoughts_per_step: The paper's c.
+        plan: What each stage removes and puts in; c is in it.
         num_thoughts: Slots of a full example at this stage.
-        pad_to_num_stages: Whether every example gets that many.
-        final_stage_without_text: Whether one more stage removes what is left of the chain.
-        tokens_until_all: With icot: removed tokens with which the rest of the chain goes too.
         stop_threshold: Probability at which the stop classifier ends latent mode; None without one.
         max_thoughts: The most thoughts that the classifier may take; None without one.
         zero_thoughts: What stands where there are no thoughts.
@@ -67,17 +64,13 @@ class CheckpointInfo:
     method: str
     task: str | AnswerMatch
     stage: int
-    num_stages: int
-    thoughts_per_step: int
+    plan: Plan
     num_thoughts: int
-    pad_to_num_stages: bool
     zero_thoughts: ZeroThoughts
     template: Template
     max_new_tokens: int
     update: int
     seed: int
-    final_stage_without_text: bool = False
-    tokens_until_all: int = 39
     stop_threshold: float | None = None
     max_thoughts: int | None = None
     format_version: int = FORMAT_VERSION
@@ -91,13 +84,7 @@ class CheckpointInfo:
         """Return what `layout.py` needs to know."""
         return LayoutRules(
             markers=marker_ids(tokenizer),
-            plan=Plan(
-                num_stages=self.num_stages,
-                thoughts_per_step=self.thoughts_per_step,
-                pad_to_num_stages=self.pad_to_num_stages,
-                final_stage_without_text=self.final_stage_without_text,
-                tokens_until_all=self.tokens_until_all,
-            ),
+            plan=self.plan,
             zero_thoughts=self.zero_thoughts,
         )
 
@@ -110,11 +97,15 @@ def save_checkpoint(
     training_state: dict[str, Any] | None = None,
     stop_head: StopHead | None = None,
 ) -> None:
-    """Write a checkpoint folder, whole or not at all."""
+    """Write a checkpoint folder, whole or not at all.
+
+    Raises:
+        RunError: It cannot be written; what was there is as it was.
+    """
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     try:
+        beside.mkdir(parents=True)
         with no_bars():
             model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
@@ -131,6 +122,11 @@ def save_checkpoint(
         beside.rename(folder)
         shutil.rmtree(before, ignore_errors=True)
         _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{folder}: the checkpoint cannot be written: {error}. The last one is whole; make room "
+            "and go on with --resume."
+        ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -283,10 +279,20 @@ def _read_info(path: Path) -> CheckpointInfo:
             "was written by a newer latentcot: upgrade it."
         )
     try:
-        return TypeAdapter(CheckpointInfo).validate_python(values)
+        return TypeAdapter(CheckpointInfo).validate_python(_upgraded(values))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, p['loc']))}: {p['msg']}, got {p['input']!r}"
             for p in error.errors()
         )
         raise CheckpointError(f"{path}: {problems}.") from None
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn version 1, which had the numbers of the plan beside the rest, into the present form."""
+    if values["format_version"] > 1:
+        return values
+    of_plan = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
+    rest = {key: value for key, value in values.items() if key not in of_plan}
+    plan = {key: values[key] for key in of_plan if key in values}
+    return rest | {"plan": plan, "format_version": FORMAT_VERSION}

@@ -50,11 +50,13 @@ class Summary:
         updates: Of each run, in the order of `seeds`.
         batch_sizes: Questions at a time; seconds depend on it.
         versus: The baseline; None for the baseline itself and without one.
-        difference: Mean accuracy less that of the baseline, in points.
-        paired_seeds: That the baseline has too; the p-value is about these.
+        difference: Mean accuracy less that of the baseline, in points, over `paired_seeds`; over
+            all seeds of both where there are none.
+        paired_seeds: That the baseline has too; difference and p-value are about these.
         p_value: McNemar's test on the same questions, combined over `paired_seeds`.
         p_holm: The same, adjusted for all comparisons of this task.
         failed: (seed, reason) of each run without a result.
+        unfinished: Seeds whose best checkpoint is of a stage before the last.
         varied: Keys in which the recipes of the runs differ, other than seed and files.
         commits: Of latentcot when the runs were evaluated.
         machines: On which they were evaluated.
@@ -84,6 +86,7 @@ class Summary:
     p_value: float | None = None
     p_holm: float | None = None
     failed: tuple[tuple[int, str], ...] = ()
+    unfinished: tuple[int, ...] = ()
     varied: tuple[str, ...] = ()
     commits: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
@@ -209,6 +212,7 @@ def _summary(key: Group, results: Sequence[Result], failures: Mapping[int, str])
         updates=tuple(row.updates for row in rows),
         batch_sizes=tuple(sorted({one.batch_size for one in results if one.batch_size})),
         failed=failed,
+        unfinished=tuple(one.row.seed for one in results if one.is_unfinished),
         varied=_varied([result.recipe for result in results]),
         commits=tuple(sorted({result.commit for result in results if result.commit})),
         machines=tuple(sorted({result.machine for result in results if result.machine})),
@@ -228,7 +232,10 @@ def _varied(recipes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     flat = [dict(_flattened(recipe)) for recipe in recipes]
     expected = {"seed", "data.train", "data.valid", "data.test"}
     keys = set.intersection(*(set(one) for one in flat)) - expected
-    return tuple(sorted(key for key in keys if any(one[key] != flat[0][key] for one in flat)))
+    differing = {key for key in keys if any(one[key] != flat[0][key] for one in flat)}
+    # A model by its name and one by its settings have no key in common below `model`.
+    kinds = {name: {isinstance(one.get(name), Mapping) for one in recipes} for name in recipes[0]}
+    return tuple(sorted(differing | {name for name, kind in kinds.items() if len(kind) > 1}))
 
 
 def _flattened(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -271,7 +278,10 @@ def _against(
         if result.row.seed in theirs
     }
     difference = None
-    if one.accuracy_mean is not None and reference.accuracy_mean is not None:
+    if pairs:
+        both = [(one.accuracies[one.seeds.index(s)], theirs[s].row.accuracy) for s in pairs]
+        difference = 100 * fmean(first - second for first, second in both)
+    elif one.accuracy_mean is not None and reference.accuracy_mean is not None:
         difference = 100 * (one.accuracy_mean - reference.accuracy_mean)
     return replace(
         one,

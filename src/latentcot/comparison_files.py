@@ -126,20 +126,31 @@ def notes(summaries: Sequence[Summary]) -> list[str]:
     """Return what the figures of a task do not say: failed runs, and what is not alike."""
     found: list[str] = []
     for one in summaries:
-        reasons = [f"seed {seed} failed: {reason}" for seed, reason in one.failed]
+        reasons = [f"seed {seed} has no result: {reason}" for seed, reason in one.failed]
         if reasons:
             found.append(f"{one.method}: {seeds_text(one)} seeds; {'; '.join(reasons)}")
+        if one.unfinished:
+            seeds = ", ".join(map(str, one.unfinished))
+            found.append(f"{one.method}: seeds {seeds} ended before the last stage")
         if one.varied:
             found.append(f"{one.method}: the recipes of its runs differ in {', '.join(one.varied)}")
-        if one.versus and one.seeds and len(one.paired_seeds) < len(one.seeds):
+        both = {*one.seeds, *_seeds(one, summaries)}
+        if one.versus and one.seeds and both != set(one.paired_seeds):
             paired = ", ".join(map(str, one.paired_seeds))
-            which = f"p is about seeds {paired} alone" if paired else "there is no p"
-            found.append(f"{one.method}: {which}, as {one.versus} has no run of the other seeds")
+            which = (
+                f"difference and p are about seeds {paired} alone" if paired else "there is no p"
+            )
+            found.append(f"{one.method}: {which}, as {one.versus} has other seeds")
     sizes = sorted({size for one in summaries for size in one.batch_sizes})
     if len(sizes) > 1:
         together = ", ".join(map(str, sizes))
         found.append(f"seconds cannot be compared: measured with {together} questions at a time")
     return found
+
+
+def _seeds(one: Summary, summaries: Sequence[Summary]) -> tuple[int, ...]:
+    """Return the seeds of the baseline of a summary."""
+    return next((other.seeds for other in summaries if other.method == one.versus), ())
 
 
 def legend(summaries: Sequence[Summary]) -> str:

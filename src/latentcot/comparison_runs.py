@@ -11,10 +11,12 @@ of one method. A run of it without a result has failed, and is told, never left 
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from latentcot.errors import RunError
 from latentcot.methods import METHODS
@@ -118,6 +120,7 @@ class Result:
         batch_size: Questions at a time.
         commit: Of latentcot when the run was evaluated.
         machine: On which it was evaluated.
+        is_unfinished: Whether its checkpoint is of a stage before the last, as far as is known.
     """
 
     row: Row
@@ -127,6 +130,7 @@ class Result:
     batch_size: int | None
     commit: str | None
     machine: str | None
+    is_unfinished: bool = False
 
     @property
     def group(self) -> Group:
@@ -149,7 +153,10 @@ def find_places(runs: Iterable[Path]) -> list[Place]:
 
 def _study_places(study: Path) -> list[Place]:
     places: dict[Path, Place] = {}
+    is_asked = _asked(study)
     for path in study.glob("*/*/seed-*"):
+        if not is_asked(path.parent.parent.name, path.parent.name):
+            continue  # taken out of the study since it was run
         if found := _SEED.fullmatch(path.name):
             run = path.with_name(f"seed-{found[1]}")
             places[run] = Place(run, path.parent.parent.name, path.parent.name, int(found[1]))
@@ -165,6 +172,17 @@ def _study_places(study: Path) -> list[Place]:
         return place.task or "", number, method, place.seed or 0
 
     return sorted(places.values(), key=order)
+
+
+def _asked(study: Path) -> Callable[[str, str], bool]:
+    """Return (task, method) → whether the study says so; where it says nothing, all are."""
+    try:
+        values = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+        tasks, methods = set(values["tasks"]), values["methods"]
+        names = {name for one in methods for name in ([one] if isinstance(one, str) else one)}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return lambda task, method: True
+    return lambda task, method: task in tasks and method in names
 
 
 def failure(place: Place, evaluation: str) -> FailedRun | None:
@@ -242,6 +260,7 @@ def _result(place: Place, evaluation: str) -> Result:
             batch_size=values.get("batch_size"),
             commit=f"{commit}, with changes" if commit and source.get("is_tree_dirty") else commit,
             machine=source.get("machine"),
+            is_unfinished=values.get("stage", 0) < values.get("last_stage", 0),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_result(place.run / "evals" / f"{evaluation}.json", error) from None

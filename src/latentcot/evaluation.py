@@ -9,7 +9,7 @@ from typing import Any
 from latentcot.errors import UsageError
 from latentcot.examples import Example
 from latentcot.layout import EncodedExample, slots_of_chain
-from latentcot.reasoner import Reasoner
+from latentcot.reasoner import Output, Reasoner
 from latentcot.statistics import share_with_interval
 from latentcot.tasks import task_named
 
@@ -43,6 +43,7 @@ class Evaluation:
         method: A row of the method table.
         task: How answers were scored; `own` for data of one's own.
         stage: The stage of the checkpoint.
+        last_stage: The last stage of its method and curriculum.
         accuracy: Share of right answers, 0 … 1.
         low: Lower end of its 95 % interval (Wilson).
         high: Upper end.
@@ -62,6 +63,7 @@ class Evaluation:
     method: str
     task: str
     stage: int
+    last_stage: int
     accuracy: float
     low: float
     high: float
@@ -120,17 +122,8 @@ def evaluate(
     )
     seconds = time.perf_counter() - start
     records = tuple(
-        Record(
-            id=example.id,
-            gold=example.answer,
-            answer=output.answer,
-            is_correct=task.is_correct(output.answer, example.answer),
-            text=output.text,
-            num_tokens=output.num_tokens,
-            num_thoughts=output.num_thoughts,
-            num_passes=output.num_passes,
-            is_finished=output.is_finished,
-            chain_thoughts=_chain_thoughts(reasoner, example),
+        _record(
+            reasoner, example, output, is_correct=task.is_correct(output.answer, example.answer)
         )
         for example, output in zip(examples, outputs, strict=True)
     )
@@ -139,6 +132,7 @@ def evaluate(
         method=reasoner.info.method,
         task=task.name,
         stage=reasoner.info.stage,
+        last_stage=reasoner.info.row.stages(reasoner.info.plan)[-1],
         accuracy=accuracy,
         low=low,
         high=high,
@@ -150,6 +144,21 @@ def evaluate(
         batch_size=batch_size,
         share_stopped_with_chain=_share_stopped(records),
         records=records,
+    )
+
+
+def _record(reasoner: Reasoner, example: Example, output: Output, *, is_correct: bool) -> Record:
+    return Record(
+        id=example.id,
+        gold=example.answer,
+        answer=output.answer,
+        is_correct=is_correct,
+        text=output.text,
+        num_tokens=output.num_tokens,
+        num_thoughts=output.num_thoughts,
+        num_passes=output.num_passes,
+        is_finished=output.is_finished,
+        chain_thoughts=_chain_thoughts(reasoner, example),
     )
 
 

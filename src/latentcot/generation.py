@@ -88,15 +88,12 @@ class ForcedSteps:
 
     Attributes:
         forbidden: Token ids.
-        step_end: The token that ends a step; None where steps are one word each.
+        has_step: words → whether a step has been written. It must look at the text: many tokenizers
+            join the line end behind a step with what stands before it.
     """
 
     forbidden: tuple[int, ...]
-    step_end: int | None
-
-    def is_over(self, words: Sequence[int]) -> bool:
-        """Return whether a text that has begun with these words is free to go on as it likes."""
-        return bool(words) and (self.step_end is None or self.step_end in words)
+    has_step: Callable[[Sequence[int]], bool]
 
 
 def generate(
@@ -215,7 +212,7 @@ def _decode(
 
 def _forbid(logits_BV: Tensor, forced: ForcedSteps, words: Sequence[Sequence[int]]) -> None:
     """Take from the rows that must still write a step what would not be one."""
-    rows = [row for row, text in enumerate(words) if not forced.is_over(text)]
+    rows = [row for row, text in enumerate(words) if not forced.has_step(text)]
     for token in forced.forbidden:
         logits_BV[rows, token] = -torch.inf
 

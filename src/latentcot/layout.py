@@ -20,6 +20,8 @@ from latentcot.examples import Example
 from latentcot.methods import Method, Plan
 
 NO_LABEL = -100
+CHUNK = 2_000
+"""Texts that a tokenizer gets at a time."""
 
 ZeroThoughts = Literal["both", "bot", "none"]
 
@@ -243,7 +245,11 @@ def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ..
     if not texts:
         return []
     front = _front(tokenizer) if is_start else ()
-    return [(*front, *ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    return [
+        (*front, *ids)
+        for start in range(0, len(texts), CHUNK)  # of all at once, masks and offsets take gigabytes
+        for ids in tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
+    ]
 
 
 def _front(tokenizer: Any) -> tuple[int, ...]:

@@ -37,6 +37,8 @@ class Plan:
         tokens_until_all: For schedules by tokens: once so many are gone, so is the rest.
     """
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, see checkpoints.py
+
     num_stages: int
     thoughts_per_step: int = 1
     pad_to_num_stages: bool = True

@@ -64,9 +64,8 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
 def _refuse_short_chains(recipe: Recipe, train: Sequence[Example]) -> None:
     """Stages that end when they are learned need examples that tell when."""
     rules = recipe.curriculum
-    gated = [
-        p for p in phases_of(rules, method_named(recipe.method)) if p.learned_below is not None
-    ]
+    phases = phases_of(rules, method_named(recipe.method))[:-1]  # nothing ends the last one
+    gated = [phase for phase in phases if phase.learned_below is not None]
     longest = max(len(example.steps) for example in train)
     if gated and rules.max_updates_per_stage is None and longest < rules.num_stages:
         raise RecipeError(

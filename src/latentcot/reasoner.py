@@ -248,8 +248,13 @@ class Reasoner:
     def _forced_steps(self) -> ForcedSteps:
         template, markers = self.info.template, self.rules.markers
         begin: list[int] = self._ids(template.answer_start)
-        end = self._ids(template.step_end) if template.step_end else []
-        return ForcedSteps((begin[0], markers.eos), end[-1] if end else None)
+        # A tokenizer of whole words writes no line ends; nor do steps of one token need an end.
+        end = template.step_end if template.step_end and self._ids(template.step_end) else ""
+
+        def has_step(words: Sequence[int]) -> bool:
+            return bool(words) and end in str(self.tokenizer.decode(list(words)))
+
+        return ForcedSteps((begin[0], markers.eos), has_step)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -9,6 +9,7 @@
 Nothing else is remembered: what is done and what is left is read off these files.
 """
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -25,6 +26,7 @@ from latentcot.examples import read_examples
 from latentcot.files import written_whole
 from latentcot.jobs import Making, Training, has_checkpoint
 from latentcot.problems import listed
+from latentcot.processes import claim
 from latentcot.recipe_values import read_yaml
 from latentcot.study import Cell, Study, data_folder, flat, is_file
 
@@ -48,6 +50,7 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
     if (found and not (out / NOTE).is_file()) or (out.exists() and not out.is_dir()):
         raise RunError(f"{out}: holds something else than a study. Give another --out.")
     if found and overwrite:
+        _refuse_running(out)
         for path in found:
             if path.name != NOTE:  # which makes it a study: it goes last
                 is_folder = path.is_dir() and not path.is_symlink()
@@ -58,6 +61,18 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
         _refuse_other_recipes(cells, out)
     with written_whole(out / NOTE) as file:
         file.write(_as_read(study, out))
+
+
+def _refuse_running(out: Path) -> None:
+    """A process that outlived its study would write into the new one."""
+    for log in out.rglob("*.log"):
+        claimed = claim(log)
+        if claimed is None:
+            raise RunError(
+                f"{out}: a process of an earlier study still writes to {log}. It ends by itself "
+                "soon; try again then, or end it."
+            )
+        claimed.close()
 
 
 def _as_read(study: Study, out: Path) -> str:
@@ -74,7 +89,7 @@ def _as_read(study: Study, out: Path) -> str:
 
 def _refuse_other_data(study: Study, out: Path) -> None:
     """Data that are there are not made again, so they must be what the study says."""
-    before = {data_folder(line): line for line in read_yaml(out / NOTE).get("data", [])}
+    before = {data_folder(line): line for line in read_yaml(out / NOTE).get("data") or []}
     for line in study.data:
         old = before.get(data_folder(line), line)
         if shlex.split(old) != shlex.split(line):
@@ -112,8 +127,10 @@ def _differences(before: Recipe, now: Recipe) -> list[str]:
 def making_jobs(study: Study, out: Path) -> list[Making]:
     """Return what makes the data that are not there yet."""
     jobs = []
-    for number, line in enumerate(study.data, start=1):
-        log, words = out / f"data-{number}.log", shlex.split(line)
+    for line in study.data:
+        words = shlex.split(line)
+        # Named after the line, not its place: whoever has a log has been made by this very line.
+        log = out / f"data-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:8]}.log"
         name = f"data {words[0]}"
         folder = data_folder(line) or Path()
         # Only what this study has begun itself is replaced.

@@ -299,22 +299,17 @@ class Trainer:
     # --- checkpoints ---
 
     def _info(self, phase: Phase) -> CheckpointInfo:
-        curriculum = self.recipe.curriculum
         return CheckpointInfo(
             method=self.method.name,
             task=self.recipe.task,
             stage=phase.stage,
-            num_stages=curriculum.num_stages,
-            thoughts_per_step=curriculum.thoughts_per_step,
+            plan=self.rules.plan,
             num_thoughts=count_slots(self.method, phase.stage, None, self.rules.plan),
-            pad_to_num_stages=curriculum.pad_to_num_stages,
             zero_thoughts=phase.zero_thoughts,
             template=self.recipe.template,
             max_new_tokens=self.recipe.generation.max_new_tokens,
             update=self.update,
             seed=self.recipe.seed,
-            final_stage_without_text=curriculum.final_stage_without_text,
-            tokens_until_all=curriculum.tokens_until_all,
             **self._stop_info(phase),
         )
 

@@ -53,7 +53,7 @@ def _least_width(table: Table) -> int:
 def print_evaluation(result: "Evaluation", written: Path | None) -> None:
     """Print one evaluation, a line a figure."""
     table = Table(show_header=False, box=None)
-    table.add_row("method", f"{result.method}, stage {result.stage}")
+    table.add_row("method", f"{result.method}, stage {result.stage} of {result.last_stage}")
     interval = f"{100 * result.low:.1f} – {100 * result.high:.1f}"
     table.add_row("accuracy", f"{percent(result.accuracy)} (95 % interval {interval})")
     table.add_row("questions", str(result.num_questions))
@@ -138,7 +138,7 @@ def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:
 def print_failed(failed: Sequence[FailedRun], *, to_stderr: bool = False) -> None:
     """Print a line for each run of a study that has no result."""
     for one in failed:
-        text = f"{one.task}, {one.method}, seed {one.seed} failed: {one.reason}"
+        text = f"{one.task}, {one.method}, seed {one.seed} has no result: {one.reason}"
         _print_text(text, to_stderr=to_stderr)
 
 
