@@ -36,7 +36,7 @@ def main() -> None:
     collect = commands.add_parser("collect")
     collect.add_argument("name", choices=NAMES)
     collect.add_argument("folder", type=Path)
-    collect.add_argument("--jobs", type=int, required=True)
+    collect.add_argument("--jobs", required=True, help="runs at a time, such as 2 or '1, then 2'")
     collect.add_argument("--seconds", type=float, required=True, help="wall time of the study")
     collect.set_defaults(do=lambda given: keep(given.name, given.folder, given.jobs, given.seconds))
     write = commands.add_parser("write")
@@ -52,10 +52,10 @@ def run_study(name: str, jobs: int) -> None:
     done = subprocess.run([sys.executable, "-m", "latentcot", *command], cwd=ROOT, check=False)
     if done.returncode not in (0, 1):  # 1: some runs failed; they stay in the table
         sys.exit(done.returncode)
-    keep(name, out, jobs, time.perf_counter() - start)
+    keep(name, out, str(jobs), time.perf_counter() - start)
 
 
-def keep(name: str, folder: Path, jobs: int, seconds: float) -> None:
+def keep(name: str, folder: Path, jobs: str, seconds: float) -> None:
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
     for file in ("table.json", "table.md"):
@@ -89,8 +89,8 @@ def section(folder: Path) -> str:
     lines = [f"#{line}" if line.startswith("#") else line for line in lines]
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     took = (
-        f"The whole study took {run['seconds'] / 60:.1f} minutes, {run['jobs']} "
-        f"run{'s' if run['jobs'] > 1 else ''} at a time with one thread each; torch {run['torch']}."
+        f"The whole study took {run['seconds'] / 60:.1f} minutes; runs at a time: {run['jobs']}, "
+        f"with one thread each; torch {run['torch']}."
     )
     return "\n".join([*lines, "", took])
 

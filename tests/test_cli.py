@@ -274,3 +274,19 @@ class TestCompare:
         (places / "other" / "evals" / "mine.json").write_text('{"accuracy": 1')
         ended = latentcot("compare", places / "other", "--evaluation", "mine")
         assert_refuses(ended, "RunError", "mine.json: is no result file of latentcot")
+
+
+def test_an_evaluation_replaces_nothing_but_an_earlier_one(latentcot, tiny_run, tmp_path):
+    other = tmp_path / "recipe.yaml"
+    other.write_text("seed: 1\n")
+    ended = latentcot("eval", tiny_run, "--out", other, "--limit", 1)
+    assert ended.code == 2 and "is no result of an evaluation" in ended.err
+    assert other.read_text() == "seed: 1\n"
+    result = tmp_path / "result.json"
+    for _ in range(2):
+        assert latentcot("eval", tiny_run, "--out", result, "--limit", 1, "--quiet").code == 0
+
+
+def test_a_file_name_is_printed_as_it_is(latentcot):
+    ended = latentcot("data", "stats", "a:smile:b.jsonl:x")
+    assert "a:smile:b.jsonl:x: no such file" in ended.err

@@ -111,8 +111,49 @@ def test_stats_read_the_official_file_unchanged(capsys: pytest.CaptureFixture[st
     assert "3: 124, 4: 133, 5: 36, 6: 7" in shown
 
 
-def test_stats_of_something_else_name_the_example(tmp_path: Path) -> None:
+def test_stats_of_a_damaged_graph_name_the_example(tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
-    path.write_text('{"question": "1+1?", "steps": [], "answer": "2"}\n')
+    path.write_text('{"question": "1+1?", "steps": [], "answer": "2", "edges": [[0, 1]]}\n')
     with pytest.raises(DataError, match="example 1: has no 'idx_to_symbol'"):
         run("stats", path)
+
+
+def test_stats_of_data_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": "1 plus 1", "steps": ["1 + 1 = 2"], "answer": "2"},
+            {"question": "2 plus 0 ?", "steps": [], "answer": "2"}]  # fmt: skip
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    run("stats", path, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found == {
+        "num_examples": 2, "step_histogram": {"0": 1, "1": 1}, "mean_question_words": 3.5,
+        "mean_step_words": 5.0, "num_answers": 1, "accuracy_most_frequent": 1.0,
+    }  # fmt: skip
+    run("stats", path)
+    assert "words of a step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "ending", "knobs"),
+    [
+        ("prontoqa", "json", ["--hops", "2", "--decoy", "twin", "--no-negated-queries"]),
+        ("arithmetic", "txt", ["--max-steps", "3", "--wording", "short", "--operations=+-"]),
+    ],
+)
+def test_the_other_tasks(
+    tmp_path: Path, task: str, ending: str, knobs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("make", task, "--out", tmp_path / "d", *knobs, *SMALL)
+    about = json.loads((tmp_path / "d" / "data.json").read_text())
+    assert about["counts"] == {"train": 30, "valid": 10, "test": 10}
+    for split, count in about["counts"].items():
+        path = tmp_path / "d" / f"{split}.{ending}"
+        assert len(read_examples(path)) == count
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == about["sha256"][path.name]
+    assert "examples" in capsys.readouterr().out
+    run("stats", tmp_path / "d" / f"test.{ending}")
+    with pytest.raises(DataError, match="is not empty"):
+        run("make", task, "--out", tmp_path / "d", *SMALL)
+    with pytest.raises(RecipeError, match="options"):
+        run("make", task, "--out", tmp_path / "e", "--min-hops" if ending == "json" else
+            "--min-steps", "9", *SMALL)  # fmt: skip

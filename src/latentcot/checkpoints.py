@@ -124,8 +124,8 @@ def save_checkpoint(
         _sync(folder.parent)
     except (OSError, SafetensorError) as error:
         raise RunError(
-            f"{folder}: the checkpoint cannot be written: {error}. The last one is whole; make room "
-            "and go on with --resume."
+            f"{folder}: the checkpoint cannot be written: {error}. The one before is whole: make "
+            "room, and go on with --resume."
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -240,7 +240,7 @@ def prune_checkpoints(run: Path, num_kept: int = 2) -> None:
 
 def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
     folder = Path(path)
-    if (folder / "checkpoints").is_dir():
+    if (folder / "checkpoints").is_dir() or (folder / "recipe.yaml").is_file():
         best = best_checkpoint(folder)
         if best is None:
             raise CheckpointError(f"{folder}: this run has no checkpoint yet.")

@@ -43,7 +43,7 @@ def main() -> None:
         app()
     except LatentcotError as error:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print(f"{type(error).__name__}: {error}", markup=False)
+        console.print(f"{type(error).__name__}: {error}", markup=False, emoji=False)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -96,8 +96,8 @@ def compare(runs: Sequence[Path], evaluation: str = "test") -> list[Row]:
     """Return a row for each run that has a result.
 
     Args:
-        runs: Run folders, or folders of studies: then those of their runs that have a result;
-            `failed_runs` tells the others.
+        runs: A list of run folders, or folders of studies: then those of their runs that have a
+            result; `failed_runs` tells the others.
         evaluation: Which file of their `evals/` to take, without its ending.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from latentcot.errors import RunError
+from latentcot.errors import RunError, UsageError
 from latentcot.methods import METHODS
 from latentcot.runs import read_run_recipe
 
@@ -143,7 +143,10 @@ def find_places(runs: Iterable[Path]) -> list[Place]:
 
     Raises:
         RunError: A study has no runs.
+        UsageError: One path was given in place of a list.
     """
+    if isinstance(runs, str | Path):
+        raise UsageError(f"compare: needs a list of run folders, got {str(runs)!r}: put it in one.")
     places: list[Place] = []
     for run in map(Path, runs):
         is_study = (run / "study.yaml").is_file() and not (run / "recipe.yaml").is_file()
@@ -285,7 +288,8 @@ def _read_files(place: Place, evaluation: str) -> tuple[dict[str, Any], dict[str
     except FileNotFoundError:
         others = _other_evaluations(run)
         hint = f" There are: {', '.join(others)} (--evaluation)." if others else ""
-        raise RunError(f"{path}: is missing. `latentcot eval {run}` writes it.{hint}") from None
+        advice = hint or f" `latentcot eval {run}` writes it."
+        raise RunError(f"{path}: is missing.{advice}") from None
     except (OSError, ValueError) as error:
         raise _no_result(path, error) from None
     if not isinstance(values, dict):

@@ -201,6 +201,25 @@ def recipe_test_file(checkpoint: Path | str) -> str:
     return str(file)
 
 
+def refuse_no_result(path: Path) -> None:
+    """Check that an evaluation would replace nothing but an earlier one.
+
+    Raises:
+        RunError: Something else is there.
+    """
+    try:
+        is_result = "accuracy" in json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError):
+        is_result = False
+    if not is_result or path.name == "best.json":
+        raise RunError(
+            f"{path}: exists, and is no result of an evaluation, so it will not be replaced. Give "
+            "another --out."
+        )
+
+
 def eval_path(
     checkpoint: Path | str,
     data: str,

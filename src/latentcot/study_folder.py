@@ -111,9 +111,11 @@ def _refuse_other_recipes(cells: Sequence[Cell], out: Path) -> None:
         if before != cell.recipe:
             problems.append(f"{cell.name}: {', '.join(_differences(before, cell.recipe))}")
     if problems:
-        more = [f"and {len(problems) - NUM_TOLD} more"] if len(problems) > NUM_TOLD else []
+        told = [*problems[:NUM_TOLD]]
+        if len(problems) > NUM_TOLD:
+            told[-1] += f"\n  and {len(problems) - NUM_TOLD} more"
         raise RunError(
-            listed(f"{out}: runs were begun with other recipes", [*problems[:NUM_TOLD], *more])
+            listed(f"{out}: runs were begun with other recipes", told)
             + "\nTake the change back, delete these runs, or give another --out."
         )
 

@@ -242,7 +242,7 @@ class Trainer:
         write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
         raise TrainingError(
             f"{self.run}: the loss of update {self.update + 1} (stage {stage}) is not a "
-            f"finite number. Its batch is in {path}; the last checkpoint is whole. "
+            f"finite number. Its batch is in {path}; checkpoints written before it are whole. "
             "Try a lower training.learning_rate, or training.max_grad_norm=1."
         )
 

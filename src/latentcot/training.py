@@ -13,7 +13,7 @@ from latentcot.trainer import Trainer
 
 def train(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -34,6 +34,7 @@ def train(
     Raises:
         LatentcotError: With what is wrong; what had been saved stays.
     """
+    out = Path(out)
     if resume:
         _refuse_other_recipe(recipe, out)
         _refuse_other_data(recipe, out)

@@ -9,6 +9,7 @@ from latentcot.examples import Example
 if TYPE_CHECKING:
     from latentcot.tasks.arithmetic_stats import ArithmeticStats
     from latentcot.tasks.graph_stats import GraphStats, MeanSd
+    from latentcot.tasks.own_stats import OwnStats
     from latentcot.tasks.prontoqa_stats import ProntoqaStats
 
 Rows = list[tuple[str, str]]
@@ -25,9 +26,13 @@ def statistics_of(examples: Sequence[Example]) -> Any:
         from latentcot.tasks.arithmetic_stats import arithmetic_stats
 
         return arithmetic_stats(examples)
-    from latentcot.tasks.graph_stats import graph_stats
+    if "edges" in first.meta:
+        from latentcot.tasks.graph_stats import graph_stats
 
-    return graph_stats(examples)
+        return graph_stats(examples)
+    from latentcot.tasks.own_stats import own_stats
+
+    return own_stats(examples)
 
 
 def print_statistics(title: str, columns: dict[str, Any]) -> None:
@@ -51,6 +56,7 @@ def _rows(stats: Any) -> Rows:
         "GraphStats": _graph_rows,
         "ProntoqaStats": _prontoqa_rows,
         "ArithmeticStats": _arithmetic_rows,
+        "OwnStats": _own_rows,
     }
     rows = makers[type(stats).__name__](stats)
     return [("examples", f"{stats.num_examples:,}"), *rows]
@@ -99,5 +105,15 @@ def _arithmetic_rows(stats: "ArithmeticStats") -> Rows:
         ("largest number", f"{stats.largest_number:,g}"),
         ("every step exact", f"{stats.share_correct:.1%}"),
         ("answer stands in the question", f"{stats.share_answer_in_question:.1%}"),
+        ("right by the most frequent answer", f"{stats.accuracy_most_frequent:.1%}"),
+    ]
+
+
+def _own_rows(stats: "OwnStats") -> Rows:
+    return [
+        ("steps: examples", _histogram(stats.step_histogram)),
+        ("words of a question", f"{stats.mean_question_words:.1f}"),
+        ("words of a step", f"{stats.mean_step_words:.1f}"),
+        ("different answers", f"{stats.num_answers:,}"),
         ("right by the most frequent answer", f"{stats.accuracy_most_frequent:.1%}"),
     ]

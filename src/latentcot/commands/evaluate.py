@@ -31,7 +31,7 @@ def evaluate(
         force_steps: Make it write at least one step of its chain behind the thoughts.
         limit: Use this many examples, from the beginning of the file.
         batch_size: Questions at a time; answers do not depend on it.
-        out: Where to write the result; if left out RUN/evals/<name of the data file>.json, with
+        out: Where to write the result; if left out RUN/evals/DATA.json, after the data file, with
             what differs (checkpoint, thoughts, limit) in its name.
         as_json: Print the result as JSON, records included.
         quiet: Show no progress.
@@ -43,12 +43,13 @@ def evaluate(
     from latentcot.examples import read_examples
     from latentcot.files import refuse_unwritable, write_json
     from latentcot.reasoner import load
-    from latentcot.runs import eval_path, recipe_test_file
+    from latentcot.runs import eval_path, recipe_test_file, refuse_no_result
 
     if limit is not None and limit < 1:
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
     if out is not None:
         refuse_unwritable(out)  # before the work, not after it
+        refuse_no_result(out)
     reasoner = load(checkpoint)
     file = data or recipe_test_file(checkpoint)
     examples = read_examples(file, limit)

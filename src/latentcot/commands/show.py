@@ -33,7 +33,8 @@ def show(
     from latentcot.drawing import LEGEND, draw, drawing_tokenizer
     from latentcot.methods import METHODS, load_entry_points
 
-    load_entry_points()
+    if method == "all":
+        load_entry_points()
     names = list(METHODS) if method == "all" else [method]
     recipes = [
         read_recipe(recipe, [*set_, *([f"method={name}"] if name else [])]) for name in names

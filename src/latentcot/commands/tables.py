@@ -60,6 +60,10 @@ def print_evaluation(result: "Evaluation", written: Path | None) -> None:
     table.add_row("tokens per question", f"{result.tokens_per_question:.2f}")
     table.add_row("thoughts per question", f"{result.thoughts_per_question:.2f}")
     table.add_row("passes per question", f"{result.passes_per_question:.2f}")
+    num_cut = sum(not record.is_finished for record in result.records)
+    if num_cut:
+        share = percent(num_cut / result.num_questions)
+        table.add_row("cut off", f"{share} of the texts, by generation.max_new_tokens")
     if result.share_stopped_with_chain is not None:
         share = percent(result.share_stopped_with_chain)
         table.add_row("as many thoughts as its chain", f"{share} of the questions")

@@ -19,7 +19,7 @@ def train(
     """Train a model as a recipe says.
 
     Args:
-        recipe: YAML file; docs/recipes.md explains its keys.
+        recipe: A YAML file (docs/recipes.md), or the name of a recipe of `latentcot list recipes`.
         out: The run folder to write.
         set_: Change a key of the recipe, for example --set training.learning_rate=3e-4. Repeatable.
         resume: Go on with the run in this folder from its newest checkpoint.

@@ -1,0 +1,55 @@
+"""Accuracy on the arithmetic study by number of steps, and on sums that training never had.
+
+    python benchmarks/arithmetic_by_steps.py runs/arithmetic/study runs/arithmetic/data
+
+Questions differ in names and things, so that the same equations can stand in both files: 81 % of
+the test questions of studies/arithmetic.yaml have equations that training had, too. "New" are those
+that have not. Prints a table in Markdown, and writes results/arithmetic/by_steps.json.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+from latentcot.examples import read_examples
+from latentcot.files import write_json
+from latentcot.statistics import percent
+
+OUT = Path(__file__).parent.parent / "results" / "arithmetic" / "by_steps.json"
+
+
+def main(study: Path, data: Path) -> None:
+    seen = {example.steps for example in read_examples(data / "train.txt")}
+    test = read_examples(data / "test.txt")
+    groups = {example.id: group_of(len(example.steps), example.steps in seen) for example in test}
+    names = sorted(set(groups.values()))
+    sizes = {name: sum(group == name for group in groups.values()) for name in names}
+    rows = {}
+    for method in sorted((study / "arithmetic").iterdir()):
+        shares = [by_group(path, groups) for path in sorted(method.glob("seed-*/evals/test.json"))]
+        if shares:
+            rows[method.name] = {name: fmean(one[name] for one in shares) for name in names}
+    write_json(OUT, {"questions": sizes, "accuracy_mean": rows})
+    print("| method | " + " | ".join(f"{name} ({sizes[name]})" for name in names) + " |")
+    print("|---" * (len(names) + 1) + "|")
+    for method, shares_of in rows.items():
+        print(f"| {method} | " + " | ".join(percent(shares_of[name]) for name in names) + " |")
+
+
+def group_of(num_steps: int, is_seen: bool) -> str:
+    return f"{num_steps} step{'s' if num_steps > 1 else ''}, {'seen' if is_seen else 'new'}"
+
+
+def by_group(path: Path, groups: dict[str, str]) -> dict[str, float]:
+    right = defaultdict(list)
+    for record in json.loads(path.read_text(encoding="utf-8"))["records"]:
+        right[groups[record["id"]]].append(record["is_correct"])
+    return {name: fmean(values) for name, values in right.items()}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
