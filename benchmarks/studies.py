@@ -19,6 +19,7 @@ from pathlib import Path
 
 from latentcot.files import write_json
 from latentcot.runs import provenance
+from latentcot.statistics import percent
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -92,7 +93,23 @@ def section(folder: Path) -> str:
         f"The whole study took {run['seconds'] / 60:.1f} minutes; runs at a time: {run['jobs']}, "
         f"with one thread each; torch {run['torch']}."
     )
-    return "\n".join([*lines, "", took])
+    return "\n".join([*lines, "", took, *by_steps(folder / "by_steps.json")])
+
+
+def by_steps(path: Path) -> list[str]:
+    """Return the table that benchmarks/arithmetic_by_steps.py has written, if it is there."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    groups = found["questions"]
+    titles = [f"{name} ({size})" for name, size in groups.items()]
+    lines = ["", "Accuracy (%) by steps; the equations of *seen* questions stand in the training file",
+             "with other names, those of *new* ones do not:", "",
+             f"| Method | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(groups)]  # fmt: skip
+    for method, shares in found["accuracy_mean"].items():
+        cells = [percent(shares[name]).removesuffix(" %") for name in groups]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":
