@@ -103,9 +103,14 @@ def by_steps(path: Path) -> list[str]:
     found = json.loads(path.read_text(encoding="utf-8"))
     groups = found["questions"]
     titles = [f"{name} ({size})" for name, size in groups.items()]
-    lines = ["", "Accuracy (%) by steps; the equations of *seen* questions stand in the training file",
-             "with other names, those of *new* ones do not:", "",
-             f"| Method | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(groups)]  # fmt: skip
+    lines = [
+        "",
+        "Accuracy (%) by steps. The equations of *seen* questions stand in the training file with",
+        "other names, those of *new* ones do not:",
+        "",
+        f"| Method | {' | '.join(titles)} |",
+        "| --- |" + " ---: |" * len(groups),
+    ]
     for method, shares in found["accuracy_mean"].items():
         cells = [percent(shares[name]).removesuffix(" %") for name in groups]
         lines.append(f"| {method} | {' | '.join(cells)} |")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from latentcot.errors import DataError, RecipeError
 from latentcot.examples import Example, read_examples
-from latentcot.tasks import arithmetic, arithmetic_problems
+from latentcot.tasks import arithmetic, arithmetic_problems, splits
 from latentcot.tasks.arithmetic import icot_line, make_splits, write_icot
 from latentcot.tasks.arithmetic_options import ArithmeticOptions
 from latentcot.tasks.arithmetic_problems import draw_problem
@@ -288,7 +288,8 @@ def test_progress_adds_up() -> None:
 
 
 def test_too_few_questions_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arithmetic, "MAX_CLASHES", 20)
+    for module in (splits, arithmetic):
+        monkeypatch.setattr(module, "MAX_CLASHES", 20)
     monkeypatch.setattr(arithmetic, "tell", lambda _, problem, __: str(problem.answer))
     options = ArithmeticOptions(max_steps=1, max_number=10)
     with pytest.raises(DataError, match="20 draws of one with 1 steps .*at test-"):

@@ -468,3 +468,15 @@ def test_a_last_stage_out_of_reach_is_said_beforehand(
     assert (
         "the last stage begins after 8" in capsys.readouterr().err.replace("\n", " ")
     ) == is_said
+
+
+def test_steps_that_nobody_reads_may_hold_any_words(make_recipe, data, tmp_path):
+    """Training on answers alone reads no step, and no method reads those of validation."""
+    rows = [json.loads(line) for line in (data / "valid.jsonl").read_text().splitlines()]
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text("\n".join(json.dumps(row | {"steps": ["zebra", "crossing"]}) for row in rows))
+    short = {"max_updates": 1}
+    files = {"valid": str(odd)}
+    for name in ("no-cot", "coconut"):
+        recipe = make_recipe(name, data=files, training=short)
+        assert train(recipe, tmp_path / name, is_quiet=True)

@@ -201,11 +201,19 @@ def _joined(steps: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(token for step in steps for token in step)
 
 
-def encode(examples: Sequence[Example], tokenizer: Any, template: Template) -> list[EncodedExample]:
+def encode(
+    examples: Sequence[Example], tokenizer: Any, template: Template, *, reads_steps: bool = True
+) -> list[EncodedExample]:
     """Turn examples into token ids; a Hugging Face tokenizer is expected.
 
+    Args:
+        examples: With their chains.
+        tokenizer: Of the model.
+        template: The text between the parts.
+        reads_steps: Whether anyone will read the words of a step, and not only how many there are.
+
     Raises:
-        DataError: A text holds something that the tokenizer cannot represent.
+        DataError: A text that will be read holds something that the tokenizer cannot represent.
     """
     questions = _ids(tokenizer, [e.question + template.question_end for e in examples], True)
     words = {s + template.step_end for e in examples for s in e.steps}
@@ -221,7 +229,7 @@ def encode(examples: Sequence[Example], tokenizer: Any, template: Template) -> l
         )
         for example, question in zip(examples, questions, strict=True)
     ]
-    _refuse_unwritable(encoded, examples, tokenizer)
+    _refuse_unwritable(encoded, examples, tokenizer, reads_steps=reads_steps)
     return encoded
 
 
@@ -264,7 +272,11 @@ def _front(tokenizer: Any) -> tuple[int, ...]:
 
 
 def _refuse_unwritable(
-    encoded: Sequence[EncodedExample], examples: Sequence[Example], tokenizer: Any
+    encoded: Sequence[EncodedExample],
+    examples: Sequence[Example],
+    tokenizer: Any,
+    *,
+    reads_steps: bool = True,
 ) -> None:
     empty = next((example.id for example in encoded if not example.question), None)
     if empty is not None:
@@ -282,6 +294,7 @@ def _refuse_unwritable(
             for number, (text, step) in enumerate(
                 zip(example.steps, ids.steps or (), strict=True), start=1
             )
+            if reads_steps
         ]
         for part, text, tokens in texts:
             if unknown in tokens:

@@ -37,9 +37,8 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
     """
     train = read_examples(recipe.data.train, recipe.data.max_train)
     valid = read_examples(recipe.data.valid, recipe.data.max_valid)
-    if not any(example.steps for example in train) and 0 in method_named(recipe.method).stages(
-        recipe.curriculum.plan
-    ):
+    reads_steps = 0 in method_named(recipe.method).stages(recipe.curriculum.plan)
+    if reads_steps and not any(example.steps for example in train):
         raise DataError(
             f"{recipe.data.train}: no example has steps, but {recipe.method} learns from them. "
             "Use a method that is trained on answers alone, such as no-cot."
@@ -54,9 +53,9 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
         model = make_fresh(recipe.model, tokenizer, recipe.seed)
     _refuse_lost_answers(recipe, valid, tokenizer)
     data = TrainingData(
-        train=encode(train, tokenizer, recipe.template),
+        train=encode(train, tokenizer, recipe.template, reads_steps=reads_steps),
         valid=valid,
-        valid_encoded=encode(valid, tokenizer, recipe.template),
+        valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
     )
     return model, tokenizer, data
 

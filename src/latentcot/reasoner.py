@@ -262,7 +262,7 @@ class Reasoner:
 
     def encode(self, examples: Sequence[Example]) -> list[EncodedExample]:
         """Turn examples into token ids."""
-        return encode(examples, self.tokenizer, self.info.template)
+        return encode(examples, self.tokenizer, self.info.template, reads_steps=False)
 
     def prompts(
         self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None

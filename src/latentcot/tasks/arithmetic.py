@@ -10,7 +10,7 @@ divisions exact. `arithmetic_problems.py` draws the numbers, `arithmetic_stories
 `arithmetic_steps.py` checks.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -20,12 +20,7 @@ from latentcot.files import written_whole
 from latentcot.tasks.arithmetic_options import ArithmeticOptions, StepForm
 from latentcot.tasks.arithmetic_problems import Equation, draw_problem
 from latentcot.tasks.arithmetic_stories import tell
-
-MAX_CLASHES = 1_000
-"""Questions drawn in a row that all exist already before `make_splits` gives up."""
-
-PROGRESS_BLOCK = 100
-"""Examples between two calls of `on_progress`: a progress bar moved for each takes longer."""
+from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
 
 def make_splits(
@@ -49,34 +44,24 @@ def make_splits(
     Raises:
         DataError: There are too few different questions, or none, under these options.
     """
-    taken: set[str] = set()
-    splits: dict[str, list[Example]] = {split: [] for split in sizes}
-    for split in sorted(sizes, key=lambda name: (sizes[name], name)):
-        rng = Random(f"arithmetic/{seed}/{split}")
-        for number in range(sizes[split]):
-            example = _new_example(rng, options, taken, f"{split}-{number}")
-            splits[split].append(example)
-            if on_progress is not None and (number + 1) % PROGRESS_BLOCK == 0:
-                on_progress(PROGRESS_BLOCK)
-        if on_progress is not None:
-            on_progress(sizes[split] % PROGRESS_BLOCK)
-    return splits
+    taken: set[Hashable] = set()
 
+    def draw(rng: Random, split: str, number: int) -> Example:
+        id = f"{split}-{number}"
+        # Drawn before the numbers: a clash must not make problems of few steps rarer.
+        num_steps = rng.randint(options.min_steps, options.max_steps)
+        example = draw_new(
+            lambda: draw_example(rng, options, num_steps, id), lambda one: one.question, taken
+        )
+        if example is None:
+            raise DataError(
+                f"arithmetic data: after {len(taken)} different questions {MAX_CLASHES} draws of "
+                f"one with {num_steps} steps brought none that is new (at {id}). Ask for fewer "
+                "examples, raise max_number or min_steps, or use wording story."
+            )
+        return example
 
-def _new_example(rng: Random, options: ArithmeticOptions, taken: set[str], id: str) -> Example:
-    """Draw an example whose question is not in `taken` yet, and put it there."""
-    # Drawn before the numbers: a clash must not make problems of few steps rarer.
-    num_steps = rng.randint(options.min_steps, options.max_steps)
-    for _ in range(MAX_CLASHES):
-        example = draw_example(rng, options, num_steps, id)
-        if example.question not in taken:
-            taken.add(example.question)
-            return example
-    raise DataError(
-        f"arithmetic data: after {len(taken)} different questions {MAX_CLASHES} draws of one with "
-        f"{num_steps} steps brought none that is new (at {id}). Ask for fewer examples, raise "
-        "max_number or min_steps, or use wording story."
-    )
+    return fill_splits("arithmetic", sizes, seed, draw, on_progress)
 
 
 def draw_example(rng: Random, options: ArithmeticOptions, num_steps: int, id: str) -> Example:

@@ -17,7 +17,7 @@ The shape of an ontology is that of the official 5-hop file, the same in all of 
 answers are checked by `prover.py`, which shares nothing with this file.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from latentcot.examples import Example
 from latentcot.files import write_json
 from latentcot.formats import HELP
 from latentcot.tasks.prontoqa_options import Order, ProntoqaOptions, Wording
+from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
 # The names that occur in the official file.
 PERSONS = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella", "Wren")
@@ -63,12 +64,6 @@ PROPERTY_FAMILIES = tuple(tuple(line.split()) for line in _PROPERTIES.strip().sp
 
 NEGATED_SHARE = 0.3
 """How often a property that is not asked about is negated: 181 of 600 in the official file."""
-
-MAX_CLASHES = 1_000
-"""Ontologies drawn in a row that all exist already before `make_splits` gives up."""
-
-PROGRESS_BLOCK = 100
-"""Examples between two calls of `on_progress`: a progress bar moved for each takes longer."""
 
 
 class Rule(NamedTuple):
@@ -135,34 +130,27 @@ def make_splits(
     Raises:
         DataError: There are too few different ontologies under these options.
     """
-    taken: set[Any] = set()
-    splits: dict[str, list[Example]] = {split: [] for split in sizes}
-    for split in sorted(sizes, key=lambda name: (sizes[name], name)):
-        rng = Random(f"prontoqa/{seed}/{split}")
-        answer = False
-        for number in range(sizes[split]):
-            answer = not answer if number % 2 else rng.random() < 0.5
-            ontology = _new_ontology(rng, options, answer, taken, sizes)
-            splits[split].append(render(rng, ontology, options, id=f"{split}-{number}"))
-            if on_progress is not None and (number + 1) % PROGRESS_BLOCK == 0:
-                on_progress(PROGRESS_BLOCK)
-        if on_progress is not None:
-            on_progress(sizes[split] % PROGRESS_BLOCK)
-    return splits
+    taken: set[Hashable] = set()
+    answer = False
+
+    def draw(rng: Random, split: str, number: int) -> Example:
+        nonlocal answer
+        answer = not answer if number % 2 else rng.random() < 0.5
+        ontology = draw_new(lambda: draw_ontology(rng, options, answer), _identity, taken)
+        if ontology is None:
+            raise _too_few(taken, sizes)
+        return render(rng, ontology, options, id=f"{split}-{number}")
+
+    return fill_splits("prontoqa", sizes, seed, draw, on_progress)
 
 
-def _new_ontology(
-    rng: Random, options: ProntoqaOptions, answer: bool, taken: set[Any], sizes: Mapping[str, int]
-) -> Ontology:
-    """Draw an ontology whose key is not in `taken` yet, and put it there."""
-    for _ in range(MAX_CLASHES):
-        ontology = draw_ontology(rng, options, answer)
-        # Whether the query says "not" is left out: the rest of the example would be the same.
-        key = (frozenset(ontology.rules), ontology.person, ontology.root, ontology.other)
-        if key not in taken:
-            taken.add(key)
-            return ontology
-    raise DataError(
+def _identity(ontology: Ontology) -> Hashable:
+    """Whether the query says "not" is left out: the rest of the example would be the same."""
+    return frozenset(ontology.rules), ontology.person, ontology.root, ontology.other
+
+
+def _too_few(taken: set[Hashable], sizes: Mapping[str, int]) -> DataError:
+    return DataError(
         f"ProntoQA data: after {len(taken)} different ontologies {MAX_CLASHES} draws in a row "
         f"brought none that is new, but {sum(sizes.values())} are asked for. Ask for fewer, or "
         "raise hops, distractors or num_concepts."

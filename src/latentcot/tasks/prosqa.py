@@ -10,7 +10,7 @@ docs/data-format.md shows all of it. How a generation is scored is not here.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -27,6 +27,7 @@ from latentcot.tasks.graphs import (
     two_family_graph,
 )
 from latentcot.tasks.prosqa_options import ProsqaOptions
+from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
 # The names that occur in the official files.
 _PERSONS = (
@@ -39,12 +40,6 @@ _SPECIES = """
 """
 PERSONS = tuple(_PERSONS.split())
 SPECIES = tuple(_SPECIES.split())
-
-MAX_CLASHES = 1_000
-"""Graphs drawn in a row that all exist already before `make_splits` gives up."""
-
-PROGRESS_BLOCK = 100
-"""Examples between two calls of `on_progress`: a progress bar moved for each takes longer."""
 
 # --- making -----------------------------------------------------------------------------------
 
@@ -70,19 +65,16 @@ def make_splits(
     Raises:
         DataError: There are too few different graphs, or none, under these options.
     """
-    taken: set[Any] = set()
-    splits: dict[str, list[Example]] = {split: [] for split in sizes}
-    for split in sorted(sizes, key=lambda name: (sizes[name], name)):
-        rng = Random(f"prosqa/{seed}/{split}")
-        for number in range(sizes[split]):
-            drawn = _drawn_options(rng, options, split)
-            graph = _new_graph(rng, drawn, taken, sizes)
-            splits[split].append(render(rng, graph, options, id=f"{split}-{number}"))
-            if on_progress is not None and (number + 1) % PROGRESS_BLOCK == 0:
-                on_progress(PROGRESS_BLOCK)
-        if on_progress is not None:
-            on_progress(sizes[split] % PROGRESS_BLOCK)
-    return splits
+    taken: set[Hashable] = set()
+
+    def draw(rng: Random, split: str, number: int) -> Example:
+        drawn = _drawn_options(rng, options, split)
+        graph = draw_new(lambda: draw_graph(rng, drawn), _identity, taken)
+        if graph is None:
+            raise _too_few(taken, sizes)
+        return render(rng, graph, options, id=f"{split}-{number}")
+
+    return fill_splits("prosqa", sizes, seed, draw, on_progress)
 
 
 def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOptions:
@@ -98,17 +90,8 @@ def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOpt
     return replace(options, layers=layers, min_depth=depth, shallower=0.0, num_symbols=symbols)
 
 
-def _new_graph(
-    rng: Random, options: ProsqaOptions, taken: set[Any], sizes: Mapping[str, int]
-) -> Graph:
-    """Draw a graph whose key is not in `taken` yet, and put it there."""
-    for _ in range(MAX_CLASHES):
-        graph = draw_graph(rng, options)
-        key = _identity(graph)
-        if key not in taken:
-            taken.add(key)
-            return graph
-    raise DataError(
+def _too_few(taken: set[Hashable], sizes: Mapping[str, int]) -> DataError:
+    return DataError(
         f"ProsQA data: after {len(taken)} different graphs {MAX_CLASHES} draws in a row brought "
         f"none that is new, but {sum(sizes.values())} are asked for. Ask for fewer, make graphs "
         "larger, or draw ids at random (symbols: --ids random)."
