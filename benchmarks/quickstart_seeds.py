@@ -93,12 +93,18 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['method']} | {accuracy(row)} | {row['tokens_per_question']:.1f} | "
+        f"| {row['method']} | {accuracy(row)} | {tokens(row):.1f} | "
         f"{row['thoughts_per_question']:.1f} | {row['passes_per_question']:.1f} | "
         f"{1000 * row['seconds_per_question']:.2f} |"
         for row in result["rows"]
     ]
     return "\n".join([*lines, ""])
+
+
+def tokens(row: dict[str, Any]) -> float:
+    """Words and thoughts; files from before rows named their task counted words alone."""
+    thoughts = 0.0 if "task" in row else row["thoughts_per_question"]
+    return float(row["tokens_per_question"] + thoughts)
 
 
 def accuracy(row: dict[str, Any]) -> str:
