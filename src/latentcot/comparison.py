@@ -1,6 +1,6 @@
 """Runs side by side, and methods over several seeds, from the result files of the runs alone."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ from latentcot.comparison_runs import (
 )
 from latentcot.comparison_runs import Row as Row  # the public name is here
 from latentcot.errors import RunError, did_you_mean
+from latentcot.recipe_values import flat
 from latentcot.statistics import (
     holm,
     mean_and_sd,
@@ -229,21 +230,13 @@ def _varied(recipes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
     Files may be called otherwise elsewhere, and an older latentcot wrote fewer keys.
     """
-    flat = [dict(_flattened(recipe)) for recipe in recipes]
+    keyed = [dict(flat(recipe)) for recipe in recipes]
     expected = {"seed", "data.train", "data.valid", "data.test"}
-    keys = set.intersection(*(set(one) for one in flat)) - expected
-    differing = {key for key in keys if any(one[key] != flat[0][key] for one in flat)}
+    keys = set.intersection(*(set(one) for one in keyed)) - expected
+    differing = {key for key in keys if any(one[key] != keyed[0][key] for one in keyed)}
     # A model by its name and one by its settings have no key in common below `model`.
     kinds = {name: {isinstance(one.get(name), Mapping) for one in recipes} for name in recipes[0]}
     return tuple(sorted(differing | {name for name, kind in kinds.items() if len(kind) > 1}))
-
-
-def _flattened(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 def _tested(

@@ -4,6 +4,7 @@
 `curriculum:` and `model:` are described where they are used, in `stages.py` and `backbones.py`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,13 @@ class Training:
     """Write a checkpoint after this many updates too."""
     log_every: Count = 10
     """Updates between two rows of metrics.jsonl."""
+
+    def num_updates(self, updates_per_epoch: int) -> int:
+        """Return how many updates the whole training has."""
+        limits = [math.inf if self.max_updates is None else self.max_updates]
+        if self.epochs is not None:
+            limits.append(max(1, round(self.epochs * updates_per_epoch)))
+        return int(min(limits))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from latentcot.examples import Example
 from latentcot.layout import EncodedExample, slots_of_chain
 from latentcot.reasoner import Output, Reasoner
 from latentcot.statistics import share_with_interval
-from latentcot.tasks import task_named
+from latentcot.tasks import Task, task_named
 
 SCHEMA_VERSION = 2
 
@@ -122,9 +122,7 @@ def evaluate(
     )
     seconds = time.perf_counter() - start
     records = tuple(
-        _record(
-            reasoner, example, output, is_correct=task.is_correct(output.answer, example.answer)
-        )
+        _record(reasoner, task, example, output)
         for example, output in zip(examples, outputs, strict=True)
     )
     accuracy, low, high = share_with_interval(sum(r.is_correct for r in records), len(records))
@@ -147,12 +145,12 @@ def evaluate(
     )
 
 
-def _record(reasoner: Reasoner, example: Example, output: Output, *, is_correct: bool) -> Record:
+def _record(reasoner: Reasoner, task: Task, example: Example, output: Output) -> Record:
     return Record(
         id=example.id,
         gold=example.answer,
         answer=output.answer,
-        is_correct=is_correct,
+        is_correct=task.is_correct(output.answer, example.answer),
         text=output.text,
         num_tokens=output.num_tokens,
         num_thoughts=output.num_thoughts,

@@ -143,7 +143,7 @@ def generate(
         draw = _drawer(sampling, chosen)
         limits = [_limit(prompts[i], max_new_tokens, max_length) for i in chosen]
         batch = [prompts[i] for i in chosen]
-        rollout = _think(model, batch, feed, stop)
+        rollout = roll_out(model, batch, feed, stop)
         texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
         results.update(zip(chosen, texts, strict=True))
         if on_progress is not None:
@@ -152,9 +152,10 @@ def generate(
 
 
 @torch.no_grad()
-def _think(
+def roll_out(
     model: PreTrainedModel, prompts: Sequence[Layout], feed: Feed | None, stop: StopRule | None
 ) -> Rollout:
+    """Let the model read prompts and think about them, side by side."""
     batch = collate(prompts).to(model.device)
     return think(
         model,

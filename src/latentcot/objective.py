@@ -77,12 +77,10 @@ class LanguageLoss(nn.Module):
             logits = head(states.to(head.get_parameter("weight").dtype))
         nll = nn.functional.cross_entropy(logits, labels, reduction="none")
         is_next = batch.is_next[is_label]
-        none = torch.zeros((), device=nll.device)
-        stop_nll, num_stops = (none, none)
+        stop_nll = num_stops = torch.zeros((), device=nll.device)
         if self.stop_head is not None:
-            states = rollout.slot_states
             stop_nll, num_stops = stop_loss(
-                self.stop_head, states, batch.num_slots, batch.stop_after
+                self.stop_head, rollout.slot_states, batch.num_slots, batch.stop_after
             )
         return LossParts(
             nll_sum=nll.sum(),

@@ -6,7 +6,7 @@ out[0].answer, out[0].num_thoughts
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.backbones import check_lengths, max_positions
-from latentcot.batching import collate
 from latentcot.checkpoints import CheckpointInfo, load_checkpoint
 from latentcot.errors import UsageError
 from latentcot.examples import Example
-from latentcot.generation import ForcedSteps, Sampling, generate
+from latentcot.generation import ForcedSteps, Sampling, generate, roll_out
 from latentcot.layout import (
     EncodedExample,
     Layout,
@@ -29,7 +28,7 @@ from latentcot.layout import (
 )
 from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
-from latentcot.thoughts import feed_of, think
+from latentcot.thoughts import feed_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +189,7 @@ class Reasoner:
             size = self.model.config.hidden_size
             slots = self.info.num_thoughts if num_thoughts is None else num_thoughts
             return Thinking(torch.zeros(0, slots, size), torch.zeros(0, size))
-        batch = collate(prompts).to(self.model.device)
-        with torch.no_grad():
-            rollout = think(
-                self.model,
-                batch.prefix,
-                batch.prefix_lengths,
-                batch.num_slots,
-                batch.suffix[:, :0],
-                torch.zeros_like(batch.suffix_lengths),
-                feed=self.feed,
-                stop=stop,
-            )
+        rollout = roll_out(self.model, _without_words(prompts), self.feed, stop)
         return Thinking(rollout.fed, rollout.states[:, 0])
 
     def stop_probabilities(self, encoded: Sequence[EncodedExample], batch_size: int) -> Tensor:
@@ -215,14 +203,11 @@ class Reasoner:
         """
         if self.stop_head is None or self.info.max_thoughts is None:
             raise UsageError("stop_probabilities: this checkpoint has no stop classifier.")
-        prompts = self.prompts(encoded, self.info.max_thoughts)
+        prompts = _without_words(self.prompts(encoded, self.info.max_thoughts))
         found = []
         for start in range(0, len(prompts), batch_size):
-            batch = collate(prompts[start : start + batch_size]).to(self.model.device)
-            nothing = batch.suffix[:, :0], torch.zeros_like(batch.suffix_lengths)
-            prefix = batch.prefix, batch.prefix_lengths
+            rollout = roll_out(self.model, prompts[start : start + batch_size], self.feed, None)
             with torch.no_grad():
-                rollout = think(self.model, *prefix, batch.num_slots, *nothing, feed=self.feed)
                 found.append(self.stop_head(rollout.slot_states).sigmoid().cpu())
         return torch.cat(found)
 
@@ -240,9 +225,7 @@ class Reasoner:
     def _stop_rule(self) -> StopRule | None:
         if self.stop_head is None or self.info.stop_threshold is None:
             return None
-        most = self.info.max_thoughts or self.info.num_thoughts
-        # Before the first stage with thoughts there is nothing to stop.
-        most = most if self.info.stage > 0 else 0
+        most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
         return StopRule(self.stop_head, self.info.stop_threshold, most) if most else None
 
     def _forced_steps(self) -> ForcedSteps:
@@ -287,6 +270,11 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     head = found.stop_head.to(device) if found.stop_head else None
     return Reasoner(found.model, found.tokenizer, found.info, head)
+
+
+def _without_words(prompts: Sequence[Layout]) -> list[Layout]:
+    """Leave out what stands behind the slots: only the thoughts are asked for."""
+    return [replace(prompt, suffix=(), labels=()) for prompt in prompts]
 
 
 def _texts(questions: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ A recipe may say `extends: other.yaml`: it then holds only what differs from tha
 come with the package are found by their name (`latentcot list recipes`), `gsm8k/coconut`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -108,3 +108,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError:  # such as <<, which YAML keeps for itself
         values[last] = text
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (a.b, value), so that `training: {epochs: 1}` leaves the other keys of training."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

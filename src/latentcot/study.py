@@ -6,7 +6,7 @@ becomes of them is in `study_folder.py`; docs/studies.md explains the keys.
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,7 +26,7 @@ from latentcot.config import Count, Recipe, read_recipe
 from latentcot.errors import RecipeError, UsageError, did_you_mean
 from latentcot.jobs import evaluation_name
 from latentcot.problems import Form, explain_all, listed
-from latentcot.recipe_values import read_yaml
+from latentcot.recipe_values import flat, read_yaml
 
 METHOD = "{method}"
 """In the name of a recipe."""
@@ -216,15 +216,6 @@ def _recipe(
     if recipe.data.test is None:
         raise RecipeError(f"{path}: data.test: is missing; a study evaluates every run on it.")
     return recipe
-
-
-def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (a.b, value), so that `training: {epochs: 1}` leaves the other keys of training."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _as_yaml(value: Any) -> str:

@@ -27,8 +27,8 @@ from latentcot.files import written_whole
 from latentcot.jobs import Making, Training, has_checkpoint
 from latentcot.problems import listed
 from latentcot.processes import claim
-from latentcot.recipe_values import read_yaml
-from latentcot.study import Cell, Study, data_folder, flat, is_file
+from latentcot.recipe_values import flat, read_yaml
+from latentcot.study import Cell, Study, data_folder, is_file
 
 NOTE = "study.yaml"
 NUM_TOLD = 5
@@ -171,8 +171,7 @@ def _num_updates(recipe: Recipe) -> int | None:
         num_examples = _num_examples(data.train, data.max_train)
     except DataError:  # the run itself will say so
         return training.max_updates
-    in_epochs = max(1, round(training.epochs * max(1, num_examples // training.batch_size)))
-    return min(in_epochs, training.max_updates or in_epochs)
+    return training.num_updates(max(1, num_examples // training.batch_size))
 
 
 @cache

@@ -70,7 +70,7 @@ class Trainer:
         self.batch_size = min(recipe.training.batch_size, len(data.train))
         self.order = self._epoch_order(0)
         self.updates_per_epoch = len(self.order)
-        self.num_updates = self._num_updates()
+        self.num_updates = recipe.training.num_updates(self.updates_per_epoch)
         self.clock = StageClock(recipe.curriculum, self.phases, self.updates_per_epoch)
         is_learned = recipe.stop.rule == "classifier"
         self.learner = Learner(
@@ -125,13 +125,6 @@ class Trainer:
                 f"training.batch_size: must be a multiple of the {num_processes} processes, got "
                 f"{self.batch_size}."
             )
-
-    def _num_updates(self) -> int:
-        training = self.recipe.training
-        limits = [math.inf if training.max_updates is None else training.max_updates]
-        if training.epochs is not None:
-            limits.append(max(1, round(training.epochs * self.updates_per_epoch)))
-        return int(min(limits))
 
     def _epoch_order(self, epoch: int) -> list[list[int]]:
         return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")

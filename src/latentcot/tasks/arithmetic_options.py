@@ -1,9 +1,9 @@
 """What can be chosen about arithmetic data: one dataclass, all problems in one message."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from latentcot.errors import RecipeError
+from latentcot.tasks.option_problems import options_error, wrong_choices
 
 Wording = Literal["story", "short"]
 Shape = Literal["mixed", "chain"]
@@ -46,18 +46,9 @@ class ArithmeticOptions:
     step_form: StepForm = "joined"
 
     def __post_init__(self) -> None:
-        problems = [*_wrong_choices(self), *_wrong_values(self)] or _contradictions(self)
+        problems = [*wrong_choices(self, _CHOICES), *_wrong_values(self)] or _contradictions(self)
         if problems:
-            lines = "\n".join(f"- {one}" for one in problems)
-            raise RecipeError(f"arithmetic options:\n{lines}")
-
-
-def _wrong_choices(options: ArithmeticOptions) -> list[str]:
-    return [
-        f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(options, name)!r}."
-        for name, choice in _CHOICES.items()
-        if getattr(options, name) not in get_args(choice)
-    ]
+            raise options_error("arithmetic", problems)
 
 
 def _wrong_values(options: ArithmeticOptions) -> list[str]:

@@ -1,9 +1,9 @@
 """What can be chosen about ProntoQA data: one dataclass, all problems in one message."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from latentcot.errors import RecipeError
+from latentcot.tasks.option_problems import options_error, wrong_choices
 
 Decoy = Literal["lone", "twin"]
 Order = Literal["random", "forward"]
@@ -57,10 +57,9 @@ class ProntoqaOptions:
     num_concepts: int | None = None
 
     def __post_init__(self) -> None:
-        problems = [*_wrong_choices(self), *_wrong_values(self)] or _contradictions(self)
+        problems = [*wrong_choices(self, _CHOICES), *_wrong_values(self)] or _contradictions(self)
         if problems:
-            lines = "\n".join(f"- {one}" for one in problems)
-            raise RecipeError(f"ProntoQA options:\n{lines}")
+            raise options_error("ProntoQA", problems)
 
     @property
     def num_chains(self) -> int:
@@ -84,14 +83,6 @@ class ProntoqaOptions:
         """
         a_chain = hops - 1 + hops * self.distractors
         return self.num_chains * a_chain + 2
-
-
-def _wrong_choices(options: ProntoqaOptions) -> list[str]:
-    return [
-        f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(options, name)!r}."
-        for name, choice in _CHOICES.items()
-        if getattr(options, name) not in get_args(choice)
-    ]
 
 
 def _wrong_values(options: ProntoqaOptions) -> list[str]:

@@ -1,11 +1,12 @@
 """What can be chosen about ProsQA data: one dataclass, two presets, all problems in one message."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from latentcot.errors import RecipeError, did_you_mean
 from latentcot.tasks.graphs import CandidateRule
+from latentcot.tasks.option_problems import options_error, wrong_choices
 
 Construction = Literal["paper", "two-family"]
 Rendering = Literal["words", "symbols"]
@@ -18,6 +19,10 @@ _ONLY_FOR: dict[Construction, tuple[str, ...]] = {
     "paper": ("min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates"),
     "two-family": ("layers", "min_depth", "shared", "shallower"),
 }
+_CHOICES = {
+    "construction": Construction, "rendering": Rendering,
+    "candidates": CandidateRule, "ids": IdOrder,
+}  # fmt: skip
 _ONLY_FOR_SYMBOLS = ("separator", "ids", "num_symbols")
 _LIMITS = {
     "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "min_depth": 1,
@@ -73,30 +78,14 @@ class ProsqaOptions:
     num_symbols: int | None = None
 
     def __post_init__(self) -> None:
-        problems = [*_wrong_choices(self), *_wrong_values(self)] or _contradictions(self)
+        problems = [*wrong_choices(self, _CHOICES), *_wrong_values(self)] or _contradictions(self)
         if problems:
-            raise _recipe_error(problems)
+            raise options_error("ProsQA", problems)
 
     @property
     def max_graph_nodes(self) -> int:
         """The most nodes that a graph of these options can have."""
         return self.max_nodes if self.construction == "paper" else 4 * self.layers + 2 + self.shared
-
-
-def _recipe_error(problems: Iterable[str]) -> RecipeError:
-    return RecipeError("ProsQA options:\n" + "\n".join(f"- {one}" for one in problems))
-
-
-def _wrong_choices(options: ProsqaOptions) -> list[str]:
-    choices = {
-        "construction": Construction, "rendering": Rendering,
-        "candidates": CandidateRule, "ids": IdOrder,
-    }  # fmt: skip
-    return [
-        f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(options, name)!r}."
-        for name, choice in choices.items()
-        if getattr(options, name) not in get_args(choice)
-    ]
 
 
 def _wrong_values(options: ProsqaOptions) -> list[str]:
@@ -172,7 +161,7 @@ def options_named(preset: str, **changes: Any) -> ProsqaOptions:
         if name not in allowed
     ]
     if problems:
-        raise _recipe_error(problems)
+        raise options_error("ProsQA", problems)
     options = replace(PRESETS[preset], **changes)
     _refuse_ignored(options, changes)
     return options
@@ -194,4 +183,4 @@ def _refuse_ignored(options: ProsqaOptions, changes: Mapping[str, Any]) -> None:
     if options.ids == "creation" and "num_symbols" in changes:
         ignored.append("'num_symbols' has no effect with ids 'creation'")
     if ignored:
-        raise _recipe_error(f"{one}. Leave it out." for one in ignored)
+        raise options_error("ProsQA", [f"{one}. Leave it out." for one in ignored])
