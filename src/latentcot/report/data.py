@@ -25,7 +25,7 @@ class TableRow:
     num_questions: int
     """How many test questions were asked."""
     tokens_per_question: float
-    """Mean number of tokens generated for a question."""
+    """Mean number of words and thoughts of a question."""
     thoughts_per_question: float
     """Mean number of continuous thoughts for a question."""
     seconds_per_question: float
