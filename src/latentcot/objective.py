@@ -46,15 +46,22 @@ class LanguageLoss(nn.Module):
         model: The language model.
         feed: What is fed into a slot; the thought if left out.
         stop_head: The classifier that ends latent mode, if one is to be trained.
+        saves_memory: Compute blocks a second time for their gradients (`recompute.py`).
     """
 
     def __init__(
-        self, model: PreTrainedModel, feed: Feed | None = None, stop_head: StopHead | None = None
+        self,
+        model: PreTrainedModel,
+        feed: Feed | None = None,
+        stop_head: StopHead | None = None,
+        *,
+        saves_memory: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.feed = feed
         self.stop_head = stop_head
+        self.saves_memory = saves_memory
 
     def forward(self, batch: Batch) -> LossParts:
         """Roll a batch out and return its loss in parts."""
@@ -66,6 +73,7 @@ class LanguageLoss(nn.Module):
             batch.suffix,
             batch.suffix_lengths,
             feed=self.feed,
+            saves_memory=self.saves_memory and self.training,
         )
         is_label = batch.labels != NO_LABEL
         # The output head runs on labelled columns only: the rest is most of its arithmetic.

@@ -26,15 +26,17 @@ N most slots of any row, D hidden size.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
 from latentcot.errors import DataError, TrainingError
 from latentcot.layout import MarkerIds
 from latentcot.methods import Method
+from latentcot.recompute import parts_cache, recomputed
 
 
 class Passes:
@@ -47,11 +49,14 @@ class Passes:
         num_passes: Calls of the backbone so far.
     """
 
-    def __init__(self, model: PreTrainedModel, batch_size: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, batch_size: int, *, saves_memory: bool = False
+    ) -> None:
         if model.training:
             _refuse_checkpointing(model)
         self.backbone = model.base_model
-        self.cache = DynamicCache(config=model.config)
+        self.saves_memory = saves_memory
+        self.cache = parts_cache(model) if saves_memory else DynamicCache(config=model.config)
         self.window = _sliding_window(self.cache)
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
@@ -66,13 +71,14 @@ class Passes:
         self.lengths_B = self.lengths_B + is_real_BC.sum(1)
         self._refuse_padded_window()
         self.num_passes += 1
-        hidden_BCD: Tensor = self.backbone(
-            inputs_embeds=embeds_BCD,
-            attention_mask=None if is_first else self.is_real_BK,
-            position_ids=positions_BC,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
+        with recomputed(self.backbone, self.cache) if self.saves_memory else nullcontext():
+            hidden_BCD: Tensor = self.backbone(
+                inputs_embeds=embeds_BCD,
+                attention_mask=None if is_first else self.is_real_BK,
+                position_ids=positions_BC,
+                past_key_values=self.cache,
+                use_cache=True,
+            ).last_hidden_state
         return hidden_BCD
 
     def _refuse_padded_window(self) -> None:
@@ -160,6 +166,7 @@ def think(
     *,
     feed: Feed | None = None,
     stop: Stop | None = None,
+    saves_memory: bool = False,
 ) -> Rollout:
     """Read the question, think, read the language that follows (arXiv 2412.06769, section 3).
 
@@ -172,16 +179,18 @@ def think(
         suffix_lengths_B: (B,) how many of them are real.
         feed: slot → (B, D), what is fed into it; the thought itself if left out.
         stop: (B, D), the state at the slot just read → (B,) bool, whether the row thinks no more.
+        saves_memory: Keep little for the backward pass, and compute it again there
+            (`recompute.py`).
 
     Raises:
-        TrainingError: Gradient checkpointing is on, which would make the loss wrong.
+        TrainingError: transformers' gradient checkpointing is on: the loss would be wrong.
         DataError: A padded batch is longer than the model's sliding window.
 
     Takes N + 1 passes, and one more with `stop`: where the last slot is seen too late, the language
     behind it cannot ride along.
     """
     embed = model.get_input_embeddings()
-    passes = Passes(model, prefix_BQ.shape[0])
+    passes = Passes(model, prefix_BQ.shape[0], saves_memory=saves_memory)
     if int(num_slots_B.max()) == 0:
         return _read_at_once(
             passes, embed, prefix_BQ, prefix_lengths_B, suffix_BT, suffix_lengths_B
@@ -265,12 +274,12 @@ def _refuse_checkpointing(model: PreTrainedModel) -> None:
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise TrainingError(
             f"{type(model).__name__}: gradient checkpointing is on. transformers then drops the "
-            "cache, in which the thoughts find the question, and the loss would be wrong. Call "
-            "model.gradient_checkpointing_disable()."
+            "cache, in which the thoughts find the question, and the loss would be wrong. Turn it "
+            "off, and save memory with training.save_memory: true."
         )
 
 
-def _sliding_window(cache: DynamicCache) -> int | None:
+def _sliding_window(cache: Cache) -> int | None:
     """Return the narrowest sliding window of a model's layers, or None."""
     windows = [getattr(layer, "sliding_window", None) for layer in cache.layers]
     return min((window for window in windows if window), default=None)
