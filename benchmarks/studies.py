@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from latentcot.files import write_json
-from latentcot.runs import provenance
+from latentcot.provenance import provenance
 from latentcot.statistics import percent
 
 ROOT = Path(__file__).parent.parent

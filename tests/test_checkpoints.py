@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, and whatever is damaged is refused in words."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,18 +13,22 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latentcot.backbones import FreshModel, make_fresh
+from latentcot.checkpoint_folders import (
+    CHECKSUMS_FILE,
+    best_checkpoint,
+    checkpoint_folders,
+    prune_checkpoints,
+    verify,
+    write_best,
+)
 from latentcot.checkpoints import (
     FORMAT_VERSION,
     CheckpointInfo,
-    best_checkpoint,
-    checkpoint_folders,
     load_checkpoint,
     load_training_state,
-    prune_checkpoints,
     save_checkpoint,
-    write_best,
 )
-from latentcot.errors import CheckpointError
+from latentcot.errors import CheckpointError, DamagedError
 from latentcot.layout import LayoutRules, Template
 from latentcot.methods import METHODS, Plan
 from latentcot.stopping import StopHead
@@ -72,8 +77,17 @@ def message_of(action: Callable[[Any], Any], *args: Any) -> str:
 
 
 @pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A checkpoint as it is written."""
+    save_checkpoint(tmp_path / "checkpoint", MODEL, TOKENIZER, INFO, {"update": 120})
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """One whose files may be changed: what stands behind the checksums has to hold by itself."""
     save_checkpoint(tmp_path / "checkpoint", MODEL, TOKENIZER, INFO)
+    (tmp_path / "checkpoint" / CHECKSUMS_FILE).unlink()
     return tmp_path / "checkpoint"
 
 
@@ -145,9 +159,15 @@ def test_a_checkpoint_of_version_1_still_loads(folder: Path) -> None:
     )
 
 
+def test_a_checkpoint_of_version_2_still_loads(folder: Path) -> None:
+    """It had the same fields, and no checksums."""
+    change_info(folder, format_version=2)
+    assert load_checkpoint(folder).info == INFO
+
+
 def test_what_is_written_is_of_the_newest_version(folder: Path) -> None:
-    assert json.loads((folder / "latentcot.json").read_text())["format_version"] == 2
-    assert FORMAT_VERSION == 2
+    assert json.loads((folder / "latentcot.json").read_text())["format_version"] == 3
+    assert FORMAT_VERSION == 3
 
 
 def test_a_checkpoint_is_loaded_for_use(folder: Path) -> None:
@@ -241,6 +261,70 @@ def test_a_training_state_that_is_no_dict(folder: Path) -> None:
     assert "must hold a dict, got list" in message_of(load_training_state, folder)
 
 
+# --- checksums ---
+
+
+def test_a_whole_checkpoint_is_verified(saved: Path) -> None:
+    assert verify(saved)
+    assert load_training_state(saved) == {"update": 120}
+
+
+def test_every_file_has_its_checksum(saved: Path) -> None:
+    sums = json.loads((saved / CHECKSUMS_FILE).read_text())["sha256"]
+    assert sums.keys() == {path.name for path in saved.iterdir()} - {CHECKSUMS_FILE}
+    weights = (saved / "model.safetensors").read_bytes()
+    assert sums["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+
+
+NAMES = ["config.json", "model.safetensors", "tokenizer.json", "latentcot.json"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "training_state.pt"])
+def test_one_changed_bit_is_found(saved: Path, name: str) -> None:
+    path = saved / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    assert f"damaged: {name} is not what was written" in message_of(load_training_state, saved)
+    if name in NAMES:
+        assert f"{name} is not what was written" in message_of(load_checkpoint, saved)
+    else:  # answers need no training state
+        load_checkpoint(saved)
+
+
+def test_all_that_is_wrong_is_told_at_once(saved: Path) -> None:
+    (saved / "config.json").unlink()
+    (saved / "tokenizer.json").write_text("{}")
+    message = message_of(load_checkpoint, saved)
+    assert "config.json is missing, tokenizer.json is not what was written" in message
+    assert f"delete {saved / CHECKSUMS_FILE}" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"sha256": 3}', '{"sha256": {"../x": "00"}}', '{"sha256": {"": "00"}}',
+     '{"sha256": {"a\\u0000": "00"}}', '{"sha256": {".": "00"}}', "[" * 100_000],
+)  # fmt: skip
+def test_a_damaged_list_of_checksums(saved: Path, text: str) -> None:
+    (saved / CHECKSUMS_FILE).write_text(text)
+    assert "damaged" in message_of(verify, saved)
+
+
+def test_a_list_that_names_files_elsewhere(saved: Path) -> None:
+    (saved / CHECKSUMS_FILE).write_text('{"sha256": {"../x": "00"}}')
+    assert "other than files" in message_of(verify, saved)
+
+
+def test_without_a_list_there_is_nothing_to_compare_with(folder: Path) -> None:
+    assert not verify(folder)
+
+
+def test_a_folder_that_says_nothing_at_all_is_damaged(folder: Path) -> None:
+    (folder / "latentcot.json").unlink()
+    with pytest.raises(DamagedError, match=r"latentcot\.json is missing"):
+        verify(folder)
+
+
 # --- which checkpoint of a run ---
 
 
@@ -253,21 +337,21 @@ def test_the_newest_one_without_a_choice_of_validation(run: Path) -> None:
 
 def test_the_one_that_validation_chose(run: Path) -> None:
     first, *_ = add(run, 9, 100, 1000)
-    write_best(run, first, accuracy=0.5)
+    write_best(run, 9, accuracy=0.5)
     assert best_checkpoint(run) == first
     assert load_checkpoint(run).info.update == 9
 
 
 def test_the_choice_is_written_with_its_accuracy(run: Path) -> None:
-    (folder,) = add(run, 9)
-    write_best(run, folder, accuracy=0.5)
+    add(run, 9)
+    write_best(run, 9, accuracy=0.5)
     best = json.loads((run / "checkpoints" / "best.json").read_text())
     assert best == {"checkpoint": "update-00000009", "accuracy": 0.5}
 
 
 def test_a_choice_that_is_gone_falls_back_to_the_newest(run: Path) -> None:
     first, last = add(run, 9, 100)
-    write_best(run, run / "checkpoints" / "update-00000001", accuracy=0.5)
+    write_best(run, 1, accuracy=0.5)
     assert best_checkpoint(run) == last
     assert first.exists()
 
@@ -282,7 +366,7 @@ def test_a_run_without_checkpoints(run: Path) -> None:
 def test_folders_that_were_not_finished_are_ignored(run: Path) -> None:
     (whole,) = add(run, 9)
     torn = whole.with_name(".update-00000100.4711.partial")
-    whole.with_name("update-00000200").mkdir()  # without latentcot.json
+    whole.with_name("damaged-update-00000300").mkdir()
     torn.mkdir()
     (torn / "latentcot.json").write_bytes((whole / "latentcot.json").read_bytes())
     assert checkpoint_folders(run) == [whole]
@@ -299,21 +383,21 @@ def test_a_damaged_pointer(run: Path, text: str) -> None:
 
 def test_prune_keeps_the_best_and_the_newest_two(run: Path) -> None:
     folders = add(run, 1, 2, 3, 4, 5)
-    write_best(run, folders[1], accuracy=0.5)
-    prune_checkpoints(run)
+    write_best(run, 2, accuracy=0.5)
+    prune_checkpoints(run, 2)
     assert checkpoint_folders(run) == [folders[1], folders[3], folders[4]]
     assert best_checkpoint(run) == folders[1]
 
 
 def test_prune_without_a_best_keeps_the_newest_two(run: Path) -> None:
     folders = add(run, 1, 2, 3)
-    prune_checkpoints(run)
+    prune_checkpoints(run, 2)
     assert checkpoint_folders(run) == folders[1:]
 
 
 def test_prune_deletes_nothing_where_there_is_little(run: Path) -> None:
     folders = add(run, 1, 2)
-    prune_checkpoints(run)
+    prune_checkpoints(run, 2)
     assert checkpoint_folders(run) == folders
 
 

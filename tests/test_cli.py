@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 
 from latentcot import METHODS, load, read_examples, write_examples
-from latentcot.checkpoints import checkpoint_folders
+from latentcot.checkpoint_folders import checkpoint_folders
 
 QUESTION = "2 3 5 6 [Q] 3 6 [R] 2"
 
@@ -160,6 +160,7 @@ def places(tiny_run, data, recipe_values, tmp_path_factory):
         for result in (here / name).glob("evals/*"):
             result.unlink()
     newer = shutil.copytree(checkpoint_folders(tiny_run)[-1], here / "newer")
+    (newer / "checksums.json").unlink()
     info = json.loads((newer / "latentcot.json").read_text())
     (newer / "latentcot.json").write_text(json.dumps(info | {"format_version": 99}))
     torn = shutil.copytree(checkpoint_folders(tiny_run)[-1], here / "torn")
@@ -199,7 +200,7 @@ REFUSED = [
     ("eval {h}/full --data {h}/test.jsonl", "CheckpointError", "holds no latentcot.json"),
     ("eval {h}/nowhere --data {h}/test.jsonl", "CheckpointError", "no such folder"),
     ("eval {h}/newer --data {h}/test.jsonl", "CheckpointError", "newer latentcot: upgrade it"),
-    ("eval {h}/torn --data {h}/test.jsonl", "CheckpointError", "is damaged"),
+    ("eval {h}/torn --data {h}/test.jsonl", "DamagedError", "is damaged"),
     ("eval {h}/run/checkpoints", "CheckpointError", "holds no latentcot.json"),
     ("eval {h}/run --data {h}/nowhere.jsonl", "DataError", "no such file"),
     ("eval {h}/run --num-thoughts 100", "DataError", "the model has 96"),
@@ -273,7 +274,7 @@ class TestCompare:
         (places / "other" / "evals").mkdir(exist_ok=True)
         (places / "other" / "evals" / "mine.json").write_text('{"accuracy": 1')
         ended = latentcot("compare", places / "other", "--evaluation", "mine")
-        assert_refuses(ended, "RunError", "mine.json: is no result file of latentcot")
+        assert_refuses(ended, "RunError", "mine.json: cannot be read as JSON")
 
 
 def test_an_evaluation_replaces_nothing_but_an_earlier_one(latentcot, tiny_run, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from latentcot import RunError, UsageError, compare
 from latentcot.comparison import failed_runs, summarize
 from latentcot.comparison_files import notes, write_summaries
-from latentcot.comparison_runs import NEWEST_SCHEMA, FailedRun
+from latentcot.comparison_runs import FailedRun
+from latentcot.result_files import EVALUATION_VERSION
 from latentcot.statistics import holm, mcnemar, paired_p_value, share_with_interval
 
 
@@ -326,14 +327,15 @@ class TestFiles:
         assert [row.task for row in compare([old, new])] == ["own", "own"]
 
     def test_a_newer_version_is_refused(self, make_run):
-        run = make_run("run", "10", schema_version=NEWEST_SCHEMA + 1)
+        run = make_run("run", "10", schema_version=EVALUATION_VERSION + 1)
         with pytest.raises(RunError, match=r"schema_version 3, .* reads up to 2.*Upgrade"):
             compare([run])
 
-    def test_the_version_that_is_written_can_be_read(self):
-        from latentcot.evaluation import SCHEMA_VERSION
-
-        assert SCHEMA_VERSION <= NEWEST_SCHEMA
+    @pytest.mark.parametrize("version", ["2", 0, True, 1.0, None])
+    def test_what_is_no_version_is_damage(self, make_run, version):
+        run = make_run("run", "10", schema_version=version)
+        with pytest.raises(RunError, match=r"schema_version must be 1 … 2, got .*damaged"):
+            compare([run])
 
     def test_other_questions_of_one_task_are_refused(self, make_run):
         runs = [make_run("a", "10"), make_run("b", "10", data={"sha256": "other"}, seed=1)]

@@ -8,7 +8,8 @@ import pytest
 
 from conftest import in_update, press_ctrl_c
 from latentcot import evaluate, load, read_examples, train
-from latentcot.checkpoints import checkpoint_folders, load_training_state
+from latentcot.checkpoint_folders import checkpoint_folders
+from latentcot.checkpoints import load_training_state
 from latentcot.learner import Learner
 from latentcot.methods import METHODS
 from latentcot.runs import read_metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from latentcot import RunError, quickstart, train
-from latentcot.checkpoints import checkpoint_folders
+from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.comparison import Row
 from latentcot.config import read_recipe
 from latentcot.quickstart import METHODS, note_seconds, open_folder, run_methods

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 import latentcot
 from latentcot import CheckpointError, DataError, Sampling
-from latentcot.checkpoints import checkpoint_folders
+from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.generation import generate
 from latentcot.layout import Template, encode_questions
 from latentcot.runs import read_metrics

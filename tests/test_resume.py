@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import in_update, press_ctrl_c
-from latentcot import CheckpointError, RunError, load, train
-from latentcot.checkpoints import checkpoint_folders
-from latentcot.runs import read_metrics
+from latentcot import CheckpointError, DataError, RunError, load, train
+from latentcot.checkpoint_folders import checkpoint_folders
+from latentcot.errors import UsageError
+from latentcot.provenance import read_provenance
+from latentcot.runs import append_metrics, held, read_metrics
+from latentcot.saving import point_to_best
 
 # Everything that is drawn: the order of the data, stages, dropout. No interval divides another.
 RANDOM = {
@@ -171,30 +175,185 @@ def test_another_recipe_is_refused(changes, make_recipe, run):
     assert files_of(run) == before
 
 
-@pytest.mark.parametrize("how", ["was being written", "was being deleted"])
-def test_a_newest_checkpoint_that_is_not_whole_is_skipped(how, recipe, in_one_go, run):
+def test_a_newest_checkpoint_that_was_being_written_is_skipped(recipe, in_one_go, run):
     [*_, older, newest] = checkpoint_folders(run)
     (newest / "latentcot.json").unlink()
-    if how == "was being written":
-        newest.rename(newest.with_name(f".{newest.name}.123.partial"))
+    newest.rename(newest.with_name(f".{newest.name}.123.partial"))
     (run / "checkpoints" / "best.json").unlink()  # was written after it
     assert load(run).info.update == int(older.name.removeprefix("update-"))
     assert train(recipe, run, resume=True, is_quiet=True)
     assert results_of(run) == results_of(in_one_go)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "training_state.pt"])
-def test_a_damaged_checkpoint_is_named(name, recipe, run):
-    file = checkpoint_folders(run)[-1] / name
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=f"{file.parent.name}.*damaged"):
-        train(recipe, run, resume=True, is_quiet=True)
+@pytest.mark.parametrize("name", ["model.safetensors", "training_state.pt", "latentcot.json"])
+def test_a_damaged_checkpoint_is_named_and_passed_over(name, recipe, run, in_one_go, capsys):
+    [*_, newest] = checkpoint_folders(run)
+    file = newest / name
+    file.write_bytes(file.read_bytes()[:-10])
+    assert train(recipe, run, resume=True, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"damaged: {name} is not what was written" in said
+    assert f"It is now called damaged-{newest.name}. Going on from update-" in said
+    assert (newest.with_name(f"damaged-{newest.name}") / name).exists()
 
 
-def test_a_checkpoint_without_training_state_is_named(recipe, run):
+def test_a_checkpoint_without_training_state_is_passed_over(recipe, run, in_one_go, capsys):
     (checkpoint_folders(run)[-1] / "training_state.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"holds no training_state\.pt"):
+    assert train(recipe, run, resume=True, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+    assert "training_state.pt is missing" in capsys.readouterr().err
+
+
+def test_when_all_are_damaged_the_newest_is_named_and_all_stay(recipe, run):
+    folders = checkpoint_folders(run)
+    for folder in folders:
+        (folder / "model.safetensors").write_bytes(b"")
+    before = files_of(run)
+    with pytest.raises(CheckpointError, match=f"none of its {len(folders)} .*{folders[-1].name}"):
         train(recipe, run, resume=True, is_quiet=True)
+    assert files_of(run) == before | {run / ".lock": b""}
+
+
+def test_a_newer_format_is_not_passed_over(recipe, run):
+    info = checkpoint_folders(run)[-1] / "latentcot.json"
+    (info.parent / "checksums.json").unlink()
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"format_version": 99}))
+    with pytest.raises(CheckpointError, match="newer latentcot"):
+        train(recipe, run, resume=True, is_quiet=True)
+    assert info.exists()
+
+
+def test_a_damaged_best_checkpoint_is_told(run, capsys):
+    """Training goes on from the newest, but what was best cannot be had any more."""
+    older, newest = checkpoint_folders(run)[-2:]
+    best = {"update": int(older.name.removeprefix("update-")), "accuracy": 1.0}
+    point_to_best(run, best)
+    assert load(run).info.update == best["update"]
+    (older / "model.safetensors").write_bytes(b"")
+    point_to_best(run, best)
+    said = capsys.readouterr().err
+    assert "model.safetensors is not what was written" in said
+    assert "It was the best one" in said
+    assert load(run).info.update == int(newest.name.removeprefix("update-"))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(recipe, run, in_one_go, capsys):
+    shutil.rmtree(run / "checkpoints")
+    assert train(recipe, run, resume=True, is_quiet=True)
+    assert "has no checkpoint yet, so it begins" in " ".join(capsys.readouterr().err.split())
+    assert results_of(run) == results_of(in_one_go)
+
+
+def test_a_run_killed_before_it_was_one_can_be_started(recipe, in_one_go, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").touch()
+    (run / ".recipe.yaml.4711.partial").write_text("data:")
+    assert train(recipe, run, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+
+
+def test_two_processes_never_train_into_one_folder(recipe, run):
+    with held(run):
+        for options in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(RunError, match="another process is training into this folder"):
+                train(recipe, run, is_quiet=True, **options)
+    assert train(recipe, run, resume=True, is_quiet=True)
+
+
+def test_another_number_of_threads_is_noted(recipe, tmp_path, capsys):
+    """It changes the order of sums, and so the last bits."""
+    run, before = tmp_path / "run", torch.get_num_threads()
+    with in_update(6, press_ctrl_c):
+        train(recipe, run, is_quiet=True)
+    try:
+        torch.set_num_threads(before + 1)
+        train(recipe, run, resume=True, is_quiet=True)
+    finally:
+        torch.set_num_threads(before)
+    said = f"Note: number of threads {before + 1} instead of {before}. The result may differ"
+    assert said in capsys.readouterr().err
+    (session,) = read_provenance(run)["resumed"]
+    assert session["update"] == 6
+
+
+def test_the_same_place_is_not_worth_a_note(recipe, tmp_path, capsys):
+    with in_update(6, press_ctrl_c):
+        train(recipe, tmp_path / "run", is_quiet=True)
+    train(recipe, tmp_path / "run", resume=True, is_quiet=True)
+    assert "Note" not in capsys.readouterr().err
+
+
+def test_keep_checkpoints(recipe, in_one_go, tmp_path):
+    train(recipe, tmp_path / "all", keep_checkpoints=99, is_quiet=True)
+    train(recipe, tmp_path / "one", keep_checkpoints=1, is_quiet=True)
+    kept = {name: [f.name for f in checkpoint_folders(tmp_path / name)] for name in ("all", "one")}
+    best = json.loads((in_one_go / "checkpoints" / "best.json").read_text())["checkpoint"]
+    assert set(kept["one"]) == {kept["all"][-1], best}
+    assert len(kept["all"]) > 3
+    with pytest.raises(UsageError, match="keep_checkpoints: must be at least 1, got 0"):
+        train(recipe, tmp_path / "none", keep_checkpoints=0, is_quiet=True)
+
+
+def test_a_damaged_row_in_the_middle_is_named(recipe, run):
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(b"".join([*lines[:3], b"\xff\x00\n", *lines[4:]]))
+    with pytest.raises(RunError, match=r"metrics\.jsonl:4: is damaged"):
+        train(recipe, run, resume=True, is_quiet=True)
+
+
+def test_a_full_disk_under_the_metrics(recipe, in_one_go, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    full = "latentcot.trainer.append_metrics"
+    rows = []
+
+    def stuck(folder, row):
+        rows.append(row)
+        if len(rows) == 9:
+            is_full = Path("/dev/full")
+            monkeypatch.setattr("latentcot.runs.METRICS", is_full)  # an absolute path wins
+        append_metrics(folder, row)
+
+    monkeypatch.setattr(full, stuck)
+    with pytest.raises(RunError, match="/dev/full: cannot be written: .*No space left"):
+        train(recipe, run, is_quiet=True)
+    monkeypatch.undo()
+    assert train(recipe, run, resume=True, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+
+
+def test_a_save_that_fails_ends_training_in_words(recipe, in_one_go, tmp_path, monkeypatch):
+    """It takes place in a thread: it must not be lost there."""
+    run, saves = tmp_path / "run", []
+
+    def full(state, path):
+        saves.append(path)
+        if len(saves) == 2:
+            raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+        return save(state, path)
+
+    save = torch.save
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(RunError, match="the checkpoint cannot be written: .*No space left"):
+        train(recipe, run, is_quiet=True)
+    monkeypatch.undo()
+    assert [path.name for path in (run / "checkpoints").iterdir() if path.is_dir()] == [
+        saves[0].parent.name.split(".")[1]
+    ]
+    assert train(recipe, run, resume=True, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+
+
+def test_a_vanished_data_file_is_told(make_recipe, data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    recipe = make_recipe(**RANDOM | {"data": {"train": str(copy / "train.jsonl")}})
+    with in_update(6, press_ctrl_c):
+        train(recipe, tmp_path / "run", is_quiet=True)
+    (copy / "train.jsonl").unlink()
+    with pytest.raises(DataError, match=r"train\.jsonl: cannot be read: .*No such file"):
+        train(recipe, tmp_path / "run", resume=True, is_quiet=True)
 
 
 def test_a_row_that_is_not_whole_is_written_again(recipe, in_one_go, tmp_path):
@@ -210,9 +369,6 @@ def test_a_row_that_is_not_whole_is_written_again(recipe, in_one_go, tmp_path):
 def test_without_a_checkpoint_there_is_nothing_to_resume(recipe, run, tmp_path):
     with pytest.raises(RunError, match="there is no run to resume"):
         train(recipe, tmp_path / "nowhere", resume=True, is_quiet=True)
-    shutil.rmtree(run / "checkpoints")
-    with pytest.raises(RunError, match="has no checkpoint to resume from"):
-        train(recipe, run, resume=True, is_quiet=True)
 
 
 def test_a_file_is_no_run(recipe, tmp_path):

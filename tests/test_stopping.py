@@ -24,7 +24,8 @@ from latentcot import (
     write_examples,
 )
 from latentcot.batching import collate
-from latentcot.checkpoints import STOP_FILE, checkpoint_folders, load_checkpoint
+from latentcot.checkpoint_folders import checkpoint_folders
+from latentcot.checkpoints import STOP_FILE, load_checkpoint
 from latentcot.layout import Layout
 from latentcot.learner import Learner
 from latentcot.objective import LanguageLoss

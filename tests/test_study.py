@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from latentcot import RecipeError, RunError, UsageError, read_recipe, train
-from latentcot.checkpoints import checkpoint_folders
+from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.jobs import Training
 from latentcot.runs import read_metrics
 from latentcot.study import Study, cells_of, read_study, selected

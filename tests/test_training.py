@@ -21,7 +21,8 @@ from latentcot import (
     train,
     write_examples,
 )
-from latentcot.checkpoints import checkpoint_folders, load_training_state
+from latentcot.checkpoint_folders import checkpoint_folders
+from latentcot.checkpoints import load_training_state
 from latentcot.formats import source_hash
 from latentcot.layout import NO_LABEL, lay_out
 from latentcot.learner import Learner

@@ -77,7 +77,7 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         RecipeError: Nothing of this name can be loaded.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer_of(name)
         model = load_weights(name)
     except Exception as error:  # transformers, its hub and safetensors raise many kinds
         raise _not_loaded(name, error) from None
@@ -92,9 +92,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         RecipeError: Nothing of this name can be loaded.
     """
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+        return load_tokenizer_of(name)
     except Exception as error:  # transformers and its hub raise many kinds
         raise _not_loaded(name, error) from None
+
+
+def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer, never code that comes with it; transformers' own errors come through."""
+    # False, since without an answer transformers would ask the terminal.
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        name, trust_remote_code=False
+    )
     return tokenizer
 
 
@@ -108,14 +116,19 @@ def _not_loaded(name: str, error: Exception) -> RecipeError:
 
 
 def load_weights(name: str) -> PreTrainedModel:
-    """Load a causal LM in float32.
+    """Load a causal LM in float32: safetensors only, and never code that comes with it.
 
     Raises:
+        Exception: Many kinds, by transformers and safetensors, if nothing can be loaded.
         ValueError: Some of its weights are missing; transformers would draw them at random.
     """
     with no_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True
+            name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]

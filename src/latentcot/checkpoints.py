@@ -1,8 +1,11 @@
 """Checkpoints that know what they are: method, c, stage and number of thoughts.
 
 A checkpoint folder holds what `save_pretrained` writes (it loads with plain
-`AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, and, for a run that can go on,
-`training_state.pt`. Folders are written under another name and renamed once they are whole.
+`AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, for a run that can go on
+`training_state.pt`, and `checksums.json`, by which damage is found. Folders are written under
+another name and renamed once they are whole. Nothing of a checkpoint is ever run: weights are
+safetensors, no code that lies beside them is loaded, and the training state holds tensors and plain
+values only.
 """
 
 import json
@@ -22,10 +25,17 @@ from huggingface_hub.errors import (
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.backbones import load_weights, no_bars
-from latentcot.errors import CheckpointError, RunError
+from latentcot.backbones import load_tokenizer_of, load_weights, no_bars
+from latentcot.checkpoint_folders import (
+    INFO_FILE,
+    STATE_FILE,
+    best_checkpoint,
+    verify,
+    write_checksums,
+)
+from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
 from latentcot.methods import Method, Plan, method_named
@@ -33,9 +43,7 @@ from latentcot.stopping import StopHead
 from latentcot.tasks import AnswerMatch
 from latentcot.vocabulary import marker_ids
 
-FORMAT_VERSION = 2
-INFO_FILE = "latentcot.json"
-STATE_FILE = "training_state.pt"
+FORMAT_VERSION = 3
 STOP_FILE = "stop_head.safetensors"
 
 
@@ -96,8 +104,19 @@ def save_checkpoint(
     info: CheckpointInfo,
     training_state: dict[str, Any] | None = None,
     stop_head: StopHead | None = None,
+    *,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        folder: Where it goes.
+        model: Its configuration, and its weights if they are not given.
+        tokenizer: That of the model.
+        info: What `latentcot.json` will hold.
+        training_state: Tensors and plain values that a run needs to go on.
+        stop_head: The stop classifier, if there is one.
+        weights: A copy of the model's weights, where the model itself may change meanwhile.
 
     Raises:
         RunError: It cannot be written; what was there is as it was.
@@ -107,13 +126,14 @@ def save_checkpoint(
     try:
         beside.mkdir(parents=True)
         with no_bars():
-            model.save_pretrained(beside)
+            model.save_pretrained(beside, state_dict=weights)
         tokenizer.save_pretrained(beside)
         if stop_head is not None:
             save_file(stop_head.state_dict(), beside / STOP_FILE)
         if training_state is not None:
             torch.save(training_state, beside / STATE_FILE)
         write_json(beside / INFO_FILE, asdict(info))
+        write_checksums(beside)
         for file in beside.iterdir():
             _sync(file)
         before = folder.with_name(f".{folder.name}.before.partial")
@@ -122,7 +142,11 @@ def save_checkpoint(
         beside.rename(folder)
         shutil.rmtree(before, ignore_errors=True)
         _sync(folder.parent)
-    except (OSError, SafetensorError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:  # torch raises the last for a full disk
         raise RunError(
             f"{folder}: the checkpoint cannot be written: {error}. The one before is whole: make "
             "room, and go on with --resume."
@@ -153,15 +177,16 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     """Load a checkpoint from its folder, from a run folder (its best), or from the hub.
 
     Raises:
-        CheckpointError: It is none, it is damaged, or it is of a newer format.
+        CheckpointError: It is none, or it is of a newer format.
+        DamagedError: Its files are not what was written.
     """
     name, info = _locate(path)
     try:
         model = load_weights(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer_of(name)
         stop_head = _load_stop_head(name, model) if info.stop_threshold is not None else None
     except Exception as error:  # transformers and safetensors raise many kinds
-        raise CheckpointError(
+        raise DamagedError(
             f"{name}: its weights or tokenizer cannot be read: {error}. The checkpoint is damaged; "
             "take another one of the same run."
         ) from error
@@ -179,9 +204,11 @@ def load_training_state(folder: Path) -> dict[str, Any]:
     """Load what a run needs to go on from a checkpoint.
 
     Raises:
-        CheckpointError: The checkpoint holds no training state, or a damaged one.
+        CheckpointError: The checkpoint holds no training state.
+        DamagedError: It holds a damaged one.
     """
     path = folder / STATE_FILE
+    verify(folder)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -189,53 +216,10 @@ def load_training_state(folder: Path) -> dict[str, Any]:
             f"{folder}: holds no {STATE_FILE}, so training can't go on."
         ) from None
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"{path}: cannot be read: {error}. It is damaged.") from error
+        raise DamagedError(f"{path}: cannot be read: {error}. It is damaged.") from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: must hold a dict, got {type(state).__name__}.")
+        raise DamagedError(f"{path}: must hold a dict, got {type(state).__name__}.")
     return state
-
-
-def checkpoint_folders(run: Path) -> list[Path]:
-    """Return the whole checkpoints of a run folder, oldest first."""
-    return sorted(path.parent for path in (run / "checkpoints").glob(f"update-*/{INFO_FILE}"))
-
-
-def best_checkpoint(run: Path) -> Path | None:
-    """Return the checkpoint that validation chose, or the newest, or None if there is none."""
-    folders = checkpoint_folders(run)
-    pointer = run / "checkpoints" / "best.json"
-    if pointer.exists():
-        name = _named_best(pointer)
-        best = next((folder for folder in folders if folder.name == name), None)
-        if best is not None:
-            return best
-    return folders[-1] if folders else None
-
-
-def _named_best(pointer: Path) -> str:
-    try:
-        return str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{pointer}: does not name a checkpoint: {error!r}. Give one of the checkpoints beside "
-            "it by its own folder."
-        ) from None
-
-
-def write_best(run: Path, folder: Path, accuracy: float) -> None:
-    """Point to the checkpoint that validation chose."""
-    best = {"checkpoint": folder.name, "accuracy": accuracy}
-    write_json(run / "checkpoints" / "best.json", best)
-
-
-def prune_checkpoints(run: Path, num_kept: int = 2) -> None:
-    """Delete old checkpoints, all but the newest ones and the best, and torn ones of dead runs."""
-    for torn in (run / "checkpoints").glob(".update-*.partial"):
-        shutil.rmtree(torn)
-    kept = {*checkpoint_folders(run)[-num_kept:], best_checkpoint(run)}
-    for folder in checkpoint_folders(run):
-        if folder not in kept:
-            shutil.rmtree(folder)
 
 
 def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
@@ -251,6 +235,7 @@ def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
                 f"{folder}: is no checkpoint of latentcot: it holds no {INFO_FILE}. Give a run "
                 "folder (with checkpoints/ in it) or one of its checkpoints."
             )
+        verify(folder, leave_out=(STATE_FILE,))
         return str(folder), _read_info(folder / INFO_FILE)
     if folder.is_absolute() or (len(folder.parts) > 1 and folder.parent.exists()):
         raise CheckpointError(f"{path}: no such folder.")
@@ -289,9 +274,15 @@ def _read_info(path: Path) -> CheckpointInfo:
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn version 1, which had the numbers of the plan beside the rest, into the present form."""
-    if values["format_version"] > 1:
+    """Turn older versions into the present form.
+
+    Version 1 had the numbers of the plan beside the rest. Version 3 has the fields of version 2,
+    and checksums in the folder.
+    """
+    if values["format_version"] == FORMAT_VERSION:
         return values
+    if values["format_version"] == 2:
+        return values | {"format_version": FORMAT_VERSION}
     of_plan = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
     rest = {key: value for key, value in values.items() if key not in of_plan}
     plan = {key: values[key] for key in of_plan if key in values}

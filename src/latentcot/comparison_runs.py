@@ -9,21 +9,18 @@ In a study the names of the folders are the names of task and method: it may hav
 of one method. A run of it without a result has failed, and is told, never left out.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentcot.errors import RunError, UsageError
+from latentcot.evaluation_files import EvaluationFile, read_evaluation
 from latentcot.methods import METHODS
+from latentcot.parsing import one_line, parse_yaml, shown
 from latentcot.runs import read_run_recipe
-
-NEWEST_SCHEMA = 2
-"""The newest form of result files; `evaluation.SCHEMA_VERSION` is the one that is written."""
 
 OWN_TASK = "own"
 """What data of one's own is called, whose recipe says how answers are matched."""
@@ -180,10 +177,10 @@ def _study_places(study: Path) -> list[Place]:
 def _asked(study: Path) -> Callable[[str, str], bool]:
     """Return (task, method) → whether the study says so; where it says nothing, all are."""
     try:
-        values = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+        values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
         tasks, methods = set(values["tasks"]), values["methods"]
         names = {name for one in methods for name in ([one] if isinstance(one, str) else one)}
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError):
         return lambda task, method: True
     return lambda task, method: task in tasks and method in names
 
@@ -206,7 +203,7 @@ def _reason(run: Path, evaluation: str) -> str:
     except OSError:
         return "not finished"
     # A progress bar writes over its line, and in colour.
-    lines = [line.strip() for line in _CONTROL.sub("", text).splitlines()]
+    lines = [one_line(line) for line in _CONTROL.sub("", text).splitlines()]
     return next((line for line in reversed(lines) if line), "not finished")
 
 
@@ -237,84 +234,54 @@ def read_results(places: Iterable[Place], evaluation: str) -> list[Result]:
 
 _FIGURES = (
     "accuracy", "low", "high", "tokens_per_question", "thoughts_per_question",
-    "passes_per_question", "seconds_per_question",
+    "passes_per_question", "seconds_per_question", "num_questions", "share_stopped_with_chain",
 )  # fmt: skip
 
 
 def _result(place: Place, evaluation: str) -> Result:
-    recipe, values = _read_files(place, evaluation)
-    try:
-        source = values.get("provenance", {})
-        commit = source.get("commit")
-        return Result(
-            row=Row(
-                run=str(place.run),
-                task=place.task or _task_label(values["task"]),
-                method=place.method or str(values["method"]),
-                num_questions=int(values["num_questions"]),
-                seed=int(recipe["seed"]),
-                updates=int(values["checkpoint"]["run_updates"]),
-                share_stopped_with_chain=values.get("share_stopped_with_chain"),
-                **{name: float(values[name]) for name in _FIGURES},
-            ),
-            data_hash=str(values["data"]["sha256"]),
-            records=_records(values),
-            recipe=recipe,
-            batch_size=values.get("batch_size"),
-            commit=f"{commit}, with changes" if commit and source.get("is_tree_dirty") else commit,
-            machine=source.get("machine"),
-            is_unfinished=values.get("stage", 0) < values.get("last_stage", 0),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_result(place.run / "evals" / f"{evaluation}.json", error) from None
-
-
-def _records(values: Mapping[str, Any]) -> tuple[tuple[str, bool], ...]:
-    # The sort is stable, so that questions of the same id stay in the order of the file.
-    records = [(str(one["id"]), bool(one["is_correct"])) for one in values["records"]]
-    return tuple(sorted(records, key=lambda record: record[0]))
-
-
-def _read_files(place: Place, evaluation: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the recipe of a run and its result file in the newest form.
+    """Return what the files of a run say.
 
     Raises:
-        RunError: One of them is missing or cannot be read.
+        RunError: One of them is missing, or is not what was written.
     """
-    run, path = place.run, _result_path(place.run, evaluation)
-    recipe = read_run_recipe(run)
+    recipe = read_run_recipe(place.run)
+    found = _evaluation_of(place.run, evaluation, recipe)
+    return Result(
+        row=Row(
+            run=str(place.run),
+            task=place.task or _task_label(found.task),
+            method=place.method or found.method,
+            seed=_seed_of(recipe, place.run),
+            updates=found.checkpoint.run_updates,
+            **{name: getattr(found, name) for name in _FIGURES},
+        ),
+        data_hash=found.data.sha256,
+        # The sort is stable, so that questions of the same id stay in the order of the file.
+        records=tuple(sorted(((r.id, r.is_correct) for r in found.records), key=itemgetter(0))),
+        recipe=recipe,
+        batch_size=found.batch_size,
+        commit=found.provenance.code,
+        machine=found.provenance.machine,
+        is_unfinished=found.stage < found.last_stage,
+    )
+
+
+def _evaluation_of(run: Path, evaluation: str, recipe: Mapping[str, Any]) -> EvaluationFile:
+    path = _result_path(run, evaluation)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_evaluation(path, recipe)
     except FileNotFoundError:
         others = _other_evaluations(run)
         hint = f" There are: {', '.join(others)} (--evaluation)." if others else ""
         advice = hint or f" `latentcot eval {run}` writes it."
         raise RunError(f"{path}: is missing.{advice}") from None
-    except (OSError, ValueError) as error:
-        raise _no_result(path, error) from None
-    if not isinstance(values, dict):
-        raise _no_result(path, TypeError(f"must hold an object, got {type(values).__name__}"))
-    version = values.get("schema_version", 1)
-    if not isinstance(version, int) or version > NEWEST_SCHEMA:
-        raise RunError(
-            f"{path}: has schema_version {version!r}, but this latentcot reads up to "
-            f"{NEWEST_SCHEMA}: a newer one wrote it. Upgrade latentcot."
-        )
-    try:
-        return recipe, _upgraded(values, recipe) if version < 2 else values
-    except (KeyError, TypeError) as error:
-        raise _no_result(path, error) from None
 
 
-def _no_result(path: Path, error: Exception) -> RunError:
-    return RunError(f"{path}: is no result file of latentcot: {error!r}.")
-
-
-def _upgraded(values: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Version 1 did not count thoughts as tokens, as the paper does, and did not name the task."""
-    tokens = values["tokens_per_question"] + values["thoughts_per_question"]
-    task = values.get("task", recipe.get("task", "prosqa"))
-    return {**values, "tokens_per_question": tokens, "task": task}
+def _seed_of(recipe: Mapping[str, Any], run: Path) -> int:
+    seed = recipe.get("seed")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise RunError(f"{run / 'recipe.yaml'}: seed: must be a whole number, got {shown(seed)}.")
+    return seed
 
 
 def _task_label(task: object) -> str:
@@ -323,6 +290,10 @@ def _task_label(task: object) -> str:
 
 
 def _result_path(run: Path, evaluation: str) -> Path:
+    if Path(evaluation).name != evaluation:
+        raise UsageError(
+            f"--evaluation: must be the name of a file in evals/, got {shown(evaluation)}."
+        )
     return run / "evals" / f"{evaluation}.json"
 
 

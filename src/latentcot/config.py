@@ -90,6 +90,13 @@ class Training:
     """Updates between validations; once an epoch if empty. Each phase ends with one too."""
     save_every: Count | None = None
     """Write a checkpoint after this many updates too."""
+    save_memory: bool = False
+    """Drop what the blocks computed, thoughts included, and compute it again for the gradients."""
+    deterministic: bool = False
+    """Take only kernels that give the same bits each time; on a CPU all do."""
+    diverged_above: Positive | None = None
+    """End training when the loss, averaged over some 100 updates, is above this many nats; above
+    twice the loss of guessing if empty."""
     log_every: Count = 10
     """Updates between two rows of metrics.jsonl."""
 

@@ -18,6 +18,11 @@ from rich.text import Text
 console = Console(stderr=True)
 
 
+def say(text: str) -> None:
+    """Tell the person something, as it is: lines of any length, brackets and all."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 class RateColumn(ProgressColumn):
     """Steps per second."""
 

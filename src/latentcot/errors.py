@@ -5,6 +5,7 @@
     ├── RecipeError       a recipe, or an override of it, is wrong
     ├── MethodError       a method or task that does not exist or does not work yet
     ├── CheckpointError   a checkpoint cannot be read, or is of another format
+    │   └── DamagedError  its files are not what was written
     ├── RunError          a run folder is in the way, missing or incomplete
     ├── TrainingError     training cannot go on (a loss that is no number)
     └── UsageError        an argument has a value that it cannot have; a ValueError too
@@ -35,6 +36,10 @@ class MethodError(LatentcotError):
 
 class CheckpointError(LatentcotError):
     """A checkpoint cannot be read, or was written in another format."""
+
+
+class DamagedError(CheckpointError):
+    """The files of a checkpoint are not what was written: another one of the run may be whole."""
 
 
 class RunError(LatentcotError):

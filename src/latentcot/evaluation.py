@@ -10,10 +10,9 @@ from latentcot.errors import UsageError
 from latentcot.examples import Example
 from latentcot.layout import EncodedExample, slots_of_chain
 from latentcot.reasoner import Output, Reasoner
+from latentcot.result_files import EVALUATION_VERSION
 from latentcot.statistics import share_with_interval
 from latentcot.tasks import Task, task_named
-
-SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Evaluation:
     batch_size: int
     share_stopped_with_chain: float | None
     records: tuple[Record, ...]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = EVALUATION_VERSION
 
     def summary(self) -> dict[str, Any]:
         """Return everything but the records."""

@@ -13,6 +13,9 @@ from typing import Any
 from latentcot.errors import DataError
 from latentcot.files import written_whole
 from latentcot.formats import HELP, read_records
+from latentcot.parsing import has_control, shown
+
+MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
         example = _example(record, where, default_id=where.rsplit(":", 1)[-1])
         if example.id in seen:
             raise DataError(
-                f"{where}: the id {example.id!r} stands at {seen[example.id]} already. "
+                f"{where}: the id {shown(example.id)} stands at {seen[example.id]} already. "
                 f"Ids must be unique within a file. {HELP}"
             )
         seen[example.id] = where
@@ -90,6 +93,11 @@ def _example(record: Any, where: str, default_id: str) -> Example:
     id_ = rest.pop("id", default_id)
     if not isinstance(id_, str | int):
         raise DataError(f"{where}: 'id' must be a string or a number, got {_kind(id_)}. {HELP}")
+    if len(str(id_)) > MAX_ID or has_control(str(id_)):
+        raise DataError(
+            f"{where}: 'id' must be one line of at most {MAX_ID} characters, got {shown(id_)}. "
+            f"{HELP}"
+        )
     return Example(str(id_), question, tuple(steps), answer, rest)
 
 

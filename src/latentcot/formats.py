@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.errors import DataError
+from latentcot.parsing import named, one_line, parse_json, shown
 
 HELP = "See docs/data-format.md."
 HUB = "hub:"
@@ -85,11 +86,8 @@ def _text_of(path: Path) -> str:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        value = json.loads(text)
-        if "\\ud" in text.lower():  # half a surrogate pair is JSON, but could not be written again
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
 
 
@@ -97,8 +95,8 @@ def _is_one_object(text: str) -> bool:
     """Tell one object over many lines from JSON Lines, whose first line is whole."""
     first = text.lstrip().split("\n", 1)[0]
     try:
-        values = json.loads(first).values()
-    except (ValueError, RecursionError):
+        values = parse_json(first).values()
+    except ValueError:
         return '"test_example"' in text
     return any(isinstance(value, dict) and "test_example" in value for value in values)
 
@@ -130,7 +128,7 @@ def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
     if not isinstance(examples, dict):
         raise DataError(f"{path}: must hold an object, got {type(examples).__name__}. {HELP}")
     for name, entry in examples.items():
-        where = f"{path}:{name}"
+        where = f"{path}:{named(name)}"
         test = entry.get("test_example") if isinstance(entry, dict) else None
         if not isinstance(test, dict):
             raise DataError(f"{where}: has no object 'test_example'. {HELP}")
@@ -140,7 +138,8 @@ def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
 def _prontoqa_record(test: dict[str, Any], name: str, where: str) -> dict[str, Any]:
     for key in ("question", "query", "answer"):
         if not isinstance(test.get(key), str):
-            raise DataError(f"{where}: {key!r} must be a string, got {test.get(key)!r}. {HELP}")
+            got = shown(test.get(key))
+            raise DataError(f"{where}: {key!r} must be a string, got {got}. {HELP}")
     chain = test.get("chain_of_thought")
     if not isinstance(chain, list) or not all(isinstance(sentence, str) for sentence in chain):
         raise DataError(f"{where}: 'chain_of_thought' must be a list of strings. {HELP}")
@@ -186,7 +185,7 @@ def _hub_rows(source: str) -> Iterable[Any]:
         rows: Iterable[Any] = datasets.load_dataset(parts[0], *parts[1:-1], split=parts[-1])
     except Exception as error:  # datasets, its hub and its readers raise many kinds
         cause = error.__cause__ or error  # its own words often tell nothing
-        reason = " ".join(str(cause).split())[:300].rstrip(".")
+        reason = one_line(str(cause)).rstrip(".")
         raise DataError(
             f"{source}: cannot be loaded: {reason or type(cause).__name__}. Give a data "
             f"set of the hub (needs a network or the hub's cache), a folder, or a file. {HELP}"

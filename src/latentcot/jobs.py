@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
+from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.display import progress_bars
 from latentcot.interrupts import stop_requests
 from latentcot.processes import Process, claim, end_of, has_ended, start
@@ -181,7 +182,7 @@ class Training(Job):
         """Yield training from the newest checkpoint, or from the start; then the evaluation."""
         if self.is_done():
             return
-        is_begun = has_checkpoint(self.run)
+        is_begun = bool(checkpoint_folders(self.run))
         if not is_begun and self.run.exists():
             shutil.rmtree(self.run)  # `--overwrite` refuses one that was killed in its first moment
         changes = [part for change in self.changes for part in ("--set", change)]
@@ -200,12 +201,6 @@ class Training(Job):
         valid = [row["accuracy"] for row in rows if row["kind"] == "valid"]
         shown = f" · {percent(valid[-1])}" if valid else ""
         return rows[-1]["update"], f"{self.name} · stage {max(stages)}{shown}"
-
-
-def has_checkpoint(run: Path) -> bool:
-    """Return whether the training of a run can go on."""
-    # As checkpoints.checkpoint_folders finds them, which would import transformers here.
-    return any(run.glob("checkpoints/update-*/latentcot.json"))
 
 
 def evaluation_name(limit: int | None) -> str:

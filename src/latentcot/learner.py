@@ -14,9 +14,11 @@ from transformers import PreTrainedModel
 from latentcot.batching import collate
 from latentcot.config import Training
 from latentcot.errors import UsageError
+from latentcot.guards import enough_memory
 from latentcot.layout import NO_LABEL, Layout
 from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
+from latentcot.recompute import check_recomputes
 from latentcot.stopping import StopHead
 from latentcot.thoughts import Feed
 
@@ -38,7 +40,10 @@ class Learner:
         # torch's own autocast: accelerate keeps one precision for all that a process does.
         self.accelerator = Accelerator(mixed_precision="no")
         self._refuse_lone_ranks()
-        self.loss = self.accelerator.prepare(LanguageLoss(model, feed, stop_head))
+        if training.save_memory:
+            check_recomputes(model)
+        loss = LanguageLoss(model, feed, stop_head, saves_memory=training.save_memory)
+        self.loss = self.accelerator.prepare(loss)
         trained = (p for p in self.loss.parameters() if p.requires_grad)
         self._adamw = make_optimizer(trained, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
@@ -89,6 +94,9 @@ class Learner:
 
         Returns:
             The fields of `LossParts`, summed over micro-batches and devices.
+
+        Raises:
+            TrainingError: The device has too little memory; nothing was updated.
         """
         accelerator = self.accelerator
         mine = layouts[accelerator.process_index :: accelerator.num_processes]
@@ -100,7 +108,8 @@ class Learner:
         self.loss.train()
         for number, micro_batch in enumerate(micro_batches, start=1):
             is_last = number == len(micro_batches)
-            with nullcontext() if is_last else accelerator.no_sync(self.loss):
+            alone = nullcontext() if is_last else accelerator.no_sync(self.loss)
+            with alone, enough_memory(self.training, len(micro_batch)):
                 totals += self._backward(micro_batch, num_labels, num_slots)
         sums = accelerator.reduce(totals).tolist()
         parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))

@@ -3,9 +3,15 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from latentcot.errors import did_you_mean
+from latentcot.parsing import named, one_line, shown
+
+MAX_TOLD = 3_000
+"""Characters of a message before the rest is only counted."""
+MAX_REASON = 600
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,16 @@ def listed(where: str, problems: Sequence[str]) -> str:
     """Return one message for all problems of a file."""
     if len(problems) == 1:
         return f"{where}: {problems[0]}"
-    return "\n".join([f"{where}: {len(problems)} problems", *(f"  - {p}" for p in problems)])
+    lines = [f"{where}: {len(problems)} problems", *(f"  - {p}" for p in problems)]
+    return "\n".join(at_most(lines, "  and {} more"))
+
+
+def at_most(lines: Sequence[str], rest: str) -> list[str]:
+    """Return the first lines, MAX_TOLD characters of them, and how many are left out."""
+    ends = list(accumulate(map(len, lines)))
+    num_told = max(1, sum(end <= MAX_TOLD for end in ends))
+    left = len(lines) - num_told
+    return [*lines[:num_told], *([rest.format(left)] if left > 0 else [])]
 
 
 def _place(problem: Any, form: Form) -> tuple[list[str], bool]:
@@ -60,7 +75,7 @@ def _place(problem: Any, form: Form) -> tuple[list[str], bool]:
         if place and place[-1] in form.unions and not branch and isinstance(part, str):
             branch = part
         else:
-            place.append(str(part))
+            place.append(named(part))
     return place, not branch or place[-1] not in form.unions
 
 
@@ -75,10 +90,10 @@ def _explain(problem: Any, place: Sequence[str], is_inside: bool, form: Form) ->
     if problem["type"] == "missing":
         return f"{where}: is missing."
     if not is_inside:
-        return f"{where}: must be {form.unions[place[-1]]}, got {problem['input']!r}."
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if problem["type"] == "value_error" else f", got {problem['input']!r}."
-    return f"{where}: {message[0].lower()}{message[1:]}{shown}"
+        return f"{where}: must be {form.unions[place[-1]]}, got {shown(problem['input'])}."
+    message = one_line(problem["msg"].removeprefix("Value error, "), MAX_REASON)
+    got = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}."
+    return f"{where}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _fields_at(place: Sequence[str], form: Form) -> list[str]:

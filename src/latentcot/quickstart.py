@@ -4,21 +4,23 @@ Everything is done by the ordinary commands, each in a process of its own with o
 size two methods beside each other use two cores better than two threads would.
 """
 
-import json
 import shutil
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from latentcot.config import read_recipe
 from latentcot.errors import RunError
 from latentcot.files import write_json
 from latentcot.jobs import Job, Making, Training, run_jobs, slots_for
+from latentcot.result_files import read_versioned
 
 # The longest first, so that the shorter ones fill the gaps.
 METHODS = ("coconut", "coconut-pause-as-thought", "cot", "no-cot")
 SHOWN = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
 RECIPE = Path(str(resources.files("latentcot"))) / "recipes" / "quickstart.yaml"
 NOTE = "quickstart.json"
+NOTE_VERSION = 1
 SIZES = {"train": 100_000, "valid": 500, "test": 2_000}
 # Half of the training graphs have 1 or 2 layers, as real data has chains of several lengths: with 3
 # layers alone some seeds never leave stage 0 (docs/log.md). All test questions have 3.
@@ -47,7 +49,7 @@ def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -
             "again), --overwrite to delete it first, or another --out."
         )
     if is_taken and resume:
-        begun = json.loads(note.read_text(encoding="utf-8"))
+        begun = _read_note(note)
         if seed is not None and begun["seed"] != seed:
             raise RunError(
                 f"{out}: was begun with --seed {begun['seed']}, not {seed}. Leave --seed out, or "
@@ -57,14 +59,24 @@ def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -
     if is_taken:
         shutil.rmtree(out)
     seed = 0 if seed is None else seed
-    write_json(note, {"seed": seed, "seconds": 0.0})
+    write_json(note, {"format_version": NOTE_VERSION, "seed": seed, "seconds": 0.0})
     return seed, 0.0
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        note = read_versioned(path, NOTE_VERSION)
+        return {**note, "seed": int(note["seed"]), "seconds": float(note["seconds"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path}: cannot be read: {error!r}. It must hold seed and seconds, such as "
+            '{"seed": 0, "seconds": 0}. Write it anew, or start over with --overwrite.'
+        ) from None
 
 
 def note_seconds(out: Path, seconds: float) -> None:
     """Remember how long the quickstart has taken, so that resuming it does not make it shorter."""
-    begun = json.loads((out / NOTE).read_text(encoding="utf-8"))
-    write_json(out / NOTE, begun | {"seconds": round(seconds, 1)})
+    write_json(out / NOTE, _read_note(out / NOTE) | {"seconds": round(seconds, 1)})
 
 
 def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[str, Path]:

@@ -1,6 +1,5 @@
 """What the quickstart shows: the comparison, the frontier inside the thoughts, report.html."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from latentcot.evaluation import Record
 from latentcot.examples import read_examples
 from latentcot.files import write_json
 from latentcot.methods import METHODS
+from latentcot.provenance import provenance
 from latentcot.reasoner import load
 from latentcot.report import (
     AccuracyPoint,
@@ -31,7 +31,8 @@ from latentcot.report import (
     TableRow,
     write_report,
 )
-from latentcot.runs import provenance, read_metrics
+from latentcot.result_files import EVALUATION_VERSION, read_versioned
+from latentcot.runs import read_metrics
 from latentcot.statistics import percent
 
 NUM_SHOWN = 12
@@ -47,7 +48,9 @@ def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
     examples = read_examples(data)
     reasoner = load(run)
     probabilities = node_probabilities(reasoner, examples)
-    result = json.loads((run / "evals" / f"{data.stem}.json").read_text(encoding="utf-8"))
+    result = read_versioned(
+        run / "evals" / f"{data.stem}.json", EVALUATION_VERSION, "schema_version"
+    )
     records = [Record(**record) for record in result["records"]]
     frontier = {
         "schema_version": SCHEMA_VERSION,

@@ -9,9 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentcot.errors import RecipeError, did_you_mean
+from latentcot.parsing import named, parse_yaml, shown
 
 RECIPES = Path(str(resources.files("latentcot"))) / "recipes"
 """The recipes that come with the package."""
@@ -30,15 +29,23 @@ def find_recipe(path: Path | str) -> Path:
     Raises:
         RecipeError: There is none.
     """
-    named = RECIPES / f"{path}.yaml"
-    if not Path(path).exists() and named.is_file():
-        return named
-    if not Path(path).exists():
-        raise RecipeError(
-            f"{path}: no such recipe.{did_you_mean(str(path), packaged_recipes())} Give a file, or "
-            "a name of `latentcot list recipes`. See docs/recipes.md."
-        )
-    return Path(path)
+    packaged = RECIPES / f"{path}.yaml"
+    if exists(Path(path)):
+        return Path(path)
+    if exists(packaged) and packaged.resolve().is_relative_to(RECIPES.resolve()):
+        return packaged
+    raise RecipeError(
+        f"{named(str(path))}: no such recipe.{did_you_mean(str(path), packaged_recipes())} Give a "
+        "file, or a name of `latentcot list recipes`. See docs/recipes.md."
+    )
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is such a file; no error where no file can have this name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_values(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -59,11 +66,18 @@ def _read(path: Path, depth: int) -> dict[str, Any]:
     if base is None:
         return values
     if not isinstance(base, str):
-        raise RecipeError(f"{path}: extends: must name one recipe file, got {base!r}.")
+        raise RecipeError(f"{path}: extends: must name one recipe file, got {shown(base)}.")
     if depth == MAX_DEPTH:
         raise RecipeError(f"{path}: extends: goes more than {MAX_DEPTH} files deep: a circle?")
+    return _merged(_read(_extended(path, base), depth + 1), values)
+
+
+def _extended(path: Path, base: str) -> Path:
     beside = path.parent / base
-    return _merged(_read(find_recipe(beside if beside.exists() else base), depth + 1), values)
+    try:
+        return beside if exists(beside) else find_recipe(base)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: extends: {error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -73,10 +87,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         RecipeError: It cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # UnicodeDecodeError too
         raise RecipeError(f"{path}: is not YAML: {error}") from None
     values = {} if values is None else values
     if not isinstance(values, dict):
@@ -97,16 +113,20 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _apply(values: dict[str, Any], override: str) -> None:
     key, is_given, text = override.partition("=")
     if not is_given or not key.strip():
-        raise RecipeError(f"override {override!r}: must be KEY=VALUE, like training.batch_size=64.")
+        raise RecipeError(
+            f"override {shown(override)}: must be KEY=VALUE, like training.batch_size=64."
+        )
     *parents, last = key.strip().split(".")
     for parent in parents:
         inner = values[parent] = values.get(parent) or {}
         if not isinstance(inner, dict):
-            raise RecipeError(f"override {override!r}: {parent} holds a value, not keys.")
+            raise RecipeError(
+                f"override {shown(override)}: {named(parent)} holds a value, not keys."
+            )
         values = inner
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:  # such as <<, which YAML keeps for itself
+        values[last] = parse_yaml(text)
+    except ValueError:  # such as <<, which YAML keeps for itself
         values[last] = text
 
 

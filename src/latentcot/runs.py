@@ -1,5 +1,6 @@
 """A run folder: the recipe, where it came from, what it measured.
 
+    .lock             held by the process that trains
     recipe.yaml       fully resolved
     provenance.json   commit, versions, device, command, data hashes
     metrics.jsonl     one row a line, `kind` train, valid or stage
@@ -9,25 +10,24 @@
 Analysis, comparison and report read these files only.
 """
 
-import importlib.metadata
 import json
-import os
-import platform
+import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from latentcot.errors import RunError
-from latentcot.files import write_json, written_whole
-from latentcot.formats import is_hub, source_hash
+from latentcot.files import written_whole
+from latentcot.formats import is_hub
+from latentcot.processes import claim
 
+RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
+LOCK = ".lock"
 
 
 def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
@@ -39,8 +39,8 @@ def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if resume and overwrite:
         raise RunError(f"{path}: --resume and --overwrite exclude each other. Give one of them.")
-    is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    if is_taken and resume and not (path / "recipe.yaml").is_file():
+    is_taken = path.exists() and (not path.is_dir() or _holds_something(path))
+    if is_taken and resume and not (path / RECIPE).is_file():
         raise RunError(
             f"{path}: is no run folder, so there is nothing to resume. Give another --out."
         )
@@ -51,7 +51,7 @@ def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
             f"{path}: exists already. Give --resume to go on with it, --overwrite to delete it "
             "first, or another --out."
         )
-    if is_taken and overwrite and not (path / "recipe.yaml").exists():
+    if is_taken and overwrite and not (path / RECIPE).exists():
         raise RunError(
             f"{path}: is no run folder (it holds no recipe.yaml), so --overwrite will not delete "
             "it. Delete it yourself, or give another --out."
@@ -65,103 +65,113 @@ def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
         RunError: As `refuse_taken`, or the folder cannot be made.
     """
     refuse_taken(path, resume=resume, overwrite=overwrite)
-    if overwrite and path.exists():
-        shutil.rmtree(path)
     try:
+        if overwrite and path.exists():
+            _clear(path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: the run folder cannot be made: {error}.") from None
     return path
 
 
+def _holds_something(path: Path) -> bool:
+    """Return whether a folder holds more than a process leaves that died as it began."""
+    try:
+        return any(p.name != LOCK and p.suffix != ".partial" for p in path.iterdir())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+
+
+def _clear(path: Path) -> None:
+    """Delete all but the lock; what makes it a run folder goes last."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == RECIPE):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep other processes from training into a run folder meanwhile.
+
+    Raises:
+        RunError: Another process does, or the folder cannot be made.
+    """
+    try:
+        lock = claim(run / LOCK)
+    except OSError as error:
+        raise RunError(f"{run}: the run folder cannot be written to: {error}.") from None
+    if lock is None:
+        raise RunError(
+            f"{run}: another process is training into this folder. Wait for its end, or give "
+            "another --out."
+        )
+    with lock:
+        yield
+
+
 def append_metrics(run: Path, row: dict[str, Any]) -> None:
-    """Add one row to metrics.jsonl."""
-    with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """Add one row to metrics.jsonl.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    path = run / METRICS
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error}. The last checkpoint is whole: make room, and go "
+            "on with --resume."
+        ) from None
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl; a last line that is not whole is left out."""
+    """Return the rows of metrics.jsonl; a last line that is not whole is left out.
+
+    Raises:
+        RunError: Another line is not what was written.
+    """
     path = run / METRICS
-    if not path.exists():
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for number, line in enumerate(lines, start=1):
+        row = _row_of(line)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines):
+            raise RunError(
+                f"{path}:{number}: is damaged, got {line[:80]!r}. Bring the file back, or delete "
+                "this line, whose figures are lost then."
+            )
     return rows
 
 
+def _row_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_row = isinstance(row, dict) and type(row.get("update")) is int and "kind" in row
+    return row if is_row else None
+
+
 def forget_metrics_after(run: Path, update: int) -> None:
-    """Drop the rows that a resumed run will write again."""
+    """Drop the rows that a resumed run will write again.
+
+    Raises:
+        RunError: The file is damaged, or cannot be written.
+    """
     rows = [row for row in read_metrics(run) if row["update"] <= update]
     with written_whole(run / METRICS) as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def write_provenance(run: Path, files: Iterable[str], device: str, seed: int) -> None:
-    """Write down what this run came from, so that its numbers can be believed."""
-    write_json(run / "provenance.json", {**provenance(), "device": device, "seed": seed,
-               "data": {file: source_hash(file) for file in files}})  # fmt: skip
-
-
-def read_provenance(run: Path) -> dict[str, Any]:
-    """Return what `write_provenance` wrote, or nothing where there is none."""
-    try:
-        found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def provenance() -> dict[str, Any]:
-    """Return commit, versions, machine and command of this process."""
-    packages = ("latentcot", "torch", "transformers", "accelerate", "numpy")
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": _git("rev-parse", "HEAD"),
-        "is_tree_dirty": bool(_git("status", "--porcelain", "--", ".")),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
-        "machine": f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores",
-        "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    """Ask git about the source that is running; None where git does not keep it."""
-    here = Path(__file__)
-
-    def ask(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        ask("ls-files", "--error-unmatch", here.name)  # not some project that it is installed in
-        return ask(*arguments)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown processor"
 
 
 def read_run_recipe(run: Path) -> dict[str, Any]:
@@ -170,7 +180,7 @@ def read_run_recipe(run: Path) -> dict[str, Any]:
     Raises:
         RunError: The folder holds none.
     """
-    path = run / "recipe.yaml"
+    path = run / RECIPE
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -185,7 +195,7 @@ def read_run_recipe(run: Path) -> dict[str, Any]:
 def run_of(checkpoint: Path | str) -> Path | None:
     """Return the run folder that a path is or lies in, or None."""
     path = Path(checkpoint)
-    return next((p for p in (path, path.parent.parent) if (p / "recipe.yaml").is_file()), None)
+    return next((p for p in (path, path.parent.parent) if (p / RECIPE).is_file()), None)
 
 
 def recipe_test_file(checkpoint: Path | str) -> str:
@@ -235,7 +245,8 @@ def eval_path(
     run = run_of(checkpoint)
     if run is None:
         return None
-    parts = [data.rpartition(":")[2] if is_hub(data) else Path(data).stem]
+    name = data.rpartition(":")[2] if is_hub(data) else Path(data).stem
+    parts = [re.sub(r"[^\w.+-]+", "-", name)]  # a name may hold slashes, and the file stays here
     if Path(checkpoint) != run:
         parts.append(Path(checkpoint).name)
     if num_thoughts is not None:

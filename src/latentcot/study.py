@@ -4,9 +4,9 @@
 becomes of them is in `study_folder.py`; docs/studies.md explains the keys.
 """
 
-import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,8 +25,9 @@ from pydantic import (
 from latentcot.config import Count, Recipe, read_recipe
 from latentcot.errors import RecipeError, UsageError, did_you_mean
 from latentcot.jobs import evaluation_name
-from latentcot.problems import Form, explain_all, listed
-from latentcot.recipe_values import flat, read_yaml
+from latentcot.parsing import MAX_NAME, is_plain_name, named, shown
+from latentcot.problems import Form, at_most, explain_all, listed
+from latentcot.recipe_values import exists, flat, read_yaml
 
 METHOD = "{method}"
 """In the name of a recipe."""
@@ -35,15 +36,17 @@ METHOD = "{method}"
 def _named_changes(value: Any) -> Any:
     """Turn `[cot, icot: {KEY: VALUE}]` into a mapping: name → what differs."""
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of names, or of NAME: {{KEY: VALUE}}, got {value!r}.")
+        raise ValueError(
+            f"must be a list of names, or of NAME: {{KEY: VALUE}}, got {shown(value)}."
+        )
     items = [{item: {}} if isinstance(item, str) else item for item in value]
     for item in items:
         if not isinstance(item, dict) or len(item) != 1:
-            raise ValueError(f"must be names, or one NAME: {{KEY: VALUE}} each, got {item!r}.")
+            raise ValueError(f"must be names, or one NAME: {{KEY: VALUE}} each, got {shown(item)}.")
     names = [name for item in items for name in item]
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"must name each once, got {', '.join(twice)} more than once.")
+        raise ValueError(f"must name each once, got {_listed(twice)} more than once.")
     return {name: changes or {} for item in items for name, changes in item.items()}
 
 
@@ -57,22 +60,22 @@ def _with_recipe(value: Any) -> Any:
 def _each_names_recipe(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     wrong = [task for task, changes in value.items() if not isinstance(changes.get("recipe"), str)]
     if wrong:
-        raise ValueError(f"{', '.join(wrong)}: must be a recipe file, or hold the key recipe.")
+        raise ValueError(f"{_listed(wrong)}: must be a recipe file, or hold the key recipe.")
     return value
 
 
 def _each_once(value: list[int]) -> list[int]:
     if len(set(value)) < len(value):
-        raise ValueError(f"must name each seed once, got {value!r}.")
+        raise ValueError(f"must name each seed once, got {shown(value)}.")
     return value
 
 
 def _fit_for_folders(value: dict[str, Any]) -> dict[str, Any]:
-    wrong = [name for name in value if not re.fullmatch(r"\w[\w.+-]*", name)]
+    wrong = [name for name in value if not is_plain_name(name)]
     if wrong:
         raise ValueError(
-            f"{', '.join(map(repr, wrong))}: names a folder, so it must be of letters, digits, "
-            "and - _ . + behind the first."
+            f"{', '.join(map(shown, wrong[:5]))}: names a folder, so it must be of letters, "
+            f"digits, and - _ . + behind the first, at most {MAX_NAME} characters."
         )
     return value
 
@@ -158,12 +161,12 @@ def read_study(path: Path) -> Study:
         study = _ADAPTER.validate_python({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
         raise RecipeError(listed(str(path), explain_all(error.errors(), _FORM))) from None
-    problems = [f"data: {line!r} names no folder with --out." for line in study.data
-                if data_folder(line) is None]  # fmt: skip
+    problems = [f"data: {shown(line)} {problem}" for line in study.data
+                if (problem := _data_problem(line))]  # fmt: skip
     if study.baseline is not None and study.baseline not in study.methods:
         problems.append(
-            f"baseline: {study.baseline!r} is none of the methods of this study."
-            f"{did_you_mean(study.baseline, study.methods)} There are: {', '.join(study.methods)}."
+            f"baseline: {shown(study.baseline)} is none of the methods of this study."
+            f"{did_you_mean(study.baseline, study.methods)} There are: {_listed(study.methods)}."
         )
     if problems:
         raise RecipeError(listed(str(path), problems))
@@ -182,7 +185,7 @@ def _with_files_beside(study: Study, folder: Path) -> Study:
 def is_file(recipe: str, study: Study) -> bool:
     """Return whether this names a recipe file for one of the methods, and not a packaged one."""
     methods = [str(changes.get("method", name)) for name, changes in study.methods.items()]
-    return any(Path(recipe.replace(METHOD, method)).is_file() for method in methods)
+    return any(exists(Path(recipe.replace(METHOD, method))) for method in methods)
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -202,7 +205,7 @@ def cells_of(study: Study) -> list[Cell]:
                 else:
                     cells.append(Cell(task, method, seed, recipe))
     if problems:
-        raise RecipeError("\n".join(dict.fromkeys(problems)))
+        raise RecipeError("\n".join(at_most(list(dict.fromkeys(problems)), "and {} more")))
     return cells
 
 
@@ -214,7 +217,9 @@ def _recipe(
     path = of_task["recipe"].replace(METHOD, str(of_method["method"]))
     recipe = read_recipe(path, [*changes, f"seed={seed}"])
     if recipe.data.test is None:
-        raise RecipeError(f"{path}: data.test: is missing; a study evaluates every run on it.")
+        raise RecipeError(
+            f"{named(path)}: data.test: is missing; a study evaluates every run on it."
+        )
     return recipe
 
 
@@ -246,13 +251,31 @@ def _fits(cell: Cell, pattern: str) -> bool:
     return len(parts) <= 3 and all(map(fnmatchcase, names, parts))
 
 
+def _listed(names: Iterable[object]) -> str:
+    """Return names for a message, the first ones of many."""
+    texts = [named(name) for name in names]
+    return ", ".join(texts[:20]) + (f" and {len(texts) - 20} more" if len(texts) > 20 else "")
+
+
+def _data_problem(line: str) -> str | None:
+    """Return what is wrong with a line of `data:`; None if nothing is."""
+    if data_folder(line) is None:
+        return "names no folder with --out."
+    options = [word.partition("=")[0] for word in shlex.split(line)]
+    if options.count("--out") > 1:
+        return "names two folders with --out. Give one."
+    if "--overwrite" in options:
+        return "holds --overwrite. Leave it out: a study replaces only data that it has begun."
+    return None
+
+
 def data_folder(line: str) -> Path | None:
     """Return the folder that a line of `data:` names."""
     try:
         words = shlex.split(line)
     except ValueError:  # a quotation mark that does not end
         return None
-    for word, after in zip(words, [*words[1:], None], strict=True):
+    for word, after in zip(words, [*words[1:], None], strict=False):
         name, is_given, value = word.partition("=")
         if name == "--out" and (value or after):
             return Path(value if is_given else str(after))

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import yaml
 
+from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.config import Recipe, read_recipe, write_recipe
 from latentcot.errors import DataError, RunError
 from latentcot.examples import read_examples
 from latentcot.files import written_whole
-from latentcot.jobs import Making, Training, has_checkpoint
+from latentcot.jobs import Making, Training
 from latentcot.problems import listed
 from latentcot.processes import claim
 from latentcot.recipe_values import flat, read_yaml
@@ -105,7 +106,7 @@ def _refuse_other_recipes(cells: Sequence[Cell], out: Path) -> None:
     for cell in cells:
         run = out / cell.name
         path = run / "recipe.yaml"
-        if not path.is_file() or not (has_checkpoint(run) or any(run.glob("evals/*.json"))):
+        if not path.is_file() or not (checkpoint_folders(run) or any(run.glob("evals/*.json"))):
             continue  # it starts from the beginning
         before = read_recipe(path)
         if before != cell.recipe:

@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.backbones import check_lengths
 from latentcot.batching import epoch_order
-from latentcot.checkpoints import (
-    CheckpointInfo,
-    checkpoint_folders,
-    load_checkpoint,
-    load_training_state,
-    prune_checkpoints,
-    save_checkpoint,
-    write_best,
-)
+from latentcot.checkpoints import CheckpointInfo
 from latentcot.config import Recipe
-from latentcot.display import console, progress_bars
+from latentcot.display import progress_bars, say
 from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingError
 from latentcot.evaluation import evaluate
 from latentcot.files import write_json
+from latentcot.guards import Divergence, deterministic
 from latentcot.interrupts import stop_requests
 from latentcot.layout import EncodedExample, Layout, count_slots, lay_out
 from latentcot.learner import Learner
@@ -39,6 +33,7 @@ from latentcot.optimization import learning_rate
 from latentcot.preparation import TrainingData
 from latentcot.reasoner import Reasoner
 from latentcot.runs import append_metrics, forget_metrics_after
+from latentcot.saving import NUM_KEPT, Found, Saver, newest_whole, point_to_best
 from latentcot.stages import Phase, StageClock, draw_stages, phases_of
 from latentcot.statistics import percent
 from latentcot.stopping import DEFAULT_THRESHOLD, StopHead
@@ -56,6 +51,8 @@ class Trainer:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         data: TrainingData,
+        *,
+        num_kept: int = NUM_KEPT,
     ) -> None:
         self.recipe, self.run, self.data, self.tokenizer = recipe, run, data, tokenizer
         self.method = method_named(recipe.method)
@@ -81,6 +78,8 @@ class Trainer:
             stop_weight=recipe.stop.loss_weight,
         )
         self.stop_threshold = DEFAULT_THRESHOLD
+        self.divergence = Divergence(recipe.training, len(tokenizer))
+        self.saver = Saver(run, tokenizer, num_kept)
         self._refuse_uneven_shares()
         self.update = 0
         self.saved: int | None = None
@@ -112,7 +111,7 @@ class Trainer:
             return
         before = self.clock.updates_before_last()
         if before >= self.num_updates:
-            console.print(
+            say(
                 f"Note: training ends after {self.num_updates} updates, but the last stage begins "
                 f"after {before}. Without it the model still writes steps."
             )
@@ -133,6 +132,17 @@ class Trainer:
 
     def run_to_end(self, *, is_quiet: bool = False) -> bool:
         """Train until the last update; return False if Ctrl-C ended it before."""
+        try:
+            with deterministic(self.recipe.training.deterministic):
+                is_finished = self._run(is_quiet)
+        except BaseException:
+            with suppress(RunError):  # what ended training is told, and not this too
+                self.saver.finish()
+            raise
+        self.saver.finish()
+        return is_finished
+
+    def _run(self, is_quiet: bool) -> bool:
         is_quiet = is_quiet or not self.learner.accelerator.is_main_process
         if not is_quiet:
             self._say_what_is_out_of_reach()
@@ -141,6 +151,7 @@ class Trainer:
             seconds, since = 0.0, self.update
             while self.update < self.num_updates:
                 phase, start = self.clock.phase, time.perf_counter()
+                self.saver.raise_if_failed()
                 row = self._step()
                 seconds += time.perf_counter() - start
                 bars.update(bar, completed=self.update, description=self._describe(row))
@@ -151,7 +162,8 @@ class Trainer:
                 self._after_update(phase, self.clock.record(row["next_step_loss"]))
                 if self.learner.is_any(stop.is_set) and self.update < self.num_updates:
                     self._save(phase)
-                    console.print(f"Stopped after update {self.update}. --resume goes on.")
+                    self.saver.finish()
+                    say(f"Stopped after update {self.update}. --resume goes on.")
                     return False
         return True
 
@@ -178,6 +190,7 @@ class Trainer:
         if not math.isfinite(parts["nll_sum"] + parts["stop_nll_sum"]):
             self._give_up(examples, drawn)
         self.update += 1
+        self.divergence.record(parts["nll_sum"] / parts["num_labels"])
         return {
             "kind": "train",
             "update": self.update,
@@ -331,54 +344,48 @@ class Trainer:
             "update": self.update,
             "last_restart": self.last_restart,
             "clock": self.clock.state(),
-            "best": self.best,
+            "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
-            "optimizer": self.learner.optimizer.state_dict(),
         }
-        folder = self.run / "checkpoints" / f"update-{self.update:08d}"
-        save_checkpoint(
-            folder,
-            self.learner.model,
-            self.tokenizer,
-            self._info(phase),
-            state,
-            stop_head=self.learner.stop_head,
-        )
-        if self.best["update"] == self.update:
-            write_best(self.run, folder, self.best["accuracy"])
-        prune_checkpoints(self.run)
+        self.saver.save(self.learner, self._info(phase), state, self.best)
         self.saved = self.update
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint of the run.
+        """Go on from the newest whole checkpoint of the run, or begin if it has none yet.
 
         Raises:
-            CheckpointError: It cannot be read, or does not fit the recipe.
-            RunError: The run has no checkpoint.
+            CheckpointError: None of them can be read, or it does not fit the recipe.
+            RunError: The run folder cannot be written to.
         """
-        folders = checkpoint_folders(self.run)
-        if not folders:
-            raise RunError(
-                f"{self.run}: has no checkpoint to resume from. Start it anew with --overwrite."
-            )
-        saved = load_checkpoint(folders[-1])
-        state = load_training_state(folders[-1])
-        try:
-            self.learner.model.load_state_dict(saved.model.state_dict())
-            if self.learner.stop_head is not None and saved.stop_head is not None:
-                self.learner.stop_head.load_state_dict(saved.stop_head.state_dict())
-            self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
-            self.clock.restore(state["clock"])
-            self.learner.optimizer.load_state_dict(state["optimizer"])
-            self.update, self.last_restart = state["update"], state["last_restart"]
-            self.best = state["best"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{folders[-1]}: does not fit this run: {error}") from None
+        found = newest_whole(self.run)
+        if found is not None:
+            try:
+                self._take_over(found)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise CheckpointError(f"{found.folder}: does not fit this run: {error}") from None
+        self.learner.accelerator.wait_for_everyone()  # before a folder gets another name
+        if not self.learner.accelerator.is_main_process:
+            return
+        forget_metrics_after(self.run, self.update)
+        if found is None:
+            say(f"{self.run}: has no checkpoint yet, so it begins.")
+            return
+        found.set_damaged_aside()
+        point_to_best(self.run, self.best)
+
+    def _take_over(self, found: Found) -> None:
+        saved, state = found.checkpoint, found.state
+        self.learner.model.load_state_dict(saved.model.state_dict())
+        if self.learner.stop_head is not None and saved.stop_head is not None:
+            self.learner.stop_head.load_state_dict(saved.stop_head.state_dict())
+        self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
+        self.clock.restore(state["clock"])
+        if "divergence" in state:  # not in formats 1 and 2
+            self.divergence.restore(state["divergence"])
+        self.learner.optimizer.load_state_dict(state["optimizer"])
+        self.update, self.last_restart = state["update"], state["last_restart"]
+        self.best = dict(state["best"])
         self.order = self._epoch_order(self.update // self.updates_per_epoch)
-        if self.learner.accelerator.is_main_process:
-            forget_metrics_after(self.run, self.update)
-            if self.best["update"] == self.update:  # the run may have died between the two files
-                write_best(self.run, folders[-1], self.best["accuracy"])
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

@@ -1,13 +1,17 @@
 """From a recipe to a run folder: start a training, or take one up again."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from latentcot.config import Recipe, read_recipe, write_recipe
-from latentcot.errors import RunError
+from latentcot.display import say
+from latentcot.errors import RunError, UsageError
 from latentcot.files import written_whole
 from latentcot.formats import source_hash
 from latentcot.preparation import prepare
-from latentcot.runs import open_run, read_provenance, refuse_taken, write_provenance
+from latentcot.provenance import add_session, read_provenance, write_provenance
+from latentcot.runs import RECIPE, held, open_run, refuse_taken
+from latentcot.saving import NUM_KEPT
 from latentcot.trainer import Trainer
 
 
@@ -17,6 +21,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    keep_checkpoints: int = NUM_KEPT,
     is_quiet: bool = False,
 ) -> bool:
     """Train as a recipe says, into a run folder.
@@ -26,6 +31,7 @@ def train(
         out: The run folder.
         resume: Go on with the run that is there, from its newest checkpoint.
         overwrite: Delete the run that is there.
+        keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
         is_quiet: Show no progress.
 
     Returns:
@@ -35,32 +41,52 @@ def train(
         LatentcotError: With what is wrong; what had been saved stays.
     """
     out = Path(out)
+    if keep_checkpoints < 1:
+        raise UsageError(f"keep_checkpoints: must be at least 1, got {keep_checkpoints}.")
     if resume:
         _refuse_other_recipe(recipe, out)
         _refuse_other_data(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
     model, tokenizer, data = prepare(recipe)
-    trainer = Trainer(recipe, out, model, tokenizer, data)
+    trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints)
     accelerator = trainer.learner.accelerator
-    if accelerator.is_main_process:
-        open_run(out, resume=resume, overwrite=overwrite)
-    if accelerator.is_main_process and not resume:
-        with written_whole(out / "recipe.yaml") as file:
-            file.write(write_recipe(recipe))
-        files = [recipe.data.train, recipe.data.valid]
-        write_provenance(out, files, str(accelerator.device), recipe.seed)
-    accelerator.wait_for_everyone()
-    if resume:
-        trainer.restore()
-    is_finished = trainer.run_to_end(is_quiet=is_quiet)
+    with held(out) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            open_run(out, resume=resume, overwrite=overwrite)
+            _write_origin(recipe, out, str(accelerator.device))
+        accelerator.wait_for_everyone()
+        if resume:
+            trainer.restore()
+        if resume and accelerator.is_main_process and trainer.update < trainer.num_updates:
+            _note_session(out, str(accelerator.device), trainer.update)
+        is_finished = trainer.run_to_end(is_quiet=is_quiet)
     if accelerator.num_processes > 1:  # a rank that leaves while another talks to it would abort
         accelerator.wait_for_everyone()
         accelerator.end_training()
     return is_finished
 
 
+def _write_origin(recipe: Recipe, run: Path, device: str) -> None:
+    """Write recipe and provenance, those that are not there."""
+    if not (run / RECIPE).exists():  # first: it makes the folder a run, which can be resumed
+        with written_whole(run / RECIPE) as file:
+            file.write(write_recipe(recipe))
+    if not (run / "provenance.json").exists():
+        files = [recipe.data.train, recipe.data.valid]
+        write_provenance(run, files, device, recipe.seed)
+
+
+def _note_session(run: Path, device: str, update: int) -> None:
+    different = add_session(run, device, update)
+    if different:
+        say(
+            f"Note: {', '.join(different)}. The result may differ in its last bits from that of a "
+            "run in one go."
+        )
+
+
 def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
-    path = run / "recipe.yaml"
+    path = run / RECIPE
     if path.exists() and read_recipe(path) != recipe:
         raise RunError(
             f"{run}: was started with another recipe than the one given, so it can't go on with "

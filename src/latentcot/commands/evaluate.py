@@ -77,7 +77,8 @@ def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) 
     from dataclasses import asdict
 
     from latentcot.formats import source_hash
-    from latentcot.runs import provenance, read_metrics, run_of
+    from latentcot.provenance import provenance
+    from latentcot.runs import read_metrics, run_of
 
     run = run_of(checkpoint)
     # Of the whole run until now: the checkpoint was chosen among them on validation.

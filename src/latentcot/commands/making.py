@@ -11,6 +11,8 @@ from latentcot.errors import DataError
 from latentcot.examples import Example
 from latentcot.files import write_json
 
+FORMAT_VERSION = 1
+"""Of data.json."""
 Splits = dict[str, list[Example]]
 
 
@@ -74,6 +76,7 @@ def _write_folder(maker: Maker, out: Path, splits: Splits, options: Any, seed: i
         maker.write(path, examples)
         digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     about = {
+        "format_version": FORMAT_VERSION,
         "task": maker.task,
         "options": asdict(options),
         "seed": seed,

@@ -1,10 +1,13 @@
-"""`latentcot show`: what a recipe makes of an example."""
+"""`latentcot show`: what a recipe makes of an example, or what a run folder says of itself."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from latentcot.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from latentcot.config import Recipe
@@ -12,23 +15,53 @@ if TYPE_CHECKING:
 
 
 def show(
-    recipe: Path,
+    path: Path,
     *,
     example: str | None = None,
     method: str | None = None,
     stage: int | None = None,
     set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> None:
-    """Draw what a method makes of an example: tokens, slots and labels at every stage.
+    """Draw what a recipe makes of an example, or show how far a run is and where it comes from.
+
+    A drawing has tokens, slots and labels at every stage; the options but --json belong to it. Of a
+    run: method, model, progress; commit, versions, machine, command, data; each time that it was
+    resumed; its checkpoints, compared with their checksums; its evaluations.
 
     Args:
-        recipe: A YAML file, or the name of a recipe that comes with the package.
+        path: A recipe (a YAML file, or the name of one that comes with the package), or the folder
+            of a run or checkpoint.
         example: FILE:LINE, or FILE for its first example; the first validation example of the
             recipe if left out. Examples of a file are counted from 1.
         method: Draw this method instead of the recipe's; `all` for every one.
         stage: Show this stage column by column: position, token, id, label.
         set_: Change a key of the recipe, for example --set curriculum.thoughts_per_step=2.
+        as_json: Print what is shown of a run as JSON.
     """
+    if path.is_dir():
+        from latentcot.commands.show_run import show_run
+
+        given = {"--example": example, "--method": method, "--stage": stage, "--set": set_ or None}
+        _refuse_options(path, [name for name, value in given.items() if value is not None])
+        show_run(path, as_json=as_json)
+        return
+    if as_json:
+        raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
+    _draw(path, example, method, stage, set_)
+
+
+def _refuse_options(path: Path, options: Sequence[str]) -> None:
+    if options:
+        raise UsageError(
+            f"{', '.join(options)}: belongs to the drawing of a recipe, but {path} is a folder. "
+            f"For a run give {path / 'recipe.yaml'}."
+        )
+
+
+def _draw(
+    recipe: Path, example: str | None, method: str | None, stage: int | None, set_: Sequence[str]
+) -> None:
     from latentcot.config import read_recipe
     from latentcot.drawing import LEGEND, draw, drawing_tokenizer
     from latentcot.methods import METHODS, load_entry_points
@@ -56,7 +89,6 @@ def show(
 
 def _example(place: str) -> "Example":
     """Find FILE:LINE; a file whose name ends so is meant as a whole."""
-    from latentcot.errors import DataError
     from latentcot.examples import read_examples
 
     match = re.fullmatch(r"(.+):(\d+)", place)
@@ -78,7 +110,6 @@ def _print_columns(recipe: "Recipe", example: "Example", tokenizer: object, stag
 
     from latentcot.commands.tables import print_table
     from latentcot.drawing import columns
-    from latentcot.errors import UsageError
     from latentcot.methods import method_named
 
     stages = method_named(recipe.method).stages(recipe.curriculum.plan)

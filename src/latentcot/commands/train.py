@@ -14,6 +14,7 @@ def train(
     set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    keep_checkpoints: int = 2,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train a model as a recipe says.
@@ -24,13 +25,19 @@ def train(
         set_: Change a key of the recipe, for example --set training.learning_rate=3e-4. Repeatable.
         resume: Go on with the run in this folder from its newest checkpoint.
         overwrite: Delete the run in this folder first.
+        keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
         quiet: Show no progress.
     """
     from latentcot.config import read_recipe
     from latentcot.training import train as run
 
     is_finished = run(
-        read_recipe(recipe, set_), out, resume=resume, overwrite=overwrite, is_quiet=quiet
+        read_recipe(recipe, set_),
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        keep_checkpoints=keep_checkpoints,
+        is_quiet=quiet,
     )
     if not is_finished:
         sys.exit(130)

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from latentcot.errors import DataError
 from latentcot.examples import Example
+from latentcot.parsing import named, shown
 
 NUMERALS = {
     2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine",
@@ -24,6 +25,9 @@ NUMBER_WORDS = {
 }
 """Words that count as numbers. "One" does not: it is seldom one that is reckoned with."""
 
+MAX_DIGITS = 300
+"""A longer number is none: it fits no float, and Python refuses to write very long ones."""
+
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|\.\d+")
 _WORD_OR_NUMBER = re.compile(rf"{_NUMBER.pattern}|[a-z]+")
 _STEP_TOKEN = re.compile(rf"{_NUMBER.pattern}|[-+*/()]")
@@ -35,7 +39,7 @@ def numbers_in(text: str) -> list[Fraction]:
     for part in _WORD_OR_NUMBER.findall(text.lower()):
         if part in NUMBER_WORDS:
             found.append(Fraction(NUMBER_WORDS[part]))
-        elif not part.isalpha():
+        elif not part.isalpha() and len(part) <= MAX_DIGITS:
             found.append(_value(part))
     return found
 
@@ -53,12 +57,14 @@ def check_steps(example: Example) -> None:
         expression, result = split_step(step, where)
         value = evaluate(expression, where)
         if value != result:
-            raise DataError(f"{where}: {expression} is {_shown(value)}, got {_shown(result)}.")
+            raise DataError(
+                f"{where}: {named(expression)} is {_shown(value)}, got {_shown(result)}."
+            )
     answer = example.answer.strip()
-    if not re.fullmatch(f"-?(?:{_NUMBER.pattern})", answer) or _value(answer) != result:
+    if not _is_number(answer) or _value(answer) != result:
         raise DataError(
             f"example {example.id}: the answer must be the last result, {_shown(result)}, "
-            f"got {example.answer!r}."
+            f"got {shown(example.answer)}."
         )
 
 
@@ -70,8 +76,8 @@ def split_step(step: str, where: str = "step") -> tuple[str, Fraction]:
     """
     bare = "".join(step.split()).removeprefix("<<").removesuffix(">>")
     expression, _, result = bare.partition("=")
-    if not expression or not re.fullmatch(f"-?(?:{_NUMBER.pattern})", result):
-        raise DataError(f"{where}: must look like <<3*4=12>>, got {step!r}.")
+    if not expression or not _is_number(result):
+        raise DataError(f"{where}: must look like <<3*4=12>>, got {shown(step)}.")
     return expression, _value(result)
 
 
@@ -89,12 +95,12 @@ def evaluate(expression: str, where: str = "step") -> Fraction:
         value = _sum(tokens)
         if tokens:
             raise ValueError
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         raise DataError(
-            f"{where}: must be made of numbers, + - * / and parentheses, got {expression!r}."
+            f"{where}: must be made of numbers, + - * / and parentheses, got {shown(expression)}."
         ) from None
     except ZeroDivisionError:
-        raise DataError(f"{where}: {expression!r} divides by 0.") from None
+        raise DataError(f"{where}: {shown(expression)} divides by 0.") from None
     return value
 
 
@@ -127,9 +133,18 @@ def _factor(tokens: list[str]) -> Fraction:
     return value
 
 
+def _is_number(text: str) -> bool:
+    is_short = len(text) <= MAX_DIGITS
+    return is_short and re.fullmatch(f"-?(?:{_NUMBER.pattern})", text) is not None
+
+
 def _value(digits: str) -> Fraction:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError
     return Fraction(digits.replace(",", ""))
 
 
 def _shown(value: Fraction) -> str:
-    return str(value) if value.denominator < 1000 else f"{float(value):.6g}"
+    if value.denominator < 1000:
+        return shown(value.numerator) + (f"/{value.denominator}" if value.denominator > 1 else "")
+    return f"{float(value):.6g}" if abs(value) < 1e300 else "a very large number"

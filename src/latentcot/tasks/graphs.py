@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -80,6 +81,15 @@ def distances(graph: Graph, source: int) -> dict[int, int]:
                 found[child] = further
                 queue.append(child)
     return found
+
+
+def has_circle(graph: Graph) -> bool:
+    """Return whether some node can be reached from itself."""
+    try:
+        TopologicalSorter(dict(enumerate(graph.parents))).prepare()
+    except CycleError:
+        return True
+    return False
 
 
 def descendants(graph: Graph, node: int) -> set[int]:

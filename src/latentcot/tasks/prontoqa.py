@@ -28,6 +28,7 @@ from latentcot.errors import DataError
 from latentcot.examples import Example
 from latentcot.files import write_json
 from latentcot.formats import HELP
+from latentcot.parsing import shown
 from latentcot.tasks.prontoqa_options import Order, ProntoqaOptions, Wording
 from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
@@ -324,8 +325,8 @@ def _official_record(example: Example) -> dict[str, Any]:
     chain = example.meta.get("chain_of_thought")
     if not isinstance(chain, list) or not all(isinstance(part, str) for part in chain):
         raise DataError(
-            f"example {example.id}: 'chain_of_thought' must be a list of sentences, got {chain!r}. "
-            f"{HELP}"
+            f"example {example.id}: 'chain_of_thought' must be a list of sentences, got "
+            f"{shown(chain)}. {HELP}"
         )
     return {"question": facts, "query": query, "chain_of_thought": chain, "answer": example.answer}
 

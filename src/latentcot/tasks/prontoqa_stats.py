@@ -11,6 +11,7 @@ from statistics import fmean, pstdev
 
 from latentcot.errors import DataError
 from latentcot.examples import Example
+from latentcot.parsing import shown
 from latentcot.tasks.graph_stats import MeanSd
 from latentcot.tasks.prontoqa import CONCEPTS, facts_and_query
 from latentcot.tasks.prover import Statement, parse_facts, parse_query, prove
@@ -102,7 +103,8 @@ def _parse(example: Example) -> _Parsed:
     facts, query = facts_and_query(example)
     if example.answer not in ("True", "False"):
         raise DataError(
-            f"example {example.id}: the answer must be 'True' or 'False', got {example.answer!r}."
+            f"example {example.id}: the answer must be 'True' or 'False', got "
+            f"{shown(example.answer)}."
         )
     try:
         statements, asked, proved = parse_facts(facts), parse_query(query), prove(facts, query)

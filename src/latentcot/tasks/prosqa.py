@@ -19,10 +19,12 @@ from typing import Any
 from latentcot.errors import DataError
 from latentcot.examples import Example
 from latentcot.formats import HELP
+from latentcot.parsing import shown
 from latentcot.tasks.graphs import (
     Graph,
     distances,
     draw_shortest_path,
+    has_circle,
     paper_graph,
     two_family_graph,
 )
@@ -219,6 +221,8 @@ def graph_of(example: Example) -> Graph:
             f"example {example.id}: 'target' {graph.target} cannot be reached from "
             f"'root' {graph.root}. {HELP}"
         )
+    if has_circle(graph):
+        raise DataError(f"example {example.id}: 'edges' lead in a circle. {HELP}")
     return graph
 
 
@@ -226,7 +230,7 @@ def _names_problem(names: Any) -> str:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         return "'idx_to_symbol' must be a list of names."
     doubled = next((name for name in names if names.count(name) > 1), None)
-    return "" if doubled is None else f"'idx_to_symbol' holds {doubled!r} twice."
+    return "" if doubled is None else f"'idx_to_symbol' holds {shown(doubled)} twice."
 
 
 def _edges_problem(edges: Any, num_nodes: int) -> str:
@@ -235,7 +239,7 @@ def _edges_problem(edges: Any, num_nodes: int) -> str:
     for edge in edges:
         is_pair = isinstance(edge, list | tuple) and len(edge) == 2
         if not is_pair or not all(_is_node(end, num_nodes) for end in edge):
-            return f"'edges' must hold pairs of numbers below {num_nodes}, got {edge!r}."
+            return f"'edges' must hold pairs of numbers below {num_nodes}, got {shown(edge)}."
     return ""
 
 
@@ -243,7 +247,7 @@ def _asked_problem(asked: list[Any], names: list[str]) -> str:
     if not all(_is_node(node, len(names)) for node in asked) or len(set(asked)) < 3:
         return (
             "'root', 'target' and 'neg_target' must be three different numbers below "
-            f"{len(names)}, got {asked}."
+            f"{len(names)}, got {shown(asked)}."
         )
     return ""
 

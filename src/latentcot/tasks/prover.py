@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from latentcot.errors import DataError
+from latentcot.parsing import named, shown
 
 _QUERY_START = "True or false:"
 _SENTENCE = re.compile(
@@ -59,7 +60,7 @@ def parse_sentence(sentence: str) -> Statement:
         if not {subject.lower(), said} & _NO_NAMES:
             return Statement(subject, Literal(said, match["no"] is None))
     raise DataError(
-        f"ProntoQA sentence {sentence!r} cannot be read. Allowed are forms such as "
+        f"ProntoQA sentence {shown(sentence)} cannot be read. Allowed are forms such as "
         "'Each vumpus is a brimpus.', 'Vumpuses are not cold.', 'Max is cold.', 'vumpus brimpus.'"
     )
 
@@ -81,7 +82,7 @@ def parse_query(query: str) -> Statement:
     """
     asked = parse_sentence(query.strip().removeprefix(_QUERY_START).removesuffix("?"))
     if not asked.is_fact:
-        raise DataError(f"ProntoQA query {query!r} must be about an individual, such as Max.")
+        raise DataError(f"ProntoQA query {shown(query)} must be about an individual, such as Max.")
     return asked
 
 
@@ -103,7 +104,8 @@ def derive(statements: Iterable[Statement]) -> dict[str, set[Literal]]:
         for word, holds in sorted(literals):
             if holds and Literal(word, False) in literals:
                 raise DataError(
-                    f"ProntoQA facts contradict each other: {person} is {word} and is not {word}."
+                    f"ProntoQA facts contradict each other: {named(person)} is {named(word)} and "
+                    f"is not {named(word)}."
                 )
     return known
 

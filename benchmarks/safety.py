@@ -1,0 +1,286 @@
+"""What it costs that nothing is lost: saving, determinism, and memory.
+
+    python benchmarks/safety.py saves           # the quickstart's Coconut run; GPT-2 small
+    python benchmarks/safety.py deterministic   # updates with and without the switch
+    python benchmarks/safety.py memory          # one update with six thoughts, GPT-2 small
+    python benchmarks/safety.py write           # the figures of docs/reliability.md
+
+Each of the first three prints both sides of its comparison and writes results/safety/NAME-cpu.json
+with commit and machine, or NAME-cuda.json: on a GPU the same commands measure the GPU. `write` makes
+the table from these files and from those of faults.py and fuzz.py.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from latentcot import saving
+from latentcot.config import Training, read_recipe
+from latentcot.examples import write_examples
+from latentcot.files import write_json
+from latentcot.layout import Layout
+from latentcot.learner import Learner
+from latentcot.provenance import provenance
+from latentcot.tasks.prosqa import make_splits
+from latentcot.tasks.prosqa_options import options_named
+from latentcot.training import train
+
+RESULTS = Path(__file__).parent.parent / "results" / "safety"
+QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
+MIB = 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=[*FIGURES, "write", "one-update"])
+    parser.add_argument("--batch-size", type=int, default=8, help="of GPT-2 small")
+    parser.add_argument("--updates", type=int, help="of the quickstart; all of its recipe if empty")
+    parser.add_argument("--save-memory", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.name == "one-update":
+        print(json.dumps(one_update(given.batch_size, saves_memory=given.save_memory)))
+        return
+    if given.name == "write":
+        write_page()
+        return
+    figures = FIGURES[given.name](given)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = torch.get_num_threads()
+    write_json(
+        RESULTS / f"{given.name}-{device}.json",
+        {**figures, "device": device, "threads": threads, **provenance()},
+    )
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+
+
+# --- saves ------------------------------------------------------------------------------------
+
+
+def saves(given: argparse.Namespace) -> dict[str, Any]:
+    """Time how long training waits for its checkpoints, and how long they take to be written."""
+    return {**_quickstart_saves(given.updates), **_gpt2_saves()}
+
+
+def _quickstart_saves(num_updates: int | None) -> dict[str, Any]:
+    waited, written = [], []
+    saving.Saver.save = _timed(saving.Saver.save, waited)  # type: ignore[method-assign]
+    saving.save_checkpoint = _timed(saving.save_checkpoint, written)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        train(_quickstart(Path(folder), num_updates), Path(folder) / "run", is_quiet=False)
+        seconds = time.perf_counter() - start
+    return {
+        "quickstart_seconds": round(seconds, 1),
+        "quickstart_saves": len(waited),
+        "quickstart_ms_waited_per_save": round(1000 * sum(waited) / len(waited), 1),
+        "quickstart_ms_written_per_save": round(1000 * sum(written) / len(written), 1),
+        "quickstart_share_waited": f"{sum(waited) / seconds:.2%}",
+    }
+
+
+def _quickstart(folder: Path, num_updates: int | None) -> Any:
+    options = options_named("two-family", layers=3, shared=0, shallower=0.5)
+    sizes = {"train": 100_000, "valid": 500, "test": 10}
+    for split, examples in make_splits(options, sizes, seed=0).items():
+        write_examples(folder / f"{split}.jsonl", examples)
+    changes = [f"data.{split}={folder / split}.jsonl" for split in sizes]
+    recipe = read_recipe("quickstart", changes)
+    if num_updates is None:
+        return recipe
+    return replace(recipe, training=replace(recipe.training, max_updates=num_updates))
+
+
+def _timed(do: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    def timed(*args: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return do(*args, **options)
+        finally:
+            seconds.append(time.perf_counter() - start)
+
+    return timed
+
+
+def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
+    """Save GPT-2 small with its optimizer, as a run does after each validation that is its best."""
+    from latentcot.checkpoints import CheckpointInfo
+    from latentcot.layout import Template
+    from latentcot.methods import Plan
+    from latentcot.vocabulary import word_tokenizer
+
+    learner = _gpt2(Training())
+    learner.learn([_layout(8)], rate=1e-5)
+    info = CheckpointInfo(
+        method="coconut", task="prosqa", stage=0, plan=Plan(num_stages=0), num_thoughts=0,
+        zero_thoughts="bot", template=Template(), max_new_tokens=8, update=0, seed=0,
+    )  # fmt: skip
+    waited, whole = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        saver = saving.Saver(Path(folder), word_tokenizer(["a"]), num_kept=1)
+        for update in range(num_saves):
+            start = time.perf_counter()
+            best = {"update": None, "accuracy": -1.0}
+            saver.save(learner, replace(info, update=update), {"update": update}, best)
+            waited.append(time.perf_counter() - start)
+            saver.finish()
+            whole.append(time.perf_counter() - start)
+    return {
+        "gpt2_small_seconds_waited_per_save": round(statistics.median(waited), 2),
+        "gpt2_small_seconds_until_on_disk": round(statistics.median(whole), 2),
+    }
+
+
+# --- determinism ------------------------------------------------------------------------------
+
+
+def deterministic(given: argparse.Namespace) -> dict[str, Any]:
+    """Time the same updates with and without the switch, turn and turn about."""
+    from latentcot.guards import deterministic as switch
+
+    learner = _gpt2(Training()) if torch.cuda.is_available() else _small()
+    layouts = [_layout(seed=i) for i in range(given.batch_size)]
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(6):
+        for is_on in (False, True):
+            with switch(is_on):
+                start = time.perf_counter()
+                learner.learn(layouts, rate=1e-5)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                seconds[is_on].append(time.perf_counter() - start)
+    plain, exact = (statistics.median(seconds[is_on][1:]) for is_on in (False, True))
+    return {
+        "seconds_per_update": round(plain, 4),
+        "seconds_per_update_deterministic": round(exact, 4),
+        "ratio": round(exact / plain, 3),
+    }
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def memory(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure one update with six thoughts in a process of its own, with and without the mode."""
+    found = {}
+    for flag in ("", "--save-memory"):
+        command = [sys.executable, __file__, "one-update", "--batch-size", str(given.batch_size)]
+        done = subprocess.run([*command, *flag.split()], stdout=subprocess.PIPE, check=True)
+        found[flag] = json.loads(done.stdout)
+    plain, saved = found[""], found["--save-memory"]
+    return {
+        "batch_size": given.batch_size,
+        "peak_mib": plain["peak_mib"],
+        "peak_mib_save_memory": saved["peak_mib"],
+        "memory_ratio": round(saved["peak_mib"] / plain["peak_mib"], 3),
+        "seconds_per_update": plain["seconds"],
+        "seconds_per_update_save_memory": saved["seconds"],
+        "time_ratio": round(saved["seconds"] / plain["seconds"], 3),
+    }
+
+
+def one_update(batch_size: int, *, saves_memory: bool) -> dict[str, Any]:
+    """Return the peak of one update above what stays there, in MiB, and its seconds."""
+    learner = _gpt2(Training(save_memory=saves_memory))
+    learner.learn([_layout(8)], rate=1e-5)  # gradients and moments of AdamW are there from now on
+    layouts = [_layout(seed=i) for i in range(batch_size)]
+    before = _start_of_peak()
+    start = time.perf_counter()
+    learner.learn(layouts, rate=1e-5)
+    peak = _peak() - before
+    return {"peak_mib": round(peak / MIB), "seconds": round(time.perf_counter() - start, 3)}
+
+
+def _start_of_peak() -> int:
+    """Let the highest mark begin here; return what is taken now, in bytes."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _of_process("VmRSS")
+
+
+def _peak() -> int:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    return _of_process("VmHWM")
+
+
+def _of_process(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def _gpt2(training: Training) -> Learner:
+    torch.manual_seed(0)
+    return Learner(GPT2LMHeadModel(GPT2Config()), training)
+
+
+def _small() -> Learner:
+    config = GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=50257)
+    return Learner(GPT2LMHeadModel(config), Training())
+
+
+def _layout(question: int = QUESTION, seed: int = 0) -> Layout:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(50_000, (question + WORDS,), generator=generator).tolist()
+    return Layout(tuple(ids[:question]), THOUGHTS, tuple(ids[question:]), tuple(ids[question:]))
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+BEGIN, END = "<!-- figures: written by benchmarks/safety.py -->", "<!-- /figures -->"
+
+
+def write_page() -> None:
+    """Put the figures of all result files into docs/reliability.md."""
+    lines = ["| figure | value | command |", "|---|---|---|"]
+    sources = []
+    for path in sorted(RESULTS.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        lines += [
+            f"| {_words(name)} | {_value(value)} | `{result['command']}` |"
+            for name, value in result.items()
+            if name in SHOWN
+        ]
+        sources.append(f"{path.name}: commit {result['commit'][:10]}, {result['machine']}")
+    page = PAGE.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    table = "\n".join([*lines, "", *(f"- {source}" for source in sources)])
+    with written_whole(PAGE) as file:
+        file.write(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
+
+
+def _words(name: str) -> str:
+    return SHOWN[name]
+
+
+def _value(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+FIGURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "saves": saves,
+    "deterministic": deterministic,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    main()
