@@ -6,8 +6,8 @@
     python benchmarks/safety.py write           # the figures of docs/reliability.md
 
 Each of the first three prints both sides of its comparison and writes results/safety/NAME-cpu.json
-with commit and machine, or NAME-cuda.json: on a GPU the same commands measure the GPU. `write` makes
-the table from these files and from those of faults.py and fuzz.py.
+with commit and machine, or NAME-cuda.json: on a GPU the same commands measure the GPU. `write`
+makes the table from these files and from those that faults.py and fuzz.py leave there.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from latentcot import saving
 from latentcot.config import Training, read_recipe
 from latentcot.examples import write_examples
-from latentcot.files import write_json
+from latentcot.files import write_json, written_whole
 from latentcot.layout import Layout
 from latentcot.learner import Learner
 from latentcot.provenance import provenance
@@ -36,7 +36,30 @@ from latentcot.tasks.prosqa import make_splits
 from latentcot.tasks.prosqa_options import options_named
 from latentcot.training import train
 
-RESULTS = Path(__file__).parent.parent / "results" / "safety"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "safety"
+PAGE = ROOT / "docs" / "reliability.md"
+SHOWN = {
+    "kills": "runs killed with SIGKILL at random moments",
+    "kills_during_a_save": "… of these while a checkpoint was written",
+    "faults": "other faults: full disk, damaged, vanished and read-only files, studies killed",
+    "lost": "… after which anything was lost",
+    "inputs": "odd inputs given to the readers",
+    "refused": "… refused by an error of ours",
+    "failed": "… that did anything else than be read or refused",
+    "quickstart_share_waited": "share of the quickstart's training spent waiting for checkpoints",
+    "quickstart_saves": "… checkpoints written",
+    "quickstart_ms_waited_per_save": "… milliseconds waited for each",
+    "quickstart_ms_written_per_save": "… milliseconds until it is on disk",
+    "gpt2_small_seconds_waited_per_save": "seconds waited for a checkpoint of GPT-2 small",
+    "gpt2_small_seconds_until_on_disk": "… until it is on disk",
+    "ratio": "time of an update with `deterministic`, as a multiple",
+    "batch_size": "GPT-2 small, 330 question tokens, 6 thoughts: examples at once",
+    "peak_mib": "… MiB that an update takes beyond weights and optimizer",
+    "peak_mib_save_memory": "… with `save_memory`",
+    "time_ratio": "… its time, as a multiple",
+}
+"""What the page shows, in words."""
 QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
 MIB = 2**20
 
@@ -255,7 +278,7 @@ def write_page() -> None:
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         lines += [
-            f"| {_words(name)} | {_value(value)} | `{result['command']}` |"
+            f"| {SHOWN[name]} | {_value(value)} | `{result['command']}` |"
             for name, value in result.items()
             if name in SHOWN
         ]
@@ -266,10 +289,6 @@ def write_page() -> None:
     table = "\n".join([*lines, "", *(f"- {source}" for source in sources)])
     with written_whole(PAGE) as file:
         file.write(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
-
-
-def _words(name: str) -> str:
-    return SHOWN[name]
 
 
 def _value(value: Any) -> str:

@@ -98,11 +98,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer, never code that comes with it; transformers' own errors come through."""
+    """Load a tokenizer, never code that comes with it.
+
+    Raises:
+        Exception: Many kinds, by transformers, if there is none.
+    """
     # False, since without an answer transformers would ask the terminal.
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         name, trust_remote_code=False
     )
+    if len(tokenizer) < 2:  # transformers makes an empty one where a folder has a config alone
+        raise ValueError("it holds no tokenizer.")
     return tokenizer
 
 

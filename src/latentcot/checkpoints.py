@@ -148,8 +148,8 @@ def save_checkpoint(
         RuntimeError,
     ) as error:  # torch raises the last for a full disk
         raise RunError(
-            f"{folder}: the checkpoint cannot be written: {error}. The one before is whole: make "
-            "room, and go on with --resume."
+            f"{folder}: the checkpoint cannot be written: {error}. What was there is as it was; a "
+            "run goes on from its last checkpoint with --resume."
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)

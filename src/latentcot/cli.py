@@ -7,6 +7,7 @@ from cyclopts import App
 from rich.console import Console
 
 from latentcot.commands.compare import compare
+from latentcot.commands.convert import convert
 from latentcot.commands.data import data
 from latentcot.commands.evaluate import evaluate
 from latentcot.commands.generate import generate
@@ -29,6 +30,7 @@ app.command(evaluate, name="eval")
 app.command(study)
 app.command(compare)
 app.command(generate)
+app.command(convert)
 app.command(show)
 app.command(list_, name="list")
 
@@ -47,3 +49,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
