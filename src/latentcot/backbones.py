@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from latentcot.errors import DataError, RecipeError
 from latentcot.layout import Layout
+from latentcot.parsing import one_line, shown
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -113,11 +114,11 @@ def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
 
 
 def _not_loaded(name: str, error: Exception) -> RecipeError:
-    reason = str(error).strip().splitlines()[0]
+    reason = one_line(str(error)) or type(error).__name__
     return RecipeError(
-        f"model: {name!r} cannot be loaded: {reason} Give a folder with a saved causal LM, a hub "
-        "id such as openai-community/gpt2 (needs a network or the hub's cache), or the settings of "
-        "a fresh model. See docs/recipes.md."
+        f"model: {shown(name)} cannot be loaded: {reason} Give a folder with a saved causal "
+        "LM, a hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "
+        "settings of a fresh model. See docs/recipes.md."
     )
 
 
@@ -129,8 +130,11 @@ def load_weights(name: str) -> PreTrainedModel:
         ValueError: Some of its weights are missing; transformers would draw them at random.
     """
     with no_bars():
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        _refuse_code(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
+            config=config,
             dtype=torch.float32,
             output_loading_info=True,
             use_safetensors=True,
@@ -142,6 +146,24 @@ def load_weights(name: str) -> PreTrainedModel:
         missing = sorted(report["missing_keys"])
         raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}.")
     return model
+
+
+_OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
+
+def _refuse_code(config: Any) -> None:
+    """Refuse a config.json that makes transformers fetch and run more than its own code.
+
+    Raises:
+        ValueError: It names a kernel of the hub for its attention, or a library that unpacks it.
+    """
+    if config._attn_implementation not in _OWN_ATTENTION:  # "owner/name" is a kernel of the hub
+        raise ValueError(
+            f"config.json asks for the attention {shown(config._attn_implementation)}, which is "
+            "code that transformers does not hold itself; take attn_implementation out of it"
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError("its weights are quantized; give a model whose weights are plain floats")
 
 
 def make_fresh(

@@ -7,8 +7,6 @@ RUN/checkpoints/damaged-update-00001200/  one that a resumed run found damaged a
 """
 
 import hashlib
-import json
-import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -16,10 +14,12 @@ from typing import Any
 
 from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.files import write_json
+from latentcot.parsing import is_plain_name, one_line, parse_json
 
 INFO_FILE = "latentcot.json"
 STATE_FILE = "training_state.pt"
 CHECKSUMS_FILE = "checksums.json"
+MAX_TOLD = 10
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
@@ -41,10 +41,11 @@ def best_checkpoint(run: Path) -> Path | None:
 
 def _named_best(pointer: Path) -> str:
     try:
-        return str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return str(parse_json(pointer.read_text(encoding="utf-8"))["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{pointer}: does not name a checkpoint: {error!r}. Give one of the checkpoints beside "
+            f"{pointer}: does not name a checkpoint: {one_line(str(error))}. "
+            "Give one of the checkpoints beside "
             "it by its own folder."
         ) from None
 
@@ -127,10 +128,15 @@ def verify(folder: Path, leave_out: Collection[str] = ()) -> bool:
     ]
     if wrong:
         raise DamagedError(
-            f"{folder}: this checkpoint is damaged: {', '.join(wrong)}. Take another one of the "
+            f"{folder}: this checkpoint is damaged: {_listed(wrong)}. Take another one of the "
             f"same run; if the change was made on purpose, delete {path}."
         )
     return True
+
+
+def _listed(problems: list[str]) -> str:
+    told = ", ".join(problems[:MAX_TOLD])
+    return told if len(problems) <= MAX_TOLD else f"{told} and {len(problems) - MAX_TOLD} more"
 
 
 def _problem(path: Path, digest: str) -> str | None:
@@ -144,14 +150,15 @@ def _problem(path: Path, digest: str) -> str | None:
 
 def _read_checksums(path: Path) -> dict[str, str]:
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = parse_json(path.read_text(encoding="utf-8"))
         sums = dict(found["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(
-            f"{path}: cannot be read: {error!r}. This checkpoint is damaged; take another one of "
+            f"{path}: cannot be read: {one_line(str(error))}. "
+            "This checkpoint is damaged; take another one of "
             "the same run."
         ) from None
-    if not all(isinstance(name, str) and os.path.basename(name) == name for name in sums):
+    if not all(is_plain_name(name) for name in sums):
         raise DamagedError(
             f"{path}: names other than files of its own folder. This checkpoint is damaged; take "
             "another one of the same run."

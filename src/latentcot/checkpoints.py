@@ -8,9 +8,10 @@ safetensors, no code that lies beside them is loaded, and the training state hol
 values only.
 """
 
-import json
 import os
+import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,20 @@ from latentcot.checkpoint_folders import (
     verify,
     write_checksums,
 )
-from latentcot.errors import CheckpointError, DamagedError, RunError
+from latentcot.errors import CheckpointError, DamagedError, LatentcotError, RunError
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
 from latentcot.methods import Method, Plan, method_named
+from latentcot.parsing import one_line, parse_json, shown
+from latentcot.problems import Form, explain_all, listed
 from latentcot.stopping import StopHead
-from latentcot.tasks import AnswerMatch
+from latentcot.tasks import AnswerMatch, task_named
 from latentcot.vocabulary import marker_ids
 
 FORMAT_VERSION = 3
 STOP_FILE = "stop_head.safetensors"
+MAX_NUMBER = 10_000
+"""Of stages, thoughts of a step, and the like: no table of slots becomes larger than memory."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +189,25 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     try:
         model = load_weights(name)
         tokenizer = load_tokenizer_of(name)
+        _check_fits(model, tokenizer)
         stop_head = _load_stop_head(name, model) if info.stop_threshold is not None else None
     except Exception as error:  # transformers and safetensors raise many kinds
         raise DamagedError(
-            f"{name}: its weights or tokenizer cannot be read: {error}. The checkpoint is damaged; "
-            "take another one of the same run."
+            f"{name}: its weights or tokenizer cannot be read: {one_line(str(error), 600)}. The "
+            "checkpoint is damaged; take another one of the same run."
         ) from error
     return Checkpoint(model.eval(), tokenizer, info, stop_head)
+
+
+def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise what comes up where a tokenizer does not work, or names rows that a model lacks."""
+    tokenizer("a b", add_special_tokens=True)
+    _ = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
+    marker_ids(tokenizer)
+    rows = model.get_input_embeddings().get_parameter("weight").shape[0]
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= rows:
+        raise ValueError(f"the tokenizer has a token {highest}, but there are {rows} embeddings")
 
 
 def _load_stop_head(name: str, model: PreTrainedModel) -> StopHead:
@@ -216,10 +233,18 @@ def load_training_state(folder: Path) -> dict[str, Any]:
             f"{folder}: holds no {STATE_FILE}, so training can't go on."
         ) from None
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise DamagedError(f"{path}: cannot be read: {error}. It is damaged.") from error
+        # Not torch's own words: they advise to load it with all the code that may be in it.
+        reason = "it holds more than tensors and plain values" if _is_code(error) else error
+        raise DamagedError(
+            f"{path}: cannot be read: {one_line(str(reason))}. It is damaged."
+        ) from error
     if not isinstance(state, dict):
         raise DamagedError(f"{path}: must hold a dict, got {type(state).__name__}.")
     return state
+
+
+def _is_code(error: Exception) -> bool:
+    return isinstance(error, pickle.UnpicklingError)
 
 
 def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
@@ -254,23 +279,60 @@ def _from_hub(name: str) -> Path:
 
 def _read_info(path: Path) -> CheckpointInfo:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}.") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {version!r}. A higher one "
+            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {shown(version)}. A higher "
+            "one "
             "was written by a newer latentcot: upgrade it."
         )
     try:
-        return TypeAdapter(CheckpointInfo).validate_python(_upgraded(values))
+        info = TypeAdapter(CheckpointInfo).validate_python(_upgraded(values))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, p['loc']))}: {p['msg']}, got {p['input']!r}"
-            for p in error.errors()
-        )
-        raise CheckpointError(f"{path}: {problems}.") from None
+        raise CheckpointError(listed(str(path), explain_all(error.errors(), _FORM))) from None
+    problems = list(_problems(info))
+    if problems:
+        raise CheckpointError(listed(str(path), problems))
+    return info
+
+
+_FORM = Form(
+    "latentcot.json",
+    CheckpointInfo,
+    unions={"task": "the name of a task, or how to match answers"},
+    inner={"task": AnswerMatch},
+)
+
+
+def _problems(info: CheckpointInfo) -> Iterator[str]:
+    """Yield what is wrong with values of the right kinds: no such method, numbers out of range."""
+    try:
+        method_named(info.method)
+        task_named(info.task)
+    except LatentcotError as error:
+        yield one_line(str(error), 600)
+    plan = info.plan
+    numbers: dict[str, int | float | None] = {
+        "stage": info.stage,
+        "num_thoughts": info.num_thoughts,
+        "max_thoughts": info.max_thoughts,
+        "max_new_tokens": info.max_new_tokens,
+        "plan.num_stages": plan.num_stages,
+        "plan.thoughts_per_step": plan.thoughts_per_step,
+        "plan.tokens_until_all": plan.tokens_until_all,
+        "plan.num_stages × plan.thoughts_per_step": plan.num_stages * plan.thoughts_per_step,
+    }
+    for key, number in numbers.items():
+        if number is not None and not 0 <= number <= MAX_NUMBER:
+            yield f"{key}: must be 0 … {MAX_NUMBER}, got {shown(number)}."
+    if not 0 <= (info.stop_threshold or 0.0) <= 1:
+        yield f"stop_threshold: must be 0 … 1, got {shown(info.stop_threshold)}."
+    if not info.template.answer_start.strip():
+        got = shown(info.template.answer_start)
+        yield f"template.answer_start: must hold a word or sign, got {got}."
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:

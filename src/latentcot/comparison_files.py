@@ -214,16 +214,21 @@ def _markdown(summaries: Sequence[Summary], evaluation: str) -> str:
     columns = _columns(summaries)
     lines = [f"# Comparison: {evaluation}", ""]
     for task, group in by_task(summaries).items():
-        rows = [[text(one).replace("|", r"\|") for text in columns.values()] for one in group]
-        lines += [f"## {_heading(task, group)}", ""]
+        rows = [[_plain(text(one)) for text in columns.values()] for one in group]
+        lines += [f"## {_plain(_heading(task, group))}", ""]
         lines += [_line(columns), _line(["---", *["---:"] * (len(columns) - 1)])]
         lines += [*map(_line, rows), ""]
-        lines += [f"- {note}" for note in notes(group)]
+        lines += [f"- {_plain(note)}" for note in notes(group)]
         lines += [""] if notes(group) else []
     lines += [legend(summaries), ""]
-    lines += [f"{name.capitalize()}: {'; '.join(all_)}." for name, all_ in
+    lines += [f"{name.capitalize()}: {_plain('; '.join(all_))}." for name, all_ in
               _sources(summaries).items() if all_]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _plain(text: str) -> str:
+    """Keep a text from being more than text in Markdown: no cell, no HTML."""
+    return text.replace("|", r"\|").replace("<", "&lt;")
 
 
 def _line(cells: Iterable[str]) -> str:

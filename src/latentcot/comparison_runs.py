@@ -290,7 +290,7 @@ def _task_label(task: object) -> str:
 
 
 def _result_path(run: Path, evaluation: str) -> Path:
-    if Path(evaluation).name != evaluation:
+    if Path(evaluation).name != evaluation or evaluation == "..":
         raise UsageError(
             f"--evaluation: must be the name of a file in evals/, got {shown(evaluation)}."
         )

@@ -69,15 +69,14 @@ def _read(path: Path, depth: int) -> dict[str, Any]:
         raise RecipeError(f"{path}: extends: must name one recipe file, got {shown(base)}.")
     if depth == MAX_DEPTH:
         raise RecipeError(f"{path}: extends: goes more than {MAX_DEPTH} files deep: a circle?")
-    return _merged(_read(_extended(path, base), depth + 1), values)
-
-
-def _extended(path: Path, base: str) -> Path:
     beside = path.parent / base
     try:
-        return beside if exists(beside) else find_recipe(base)
+        below = _read(beside if exists(beside) else find_recipe(base), depth + 1)
     except RecipeError as error:
+        if depth:
+            raise
         raise RecipeError(f"{path}: extends: {error}") from None
+    return _merged(below, values)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

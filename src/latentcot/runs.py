@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentcot.errors import RunError
 from latentcot.files import written_whole
 from latentcot.formats import is_hub
+from latentcot.parsing import parse_json, parse_yaml
 from latentcot.processes import claim
 
 RECIPE = "recipe.yaml"
@@ -156,11 +155,17 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 def _row_of(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line.decode())
+    except ValueError:
         return None
-    is_row = isinstance(row, dict) and type(row.get("update")) is int and "kind" in row
-    return row if is_row else None
+    return row if isinstance(row, dict) and _is_row(row) else None
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    """Return whether a row holds what every reader of rows relies on."""
+    needed: dict[str, tuple[type, ...]] = {"kind": (str,), "update": (int,), "stage": (int,)}
+    needed |= {"valid": {"accuracy": (float, int)}}.get(str(row.get("kind")), {})
+    return all(type(row.get(key)) in kinds for key, kinds in needed.items())
 
 
 def forget_metrics_after(run: Path, update: int) -> None:
@@ -182,8 +187,8 @@ def read_run_recipe(run: Path) -> dict[str, Any]:
     """
     path = run / RECIPE
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        recipe = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{run}: is no run folder: its recipe.yaml cannot be read: {error}"
         ) from None
@@ -205,7 +210,8 @@ def recipe_test_file(checkpoint: Path | str) -> str:
         RunError: There is no run, or its recipe names none.
     """
     run = run_of(checkpoint)
-    file = read_run_recipe(run).get("data", {}).get("test") if run else None
+    data = read_run_recipe(run).get("data") if run else None
+    file = data.get("test") if isinstance(data, dict) else None
     if file is None:
         raise RunError(f"{checkpoint}: its recipe names no test file. Give one with --data.")
     return str(file)
@@ -218,7 +224,7 @@ def refuse_no_result(path: Path) -> None:
         RunError: Something else is there.
     """
     try:
-        is_result = "accuracy" in json.loads(path.read_text(encoding="utf-8"))
+        is_result = "accuracy" in parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except (OSError, ValueError, TypeError):

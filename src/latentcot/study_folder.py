@@ -52,16 +52,27 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
         raise RunError(f"{out}: holds something else than a study. Give another --out.")
     if found and overwrite:
         _refuse_running(out)
-        for path in found:
-            if path.name != NOTE:  # which makes it a study: it goes last
-                is_folder = path.is_dir() and not path.is_symlink()
-                shutil.rmtree(path) if is_folder else path.unlink()
-        shutil.rmtree(out)
+        _clear(out)
     elif found:
         _refuse_other_data(study, out)
         _refuse_other_recipes(cells, out)
     with written_whole(out / NOTE) as file:
         file.write(_as_read(study, out))
+
+
+def _clear(out: Path) -> None:
+    """Delete what is in the folder, and follow no link out of it.
+
+    Raises:
+        RunError: Something cannot be deleted.
+    """
+    try:
+        # The note makes it a study: it goes last.
+        for path in sorted(out.iterdir(), key=lambda path: path.name == NOTE):
+            is_folder = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if is_folder else path.unlink()
+    except OSError as error:
+        raise RunError(f"{out}: the study cannot be deleted: {error}.") from None
 
 
 def _refuse_running(out: Path) -> None:
@@ -90,7 +101,12 @@ def _as_read(study: Study, out: Path) -> str:
 
 def _refuse_other_data(study: Study, out: Path) -> None:
     """Data that are there are not made again, so they must be what the study says."""
-    before = {data_folder(line): line for line in read_yaml(out / NOTE).get("data") or []}
+    lines = read_yaml(out / NOTE).get("data")
+    before = {
+        data_folder(line): line
+        for line in (lines if isinstance(lines, list) else [])
+        if isinstance(line, str)
+    }
     for line in study.data:
         old = before.get(data_folder(line), line)
         if shlex.split(old) != shlex.split(line):

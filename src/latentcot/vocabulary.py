@@ -17,6 +17,7 @@ from transformers import (
 
 from latentcot.errors import RecipeError, did_you_mean
 from latentcot.layout import MarkerIds
+from latentcot.parsing import shown
 
 BOT, EOT, PAUSE = "<bot>", "<eot>", "<pause>"
 END, UNKNOWN = "<eos>", "<unk>"
@@ -120,4 +121,7 @@ def marker_ids(tokenizer: PreTrainedTokenizerBase) -> MarkerIds:
     ids = tokenizer.get_vocab()
     if tokenizer.eos_token is None:
         raise RecipeError("model: its tokenizer has no end of text (eos_token). Give it one.")
+    lacking = [name for name in (BOT, EOT, PAUSE, str(tokenizer.eos_token)) if name not in ids]
+    if lacking:
+        raise RecipeError(f"model: its tokenizer lacks {', '.join(map(shown, lacking))}.")
     return MarkerIds(ids[BOT], ids[EOT], ids[PAUSE], ids[str(tokenizer.eos_token)])

@@ -1,0 +1,293 @@
+"""The readers that `fuzz.py` and tests/test_fuzz.py feed with broken files.
+
+A `Reader` reads a small folder as the package does, and uses what it was given: an accepted example
+is written and read again, encoded and laid out; an accepted recipe is written and read again; an
+accepted checkpoint answers a question; accepted results make tables. `attempt` says how it went.
+"""
+
+import json
+import re
+import signal
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from latentcot.errors import LatentcotError
+
+MAX_SECONDS = 5
+MAX_MESSAGE = 4_000
+"""Characters: nobody reads a longer one."""
+
+ACCEPTED, REFUSED = "accepted", "refused"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Something that reads files which others may have written.
+
+    Attributes:
+        name: As the table of `fuzz.py` shows it.
+        share: Of all inputs, in parts of the sum over the readers.
+        read: Reads the files of a folder and uses what was accepted.
+        named: A pattern of what an error must name: the file, or the key or example in it.
+    """
+
+    name: str
+    share: int
+    read: Callable[[Path], object]
+    named: str
+
+
+class Unusable(AssertionError):
+    """Something was accepted that cannot be used."""
+
+
+class _TooLong(BaseException):
+    """Not an Exception, so that no reader takes it for a damaged file."""
+
+
+def warm_up() -> None:
+    """Import what the readers need: it takes seconds, which no input is to be blamed for."""
+    for name in ("comparison_files", "commands.data_tables", "commands.tables", "reasoner",
+                 "study_folder", "training"):  # fmt: skip
+        import_module(f"latentcot.{name}")
+    _tokenizer()
+
+
+def attempt(reader: Reader, folder: Path, seconds: float = MAX_SECONDS) -> str:
+    """Return ACCEPTED, REFUSED, or what went wrong in words.
+
+    Anything but an error of our own is wrong: also one that does not name its file or is too long,
+    more than so many seconds for one folder, and something accepted that cannot be used.
+    """
+    try:
+        with _time_limit(seconds):
+            reader.read(folder)
+    except LatentcotError as error:
+        return _problem_of(str(error), reader) or REFUSED
+    except _TooLong:
+        return f"takes more than {seconds:g} seconds"
+    except Exception as error:
+        place = _innermost(error)
+        return f"{type(error).__name__} at {place}: {str(error)[:300]}"
+    return ACCEPTED
+
+
+def _problem_of(message: str, reader: Reader) -> str | None:
+    if len(message) > MAX_MESSAGE:
+        return f"a message of {len(message)} characters: {message[:200]!r} …"
+    odd = [c for c in message if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"]
+    if odd:  # it would move the cursor, or could not be printed at all
+        return f"a message with {odd[0]!r} in it: {message[:300]!r}"
+    if not re.search(reader.named, message):
+        return f"a message that does not name what is wrong: {message[:300]!r}"
+    return None
+
+
+def _innermost(error: BaseException) -> str:
+    """Return where an error was raised, and from where of ours."""
+    trace, ours, frame = error.__traceback__, "", ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frame = f"{Path(code.co_filename).name}:{trace.tb_lineno}"
+        if "latentcot" in code.co_filename:
+            ours = f"{frame} ({code.co_name})"
+        trace = trace.tb_next
+    return f"{ours} → {frame}" if ours and not ours.startswith(frame) else ours or frame
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    def stop(signum: int, frame: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _check_same(what: str, first: object, second: object) -> None:
+    if first != second and repr(first) != repr(second):  # NaN is never equal to itself
+        raise Unusable(f"{what} is another one after writing and reading: {first!r}, {second!r}")
+
+
+# --- recipes and studies ----------------------------------------------------------------------
+
+
+def _read_recipe(folder: Path) -> None:
+    from latentcot.config import read_recipe, write_recipe
+
+    path = Path((folder / "main").read_text())
+    overrides = folder / "overrides"
+    changes = overrides.read_bytes().split(b"\n") if overrides.exists() else []
+    # As Python decodes the words of a command line.
+    words = [change.decode("utf-8", "surrogateescape") for change in changes if change]
+    recipe = read_recipe(folder / path, words)
+    again = folder / "again.yaml"
+    again.write_text(write_recipe(recipe), encoding="utf-8")
+    _check_same("the recipe", recipe, read_recipe(again))
+
+
+def _read_study(folder: Path) -> None:
+    from latentcot.study import cells_of, read_study
+    from latentcot.study_folder import making_jobs, open_study, training_jobs
+
+    study = read_study(folder / "study.yaml")
+    if (folder / "is-large").exists():
+        return
+    cells = cells_of(study)
+    out = folder / "out"
+    for cell in cells:
+        inside = (out / cell.name).resolve()
+        if inside.parent.parent.parent != out.resolve():
+            raise Unusable(f"the cell {cell.name!r} lies outside of its study")
+    open_study(study, cells, out, overwrite=out.exists())
+    making_jobs(study, out)
+    training_jobs(study, cells, out)
+    again = read_study(out / "study.yaml")
+    _check_same("the study", cells, cells_of(again))
+
+
+# --- examples ---------------------------------------------------------------------------------
+
+
+def _read_examples(folder: Path) -> None:
+    from latentcot.commands.data_tables import as_values, print_statistics, statistics_of
+    from latentcot.examples import read_examples, write_examples
+    from latentcot.formats import source_hash
+
+    path = folder / "data"
+    examples = read_examples(path)
+    source_hash(path)
+    again = folder / "again.jsonl"
+    write_examples(again, examples)
+    _check_same("the data", examples, read_examples(again))
+    _lay_out(examples)
+    found = statistics_of(examples)
+    json.dumps(as_values(found))
+    print_statistics("data", {"data": found})
+
+
+def _lay_out(examples: list[Any]) -> None:
+    """Encode examples, and lay each out by every method at its first and last stage."""
+    from latentcot.layout import LayoutRules, Template, encode, lay_out
+    from latentcot.methods import METHODS, Plan
+    from latentcot.vocabulary import marker_ids
+
+    tokenizer = _tokenizer()
+    plan = Plan(num_stages=2)
+    rules = LayoutRules(marker_ids(tokenizer), plan)
+    for example in encode(examples, tokenizer, Template())[:3]:
+        for method in METHODS.values():
+            stages = method.stages(plan)
+            for stage in {stages[0], stages[-1]}:
+                lay_out(example, method, stage, rules)
+
+
+_TOKENIZERS: list[Any] = []
+
+
+def _tokenizer() -> Any:
+    from latentcot.vocabulary import bpe_tokenizer
+
+    if not _TOKENIZERS:
+        _TOKENIZERS.append(bpe_tokenizer(["Every lempus is a gorpus. 12 + 3 = 15"], 300))
+    return _TOKENIZERS[0]
+
+
+# --- checkpoints ------------------------------------------------------------------------------
+
+
+def _read_checkpoint(folder: Path) -> None:
+    from latentcot.reasoner import load
+
+    reasoner = load(folder / "checkpoint", device="cpu")
+    reasoner.generate(["0 1 2 [Q] 1 2 [R] 0"], max_new_tokens=2)
+
+
+def _read_state(folder: Path) -> None:
+    from latentcot.checkpoints import load_training_state
+
+    load_training_state(folder / "checkpoint")
+
+
+def _read_best(folder: Path) -> None:
+    from latentcot.checkpoint_folders import best_checkpoint, prune_checkpoints
+
+    run = folder / "run"
+    best = best_checkpoint(run)
+    if best is None or best.resolve().parent != (run / "checkpoints").resolve():
+        raise Unusable(f"{best} is no checkpoint of the run")
+    prune_checkpoints(run, 2)
+    if best_checkpoint(run) != best:
+        raise Unusable(f"{best} was deleted, but it is the best")
+
+
+# --- results and runs -------------------------------------------------------------------------
+
+
+def _read_results(folder: Path) -> None:
+    from latentcot.commands.tables import comparison_table, print_summaries, print_table
+    from latentcot.comparison import compare, summarize
+    from latentcot.comparison_files import write_summaries
+
+    runs = sorted(folder.glob("run-*")) or [folder / "study"]
+    rows = compare(runs)
+    print_table(comparison_table(rows))
+    baseline = rows[0].method if rows else None
+    summaries = summarize(runs, baseline=baseline)
+    print_summaries(summaries)
+    for ending in ("md", "tex", "csv", "json"):
+        write_summaries(folder / f"table.{ending}", summaries)
+    json.loads((folder / "table.json").read_text(), parse_constant=_no_json)
+
+
+def _no_json(name: str) -> None:
+    raise Unusable(f"{name} was written, which is not JSON")
+
+
+def _read_run(folder: Path) -> None:
+    from latentcot.jobs import Training
+    from latentcot.provenance import read_provenance
+    from latentcot.runs import (
+        eval_path,
+        forget_metrics_after,
+        read_metrics,
+        recipe_test_file,
+        refuse_no_result,
+    )
+
+    run = folder / "run"
+    read_provenance(run)
+    read_metrics(run)
+    Training("run", run, run / "recipe.yaml").progress()
+    forget_metrics_after(run, 3)
+    target = eval_path(run, recipe_test_file(run), None, None)
+    if target is not None and target.resolve().parent != (run / "evals").resolve():
+        raise Unusable(f"the evaluation goes to {target}, outside of its run")
+    refuse_no_result(run / "evals" / "test.json")
+
+
+READERS = (
+    Reader("recipes", 22, _read_recipe, r"\.yaml|override "),
+    Reader("overrides", 6, _read_recipe, r"\.yaml|override "),
+    Reader("studies", 10, _read_study, r"study\.yaml|tiny\.yaml|\S+/\S+: "),
+    Reader("JSON Lines", 14, _read_examples, r"data\b|example "),
+    Reader("official JSON", 7, _read_examples, r"data\b|example "),
+    Reader("iCoT text", 8, _read_examples, r"data\b|example "),
+    Reader("ProntoQA JSON", 8, _read_examples, r"data\b|example "),
+    Reader("latentcot.json", 8, _read_checkpoint, r"latentcot\.json|checkpoint|question"),
+    Reader("checkpoint files", 6, _read_checkpoint, r"checkpoint|example .0.: its question"),
+    Reader("training state", 2, _read_state, r"training_state\.pt"),
+    Reader("best.json", 2, _read_best, r"best\.json"),
+    Reader("results", 7, _read_results, r"\.json|recipe\.yaml|run-\w|study"),
+    Reader("run files", 4, _read_run, r"metrics\.jsonl|recipe\.yaml|provenance|test\.json|\brun\b"),
+)
