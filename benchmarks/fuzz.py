@@ -45,6 +45,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from latentcot.files import write_json
+from latentcot.provenance import provenance
+
 CHUNK = 50
 """Inputs that a process takes at a time."""
 MAX_KEPT = 3
@@ -256,6 +259,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz")
     parser.add_argument("--only", choices=[reader.name for reader in READERS], action="append")
+    parser.add_argument("--result", type=Path, help="write the counts there, as JSON")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     readers = [reader for reader in READERS if given.only is None or reader.name in given.only]
@@ -266,6 +270,10 @@ def main() -> None:
     print(f"{minutes:.1f} minutes, {given.jobs} at a time, seed {given.seed}")
     num_failed = sum(len(tally.failures) for tally in tallies.values())
     num_refused = sum(tally.refused for tally in tallies.values())
+    if given.result is not None:
+        counts = {"inputs": given.inputs, "refused": num_refused, "failed": num_failed}
+        about = {"seed": given.seed, "minutes": round(minutes, 1), **provenance()}
+        write_json(given.result, {**counts, **about})
     print(f"{given.inputs} inputs, {num_refused} refused, {num_failed} other errors")
     sys.exit(1 if num_failed else 0)
 
