@@ -24,7 +24,6 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
 )
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -147,11 +146,7 @@ def save_checkpoint(
         beside.rename(folder)
         shutil.rmtree(before, ignore_errors=True)
         _sync(folder.parent)
-    except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # torch raises the last for a full disk
+    except Exception as error:  # torch and tokenizers have no kind of their own for a full disk
         raise RunError(
             f"{folder}: the checkpoint cannot be written: {error}. What was there is as it was; a "
             "run goes on from its last checkpoint with --resume."
@@ -208,6 +203,8 @@ def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest >= rows:
         raise ValueError(f"the tokenizer has a token {highest}, but there are {rows} embeddings")
+    with torch.no_grad():  # a config.json can be right in itself and fit no weights
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long))
 
 
 def _load_stop_head(name: str, model: PreTrainedModel) -> StopHead:

@@ -10,6 +10,7 @@
 Analysis, comparison and report read these files only.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from latentcot.display import say
 from latentcot.errors import RunError
 from latentcot.files import written_whole
 from latentcot.formats import is_hub
@@ -41,7 +43,8 @@ def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
     is_taken = path.exists() and (not path.is_dir() or _holds_something(path))
     if is_taken and resume and not (path / RECIPE).is_file():
         raise RunError(
-            f"{path}: is no run folder, so there is nothing to resume. Give another --out."
+            f"{path}: holds no {RECIPE}, so there is nothing to resume. Bring it back if this was "
+            "a run, or give another --out."
         )
     if resume and not is_taken:
         raise RunError(f"{path}: there is no run to resume. Leave --resume out to start one.")
@@ -148,7 +151,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         elif number < len(lines):
             raise RunError(
                 f"{path}:{number}: is damaged, got {line[:80]!r}. Bring the file back, or delete "
-                "this line, whose figures are lost then."
+                "it, and its rows are lost."
             )
     return rows
 
@@ -168,15 +171,42 @@ def _is_row(row: dict[str, Any]) -> bool:
     return all(type(row.get(key)) in kinds for key, kinds in needed.items())
 
 
-def forget_metrics_after(run: Path, update: int) -> None:
+def metrics_hash(run: Path) -> str:
+    """Return the SHA-256 of metrics.jsonl as it is now.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    path = run / METRICS
+    try:
+        return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+
+
+def forget_metrics_after(run: Path, update: int, digest: str | None = None) -> None:
     """Drop the rows that a resumed run will write again.
+
+    Args:
+        run: The run folder.
+        update: Of the checkpoint that it goes on from.
+        digest: What `metrics_hash` gave for that one; None compares nothing.
 
     Raises:
         RunError: The file is damaged, or cannot be written.
     """
+    path = run / METRICS
     rows = [row for row in read_metrics(run) if row["update"] <= update]
-    with written_whole(run / METRICS) as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if digest is not None and hashlib.sha256(text.encode()).hexdigest() != digest:
+        if path.exists():
+            raise RunError(
+                f"{path}: its rows up to update {update} are not what was written. Bring the file "
+                "back, or delete it, and those rows are lost."
+            )
+        say(f"{path}: is missing, so the rows up to update {update} are lost.")
+    with written_whole(path) as file:
+        file.write(text)
 
 
 def read_run_recipe(run: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from latentcot.checkpoints import (
     save_checkpoint,
 )
 from latentcot.display import say
-from latentcot.errors import CheckpointError, DamagedError
+from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.learner import Learner
 from latentcot.runs import METRICS
 
@@ -84,6 +84,7 @@ class Saver:
             RunError: This or an earlier checkpoint cannot be written.
         """
         self.finish()
+        best = dict(best)  # validation changes it while the thread writes
         weights = copied(learner.model.state_dict())
         state = copied({**state, "best": best, "optimizer": learner.optimizer.state_dict()})
         head = copy.deepcopy(learner.stop_head).cpu() if learner.stop_head is not None else None
@@ -103,9 +104,16 @@ class Saver:
     def _sync_metrics(self) -> None:
         """A checkpoint promises the rows before it, whatever becomes of the machine."""
         path = self.run / METRICS
-        if path.exists():
+        try:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+        except FileNotFoundError:  # no row was due yet
+            return
+        except OSError as error:
+            raise RunError(
+                f"{path}: cannot be written: {error}. The last checkpoint is whole: make room, and "
+                "go on with --resume."
+            ) from None
 
     def raise_if_failed(self) -> None:
         """Tell at once what went wrong in the thread.
@@ -166,7 +174,9 @@ def point_to_best(run: Path, best: dict[str, Any]) -> None:
         return
     folder = folder_of(run, best["update"])
     try:
-        verify(folder)
+        # A better one may have taken its place, and have been damaged since.
+        if folder.is_dir():
+            verify(folder)
     except DamagedError as error:
         aside = set_aside(folder)
         say(f"{error} It was the best one, and is now called {aside.name}.")

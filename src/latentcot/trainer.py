@@ -32,7 +32,7 @@ from latentcot.methods import method_named
 from latentcot.optimization import learning_rate
 from latentcot.preparation import TrainingData
 from latentcot.reasoner import Reasoner
-from latentcot.runs import append_metrics, forget_metrics_after
+from latentcot.runs import append_metrics, forget_metrics_after, metrics_hash
 from latentcot.saving import NUM_KEPT, Found, Saver, newest_whole, point_to_best
 from latentcot.stages import Phase, StageClock, draw_stages, phases_of
 from latentcot.statistics import percent
@@ -165,6 +165,7 @@ class Trainer:
                     self.saver.finish()
                     say(f"Stopped after update {self.update}. --resume goes on.")
                     return False
+            self.saver.finish()  # still within: a signal must not cut off the last checkpoint
         return True
 
     def _describe(self, row: dict[str, Any]) -> str:
@@ -346,6 +347,7 @@ class Trainer:
             "clock": self.clock.state(),
             "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
+            "metrics": metrics_hash(self.run),
         }
         self.saver.save(self.learner, self._info(phase), state, self.best)
         self.saved = self.update
@@ -366,7 +368,7 @@ class Trainer:
         self.learner.accelerator.wait_for_everyone()  # before a folder gets another name
         if not self.learner.accelerator.is_main_process:
             return
-        forget_metrics_after(self.run, self.update)
+        forget_metrics_after(self.run, self.update, found.state.get("metrics") if found else None)
         if found is None:
             say(f"{self.run}: has no checkpoint yet, so it begins.")
             return

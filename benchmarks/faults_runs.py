@@ -1,0 +1,222 @@
+"""The runs of benchmarks/faults.py: those left alone, and those that something happens to."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from faults_processes import (
+    OUR_ERROR,
+    Before,
+    Child,
+    FileOperations,
+    Lost,
+    command,
+    die,
+    import_what_it_needs,
+)
+from faults_recipes import NUM_UPDATES, make_data, write_recipe
+from faults_results import check_whole, compare, result_of
+
+from latentcot.checkpoint_folders import checkpoint_folders
+from latentcot.runs import METRICS
+
+PAGE = 4096
+"""Bytes."""
+HALFWAY = 16
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A variant that was trained without an interruption.
+
+    Attributes:
+        variant: Its name.
+        recipe: Its file.
+        data: Folder of its data.
+        result: As `result_of` gives it.
+        halfway: A run folder of it that was killed in the middle, with several checkpoints.
+        seconds: Of the whole run.
+        seconds_before: Of it, until the first update was done.
+        seconds_of_save: Of one save, from its first file to the rename.
+        num_saves: Saves of the run.
+        num_operations: Operations on files of the run folder.
+        num_bytes: Space that it takes, with a save under way.
+    """
+
+    variant: str
+    recipe: Path
+    data: Path
+    result: dict[str, str]
+    halfway: Path
+    seconds: float
+    seconds_before: float
+    seconds_of_save: float
+    num_saves: int
+    num_operations: int
+    num_bytes: int
+
+
+def make_reference(variant: str, folder: Path) -> Reference:
+    """Train a variant in one go, twice, and a third time until it is killed halfway.
+
+    Raises:
+        Lost: The first two differ, so that nothing could be compared.
+    """
+    data, run, log = folder / "data", folder / "run", folder / "log"
+    data.mkdir(parents=True)
+    make_data(data)
+    recipe = write_recipe(variant, data, folder / "recipe.yaml")
+    words = ["train", recipe, "--quiet", "--out"]
+    import_what_it_needs([*words, folder / "first"], log)
+    seen = FileOperations(run)
+    child, watch = command([*words, run], log, seen), Watch(run)
+    while not child.has_ended():
+        watch.look()
+        time.sleep(0.001)
+    if child.wait():
+        raise Lost(f"a run without faults fails: {child.printed()}")
+    compare(result_of(folder / "first"), run)
+    halfway = folder / "halfway"
+    if command([*words, halfway], log, killed_halfway(halfway)).wait() == 0:
+        raise Lost(f"update {HALFWAY} has no checkpoint")
+    return Reference(
+        variant, recipe, data, result_of(run), halfway,
+        seconds=watch.seconds(), seconds_before=watch.seconds_before,
+        seconds_of_save=watch.seconds_of_save(), num_saves=len(watch.saves),
+        num_operations=seen.last()[0],
+        num_bytes=num_bytes(run) + num_bytes(checkpoint_folders(run)[-1]),
+    )  # fmt: skip
+
+
+def killed_halfway(run: Path) -> FileOperations:
+    """Kill a run as soon as the checkpoint of update HALFWAY is there."""
+    return FileOperations(run, at=1, do=die, pattern=f"update-{HALFWAY:08d}", is_after=True)
+
+
+class Watch:
+    """Looks at a run folder from outside, as often as it can.
+
+    Attributes:
+        saves: Name of a folder that is being written → seconds at which it was seen first and last.
+        seconds_before: Until the first row of metrics.jsonl.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.saves: dict[str, tuple[float, float]] = {}
+        self.seconds_before = 0.0
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        """Return the time since it began."""
+        return time.monotonic() - self._start
+
+    def seconds_of_save(self) -> float:
+        """Return how long a save took, on average."""
+        return sum(last - first for first, last in self.saves.values()) / max(1, len(self.saves))
+
+    def look(self) -> None:
+        """Take note of what is there now."""
+        now = self.seconds()
+        for name in being_written(self.run):
+            self.saves[name] = (self.saves.get(name, (now, now))[0], now)
+        if not self.seconds_before and (self.run / METRICS).exists():
+            self.seconds_before = now
+
+
+def being_written(run: Path) -> list[str]:
+    """Return the names of checkpoints that are being written, or were when a process died."""
+    try:
+        names = os.listdir(run / "checkpoints")
+    except FileNotFoundError:
+        return []
+    return [name for name in names if name.startswith(".update-") and name[-9].isdigit()]
+
+
+def num_bytes(folder: Path) -> int:
+    """Return the space that the files of a folder take, each in whole pages of memory."""
+    sizes = [path.stat().st_size for path in folder.rglob("*")]
+    return sum(-(-size // PAGE) * PAGE for size in sizes)
+
+
+class Trial:
+    """A run that something happens to.
+
+    Args:
+        reference: Whose recipe it is trained with.
+        folder: Where the run and its log lie.
+        rng: Draws what happens.
+    """
+
+    def __init__(self, reference: Reference, folder: Path, rng: Random) -> None:
+        self.reference, self.folder, self.rng = reference, folder, rng
+        self.recipe, self.run, self.log = reference.recipe, folder / "run", folder / "log"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, before: Before | None = None, resume: bool | None = None) -> Child:
+        """Start training: go on, if there is a run, or as asked."""
+        is_run = (self.run / "recipe.yaml").exists()
+        words = ["train", self.recipe, "--out", self.run, "--quiet"]
+        if is_run if resume is None else resume:
+            words.append("--resume")
+        return command(words, self.log, before)
+
+    def use_data(self, data: Path) -> None:
+        """Train with these data files instead of those of the reference."""
+        self.recipe = write_recipe(self.reference.variant, data, self.folder / "recipe.yaml")
+
+    def check_whole(self) -> None:
+        """Make sure that its checkpoints can be loaded."""
+        check_whole(self.run, self.log)
+
+    def finish(self, *named: str, wanted: dict[str, str] | None = None) -> None:
+        """Train to the end, and compare.
+
+        Args:
+            *named: What must be printed meanwhile.
+            wanted: What it must give, if that is not all that the reference gave.
+
+        Raises:
+            Lost: It does not reach the end, does not print this, or gives something else.
+        """
+        child = self.start()
+        if child.wait() != 0:
+            raise Lost(f"cannot be resumed: {child.printed()}")
+        absent = [text for text in named if not child.says(text)]
+        if absent:
+            raise Lost(f"says nothing of {', '.join(absent)}, but: {child.printed()!r}")
+        compare(self.reference.result if wanted is None else wanted, self.run)
+
+    def be_halfway(self) -> Path:
+        """Begin with what a run was that was killed halfway; return its newest checkpoint."""
+        shutil.copytree(self.reference.halfway, self.run, dirs_exist_ok=True)
+        return checkpoint_folders(self.run)[-1]
+
+    def refuse(self, *named: object, before: Before | None = None) -> None:
+        """Start it, and make sure that it ends with an error of ours.
+
+        Args:
+            *named: What the error must name.
+            before: Called in the child before it begins.
+        """
+        self.has_refused(self.start(before), *named)
+
+    def has_refused(self, child: Child, *named: object) -> None:
+        """Make sure that a process ended with an error of ours, and did no harm.
+
+        Raises:
+            Lost: It ended otherwise, or the error does not name this.
+        """
+        if child.wait() != OUR_ERROR or "Error: " not in child.printed():
+            raise Lost(f"ended with {child.code} and not in words of ours: {child.printed()}")
+        absent = [str(text) for text in named if not child.says(text)]
+        if absent:
+            raise Lost(f"does not name {', '.join(absent)}, but says: {child.printed()}")
+
+    def progress(self) -> float:
+        """Return how much of the training the newest checkpoint holds, from 0 to 1."""
+        folders = checkpoint_folders(self.run)
+        return int(folders[-1].name.removeprefix("update-")) / NUM_UPDATES if folders else 0.0
