@@ -277,12 +277,13 @@ def write_page() -> None:
     sources = []
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
+        source = result.get("provenance", result)
         lines += [
-            f"| {SHOWN[name]} | {_value(value)} | `{result['command']}` |"
+            f"| {SHOWN[name]} | {_value(value)} | `{source['command']}` |"
             for name, value in result.items()
             if name in SHOWN
         ]
-        sources.append(f"{path.name}: commit {result['commit'][:10]}, {result['machine']}")
+        sources.append(f"{path.name}: commit {source['commit'][:10]}, {source['machine']}")
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]

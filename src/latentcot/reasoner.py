@@ -28,7 +28,7 @@ from latentcot.layout import (
 )
 from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
-from latentcot.thoughts import feed_of
+from latentcot.thoughts import Feed, feed_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +138,42 @@ class Reasoner:
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:
         """Answer encoded examples; their slots are counted as in training."""
-        if max_new_tokens is None:
-            max_new_tokens = self.info.max_new_tokens
         stop = self._stop_rule() if num_thoughts is None else None
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
+        return self.answer_prompts(
+            prompts,
+            feed=self.feed,
+            stop=stop,
+            force_steps=force_steps,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            sampling=sampling,
+            on_progress=on_progress,
+        )
+
+    def answer_prompts(
+        self,
+        prompts: Sequence[Layout],
+        *,
+        feed: Feed | None,
+        stop: StopRule | None = None,
+        force_steps: bool = False,
+        max_new_tokens: int | None = None,
+        batch_size: int = 100,
+        sampling: Sampling | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Output]:
+        """Answer questions that are laid out already, whatever is fed into their slots."""
         generations = generate(
             self.model,
             prompts,
             eos_id=self.rules.markers.eos,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=self.info.max_new_tokens if max_new_tokens is None else max_new_tokens,
             max_length=max_positions(self.model),
             batch_size=batch_size,
             sampling=sampling,
-            feed=self.feed,
+            feed=feed,
             stop=stop,
             forced=self._forced_steps() if force_steps else None,
             on_progress=on_progress,

@@ -1,0 +1,52 @@
+"""What all figures share: a column's width, letters that stay legible there, and safe colours."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+COLUMN = 3.3
+"""Width of a column of a paper, in inches; twice as much spans both."""
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+GREY = "#767676"
+COLOURS: Sequence[str] = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)
+MARKERS: Sequence[str] = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Colour is never the only difference."""
+
+_STYLE: Any = {
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,  # letters stay letters
+}
+
+
+@contextmanager
+def figure(width: float = COLUMN, height: float = 2.3) -> Iterator[Figure]:
+    """Yield an empty figure of so many inches; what is drawn within has the shared style."""
+    with mpl.rc_context(_STYLE):
+        yield Figure(figsize=(width, height))
+
+
+def save(drawn: Figure, path: Path) -> None:
+    """Write a figure as PNG and as PDF, whatever the suffix of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_STYLE):
+        drawn.savefig(path.with_suffix(".png"), dpi=300)
+        drawn.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
