@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from latentcot.errors import MethodError, RecipeError, did_you_mean
+from latentcot.parsing import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,9 @@ def _own_task(rule: AnswerMatch) -> Task:
         return Task("own", f"data of one's own, answers compared as {rule.match}", same)
     try:
         return Task("own", f"answers compared by {rule.pattern!r}", _same_found(rule.pattern))
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:  # the last two of odd patterns
         raise RecipeError(
-            f"task.pattern: is no regular expression: {error}, got {rule.pattern!r}."
+            f"task.pattern: is no regular expression: {error}, got {shown(rule.pattern)}."
         ) from None
 
 
