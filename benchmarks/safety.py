@@ -278,11 +278,10 @@ def write_page() -> None:
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         source = result.get("provenance", result)
-        lines += [
-            f"| {SHOWN[name]} | {_value(value)} | `{source['command']}` |"
-            for name, value in result.items()
-            if name in SHOWN
-        ]
+        command = f"`{source['command']}`"
+        for name in (name for name in SHOWN if name in result):
+            lines.append(f"| {SHOWN[name]} | {_value(result[name])} | {command} |")
+            command = "same"
         sources.append(f"{path.name}: commit {source['commit'][:10]}, {source['machine']}")
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN)

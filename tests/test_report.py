@@ -221,7 +221,7 @@ def test_page_draws_in_a_browser_without_errors(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", sample_data())
     dom = dom_of(tmp_path / "report.html", tmp_path)
     assert 'data-errors="0"' in dom
-    results = dom[dom.index('<table class="results"') :]
+    results = dom[dom.index('<table class="rows results"') :]
     results = results[: results.index("</table>")]
     assert results.count('<tr role="row">') == 5
     assert all(words in results for words in ("97.2&nbsp;%", "95.8 to", "0.0141", "4\u202f000"))

@@ -6,6 +6,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
+from latentcot.commands.analyze import analyze
 from latentcot.commands.compare import compare
 from latentcot.commands.convert import convert
 from latentcot.commands.data import data
@@ -29,6 +30,7 @@ app.command(train)
 app.command(evaluate, name="eval")
 app.command(study)
 app.command(compare)
+app.command(analyze)
 app.command(generate)
 app.command(convert)
 app.command(show)

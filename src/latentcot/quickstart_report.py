@@ -6,19 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from latentcot.analysis.frontier import (
-    SCHEMA_VERSION,
-    depth_masses,
-    node_probabilities,
-    shown_questions,
-)
+from torch import Tensor
+
+from latentcot.analysis import superposition
+from latentcot.analysis.subject import open_subject
 from latentcot.comparison import Row
 from latentcot.evaluation import Record
-from latentcot.examples import read_examples
+from latentcot.examples import Example
 from latentcot.files import write_json
 from latentcot.methods import METHODS
 from latentcot.provenance import provenance
-from latentcot.reasoner import load
 from latentcot.report import (
     AccuracyPoint,
     Curve,
@@ -34,7 +31,9 @@ from latentcot.report import (
 from latentcot.result_files import EVALUATION_VERSION, read_versioned
 from latentcot.runs import read_metrics
 from latentcot.statistics import percent
+from latentcot.tasks.prosqa import chain_of, graph_of
 
+SCHEMA_VERSION = 1
 NUM_SHOWN = 12
 NUM_POINTS = 300
 CAPTION = (
@@ -45,22 +44,57 @@ CAPTION = (
 
 def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
     """Read off a run what its thoughts hold on the test questions; write analysis/frontier.json."""
-    examples = read_examples(data)
-    reasoner = load(run)
-    probabilities = node_probabilities(reasoner, examples)
+    subject = open_subject(run, str(data))
+    mass = superposition.measure(subject)["frontier"]
     result = read_versioned(
         run / "evals" / f"{data.stem}.json", EVALUATION_VERSION, "schema_version"
     )
     records = [Record(**record) for record in result["records"]]
     frontier = {
         "schema_version": SCHEMA_VERSION,
-        "method": reasoner.info.method,
-        "num_questions": len(examples),
-        "mass": [asdict(mass) for mass in depth_masses(examples, probabilities)],
-        "questions": shown_questions(examples, probabilities, records, NUM_SHOWN),
+        "method": subject.reasoner.info.method,
+        "num_questions": len(subject.examples),
+        "mass": [{key: row[key] for key in DepthMass.__dataclass_fields__} for row in mass],
+        "questions": shown_questions(
+            subject.examples, superposition.node_probabilities(subject), records, NUM_SHOWN
+        ),
     }
     write_json(run / "analysis" / "frontier.json", frontier)
     return frontier
+
+
+def shown_questions(
+    examples: Sequence[Example],
+    probabilities: Sequence[Tensor],
+    records: Sequence[Record],
+    count: int,
+) -> list[dict[str, Any]]:
+    """Return some questions with graph, thoughts and answer, as the report draws them.
+
+    The first ones of the file, with wrong answers (up to a quarter) moved to the end.
+    """
+    wrong = [i for i, record in enumerate(records) if not record.is_correct]
+    wrong = wrong[: count // 4]
+    right = [i for i, record in enumerate(records) if record.is_correct]
+    chosen = right[: count - len(wrong)] + wrong
+    return [_shown(examples[i], probabilities[i], records[i]) for i in chosen]
+
+
+def _shown(example: Example, shares: Tensor, record: Record) -> dict[str, Any]:
+    graph = graph_of(example)
+    return {
+        "id": example.id,
+        "nodes": list(graph.names),
+        "edges": [list(edge) for edge in graph.edges],
+        "root": graph.root,
+        "target": graph.target,
+        "neg_target": graph.neg_target,
+        "probabilities": [[round(float(p), 4) for p in row] for row in shares],
+        "answer": record.gold,
+        "predicted": record.answer,
+        "is_correct": record.is_correct,
+        "path": list(chain_of(example, graph) or ()),
+    }
 
 
 def write_result(

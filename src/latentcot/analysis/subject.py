@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
 
 from latentcot.errors import DataError, UsageError
@@ -35,6 +36,7 @@ class Subject:
         examples: The questions.
         encoded: The same as token ids.
         batch_size: Questions at a time; no result depends on it but for rounding.
+        source: Where the questions were read from; None if they were made.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Subject:
     examples: tuple[Example, ...]
     encoded: tuple[EncodedExample, ...]
     batch_size: int = 100
+    source: str | None = None
 
     @property
     def task(self) -> Task:
@@ -166,6 +169,17 @@ class Subject:
         )
 
 
+def with_own_names(subject: Subject, others: Sequence[Subject]) -> list[Subject]:
+    """Return other models under names that no two models share: coconut, coconut-2, …"""
+    taken, found = {subject.name}, []
+    for other in others:
+        names = chain([other.name], (f"{other.name}-{number}" for number in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        found.append(replace(other, name=name))
+    return found
+
+
 def open_subject(
     checkpoint: Path | str,
     data: str,
@@ -196,4 +210,4 @@ def open_subject(
     if not examples:
         raise DataError(f"{data}: holds no example.")
     encoded = tuple(reasoner.encode(examples))
-    return Subject(name or reasoner.info.method, reasoner, examples, encoded, batch_size)
+    return Subject(name or reasoner.info.method, reasoner, examples, encoded, batch_size, data)

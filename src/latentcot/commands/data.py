@@ -39,7 +39,10 @@ class ProsqaKnobs:
         max_hops: paper: most edges on it.
         mean_in_degree: paper: mean number of parents drawn for a node.
         candidates: paper: official (the deeper is nearly always the answer) or balanced.
-        layers: two-family: layers of two nodes below each root; also the number of hops.
+        layers: two-family: layers of nodes below each root; also the number of hops.
+        width: two-family: nodes of a layer, in each family.
+        family_nodes: two-family: nodes below each root, spread over the layers at random.
+        joins: two-family: nodes of each family with a second parent.
         min_depth: two-family: candidates in a layer drawn from here on, not always in the last.
         shared: two-family: dead ends that hang from both families.
         shallower: two-family: share of the training examples (0 … 1) with fewer layers.
@@ -56,6 +59,9 @@ class ProsqaKnobs:
     mean_in_degree: float | None = None
     candidates: Literal["official", "balanced"] | None = None
     layers: int | None = None
+    width: int | None = None
+    family_nodes: int | None = None
+    joins: int | None = None
     min_depth: int | None = None
     shared: int | None = None
     shallower: float | None = None

@@ -7,6 +7,7 @@ NaN) is drawn as a gap.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from latentcot import web
 from latentcot.errors import DataError
 
 
@@ -75,35 +76,9 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class DepthMass:
-    """How much probability one thought gives to the layer that it should hold."""
-
-    thought: int
-    """Number of the thought, from 1. Each thought has one entry."""
-    depth: int
-    """The layer meant: distance from the root that the question names."""
-    mass: float
-    """Mean probability on the nodes of that layer, 0 to 1."""
-    uniform: float
-    """The same if the probability were spread evenly over all nodes, 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchQuestion:
+class SearchQuestion(web.GraphQuestion):
     """One test question, its graph, and what each thought gives to each node."""
 
-    id: str
-    """Identifier of the question in the test file."""
-    nodes: Sequence[str]
-    """Names of the nodes; everywhere else a node is its index in this list."""
-    edges: Sequence[tuple[int, int]]
-    """Edges from parent to child."""
-    root: int
-    """The root that the question names."""
-    target: int
-    """The candidate that can be reached from the root."""
-    neg_target: int
-    """The candidate that cannot be reached from the root."""
     probabilities: Sequence[Sequence[float]]
     """For each thought the probability of every node, 0 to 1."""
     answer: str
@@ -112,29 +87,20 @@ class SearchQuestion:
     """The answer that the model gave."""
     is_correct: bool
     """Whether that answer counts as correct."""
-    path: Sequence[int]
-    """The nodes of the gold chain from root to target."""
 
     def __post_init__(self) -> None:
         """Refuse a question that the page could not draw."""
-        num_nodes = len(self.nodes)
-        ends = [end for edge in self.edges for end in edge]
-        for index in (self.root, self.target, self.neg_target, *self.path, *ends):
-            if not 0 <= index < num_nodes:
-                raise DataError(
-                    f"report question {self.id!r}: node {index} does not exist. "
-                    f"There are {num_nodes} nodes, counted from 0."
-                )
+        web.GraphQuestion.__post_init__(self)
         if not self.probabilities:
             raise DataError(
-                f"report question {self.id!r}: 'probabilities' is empty. It needs a list for each "
+                f"question {self.id!r}: 'probabilities' is empty. It needs a list for each "
                 "thought; without thoughts leave out the frontier (None)."
             )
         for thought, shares in enumerate(self.probabilities, start=1):
-            if len(shares) != num_nodes:
+            if len(shares) != len(self.nodes):
                 raise DataError(
-                    f"report question {self.id!r}: thought {thought} has {len(shares)} "
-                    f"probabilities for {num_nodes} nodes. It must have one for each node."
+                    f"question {self.id!r}: thought {thought} has {len(shares)} "
+                    f"probabilities for {len(self.nodes)} nodes. It must have one for each node."
                 )
 
 
@@ -142,7 +108,7 @@ class SearchQuestion:
 class Frontier:
     """What the thoughts hold."""
 
-    mass: Sequence[DepthMass]
+    mass: Sequence[web.DepthMass]
     """One entry for each thought, averaged over the test questions."""
     questions: Sequence[SearchQuestion]
     """Some test questions to look at, about 12."""
@@ -162,17 +128,9 @@ class Frontier:
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where the numbers come from."""
+class Provenance(web.Provenance):
+    """Where the numbers come from, with the seed that they all hang on."""
 
-    commit: str
-    """Commit of the code."""
-    machine: str
-    """Processor or accelerator and its memory, in words."""
-    date: str
-    """When the run ended."""
-    command: str
-    """The command that makes this report again."""
     seed: int
     """Seed of the whole run."""
 

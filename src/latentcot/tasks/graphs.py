@@ -1,7 +1,7 @@
 """ProsQA's graphs: two ways to make them, and the few searches that everything else needs.
 
-No torch, no files, no names of concepts: `prosqa.py` turns a graph into an example. All randomness
-comes from the `random.Random` that is handed in, so one seed gives one graph on every machine.
+No torch, no files, no names: `prosqa.py` turns a graph into an example. All randomness comes from
+the `random.Random` that is handed in, so one seed gives one graph on every machine.
 
 In every graph made here nodes 0 and 1 are the roots of the two families, and parents have smaller
 numbers than their children.
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -152,41 +153,93 @@ def _path_counts(graph: Graph, found: dict[int, int]) -> dict[int, int]:
 # --- the symmetric construction -------------------------------------------------------------------
 
 
-def two_family_graph(rng: Random, layers: int, shared: int, min_depth: int | None = None) -> Graph:
-    """Draw two random trees of equal shape, and `shared` dead ends that hang from both.
+def two_family_graph(
+    rng: Random,
+    layers: int,
+    shared: int,
+    min_depth: int | None = None,
+    width: int = 2,
+    family_nodes: int | None = None,
+    joins: int = 0,
+) -> Graph:
+    """Draw two random graphs of equal shape, and `shared` dead ends that hang from both.
 
-    Each family is a root and `layers` layers of two nodes; every node has one random parent in
+    Each family is a root and `layers` layers of `width` nodes; every node has one random parent in
     the layer above, in its own family. A dead end has one parent in each family, above the last
     layer, so that the candidates stay leaves. Target and distractor are nodes of the two families
     in the same layer: the last one, or, with `min_depth`, one drawn from there to the last. Which
     family is asked about is the last thing drawn, by a fair coin: graph and candidates alone say
     nothing about the answer.
 
-    Nodes are numbered root, root, then layer by layer (two of each family), then the dead ends:
-    4·layers + 2 + shared nodes, 4·layers + 2·shared edges.
+    Nodes are numbered root, root, then layer by layer (those of each family), then the dead ends:
+    2·width·layers + 2 + shared nodes, 2·(width·layers + joins + shared) edges.
+
+    Args:
+        rng: Where all randomness comes from.
+        layers: Layers below each root.
+        shared: Dead ends.
+        min_depth: First layer in which candidates may stand; None for the last alone.
+        width: Nodes of a layer, in each family.
+        family_nodes: Nodes below each root, if not width·layers: at least one a layer, the rest
+            spread at random, in both families alike.
+        joins: Nodes of each family with a second parent in the layer above: several paths, all of
+            one length, lead to what lies below.
+
+    Raises:
+        DataError: No shape with so many joins came up in `MAX_TRIES` tries.
     """
     uniform = rng.random  # int(uniform() * n) is three times faster than rng.randrange(n)
-    edges: list[Edge] = []
-    families: tuple[list[int], list[int]] = ([0], [1])
-    node = 2
-    above: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (1,))
-    for _ in range(layers):
-        for parents in above:
-            edges.append((parents[int(uniform() * len(parents))], node))
-            edges.append((parents[int(uniform() * len(parents))], node + 1))
-            node += 2
-        above = ((node - 4, node - 3), (node - 2, node - 1))
-        families[0].extend(above[0])
-        families[1].extend(above[1])
+    edges, node = list[Edge](), 2
+    widths = _layer_widths(rng, layers, width, family_nodes or width * layers, joins)
+    families: tuple[list[list[int]], list[list[int]]] = ([[0]], [[1]])  # layer by layer
+    for num_nodes in widths:
+        for family in families:
+            family.append(list(range(node, node + num_nodes)))
+            parents = family[-2]
+            edges += [(parents[int(uniform() * len(parents))], child) for child in family[-1]]
+            node += num_nodes
+    if joins:
+        edges += [edge for family in families for edge in _draw_joins(rng, family, edges, joins)]
+    inner = [[one for layer in family[:-1] for one in layer] for family in families]
     for _ in range(shared):
-        edges += [(family[int(uniform() * (len(family) - 2))], node) for family in families]
+        edges += [(nodes[int(uniform() * len(nodes))], node) for nodes in inner]
         node += 1
     depth = layers
     if min_depth is not None:
         depth = min_depth + int(uniform() * (layers - min_depth + 1))
-    candidates = [family[2 * depth - 1 + int(uniform() * 2)] for family in families]
+    candidates = [family[depth][int(uniform() * len(family[depth]))] for family in families]
     asked = int(uniform() * 2)
     return Graph(node, tuple(edges), asked, candidates[asked], candidates[1 - asked])
+
+
+def _layer_widths(rng: Random, layers: int, width: int, num_nodes: int, joins: int) -> list[int]:
+    """Return how many nodes of a family each layer has."""
+    if num_nodes == width * layers:
+        return [width] * layers
+    room = [layer for layer in range(layers) for _ in range(width - 1)]
+    for _ in range(MAX_TRIES):
+        filled = rng.sample(room, num_nodes - layers)
+        widths = [1 + filled.count(layer) for layer in range(layers)]
+        if joins <= sum(below for above, below in pairwise(widths) if above > 1):
+            return widths
+    raise DataError(
+        f"ProsQA graphs: none of {MAX_TRIES} draws of {num_nodes} nodes in {layers} layers has "
+        f"room for {joins} joins. Ask for fewer."
+    )
+
+
+def _draw_joins(
+    rng: Random, family: list[list[int]], edges: Sequence[Edge], count: int
+) -> list[Edge]:
+    """Return a second parent for each of so many nodes."""
+    parent_of = {child: parent for parent, child in edges}
+    able = [
+        (above, child) for above, layer in pairwise(family) if len(above) > 1 for child in layer
+    ]
+    return [
+        (rng.choice([one for one in above if one != parent_of[child]]), child)
+        for above, child in rng.sample(able, count)
+    ]
 
 
 # --- the official construction --------------------------------------------------------------------

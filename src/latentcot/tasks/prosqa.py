@@ -28,7 +28,7 @@ from latentcot.tasks.graphs import (
     paper_graph,
     two_family_graph,
 )
-from latentcot.tasks.prosqa_options import ProsqaOptions
+from latentcot.tasks.prosqa_options import ProsqaOptions, most_joins
 from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
 # The names that occur in the official files.
@@ -88,8 +88,17 @@ def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOpt
     symbols = options.num_symbols
     if options.rendering == "symbols" and options.ids == "random":
         symbols = symbols or options.max_graph_nodes  # names are drawn from as many as before
-    depth = None if options.min_depth is None else min(options.min_depth, layers)
-    return replace(options, layers=layers, min_depth=depth, shallower=0.0, num_symbols=symbols)
+    depth, nodes = options.min_depth, options.family_nodes
+    nodes = None if nodes is None else min(nodes, options.width * layers)
+    return replace(
+        options,
+        layers=layers,
+        family_nodes=nodes,
+        joins=min(options.joins, most_joins(layers, options.width, nodes)),
+        min_depth=None if depth is None else min(depth, layers),
+        shallower=0.0,
+        num_symbols=symbols,
+    )
 
 
 def _too_few(taken: set[Hashable], sizes: Mapping[str, int]) -> DataError:
@@ -107,7 +116,15 @@ def draw_graph(rng: Random, options: ProsqaOptions) -> Graph:
         DataError: No graph of this kind can be found or named.
     """
     if options.construction == "two-family":
-        graph = two_family_graph(rng, options.layers, options.shared, options.min_depth)
+        graph = two_family_graph(
+            rng,
+            options.layers,
+            options.shared,
+            options.min_depth,
+            options.width,
+            options.family_nodes,
+            options.joins,
+        )
     else:
         graph = paper_graph(
             rng,

@@ -17,17 +17,18 @@ NUM_SPECIES = 38
 
 _ONLY_FOR: dict[Construction, tuple[str, ...]] = {
     "paper": ("min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates"),
-    "two-family": ("layers", "min_depth", "shared", "shallower"),
-}
+    "two-family": (
+        "layers", "width", "family_nodes", "joins", "min_depth", "shared", "shallower",
+    ),
+}  # fmt: skip
 _CHOICES = {
     "construction": Construction, "rendering": Rendering,
     "candidates": CandidateRule, "ids": IdOrder,
 }  # fmt: skip
 _ONLY_FOR_SYMBOLS = ("separator", "ids", "num_symbols")
 _LIMITS = {
-    "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "min_depth": 1,
-    "shared": 0,
-    "num_symbols": 1,
+    "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "width": 1,
+    "family_nodes": 1, "joins": 0, "min_depth": 1, "shared": 0, "num_symbols": 1,
 }  # fmt: skip
 
 
@@ -45,7 +46,12 @@ class ProsqaOptions:
         mean_in_degree: paper: mean number of parents drawn for a node, before capping.
         candidates: paper: `official` (the deeper one is nearly always the answer) or `balanced`
             (equal depth, no shortcut).
-        layers: two-family: layers of two nodes below each root; also the number of hops.
+        layers: two-family: layers of nodes below each root; also the number of hops.
+        width: two-family: nodes of a layer, in each family.
+        family_nodes: two-family: nodes below each root, spread over the layers at random, at least
+            one and at most `width` in each; None for width × layers.
+        joins: two-family: nodes of each family with a second parent, in the layer above: several
+            paths, all of one length, lead to what lies below.
         min_depth: two-family: the candidates stand in a layer drawn from here to the last, each
             equally often, in all splits: chains of several lengths in graphs of one size. None for
             the last layer.
@@ -70,6 +76,9 @@ class ProsqaOptions:
     mean_in_degree: float = 1.5
     candidates: CandidateRule = "official"
     layers: int = 3
+    width: int = 2
+    family_nodes: int | None = None
+    joins: int = 0
     min_depth: int | None = None
     shared: int = 1
     shallower: float = 0.0
@@ -85,14 +94,16 @@ class ProsqaOptions:
     @property
     def max_graph_nodes(self) -> int:
         """The most nodes that a graph of these options can have."""
-        return self.max_nodes if self.construction == "paper" else 4 * self.layers + 2 + self.shared
+        if self.construction == "paper":
+            return self.max_nodes
+        return 2 * (self.family_nodes or self.width * self.layers) + 2 + self.shared
 
 
 def _wrong_values(options: ProsqaOptions) -> list[str]:
     problems = []
     for name, least in _LIMITS.items():
         value = getattr(options, name)
-        if value is None and name in ("num_symbols", "min_depth"):
+        if value is None and name in ("num_symbols", "min_depth", "family_nodes"):
             continue
         if type(value) is not int or value < least:
             problems.append(f"{name} must be a whole number of at least {least}, got {value!r}.")
@@ -120,6 +131,8 @@ def _contradictions(options: ProsqaOptions) -> list[str]:
         problems.append(
             f"min_depth must not be above layers, got {options.min_depth} and {options.layers}."
         )
+    if options.construction == "two-family":
+        problems += _impossible_shape(options)
     most = options.max_graph_nodes
     if options.rendering == "words" and most - 2 > NUM_SPECIES:
         problems.append(
@@ -131,6 +144,29 @@ def _contradictions(options: ProsqaOptions) -> list[str]:
             f"num_symbols must be at least {most}, the largest graph, got {options.num_symbols}."
         )
     return problems
+
+
+def _impossible_shape(options: ProsqaOptions) -> list[str]:
+    """Return what is wrong with a two-family graph's layers, nodes and joins."""
+    layers, width, nodes = options.layers, options.width, options.family_nodes
+    if nodes is not None and not layers <= nodes <= width * layers:
+        return [
+            f"family_nodes must be from layers to width × layers, {layers} to {width * layers}, "
+            f"got {nodes}."
+        ]
+    most = most_joins(layers, width, nodes)
+    if options.joins > most:
+        return [f"joins must be at most {most} in such graphs, got {options.joins}."]
+    return []
+
+
+def most_joins(layers: int, width: int, family_nodes: int | None = None) -> int:
+    """Return how many nodes of a family can have two parents in the layer above."""
+    spare = (family_nodes or width * layers) - layers
+    wide = min(spare, layers - 1)  # layers of two or more, from the first: all below can be joins
+    if wide < 1:
+        return 0
+    return 2 * wide - 1 + min(spare - wide, (wide - 1) * (width - 2) + width - 1)
 
 
 PRESETS: dict[str, ProsqaOptions] = {

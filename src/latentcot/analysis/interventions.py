@@ -1,0 +1,302 @@
+"""Is it the thoughts? What is left of the answers when something else is fed into the slots.
+
+Every vector that is put in was recorded in an unchanged run, or is made from what the model would
+have fed. Slots that are not named get what the model computes there, after what was put in before;
+only a shuffle keeps all the recorded vectors, so that nothing but their order changes. DEFINITIONS
+says what each intervention does. Later work than the paper asked for these controls: thoughts 1…k
+replaced by noise, permuted, or transplanted from another question.
+
+Randomness belongs to a question's id, the intervention and the seed; no batch changes it.
+
+Shapes: B batch, Q questions, N most slots of any question, D hidden size.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentcot.analysis import effects
+from latentcot.analysis.effects import Effect, Place, Ran
+from latentcot.analysis.naming import answer_naming, has_graphs, key_of
+from latentcot.analysis.slots import (
+    Chains,
+    feed_of_slots,
+    has_slots,
+    record,
+    same_questions,
+    stream,
+    unit_noise,
+    with_slots,
+)
+from latentcot.analysis.subject import Progress, Subject, no_progress
+from latentcot.thoughts import Feed, Slot
+
+SCHEMA_VERSION = 1
+MAX_QUESTIONS = 1_000
+"""Questions used at most, the first of the file: there are many interventions."""
+MAX_SHOWN = 40
+MAX_ROUNDS = 100
+
+DEFINITIONS = {
+    "none": "the unchanged model",
+    "zero": "a vector of zeros",
+    "noise": "a Gaussian direction drawn for question and slot, as long as what it replaces",
+    "mean": "the mean of thought i over the questions used, this one included",
+    "shuffle": "the recorded thoughts of the same chain in another order, in all slots: thought i "
+    "has changed places with another one; the first k, or all, are so permuted that none stays",
+    "swap": "the recorded thought i of another question with as many slots and another answer; "
+    "partners are drawn once, and each question is the partner of one at most",
+    "token": "the embedding of the token that the output head finds most probable there",
+    "replay": "all thoughts as recorded, in their places: must change no answer",
+}
+"""Intervention → what is put into a slot."""
+_EXCHANGES = ("mean", "shuffle", "swap")  # do nothing where all slots hold the same vector
+
+Replace = Callable[[Tensor, Slot, Tensor], Tensor]
+"""(numbers of the questions (B,), slot, what the model would feed (B, D)) → what is fed instead."""
+
+
+def measure(
+    subject: Subject, against: Subject | None = None, on_progress: Progress = no_progress
+) -> dict[str, Any]:
+    """Replace thoughts one at a time, from the first on, and all at once; count what is left.
+
+    Args:
+        subject: With slots.
+        against: Another model with slots that is asked the same questions, such as the pause
+            control; without slots it is left out, and the result says so.
+        on_progress: Called with the number of questions answered since the last call.
+
+    Raises:
+        UsageError: The subject has no slots, or the two are not asked the same.
+    """
+    ran = _run(subject, on_progress)
+    result = {"schema_version": SCHEMA_VERSION, **effects.summary(ran)}
+    result["definitions"] = DEFINITIONS
+    if against is None:
+        return result
+    if not has_slots(against):
+        return result | {"against": {"name": against.name, "reason": "has no slots"}}
+    same_questions(subject, against)
+    other = _run(against, on_progress)
+    return result | {
+        "against": effects.summary(other),
+        "comparison": effects.comparison(ran, other),
+    }
+
+
+def _run(subject: Subject, on_progress: Progress) -> Ran:
+    num_given = len(subject.examples)
+    lab = Lab(with_slots(subject).first(MAX_QUESTIONS))
+    return Ran(
+        subject=lab.subject,
+        num_given=num_given,
+        most=lab.chains.most,
+        unchanged=lab.answer("none", Place(), on_progress),
+        replay=lab.answer("replay", Place(), on_progress),
+        effects=[
+            effect
+            for name, place in lab.planned()
+            if (effect := lab.answer(name, place, on_progress)).outputs
+        ],
+        left_out=_EXCHANGES if lab.chains.is_constant else (),
+        others=lab.others,
+        num_shown=MAX_SHOWN,
+    )
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A subject of `with_slots`, and what may be put into its slots.
+
+    Attributes:
+        subject: What is changed.
+        seed: Of everything that is drawn.
+    """
+
+    subject: Subject
+    seed: int = 0
+
+    @cached_property
+    def chains(self) -> Chains:
+        """What stands in the slots of an unchanged run."""
+        return record(self.subject)
+
+    @cached_property
+    def partners(self) -> list[int | None]:
+        """The other question whose thoughts each question gets in a swap."""
+        keys = [key_of(self.subject, q) for q in range(len(self.subject.examples))]
+        ids = [example.id for example in self.subject.examples]
+        return draw_partners(ids, self.chains.num_slots, keys, self.seed)
+
+    @cached_property
+    def others(self) -> list[str | None]:
+        """The answer that a swap would bring if it carried the other question's answer over.
+
+        None where there is no partner, or its answer has no name in this question's graph.
+        """
+        return [self._other(q, partner) for q, partner in enumerate(self.partners)]
+
+    def _other(self, question: int, partner: int | None) -> str | None:
+        if partner is None or not has_graphs(self.subject):
+            return None if partner is None else self.subject.examples[partner].answer
+        name = key_of(self.subject, partner)
+        is_here = name in self.subject.graphs[question].names
+        return answer_naming(self.subject, question, name) if is_here else None
+
+    def planned(self) -> Iterator[tuple[str, Place]]:
+        """Yield every intervention and place."""
+        names = ("zero", "noise", "mean", "shuffle", "swap", "token")
+        left_out = _EXCHANGES if self.chains.is_constant else ()
+        for name in names:
+            for place in effects.places(self.chains.most):
+                if name not in left_out and not (name == "shuffle" and place.up_to == 1):
+                    yield name, place
+
+    def counted(self, name: str, place: Place) -> list[int]:
+        """Return the questions that an intervention can be made on."""
+        fewest = max(2 if name == "shuffle" else 1, place.fewest)
+        return [
+            q
+            for q, num in enumerate(self.chains.num_slots)
+            if num >= fewest and (name != "swap" or self.partners[q] is not None)
+        ]
+
+    def answer(self, name: str, place: Place, on_progress: Progress = no_progress) -> Effect:
+        """Answer the questions with something else in these slots."""
+        numbers = self.counted(name, place)
+        outputs = []
+        if numbers:
+            changed = Place() if name == "shuffle" else place
+            feed_for = partial(self._feed_for, numbers, changed, self._replacement(name, place))
+            chosen = self.subject.of(numbers)
+            outputs = chosen.answers(feed_for=feed_for, on_progress=on_progress)
+        return Effect(name, place, dict(zip(numbers, outputs, strict=True)))
+
+    def _feed_for(
+        self, numbers: Sequence[int], place: Place, put_in: Replace, rows: Sequence[int]
+    ) -> Feed:
+        own, chosen = feed_of_slots(self.subject), torch.tensor([numbers[row] for row in rows])
+
+        def feed(slot: Slot) -> Tensor:
+            vectors = own(slot)
+            if not place.has(slot.number):
+                return vectors
+            return put_in(chosen, slot, vectors).to(vectors)
+
+        return feed
+
+    def _replacement(self, name: str, place: Place) -> Replace:
+        if name == "none":
+            return lambda rows, slot, own: own
+        if name == "zero":
+            return lambda rows, slot, own: torch.zeros_like(own)
+        if name == "noise":
+            return lambda rows, slot, own: (
+                self._noise[rows, slot.number].to(own) * own.norm(dim=-1, keepdim=True)
+            )
+        if name == "token":
+            return lambda rows, slot, own: slot.table(self._best_token(slot))
+        table = self._table(name, place)
+        return lambda rows, slot, own: table[rows, slot.number]
+
+    def _best_token(self, slot: Slot) -> Tensor:
+        head = self.subject.reasoner.model.get_output_embeddings()
+        best: Tensor = head(slot.state).argmax(-1)
+        return best
+
+    def _table(self, name: str, place: Place) -> Tensor:
+        """Return what is fed into each slot of each question: (Q, N, D)."""
+        fed = self.chains.fed
+        if name == "replay":
+            return fed
+        if name == "mean":
+            return self._means.expand_as(fed)
+        if name == "swap":
+            return fed[[q if p is None else p for q, p in enumerate(self.partners)]]
+        return fed.gather(1, self._orders(place)[:, :, None].expand_as(fed))
+
+    @cached_property
+    def _means(self) -> Tensor:
+        """The mean of each thought over the questions that have it: (1, N, D)."""
+        fed, length = self.chains.fed.double(), torch.tensor(self.chains.num_slots)
+        num_N1 = (torch.arange(self.chains.most)[:, None] < length).sum(1, keepdim=True)
+        return (fed.sum(0) / num_N1)[None].to(self.chains.fed)
+
+    @cached_property
+    def _noise(self) -> Tensor:
+        """A direction for each slot of each question: (Q, N, D)."""
+        size, most = self.chains.fed.shape[-1], range(self.chains.most)
+        ids = [example.id for example in self.subject.examples]
+        noise = [[unit_noise(size, self.seed, "noise", id, slot) for slot in most] for id in ids]
+        return torch.stack([torch.stack(of_question) for of_question in noise])
+
+    def _orders(self, place: Place) -> Tensor:
+        """Return from which slot each slot gets its vector in a shuffle: (Q, N)."""
+        most, ids = self.chains.most, [example.id for example in self.subject.examples]
+        orders = [
+            draw_order(num, place, self.seed, "shuffle", id)
+            for num, id in zip(self.chains.num_slots, ids, strict=True)
+        ]
+        return torch.tensor([[*order, *range(len(order), most)] for order in orders])
+
+
+def draw_order(num: int, place: Place, *parts: object) -> list[int]:
+    """Return slots 0 … num - 1 in another order.
+
+    Args:
+        num: Slots of the question.
+        place: One thought, which changes places with another one; or the first k or all, which are
+            so permuted that none stays, each such order equally likely. Where there is nothing to
+            permute, the order stays.
+        *parts: What the randomness belongs to.
+    """
+    rng, order = stream(*parts, place.thought, place.up_to), list(range(num))
+    if place.thought is not None:
+        this = place.thought - 1
+        if num > 1 and this < num:
+            other = rng.choice([slot for slot in order if slot != this])
+            order[this], order[other] = other, this
+        return order
+    meant = num if place.up_to is None else min(place.up_to, num)
+    while meant > 1 and any(slot == order[slot] for slot in range(meant)):
+        order[:meant] = rng.sample(range(meant), meant)
+    return order
+
+
+def draw_partners(
+    ids: Sequence[str], num_slots: Sequence[int], keys: Sequence[str], seed: int
+) -> list[int | None]:
+    """Draw for each question another one with as many slots and another answer.
+
+    No question is the partner of two. Where one answer is so common that partners run out, the
+    questions without one have None.
+
+    Args:
+        ids: Of the questions.
+        num_slots: Slots of each.
+        keys: What tells their answers apart.
+        seed: With the ids it determines the partners.
+    """
+    partners: list[int | None] = [None] * len(ids)
+    for num in sorted(set(num_slots) - {0}):
+        group = [q for q, slots in enumerate(num_slots) if slots == num]
+        rng = stream(seed, "swap", num, *(ids[q] for q in group))
+        drawn = rng.sample(group, len(group))
+        for _ in range(MAX_ROUNDS):
+            bad = [i for i, q in enumerate(group) if keys[q] == keys[drawn[i]]]
+            if not bad:
+                break
+            for i in bad:
+                j = rng.randrange(len(group))
+                here, there = keys[group[i]], keys[group[j]]
+                mine, theirs = keys[drawn[i]], keys[drawn[j]]
+                if (here == theirs) + (there == mine) < (here == mine) + (there == theirs):
+                    drawn[i], drawn[j] = drawn[j], drawn[i]
+        for q, partner in zip(group, drawn, strict=True):
+            partners[q] = partner if keys[q] != keys[partner] else None
+    return partners

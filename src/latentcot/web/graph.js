@@ -1,0 +1,207 @@
+// One graph: nodes filled by probability, roots and candidates by shape, the gold chain bold.
+
+// Sizes of the large graph for `width` pixels; `isBelow` puts names under the nodes.
+function largeSizes(plan, question, width) {
+  const pad = 18;
+  const gutter = 50;
+  const slot = clamp((width - gutter - 2 * pad) / plan.width, 41, 118);
+  const radius = slot < 80 ? 17 : 21;
+  const nameWidth = 7.8 * Math.max(...question.nodes.map((name) => name.length));
+  const isBelow = 2 * radius + 6 + nameWidth > slot ||
+    2 * (radius + 6 + nameWidth) > slot * (1 + FAMILY_GAP) ||
+    radius + 5 + nameWidth > slot / 2 + pad;
+  // Names wider than their place stand on two lines in turn.
+  const drop = isBelow && nameWidth + 6 > slot ? 14 : 0;
+  return { slot, radius, isBelow, drop, pad, gutter, top: 66, bottom: (isBelow ? 74 : 68) + drop,
+    layer: 96 + drop, isLarge: true };
+}
+
+// Smaller, its letters could not be read.
+const SMALLEST_PART = 0.85;
+
+const SMALL_SIZES = { slot: 32, radius: 9, pad: 6, gutter: 0, top: 20, bottom: 20, layer: 36,
+  isLarge: false };
+
+// `show(shares, shareMax, depth)` fills the nodes and moves the frame to the layer `depth`.
+function drawGraph(question, plan, sizes) {
+  const at = (node) => {
+    const { x, y } = plan.places.get(node);
+    return { x: sizes.gutter + sizes.pad + x * sizes.slot, y: sizes.top + y * sizes.layer };
+  };
+  const context = { question, plan, sizes, at };
+  const nodes = question.nodes.map((_, node) => drawNode(context, node));
+  const depths = sizes.isLarge ? depthNames(context) : [];
+  const frame = svg("rect", { class: "frame", rx: 6 });
+  const width = sizes.gutter + 2 * sizes.pad + plan.width * sizes.slot;
+  const height = sizes.top + (plan.numLayers - 1) * sizes.layer + sizes.bottom;
+  const element = canvas(width, height, { class: sizes.isLarge ? "large" : "small" }, frame,
+    ...depths, ...drawEdges(context), ...nodes.map((node) => node.element));
+  const show = (shares, shareMax, depth) => {
+    nodes.forEach((node, k) => node.show(shares[k], shareMax));
+    moveFrame(frame, context, depth);
+    depths.forEach((name, k) => name.classList.toggle("is-held", k === depth));
+  };
+  return { element, show, width };
+}
+
+// The large graph for a box that is `width` wide. It shrinks a little; a narrower box must scroll.
+function drawLargeGraph(question, plan, width, label) {
+  const graph = drawGraph(question, plan, largeSizes(plan, question, width));
+  fill(graph.element, { role: "img", "aria-label": label }, []);
+  graph.element.style.minWidth = `${SMALLEST_PART * graph.width}px`;
+  return graph;
+}
+
+function depthNames({ plan, sizes }) {
+  return Array.from({ length: plan.numLayers }, (_, depth) =>
+    text(0, sizes.top + depth * sizes.layer + 4, `depth ${depth}`, { class: "depth" }));
+}
+
+function moveFrame(frame, { plan, sizes }, depth) {
+  const block = plan.blocks[0];
+  const half = sizes.radius + (sizes.isLarge ? 12 : 6);
+  const isInside = depth < block.numLayers;
+  frame.setAttribute("visibility", isInside ? "visible" : "hidden");
+  if (!isInside) return;
+  const inset = sizes.isLarge ? 4 : 0;
+  const outset = sizes.isLarge && !sizes.isBelow ? 12 : 0;
+  const below = sizes.isBelow ? 20 + sizes.drop : 0;
+  fill(frame, {
+    x: sizes.gutter + sizes.pad + block.left * sizes.slot + inset - outset,
+    y: sizes.top + depth * sizes.layer - half,
+    width: block.width * sizes.slot - 2 * inset + 2 * outset,
+    height: 2 * half + below,
+  }, []);
+}
+
+function drawEdges({ question, plan, sizes, at }) {
+  const gold = new Set(question.path.slice(1).map((child, k) => `${question.path[k]} ${child}`));
+  const paths = question.edges.map(([parent, child]) => {
+    const isGold = gold.has(`${parent} ${child}`);
+    const d = edgePath(at(parent), at(child), sizes, reachOf(question, plan, child));
+    return svg("path", { d, class: isGold ? "edge gold" : "edge",
+      "marker-end": sizes.isLarge ? `url(#${isGold ? "arrow-gold" : "arrow"})` : null });
+  });
+  return paths.sort((a, b) => a.classList.length - b.classList.length);
+}
+
+// How far a node's shape reaches from its middle, in radii.
+function reachOf(question, plan, node) {
+  if (node === question.target) return 1.62;
+  return node === question.neg_target || isRoot(question, plan, node) ? 1.3 : 1;
+}
+
+function isRoot(question, plan, node) {
+  return node === question.root || plan.otherRoots.has(node);
+}
+
+function edgePath(from, to, sizes, reach) {
+  return to.y === from.y ? archPath(from, to, sizes, reach) : linePath(from, to, sizes, reach);
+}
+
+// Straight to the next layer; bent where another node may stand in between.
+function linePath(from, to, sizes, reach) {
+  const length = Math.hypot(to.x - from.x, to.y - from.y) || 1;
+  const unit = { x: (to.x - from.x) / length, y: (to.y - from.y) / length };
+  const start = { x: from.x + unit.x * sizes.radius, y: from.y + unit.y * sizes.radius };
+  const stop = sizes.radius * reach + (sizes.isLarge ? 3 : 1);
+  const end = { x: to.x - unit.x * stop, y: to.y - unit.y * stop };
+  const isNext = Math.abs(to.y - from.y - sizes.layer) < 1;
+  const bend = isNext ? 0 : 0.4 * sizes.layer;
+  const middle = { x: (from.x + to.x) / 2 - unit.y * bend, y: (from.y + to.y) / 2 + unit.x * bend };
+  return `M${start.x} ${start.y}Q${middle.x} ${middle.y} ${end.x} ${end.y}`;
+}
+
+// Within a layer, over the nodes: below them stand their names.
+function archPath(from, to, { radius, slot, isLarge }, reach) {
+  const side = Math.sign(to.x - from.x);
+  const length = Math.abs(to.x - from.x);
+  const start = { x: from.x + side * 0.7 * radius, y: from.y - 0.7 * radius };
+  const stop = 0.62 * radius * reach + (isLarge ? 3 : 1);
+  const end = { x: to.x - side * stop, y: to.y - stop };
+  const height = length < 1.5 * slot ? 0.8 * radius : 1.4 * radius + 0.08 * length;
+  return `M${start.x} ${start.y}Q${(start.x + end.x) / 2} ${start.y - height} ${end.x} ${end.y}`;
+}
+
+function drawNode(context, node) {
+  const { question, plan, sizes, at } = context;
+  const { x, y } = at(node);
+  const shapes = nodeShapes(context, node, sizes.radius);
+  const number = sizes.isLarge
+    ? text(0, 4.5, "", { class: "share", "text-anchor": "middle" }) : null;
+  const names = sizes.isLarge ? [nodeName(context, node), ...roleNames(context, node)] : [];
+  const kind = plan.isReached(node) ? "node" : "node other";
+  const title = svg("title");
+  const element = svg("g", { class: kind, transform: `translate(${x} ${y})` },
+    title, ...shapes, number, ...names);
+  const show = (share, shareMax) => {
+    const part = clamp((share ?? 0) / shareMax, 0, 1);
+    element.style.setProperty("--part", part.toFixed(4));
+    element.classList.toggle("is-deep", part > 0.58);
+    title.textContent = `node ${question.nodes[node]}: ${percent(share, 1)}`;
+    if (number) number.textContent = isNumber(share) ? Math.round(100 * share) : "–";
+  };
+  return { element, show };
+}
+
+// Square: a root. Diamond: a candidate, with a second outline if correct, dashed if wrong.
+function nodeShapes({ question, plan }, node, radius) {
+  if (isRoot(question, plan, node)) return [square(0.9 * radius, "shape")];
+  if (node === question.target) {
+    return [diamond(1.55 * radius, "outline"), diamond(1.27 * radius, "shape")];
+  }
+  if (node === question.neg_target) return [diamond(1.3 * radius, "shape dashed")];
+  return [svg("circle", { r: radius, class: "shape" })];
+}
+
+function square(half, className) {
+  return svg("rect", { x: -half, y: -half, width: 2 * half, height: 2 * half, class: className });
+}
+
+function diamond(half, className) {
+  return svg("polygon", { points: `0,${-half} ${half},0 0,${half} ${-half},0`, class: className });
+}
+
+function nodeName(context, node) {
+  const { question, plan, sizes } = context;
+  const name = question.nodes[node];
+  if (sizes.isBelow) {
+    return text(0, nameBelow(context, node), name, { class: "name", "text-anchor": "middle" });
+  }
+  const { side } = plan.places.get(node);
+  const reach = reachOf(question, plan, node);
+  const beside = sizes.radius * (reach > 1.4 ? 1.55 : Math.min(reach, 1.27)) + 5;
+  return text(side * beside, 4.5, name, { class: "name", "text-anchor": side < 0 ? "end" : "start" });
+}
+
+// How far below the node its name stands.
+function nameBelow(context, node) {
+  const { question, plan, sizes } = context;
+  const lowest = sizes.radius * Math.max(1, reachOf(question, plan, node)) + 14;
+  return isDropped(context, node) ? Math.max(lowest, sizes.radius + 14 + sizes.drop) : lowest;
+}
+
+// Every other name of a layer stands lower, and that of a candidate, whose diamond is so high.
+function isDropped({ question, plan }, node) {
+  const { y, isOdd } = plan.places.get(node);
+  const candidate = plan.isReached(node) ? question.target : question.neg_target;
+  const place = plan.places.get(candidate);
+  return place.y === y && !place.isOdd ? !isOdd : isOdd;
+}
+
+function roleNames(context, node) {
+  const { question, plan, sizes } = context;
+  const lines = roleOf(question, plan, node)?.lines;
+  if (!lines) return [];
+  const below = sizes.isBelow ? nameBelow(context, node) + 14 : 1.62 * sizes.radius + 13;
+  const first = isRoot(question, plan, node) ? -sizes.radius - 21 : below;
+  return lines.map((words, k) =>
+    text(0, first + 13 * k, words, { class: "role", "text-anchor": "middle" }));
+}
+
+function roleOf(question, plan, node) {
+  if (node === question.root) return { lines: ["root", "asked about"] };
+  if (node === question.target) return { lines: ["correct", "candidate"] };
+  if (node === question.neg_target) return { lines: ["wrong", "candidate"] };
+  return plan.otherRoots.has(node) ? { lines: ["other", "root"] } : null;
+}

@@ -1,0 +1,61 @@
+"""Untrained models with questions about graphs, in words and in symbols, for the analyses."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from latentcot.analysis.subject import Subject
+from latentcot.backbones import FreshModel, make_fresh
+from latentcot.checkpoints import CheckpointInfo
+from latentcot.examples import Example
+from latentcot.layout import Template
+from latentcot.methods import Plan
+from latentcot.reasoner import Reasoner
+from latentcot.tasks.prosqa import make_splits
+from latentcot.tasks.prosqa_options import options_named
+from latentcot.vocabulary import bpe_tokenizer, word_tokenizer
+
+
+@cache
+def graph_examples(form: str, count: int = 3) -> tuple[Example, ...]:
+    """Questions about small graphs of several sizes, 2 or 3 hops deep; symbols have two digits."""
+    options: dict[str, Any] = {"min_nodes": 9, "max_nodes": 14, "min_hops": 2, "max_hops": 3}
+    if form == "symbols":
+        options |= {"rendering": "symbols", "ids": "random", "num_symbols": 60}
+    return tuple(make_splits(options_named("paper", **options), {"test": count}, seed=3)["test"])
+
+
+def untrained(
+    form: str = "words",
+    tokenizer: str = "words",
+    architecture: str = "gpt2",
+    *,
+    examples: Sequence[Example] | None = None,
+    method: str = "coconut",
+    thoughts_per_step: int = 1,
+    num_positions: int = 512,
+    batch_size: int = 100,
+    template: Template | None = None,
+    zero_thoughts: Any = "both",
+) -> Subject:
+    """A model of large random weights, in double precision; its values depend on every token."""
+    examples = graph_examples(form) if examples is None else examples
+    template = template or Template()
+    texts = [text for e in examples for text in (e.question, *e.steps, e.answer)]
+    names = [name for e in examples for name in e.meta["idx_to_symbol"]]
+    texts += [*names, "Every", template.answer_start, template.step_end]
+    made = word_tokenizer(texts) if tokenizer == "words" else bpe_tokenizer(texts, 300)
+    settings = FreshModel(
+        architecture=architecture, hidden_size=16, num_heads=2, intermediate_size=24,
+        init_std=0.5, num_positions=num_positions,
+    )  # fmt: skip
+    model = make_fresh(settings, made, seed=1).double().eval()
+    has_slots = method not in ("cot", "no-cot")
+    info = CheckpointInfo(
+        method=method, task="prosqa", stage=2, plan=Plan(2, thoughts_per_step),
+        num_thoughts=2 * thoughts_per_step * has_slots, zero_thoughts=zero_thoughts,
+        template=template, max_new_tokens=12, update=0, seed=0,
+    )  # fmt: skip
+    reasoner = Reasoner(model, made, info)
+    encoded = tuple(reasoner.encode(examples))
+    return Subject(method, reasoner, tuple(examples), encoded, batch_size)
