@@ -26,7 +26,13 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from latentcot.analysis.paired import adjusted, difference, short
-from latentcot.analysis.slots import MEANING, Chains, has_slots, record, same_questions, with_slots
+from latentcot.analysis.slots import (
+    MEANING,
+    Chains,
+    compared,
+    record,
+    with_slots,
+)
 from latentcot.analysis.subject import Progress, Subject, no_progress
 from latentcot.statistics import mean_interval
 
@@ -57,15 +63,8 @@ def measure(
     Raises:
         UsageError: The subject has no slots, or the two are not asked the same.
     """
-    shape = _shape(subject, on_progress)
-    result = {"schema_version": SCHEMA_VERSION, **_summary(shape)}
-    if against is None:
-        return result
-    if not has_slots(against):
-        return result | {"against": {"name": against.name, "reason": "has no slots"}}
-    same_questions(subject, against)
-    other = _shape(against, on_progress)
-    return result | {"against": _summary(other), "comparison": _comparison(shape, other)}
+    found = compared(subject, against, lambda s: _shape(s, on_progress), _summary, _comparison)
+    return {"schema_version": SCHEMA_VERSION, **found}
 
 
 @dataclass(frozen=True)

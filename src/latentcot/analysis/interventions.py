@@ -24,10 +24,9 @@ from latentcot.analysis.effects import Effect, Place, Ran
 from latentcot.analysis.naming import answer_naming, has_graphs, key_of
 from latentcot.analysis.slots import (
     Chains,
+    compared,
     feed_of_slots,
-    has_slots,
     record,
-    same_questions,
     stream,
     unit_noise,
     with_slots,
@@ -74,19 +73,14 @@ def measure(
     Raises:
         UsageError: The subject has no slots, or the two are not asked the same.
     """
-    ran = _run(subject, on_progress)
-    result = {"schema_version": SCHEMA_VERSION, **effects.summary(ran)}
-    result["definitions"] = DEFINITIONS
-    if against is None:
-        return result
-    if not has_slots(against):
-        return result | {"against": {"name": against.name, "reason": "has no slots"}}
-    same_questions(subject, against)
-    other = _run(against, on_progress)
-    return result | {
-        "against": effects.summary(other),
-        "comparison": effects.comparison(ran, other),
-    }
+    found = compared(
+        subject,
+        against,
+        lambda one: _run(one, on_progress),
+        effects.summary,
+        effects.comparison,
+    )
+    return {"schema_version": SCHEMA_VERSION, "definitions": DEFINITIONS, **found}
 
 
 def _run(subject: Subject, on_progress: Progress) -> Ran:

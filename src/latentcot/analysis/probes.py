@@ -25,9 +25,8 @@ from latentcot.analysis.ridge import Ridge
 from latentcot.analysis.slots import (
     MEANING,
     Chains,
-    has_slots,
+    compared,
     record,
-    same_questions,
     stream,
     with_slots,
 )
@@ -73,15 +72,8 @@ def measure(
     Raises:
         UsageError: The subject has no slots, or the two are not asked the same.
     """
-    probed = _probe(subject, on_progress)
-    result = {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **_summary(probed)}
-    if against is None:
-        return result
-    if not has_slots(against):
-        return result | {"against": {"name": against.name, "reason": "has no slots"}}
-    same_questions(subject, against)
-    other = _probe(against, on_progress)
-    return result | {"against": _summary(other), "comparison": _comparison(probed, other)}
+    found = compared(subject, against, lambda s: _probe(s, on_progress), _summary, _comparison)
+    return {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **found}
 
 
 @dataclass(frozen=True)

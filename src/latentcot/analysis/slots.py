@@ -6,9 +6,10 @@ states, since nothing that comes later is seen: so the controls can be treated a
 Shapes: Q questions, N most slots of any question, D hidden size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from latentcot.errors import UsageError
 from latentcot.layout import EncodedExample, Layout
 from latentcot.reasoner import Reasoner
 from latentcot.thoughts import Feed, Slot
+
+T = TypeVar("T")
 
 MEANING = {
     True: "the continuous thought: the last hidden state at the column before a slot",
@@ -74,6 +77,36 @@ def with_slots(subject: Subject) -> Subject:
     token = reasoner._token
     reasoner.feed = lambda slot: slot.embed(token)
     return replace(subject, reasoner=reasoner)
+
+
+def compared(
+    subject: Subject,
+    against: Subject | None,
+    measure: Callable[[Subject], T],
+    summary: Callable[[T], dict[str, Any]],
+    comparison: Callable[[T, T], Any],
+) -> dict[str, Any]:
+    """Measure one subject and, if there is one, another that is asked the same.
+
+    Args:
+        subject: With slots.
+        against: Another; where it has no slots the result says so.
+        measure: What is done with each.
+        summary: What was measured of one, as plain values.
+        comparison: The two side by side, as plain values.
+
+    Raises:
+        UsageError: The subject has no slots, or the two are not asked the same.
+    """
+    one = measure(subject)
+    result = summary(one)
+    if against is None:
+        return result
+    if not has_slots(against):
+        return result | {"against": {"name": against.name, "reason": "has no slots"}}
+    same_questions(subject, against)
+    other = measure(against)
+    return result | {"against": summary(other), "comparison": comparison(one, other)}
 
 
 def feed_of_slots(subject: Subject) -> Feed:

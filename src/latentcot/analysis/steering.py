@@ -23,10 +23,9 @@ from latentcot.analysis.naming import answer_naming
 from latentcot.analysis.paired import adjusted, short, short_p
 from latentcot.analysis.slots import (
     Chains,
+    compared,
     feed_of_slots,
-    has_slots,
     record,
-    same_questions,
     unit_noise,
     with_slots,
 )
@@ -74,15 +73,8 @@ def measure(
         UsageError: The subject has no slots, or the two are not asked the same.
         DataError: A question carries no graph.
     """
-    steered = _steer(subject, on_progress)
-    result = {"schema_version": SCHEMA_VERSION, "definitions": DIRECTIONS, **_summary(steered)}
-    if against is None:
-        return result
-    if not has_slots(against):
-        return result | {"against": {"name": against.name, "reason": "has no slots"}}
-    same_questions(subject, against)
-    other = _steer(against, on_progress)
-    return result | {"against": _summary(other), "comparison": _comparison(steered, other)}
+    found = compared(subject, against, lambda s: _steer(s, on_progress), _summary, _comparison)
+    return {"schema_version": SCHEMA_VERSION, "definitions": DIRECTIONS, **found}
 
 
 @dataclass(frozen=True)
