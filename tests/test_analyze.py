@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -55,7 +56,11 @@ def test_the_page_shows_both(done):
     assert "Inside the thoughts of coconut and coconut-pause-as-thought" in page
     assert {path.stem for path in (done / "against-coconut-pause-as-thought").glob("*.json")} == {
         *ON_PAGE
-    }
+    } - {"interventions"}
+    shown = json.loads(re.search(r"<script[^>]*json[^>]*>(.*?)</script>", page, re.DOTALL)[1])
+    first, second = shown["methods"]
+    assert len(first["interventions"]) > len(second["interventions"]) > 5
+    assert all(readings["interventions"] for readings in second["questions"])
 
 
 def test_the_comparisons_name_the_other(done):

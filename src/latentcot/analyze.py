@@ -11,7 +11,7 @@ analysis/report.html           all of it to play with, in one file
 import csv
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,18 @@ def analyze_other(
     out: Path,
     on_start: Callable[[str], Progress] = lambda name: no_progress,
 ) -> list[Done]:
-    """Do for the second model what the page shows of the first."""
-    names = [one.name for one in done if one.result is not None and one.name in ON_PAGE]
-    folder = out / f"against-{other.name}"
-    return analyze(other, [ANALYSES[name] for name in names], folder, on_start=on_start)
+    """Do for the second model what the page shows of the first.
+
+    Those that compare have measured it already, beside the first.
+    """
+    shown = [one for one in done if one.result is not None and one.name in ON_PAGE]
+    left = [ANALYSES[one.name] for one in shown if not ANALYSES[one.name].compares]
+    found = analyze(other, left, out / f"against-{other.name}", on_start=on_start)
+    for one in shown:
+        beside = (one.result or {}).get("against", {})
+        if ANALYSES[one.name].compares and "reason" not in beside:
+            found.append(replace(one, result=beside))
+    return found
 
 
 def _analyze_one(
