@@ -109,6 +109,8 @@ def outcomes(result: Result) -> list[str]:
         ]
         for name in names
     ]
+    without = [f"{100 * row['num_without_answer'] / row['num_questions']:.1f}" for row in rows]
+    body.append(["no answer written %", *without])
     head = ["forced k", *(str(row["k"]) for row in rows)]
     return [f"**Outcomes**, {result['num_questions']:,} questions, `free`:", table(head, body)]
 
