@@ -23,7 +23,7 @@ quickstart: $(STAMP) ## train and compare four methods on the CPU, and write a r
 	$(BIN)/latentcot quickstart $(ARGS)
 
 test: $(STAMP) ## run the tests, without those marked slow or gpu
-	$(TEST_ENV) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, layers
 	$(BIN)/ruff check

@@ -118,10 +118,11 @@ def outcomes(result: Result) -> list[str]:
 def frontier(result: Result) -> list[str]:
     rows = [
         [str(row["thought"]), f"{row['mass']:.3f} ({row['low']:.3f}–{row['high']:.3f})",
-         f"{row['uniform']:.3f}"]
+         "–" if row["mirror"] is None else f"{row['mirror']:.3f}", f"{row['uniform']:.3f}"]
         for row in result["frontier"]
     ]  # fmt: skip
-    head = ["thought", "mass on the frontier", "evenly spread over the nodes"]
+    head = ["thought", "mass on the frontier", "on the same layer of the other family"]
+    head.append("evenly spread over the nodes")
     return ["**Superposition:** probability of each thought on the search frontier.",
             table(head, rows)]  # fmt: skip
 

@@ -156,6 +156,17 @@ class TestFrontier:
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
+    def test_the_mirror_is_the_other_familys_layer(self, symbols):
+        found = superposition.measure(symbols)["frontier"]
+        shown = superposition.node_probabilities(symbols)
+        for row in found:
+            masses = []
+            for graph, shares in zip(symbols.graphs, shown, strict=True):
+                away = distances(graph, 1 - graph.root)  # nodes 0 and 1 are the two roots
+                nodes = [n for n, d in away.items() if d == row["depth"]]
+                masses.append(float(shares[row["thought"] - 1, nodes].sum()))
+            assert row["mirror"] == pytest.approx(fmean(masses), abs=1e-5)
+
     def test_stays_at_a_depth_for_all_thoughts_of_a_step(self, symbols):
         subject = with_info(symbols, plan=Plan(2, thoughts_per_step=2), num_thoughts=4)
         found = superposition.measure(subject)["frontier"]
@@ -260,7 +271,7 @@ class TestResult:
             assert [len(thought) for thought in question["thoughts"]] == [len(graph.names)] * 2
 
     def test_keeps_the_first_questions_only(self, words, monkeypatch):
-        monkeypatch.setattr(superposition, "NUM_SHOWN", 4)
+        monkeypatch.setattr(superposition, "NUM_LISTED", 4)
         shown = superposition.measure(words)["questions"]
         assert [one["id"] for one in shown] == [example.id for example in words.examples[:4]]
         whole = superposition.node_probabilities(words)

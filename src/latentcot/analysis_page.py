@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.analysis.analyses import Result
-from latentcot.analysis.subject import Subject
+from latentcot.analysis.subject import NUM_LISTED, Subject
 from latentcot.analyze import Done
 from latentcot.methods import METHODS
 from latentcot.page import (
@@ -24,7 +24,6 @@ from latentcot.page import (
 from latentcot.provenance import code_of, provenance
 from latentcot.tasks.prosqa import chain_of
 
-NUM_SHOWN = 40
 Measured = tuple[Subject, Sequence[Done]]
 
 
@@ -44,14 +43,15 @@ def write_analysis_page(path: Path, measured: Sequence[Measured]) -> bool:
     if not all({"outcomes", "tree"} <= _results(done).keys() for _, done in measured):
         return False
     subject = measured[0][0]
-    shown = subject.first(NUM_SHOWN)
+    shown = subject.first(NUM_LISTED)
     source = provenance()
     names = " and ".join(one.name for one, _ in measured)
     write_page(
         path,
         PageData(
             title=f"Inside the thoughts of {names}",
-            caption=f"{len(subject.examples):,} questions of {subject.source}.",
+            caption=f"{len(subject.examples):,} questions of {subject.source}, "
+            f"checkpoint of update {subject.reasoner.info.update:,}.",
             provenance=Provenance(
                 commit=code_of(source) or "unknown",
                 machine=source["machine"],
@@ -60,7 +60,7 @@ def write_analysis_page(path: Path, measured: Sequence[Measured]) -> bool:
             ),
             form="words" if subject.is_in_words else "symbols",
             questions=[_question(shown, i) for i in range(len(shown.examples))],
-            methods=[_method(one.first(NUM_SHOWN), _results(done)) for one, done in measured],
+            methods=[_method(one.first(NUM_LISTED), _results(done)) for one, done in measured],
         ),
     )
     return True
@@ -138,7 +138,9 @@ def _shares(rows: Sequence[Sequence[float | None]]) -> list[list[float]]:
 
 
 def _fields(row: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    return _only(row, *kind.__dataclass_fields__)
+    found = _only(row, *kind.__dataclass_fields__)
+    # A single question has no interval.
+    return {k: float("nan") if v is None and k in ("low", "high") else v for k, v in found.items()}
 
 
 def _only(row: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from latentcot.analysis.analyses import ANALYSES, Analysis, Result
 from latentcot.analysis.subject import Progress, Subject, no_progress
-from latentcot.errors import UsageError
+from latentcot.errors import RunError, UsageError
 from latentcot.files import write_json, written_whole
 from latentcot.provenance import provenance
 
@@ -99,12 +99,35 @@ def _analyze_one(
         result = analysis.measure(subject, others, on_start(f"{subject.name} · {analysis.name}"))
     except UsageError as error:  # not with this model: the others may still be done
         return Done(analysis.name, time.perf_counter() - start, reason=str(error))
-    write_json(out / f"{analysis.name}.json", {**result, "provenance": source})
-    _write_figures(analysis, result, out)
+    _forget(analysis.name, out)
+    info = subject.reasoner.info
+    about = {"checkpoint": {"method": info.method, "update": info.update, "seed": info.seed},
+             "data": subject.source, "provenance": source}  # fmt: skip
+    write_json(out / f"{analysis.name}.json", {**result, **about})
+    _write_figures(analysis, result, out, _note(subject, result))
     return Done(analysis.name, time.perf_counter() - start, result=result)
 
 
-def _write_figures(analysis: Analysis, result: Result, out: Path) -> None:
+def _forget(name: str, out: Path) -> None:
+    """Delete what an earlier analysis left, and the page, which would show it."""
+    old = (out / "report.html", *out.glob(f"{name}.*"), *out.glob(f"{name}-*.*"))
+    try:
+        for path in old:
+            if path.suffix in (".json", ".csv", ".png", ".pdf", ".html"):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{out}: what an earlier analysis left cannot be deleted: {error}."
+        ) from None
+
+
+def _note(subject: Subject, result: Result) -> str:
+    """Say above a figure what it is of."""
+    count = result.get("num_questions", len(subject.examples))
+    return f"{subject.name}, {count:,} questions; intervals 95 %"
+
+
+def _write_figures(analysis: Analysis, result: Result, out: Path, note: str) -> None:
     from latentcot.analysis.figures.style import save
 
     for name, rows in analysis.rows(result).items():
@@ -114,4 +137,4 @@ def _write_figures(analysis: Analysis, result: Result, out: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     for name, figure in analysis.draw(result).items():
-        save(figure, out / name)
+        save(figure, out / name, f"{name}: {note}")

@@ -31,6 +31,26 @@ def written_whole(path: Path | str) -> Iterator[IO[str]]:
             beside.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all.
+
+    Raises:
+        RunError: They cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error}. What was there is as it was."
+        ) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
 def refuse_unwritable(path: Path) -> None:
     """Make the folder of a file that will be written later.
 

@@ -38,7 +38,8 @@ NUM_SHOWN = 12
 NUM_POINTS = 300
 CAPTION = (
     "Trained from scratch on two-family graphs, with as many updates for each method. The thoughts "
-    "are trained by the paper's loss alone: no label ever stands on a thought."
+    "are trained by the paper's loss alone: no label stands on a thought, though the state that "
+    "becomes thought 1 had one at stage 0."
 )
 
 

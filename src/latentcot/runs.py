@@ -253,6 +253,8 @@ def refuse_no_result(path: Path) -> None:
     Raises:
         RunError: Something else is there.
     """
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise RunError(f"{path}: must be a file, but it is none. Give another --out.")
     try:
         is_result = "accuracy" in parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -40,12 +40,13 @@ NUM_KEPT = 2
 """Checkpoints that stay beside the best one, if nothing else is asked for."""
 
 
-def copied(value: Any, seen: dict[int, torch.Tensor] | None = None) -> Any:
+def copied(value: Any, seen: dict[Any, torch.Tensor] | None = None) -> Any:
     """Return a copy on the CPU of tensors in dicts and lists; tied ones stay tied."""
     seen = {} if seen is None else seen
     if isinstance(value, torch.Tensor):
-        key = value.data_ptr() if value.numel() else id(value)
-        if key not in seen or seen[key].shape != value.shape:
+        place = value.data_ptr() if value.numel() else id(value)
+        key = (place, value.shape, value.stride(), value.dtype)
+        if key not in seen:
             seen[key] = value.detach().to("cpu", copy=True)
         return seen[key]
     if isinstance(value, dict):

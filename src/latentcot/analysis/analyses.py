@@ -104,6 +104,6 @@ def chosen(only: Sequence[str]) -> list[Analysis]:
         if name not in ANALYSES:
             raise UsageError(
                 f"--only {name}: is no analysis.{did_you_mean(name, ANALYSES)} There are: "
-                f"{', '.join(ANALYSES)}."
+                f"{', '.join(ANALYSES)}. For several, give --only several times."
             )
     return [ANALYSES[name] for name in only] if only else list(ANALYSES.values())

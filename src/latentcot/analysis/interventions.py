@@ -31,13 +31,12 @@ from latentcot.analysis.slots import (
     unit_noise,
     with_slots,
 )
-from latentcot.analysis.subject import Progress, Subject, no_progress
+from latentcot.analysis.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.thoughts import Feed, Slot
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 1_000
 """Questions used at most, the first of the file: there are many interventions."""
-MAX_SHOWN = 40
 MAX_ROUNDS = 100
 
 DEFINITIONS = {
@@ -99,7 +98,7 @@ def _run(subject: Subject, on_progress: Progress) -> Ran:
         ],
         left_out=_EXCHANGES if lab.chains.is_constant else (),
         others=lab.others,
-        num_shown=MAX_SHOWN,
+        num_shown=NUM_LISTED,
     )
 
 

@@ -46,6 +46,23 @@ NEVER = float("inf")
 """The distance of what cannot be reached."""
 
 
+def mirror_of(graph: Graph) -> dict[int, list[int]]:
+    """Return, by depth, what would be the frontier if the other candidate's root were asked about.
+
+    Nodes that the root reaches too are left out. A model that only repeats the two candidates puts
+    as much on this layer as on the frontier, a search does not.
+    """
+    reached = distances(graph, graph.root)
+    found: dict[int, set[int]] = {}
+    for source in range(graph.num_nodes):
+        below = distances(graph, source) if not graph.parents[source] else {}
+        if graph.neg_target in below:
+            for node, depth in below.items():
+                if node not in reached:
+                    found.setdefault(depth, set()).add(node)
+    return {depth: sorted(nodes) for depth, nodes in found.items()}
+
+
 def depth_of(thought: int, thoughts_per_step: int) -> int:
     """Return how far from the root a breadth-first search is with thought i: ⌈i / c⌉."""
     return -(-thought // thoughts_per_step)

@@ -60,8 +60,9 @@ def measure(
 ) -> Row:
     """Push every thought along every direction, and count the answers that flip.
 
-    p-values are McNemar's: are more answers flipped than along the random direction of the same
-    length, on the same questions? `p` is adjusted by Holm for all of a subject, `p_raw` is not.
+    p-values are McNemar's: are as many answers flipped as along the random direction of the same
+    length, on the same questions (two-sided)? `p` is adjusted by Holm for all of a subject,
+    `p_raw` is not.
 
     Args:
         subject: With slots; its questions carry graphs.

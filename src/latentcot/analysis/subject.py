@@ -16,6 +16,9 @@ from latentcot.tasks.graphs import Graph
 from latentcot.tasks.prosqa import graph_of
 from latentcot.thoughts import Feed, Rollout
 
+NUM_LISTED = 40
+"""Questions whose results are kept one by one; the page shows them."""
+
 FeedFor = Callable[[Sequence[int]], Feed]
 """Questions of a batch, by number in their order in it → what is fed into their slots."""
 Progress = Callable[[int], None]

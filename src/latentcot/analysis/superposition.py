@@ -18,6 +18,7 @@ Nodes are put into the groups of `node_groups.py`. Three measures of each:
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -28,16 +29,16 @@ from latentcot.analysis.node_groups import (
     NameTokens,
     depth_of,
     mean_fields,
+    mirror_of,
     name_tokens,
     node_places,
 )
 from latentcot.analysis.slots import MEANING, record, with_slots
-from latentcot.analysis.subject import Progress, Subject, no_progress
+from latentcot.analysis.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.errors import DataError
+from latentcot.tasks.graphs import Graph
 
 SCHEMA_VERSION = 1
-NUM_SHOWN = 40
-"""Questions whose probabilities are kept one by one."""
 
 Values = defaultdict[tuple[int, str], list[list[float]]]
 """(thought from 0, group) → a row for each question that has such nodes; see `_question_values`."""
@@ -73,12 +74,16 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
     names, values, shown = name_tokens(subject), _no_values(), list[dict[str, Any]]()
     _refuse_unreadable(names, subject)
     per_step = subject.reasoner.info.plan.thoughts_per_step
+    mirrors = defaultdict[int, list[float]](list)
     for numbers, num_slots, readings in _read(subject, names):
         depths = [depth_of(i + 1, per_step) for i in range(readings.probabilities.shape[1])]
         is_used = [names.is_used[i] for i in numbers]
         places = node_places([subject.graphs[i] for i in numbers], is_used)
         _collect(values, readings, places.groups(depths), places.is_used, num_slots)
-        for row, number in enumerate(numbers[: max(0, NUM_SHOWN - numbers[0])]):
+        for row, number in enumerate(numbers):
+            shares = readings.probabilities[row, : num_slots[row]]
+            _collect_mirror(mirrors, subject.graphs[number], shares, is_used[row], depths)
+        for row, number in enumerate(numbers[: max(0, NUM_LISTED - numbers[0])]):
             shares = readings.probabilities[row, : num_slots[row]]
             shown.append(
                 {"id": subject.examples[number].id, "thoughts": _shown(shares, is_used[row])}
@@ -101,9 +106,34 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
             "num_left_out": names.num_left_out,
         },
         "groups": groups,
-        "frontier": [_frontier(row) for row in groups if row["group"] == "frontier"],
+        "frontier": [
+            {**_frontier(row), "mirror": _mean(mirrors[row["thought"]])}
+            for row in groups
+            if row["group"] == "frontier"
+        ],
+        "mirror": "mass on the layer that would be the frontier if the other candidate's root were "
+        "asked about: what repeating the candidates gives",
         "questions": shown,
     }
+
+
+def _collect_mirror(
+    mirrors: defaultdict[int, list[float]],
+    graph: Graph,
+    shares: Tensor,
+    is_used: Sequence[bool],
+    depths: Sequence[int],
+) -> None:
+    """Add the mass of each thought of a question on the other family's layer."""
+    layers = mirror_of(graph)
+    for number, (row, depth) in enumerate(zip(shares, depths, strict=False), start=1):
+        nodes = [node for node in layers.get(depth, []) if is_used[node]]
+        if nodes:
+            mirrors[number].append(float(row[nodes].sum()))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(fmean(values), 6) if values else None
 
 
 def node_probabilities(subject: Subject) -> list[Tensor]:

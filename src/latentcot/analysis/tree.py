@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from latentcot.analysis.subject import Progress, Subject, no_progress
+from latentcot.analysis.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.analysis.values import (
     form_of,
     mean_of,
@@ -29,8 +29,6 @@ from latentcot.tasks.graphs import Graph, distances
 from latentcot.tasks.prosqa import chain_of
 
 SCHEMA_VERSION = 1
-NUM_LISTED = 40
-"""Questions of which every value is kept."""
 
 HeightRule = Literal["longest", "shortest"]
 Groups = dict[tuple[bool, int], list[float]]

@@ -15,8 +15,8 @@ def analyze(
     run: str,
     *,
     data: str | None = None,
-    against: tuple[str, ...] = (),
-    only: tuple[str, ...] = (),
+    against: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    only: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     limit: int | None = None,
     batch_size: int = 100,
     out: Path | None = None,
@@ -32,7 +32,8 @@ def analyze(
         only: Do this analysis alone; repeatable. Without it all that the model allows.
         limit: Use this many questions, from the beginning of the file.
         batch_size: Questions at a time; the figures do not depend on it.
-        out: Where to write; RUN/analysis if left out.
+        out: Where to write; if left out RUN/analysis, or RUN/analysis-update-… for a checkpoint
+            that is named by its own folder.
         quiet: Show no progress.
     """
     from latentcot.analysis.analyses import chosen
@@ -47,8 +48,9 @@ def analyze(
     analyses = chosen(only)
     home = run_of(run)
     if out is None and home is None:
-        raise UsageError(f"analyze {run}: is no run folder, so --out must say where to write.")
-    folder = out or Path(home or ".") / "analysis"
+        raise UsageError(f"{run}: no such run. Of a checkpoint without a run, --out says where.")
+    is_run = home is not None and Path(run).resolve() == home.resolve()
+    folder = out or (home or Path()) / ("analysis" if is_run else f"analysis-{Path(run).name}")
     file = data or recipe_test_file(run)
     subject = open_subject(run, file, limit=limit, batch_size=batch_size)
     others = [open_subject(one, file, limit=limit, batch_size=batch_size) for one in against]
@@ -65,7 +67,11 @@ def analyze(
             measured.append((others[0], analyze_other(others[0], done, folder, on_start)))
     has_page = write_analysis_page(folder / "report.html", measured)
     _print(done)
-    say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each.")
+    for one in done:
+        beside = (one.result or {}).get("against", {})
+        if isinstance(beside, dict) and "reason" in beside:
+            say(f"{one.name}: without {beside['name']}, which {beside['reason']}.")
+    say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:
         say(f"The page to play with: {folder / 'report.html'}")
 

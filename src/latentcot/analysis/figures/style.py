@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from latentcot.files import write_bytes
 
 COLUMN = 3.3
 """Width of a column of a paper, in inches; twice as much spans both."""
@@ -44,9 +47,24 @@ def figure(width: float = COLUMN, height: float = 2.3) -> Iterator[Figure]:
         yield Figure(figsize=(width, height))
 
 
-def save(drawn: Figure, path: Path) -> None:
-    """Write a figure as PNG and as PDF, whatever the suffix of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save(drawn: Figure, path: Path, note: str = "") -> None:
+    """Write a figure as PNG and as PDF, whatever the suffix of `path`.
+
+    Args:
+        drawn: The figure.
+        path: Where it goes.
+        note: Stands above it: what was measured, and on how many questions.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    drawn.text(0.0, 1.005, note, fontsize=6, color=GREY, ha="left", va="bottom")
+    options: Any = {"bbox_inches": "tight", "pad_inches": 0.02}
     with mpl.rc_context(_STYLE):
-        drawn.savefig(path.with_suffix(".png"), dpi=300)
-        drawn.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+        for suffix, more in (
+            (".png", {"dpi": 300}),
+            (".pdf", {"metadata": {"CreationDate": None}}),
+        ):
+            content = BytesIO()
+            drawn.savefig(content, format=suffix[1:], **options, **more)
+            write_bytes(path.with_suffix(suffix), content.getvalue())
