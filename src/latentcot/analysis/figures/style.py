@@ -58,7 +58,8 @@ def save(drawn: Figure, path: Path, note: str = "") -> None:
     Raises:
         RunError: It cannot be written.
     """
-    drawn.text(0.0, 1.005, note, fontsize=6, color=GREY, ha="left", va="bottom")
+    above = 1 + 0.12 / drawn.get_figheight()  # inches; a legend may reach a little over the edge
+    drawn.text(0.0, above, note, fontsize=6, color=GREY, ha="left", va="bottom")
     options: Any = {"bbox_inches": "tight", "pad_inches": 0.02}
     with mpl.rc_context(_STYLE):
         for suffix, more in (
