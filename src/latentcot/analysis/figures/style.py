@@ -53,15 +53,17 @@ def save(drawn: Figure, path: Path, note: str = "") -> None:
     Args:
         drawn: The figure.
         path: Where it goes.
-        note: Stands above it: what was measured, and on how many questions.
+        note: Stands beside it: what was measured, and on how many questions.
 
     Raises:
         RunError: It cannot be written.
     """
-    above = 1 + 0.12 / drawn.get_figheight()  # inches; a legend may reach a little over the edge
-    drawn.text(0.0, above, note, fontsize=6, color=GREY, ha="left", va="bottom")
     options: Any = {"bbox_inches": "tight", "pad_inches": 0.02}
     with mpl.rc_context(_STYLE):
+        # At the side, since legends stand above and below; the layout is settled before.
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")
+        drawn.text(1.01, 0.0, note, fontsize=5.5, color=GREY, rotation=90, va="bottom")
         for suffix, more in (
             (".png", {"dpi": 300}),
             (".pdf", {"metadata": {"CreationDate": None}}),
