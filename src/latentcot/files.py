@@ -5,42 +5,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from latentcot.errors import RunError
 
 
 @contextmanager
-def written_whole(path: Path | str) -> Iterator[IO[str]]:
-    """Open a text file that appears under `path` only once it has been written completely."""
+def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a file that appears under `path` only once it has been written completely.
+
+    Text is UTF-8; `wb` takes bytes.
+
+    Raises:
+        RunError: It cannot be written.
+    """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
+        with beside.open(mode, encoding="utf-8" if mode == "w" else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written: {error}. What was there is as it was."
-        ) from None
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes, whole or not at all.
-
-    Raises:
-        RunError: They cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
         raise RunError(

@@ -42,15 +42,9 @@ def analyze(
     from latentcot.analyze import analyze as do
     from latentcot.analyze import analyze_other
     from latentcot.display import progress_bars, say
-    from latentcot.errors import UsageError
-    from latentcot.runs import recipe_test_file, run_of
+    from latentcot.runs import recipe_test_file
 
-    analyses = chosen(only)
-    home = run_of(run)
-    if out is None and home is None:
-        raise UsageError(f"{run}: no such run. Of a checkpoint without a run, --out says where.")
-    is_run = home is not None and Path(run).resolve() == home.resolve()
-    folder = out or (home or Path()) / ("analysis" if is_run else f"analysis-{Path(run).name}")
+    analyses, folder = chosen(only), out or _folder_in(run)
     file = data or recipe_test_file(run)
     subject = open_subject(run, file, limit=limit, batch_size=batch_size)
     others = [open_subject(one, file, limit=limit, batch_size=batch_size) for one in against]
@@ -74,6 +68,18 @@ def analyze(
     say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:
         say(f"The page to play with: {folder / 'report.html'}")
+
+
+def _folder_in(run: str) -> Path:
+    """Return where the analysis of a run goes, or of one of its checkpoints."""
+    from latentcot.errors import UsageError
+    from latentcot.runs import run_of
+
+    home = run_of(run)
+    if home is None:
+        raise UsageError(f"{run}: no such run. Of a checkpoint without a run, --out says where.")
+    is_run = Path(run).resolve() == home.resolve()
+    return home / ("analysis" if is_run else f"analysis-{Path(run).name}")
 
 
 def _print(done: "Sequence[Done]") -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from latentcot.files import write_bytes
+from latentcot.files import written_whole
 
 COLUMN = 3.3
 """Width of a column of a paper, in inches; twice as much spans both."""
@@ -68,6 +67,5 @@ def save(drawn: Figure, path: Path, note: str = "") -> None:
             (".png", {"dpi": 300}),
             (".pdf", {"metadata": {"CreationDate": None}}),
         ):
-            content = BytesIO()
-            drawn.savefig(content, format=suffix[1:], **options, **more)
-            write_bytes(path.with_suffix(suffix), content.getvalue())
+            with written_whole(path.with_suffix(suffix), "wb") as file:
+                drawn.savefig(file, format=suffix[1:], **options, **more)
