@@ -135,13 +135,13 @@ def run(recipe, tmp_path_factory):
     run = tmp_path_factory.mktemp("icot") / "run"
     learned = []
     with pytest.MonkeyPatch.context() as patch:
-        learn = Learner.learn
+        learn_from = Learner.learn_from
 
-        def watched(self, layouts, rate):
-            learned.append([len(layout.labels) for layout in layouts])
-            return learn(self, layouts, rate)
+        def watched(self, share, rate):
+            learned.append([int(n) for b in share.micro_batches for n in b.suffix_lengths])
+            return learn_from(self, share, rate)
 
-        patch.setattr(Learner, "learn", watched)
+        patch.setattr(Learner, "learn_from", watched)
         assert train(recipe, run, is_quiet=True)
     return run, learned
 

@@ -94,8 +94,8 @@ def test_the_blocks_are_as_they_were_afterwards():
 
 
 def test_only_in_training(monkeypatch):
-    """What is not learned from is not run twice, and has the ordinary cache."""
-    monkeypatch.setattr("latentcot.thoughts.parts_cache", None)
+    """What is not learned from is not run twice."""
+    monkeypatch.setattr("latentcot.passes.recomputed", None)
     loss = LanguageLoss(gpt2(), saves_memory=True)
     batch = collate([row.as_layout for row in make_rows(CASES["n=2"])])
     loss.eval()(batch)

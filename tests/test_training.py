@@ -439,7 +439,7 @@ class TestData:
         trainer = Trainer(recipe, tmp_path, *prepare(recipe))
         assert [example.id for example in trainer.data.train] == ["train-0", "train-1", "train-2"]
         assert len(trainer.data.valid) == 2
-        assert trainer.batch_size == 3
+        assert trainer.feeder.batch_size == 3
 
 
 def test_bfloat16(tiny_run, make_recipe, tmp_path):

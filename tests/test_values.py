@@ -63,7 +63,8 @@ def check(subject: Subject, counts=COUNTS, *, behind: str = "") -> None:
         assert values.shape == (len(counts), len(names)) and values.dtype == torch.float64
         for row, k in zip(values.tolist(), counts, strict=True):
             expected = [brute_force(subject, number, name, k, behind) for name in names]
-            assert row == pytest.approx(expected, abs=0, rel=1e-5)
+            # Llama's norms compute in float32, whatever the weights are.
+            assert row == pytest.approx(expected, abs=0, rel=1e-4)
 
 
 class TestValuesAfter:

@@ -3,9 +3,10 @@
 Shapes: B batch, Q longest prefix, T longest suffix.
 """
 
+import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Batch:
         labels: (B, T) token ids, or NO_LABEL where there is no loss.
         is_next: (B, T) whether a label belongs to the first remaining step.
         stop_after: (B,) slots that the whole chain would take; -1 where it is unknown.
+        most_slots: The largest of `num_slots`, known without asking a device.
     """
 
     prefix: Tensor
@@ -36,30 +38,50 @@ class Batch:
     labels: Tensor
     is_next: Tensor
     stop_after: Tensor
+    most_slots: int = field(kw_only=True)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, in the order above."""
+        return tuple(getattr(self, field.name) for field in fields(self)[:-1])
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> "Batch":
+        """Return the batch with other tensors, given as `tensors` gives them."""
+        return Batch(*tensors, most_slots=self.most_slots)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
-        return Batch(**moved)
+        return self.with_tensors([t.to(device, non_blocking=True) for t in self.tensors])
 
 
-def collate(layouts: Sequence[Layout], pad_id: int = 0) -> Batch:
-    """Pad layouts to one batch; any `pad_id` gives the same results."""
+def collate(
+    layouts: Sequence[Layout], pad_id: int = 0, *, columns: tuple[int, int] = (1, 1)
+) -> Batch:
+    """Pad layouts to one batch; any `pad_id` gives the same results.
+
+    Args:
+        layouts: At least one.
+        pad_id: A token.
+        columns: Pad prefixes, and suffixes, to a multiple of so many columns.
+    """
+    to_prefix, to_suffix = columns
     prefix_lengths = torch.tensor([len(layout.prefix) for layout in layouts])
     suffix_lengths = torch.tensor([len(layout.suffix) for layout in layouts])
-    labels = _padded([layout.labels for layout in layouts], NO_LABEL)
+    num_slots = [layout.num_slots for layout in layouts]
+    labels = _padded([layout.labels for layout in layouts], NO_LABEL, to_suffix)
     # Labels are one run from the opening to the end, so that counting them finds the first step.
     is_label = labels != NO_LABEL
     num_next = torch.tensor([layout.num_next for layout in layouts])
     return Batch(
-        prefix=_padded([layout.prefix for layout in layouts], pad_id),
+        prefix=_padded([layout.prefix for layout in layouts], pad_id, to_prefix),
         prefix_lengths=prefix_lengths,
-        num_slots=torch.tensor([layout.num_slots for layout in layouts]),
-        suffix=_padded([layout.suffix for layout in layouts], pad_id),
+        num_slots=torch.tensor(num_slots),
+        suffix=_padded([layout.suffix for layout in layouts], pad_id, to_suffix),
         suffix_lengths=suffix_lengths,
         labels=labels,
         is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
         stop_after=torch.tensor([_or_unknown(layout.stop_after) for layout in layouts]),
+        most_slots=max(num_slots),
     )
 
 
@@ -67,8 +89,8 @@ def _or_unknown(count: int | None) -> int:
     return -1 if count is None else count
 
 
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    width = max(len(row) for row in rows)
+def _padded(rows: Sequence[Sequence[int]], pad: int, multiple: int) -> Tensor:
+    width = math.ceil(max(len(row) for row in rows) / multiple) * multiple
     return torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], dtype=torch.long)
 
 

@@ -166,6 +166,7 @@ def roll_out(
         batch.suffix_lengths,
         feed=feed,
         stop=stop,
+        most_slots=batch.most_slots,
     )
 
 

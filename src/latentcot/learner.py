@@ -2,25 +2,48 @@
 
 import math
 import os
+import random
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from latentcot.batching import collate
+from latentcot.batching import Batch, collate
 from latentcot.config import Training
 from latentcot.errors import UsageError
 from latentcot.guards import enough_memory
 from latentcot.layout import NO_LABEL, Layout
 from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
+from latentcot.parts import takes_parts
 from latentcot.recompute import check_recomputes
+from latentcot.replay import CudaGraphs, Function, Record, Recording, Replayed
 from latentcot.stopping import StopHead
 from latentcot.thoughts import Feed
+
+ROUNDED = (32, 8)
+"""Where updates are recorded, batches are padded to a multiple of so many columns of prefix and
+suffix, so that there are few shapes to record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process learns of an update.
+
+    Attributes:
+        micro_batches: Each goes through the model at once.
+        num_labels: Labels of the whole update, in all processes.
+        num_slots: Slots of the whole update.
+    """
+
+    micro_batches: list[Batch]
+    num_labels: int
+    num_slots: int
 
 
 class Learner:
@@ -34,6 +57,7 @@ class Learner:
         feed: Feed | None = None,
         stop_head: StopHead | None = None,
         stop_weight: float = 1.0,
+        record: Record | None = None,
     ) -> None:
         self.training = training
         self.stop_weight = stop_weight
@@ -43,22 +67,24 @@ class Learner:
         if training.save_memory:
             check_recomputes(model)
         loss = LanguageLoss(model, feed, stop_head, saves_memory=training.save_memory)
+        self._unwrapped = loss
         self.loss = self.accelerator.prepare(loss)
         trained = (p for p in self.loss.parameters() if p.requires_grad)
         self._adamw = make_optimizer(trained, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
+        if record is None and self._can_record():
+            record = CudaGraphs()
+        self._replayed = None if record is None else Replayed(self._without_trace(record))
 
     @property
     def model(self) -> PreTrainedModel:
         """The backbone, out of its wrappers."""
-        model: PreTrainedModel = self.accelerator.unwrap_model(self.loss).model
-        return model
+        return self._unwrapped.model
 
     @property
     def stop_head(self) -> StopHead | None:
         """The stop classifier, out of its wrappers."""
-        head: StopHead | None = self.accelerator.unwrap_model(self.loss).stop_head
-        return head
+        return self._unwrapped.stop_head
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the recipe's precision holds."""
@@ -85,11 +111,41 @@ class Learner:
                 "ACCELERATE_USE_CPU=true."
             )
 
+    def seed_dropout(self, seed: str) -> None:
+        """Draw what is random in the next update from a seed and the number of this process."""
+        number = random.Random(f"{seed}/{self.accelerator.process_index}").getrandbits(63)
+        # torch.manual_seed does this too, but takes a millisecond where there is no GPU.
+        torch.default_generator.manual_seed(number)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(number)
+
+    def share_of(self, layouts: Sequence[Layout]) -> Share:
+        """Return what this process learns of an update.
+
+        Args:
+            layouts: The whole update.
+        """
+        accelerator = self.accelerator
+        mine = layouts[accelerator.process_index :: accelerator.num_processes]
+        size = self.training.micro_batch_size or max(1, len(mine))
+        columns = (1, 1) if self._replayed is None else ROUNDED
+        return Share(
+            micro_batches=[
+                collate(mine[i : i + size], columns=columns) for i in range(0, len(mine), size)
+            ],
+            num_labels=sum(label != NO_LABEL for layout in layouts for label in layout.labels),
+            num_slots=sum(layout.num_slots for layout in layouts),
+        )
+
     def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:
+        """Make one optimizer update from layouts, see `learn_from`."""
+        return self.learn_from(self.share_of(layouts), rate)
+
+    def learn_from(self, share: Share, rate: float) -> dict[str, float]:
         """Make one optimizer update, or none if the loss is not finite.
 
         Args:
-            layouts: The whole batch; each device takes its share of it.
+            share: Of `share_of`.
             rate: Learning rate.
 
         Returns:
@@ -99,35 +155,76 @@ class Learner:
             TrainingError: The device has too little memory; nothing was updated.
         """
         accelerator = self.accelerator
-        mine = layouts[accelerator.process_index :: accelerator.num_processes]
-        size = self.training.micro_batch_size or max(1, len(mine))
-        micro_batches = [mine[i : i + size] for i in range(0, len(mine), size)]
-        num_labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
-        num_slots = sum(layout.num_slots for layout in layouts)
         totals = torch.zeros(len(fields(LossParts)), device=accelerator.device)
         self.loss.train()
-        for number, micro_batch in enumerate(micro_batches, start=1):
-            is_last = number == len(micro_batches)
+        for number, micro_batch in enumerate(share.micro_batches, start=1):
+            is_last = number == len(share.micro_batches)
             alone = nullcontext() if is_last else accelerator.no_sync(self.loss)
-            with alone, enough_memory(self.training, len(micro_batch)):
-                totals += self._backward(micro_batch, num_labels, num_slots)
+            with alone, enough_memory(self.training, len(micro_batch.prefix)):
+                totals += self._gradients(micro_batch.to(accelerator.device), share)
         sums = accelerator.reduce(totals).tolist()
         parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))
         if math.isfinite(parts["nll_sum"]) and math.isfinite(parts["stop_nll_sum"]):
             self._update(rate)
         return parts
 
-    def _backward(self, layouts: Sequence[Layout], num_labels: int, num_slots: int) -> torch.Tensor:
+    def _gradients(self, batch: Batch, share: Share) -> Tensor:
+        """Add a micro-batch's gradients; return the fields of `LossParts`."""
+        device = self.accelerator.device
+        sizes = torch.tensor([share.num_labels, max(1, share.num_slots)], device=device)
+        if self._replayed is None:
+            return self._backward(batch, sizes)
+
+        def backward(*inputs: Tensor) -> Tensor:
+            return self._backward(batch.with_tensors(inputs[:-1]), inputs[-1])
+
+        return self._replayed(batch.most_slots, backward, (*batch.tensors, sizes))
+
+    def _backward(self, batch: Batch, sizes: Tensor) -> Tensor:
         accelerator = self.accelerator
         with self.autocast():
-            parts: LossParts = self.loss(collate(layouts).to(accelerator.device))
+            parts: LossParts = self.loss(batch)
+        num_labels, num_slots = sizes
         # The mean over all labels of the update. Wrappers average over devices: undo that.
         loss = parts.nll_sum / num_labels
         if self.stop_head is not None:  # without slots too: wrappers want every weight to be used
-            loss = loss + self.stop_weight * parts.stop_nll_sum / max(1, num_slots)
+            loss = loss + self.stop_weight * parts.stop_nll_sum / num_slots
         accelerator.backward(loss * accelerator.num_processes)
         values = [getattr(parts, field.name).detach().float() for field in fields(parts)]
         return torch.stack(values)
+
+    def _can_record(self) -> bool:
+        """Return whether an update can be one CUDA graph, see `replay.py`."""
+        return (
+            self.accelerator.device.type == "cuda"
+            and self.accelerator.num_processes == 1
+            and not self.training.save_memory
+            and takes_parts(self.model)
+        )
+
+    def _without_trace(self, record: Record) -> Record:
+        """Let recording, which runs the update several times, leave the gradients as they are."""
+
+        def record_update(function: Function, inputs: tuple[Tensor, ...]) -> Recording:
+            grads = self._standing_gradients()
+            before = [grad.clone() for grad in grads]
+            try:
+                recording = record(function, inputs)
+            finally:
+                for grad, value in zip(grads, before, strict=True):
+                    grad.copy_(value)
+            return recording
+
+        return record_update
+
+    def _standing_gradients(self) -> list[Tensor]:
+        """Return all gradients, made where there are none: a recording knows where they lie."""
+        grads = []
+        for weight in self.loss.parameters():
+            if weight.requires_grad:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                grads.append(weight.grad)
+        return grads
 
     def has_finite_weights(self) -> bool:
         """Return whether every weight is a number."""
@@ -138,4 +235,4 @@ class Learner:
             self.accelerator.clip_grad_norm_(self.loss.parameters(), self.training.max_grad_norm)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=self._replayed is None)

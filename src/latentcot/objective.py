@@ -73,18 +73,22 @@ class LanguageLoss(nn.Module):
             batch.suffix,
             batch.suffix_lengths,
             feed=self.feed,
+            most_slots=batch.most_slots,
             saves_memory=self.saves_memory and self.training,
         )
         is_label = batch.labels != NO_LABEL
-        # The output head runs on labelled columns only: the rest is most of its arithmetic.
+        # The output head runs on the language columns only: the question's are most of its
+        # arithmetic. Not on labelled ones alone: how many these are is not known without asking
+        # the device, which would wait for it and could not be recorded (`replay.py`).
         head = self.model.get_output_embeddings()
-        states = rollout.states[:, :-1][is_label]
-        labels = batch.labels[is_label]
+        states = rollout.states[:, :-1]
         # Never in bfloat16: GPT-2's logits lie near -100, where its steps are half a nat.
         with torch.autocast(states.device.type, enabled=False):
             logits = head(states.to(head.get_parameter("weight").dtype))
-        nll = nn.functional.cross_entropy(logits, labels, reduction="none")
-        is_next = batch.is_next[is_label]
+        nll = nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL, reduction="none"
+        ).view_as(batch.labels)
+        is_correct = (logits.detach().argmax(-1) == batch.labels) & is_label
         stop_nll = num_stops = torch.zeros((), device=nll.device)
         if self.stop_head is not None:
             stop_nll, num_stops = stop_loss(
@@ -93,9 +97,9 @@ class LanguageLoss(nn.Module):
         return LossParts(
             nll_sum=nll.sum(),
             num_labels=is_label.sum(),
-            next_nll_sum=nll.detach()[is_next].sum(),
-            num_next=is_next.sum(),
-            num_correct=(logits.detach().argmax(-1) == labels).sum(),
+            next_nll_sum=nll.detach().where(batch.is_next, 0.0).sum(),
+            num_next=batch.is_next.sum(),
+            num_correct=is_correct.sum(),
             stop_nll_sum=stop_nll,
             num_stops=num_stops,
         )

@@ -17,86 +17,23 @@ something else there under the same passes; when latent mode ends is another (`s
 each row takes the thoughts that it is given.
 
 Each pass feeds consecutive new columns to an unmodified Hugging Face causal LM, over one cache that
-only grows. Rows are padded on the right: in the question pass no real column can see a pad, so it
-needs no mask; in the later, short passes the pads are masked. A row with fewer thoughts than its
+only grows (`passes.py`). Rows are padded on the right; a row with fewer thoughts than its
 neighbours gets masked columns in their place.
 
-Shapes: B batch, Q question columns, T language columns, C columns of one pass, K columns so far,
-N most slots of any row, D hidden size.
+Shapes: B batch, Q question columns, T language columns, C columns of one pass, N most slots of any
+row, D hidden size.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from latentcot.errors import DataError, TrainingError
 from latentcot.layout import MarkerIds
 from latentcot.methods import Method
-from latentcot.recompute import parts_cache, recomputed
-
-
-class Passes:
-    """The columns that a model has read so far, and the way to let it read more of them.
-
-    Attributes:
-        cache: Keys and values of every column, pads included.
-        is_real_BK: Which of those columns are real.
-        lengths_B: How many real columns each row has; the position of its next one.
-        num_passes: Calls of the backbone so far.
-    """
-
-    def __init__(
-        self, model: PreTrainedModel, batch_size: int, *, saves_memory: bool = False
-    ) -> None:
-        if model.training:
-            _refuse_checkpointing(model)
-        self.backbone = model.base_model
-        self.saves_memory = saves_memory
-        self.cache = parts_cache(model) if saves_memory else DynamicCache(config=model.config)
-        self.window = _sliding_window(self.cache)
-        self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
-        self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
-        self.num_passes = 0
-
-    def read(self, embeds_BCD: Tensor, is_real_BC: Tensor) -> Tensor:
-        """Read C more columns in one pass; return their last hidden states (B, C, D)."""
-        is_first = self.num_passes == 0
-        self.is_real_BK = torch.cat([self.is_real_BK, is_real_BC], dim=1)
-        # A column that is not real repeats its neighbour's position: always one the model has.
-        positions_BC = (self.lengths_B[:, None] + is_real_BC.cumsum(1) - 1).clamp(min=0)
-        self.lengths_B = self.lengths_B + is_real_BC.sum(1)
-        self._refuse_padded_window()
-        self.num_passes += 1
-        with recomputed(self.backbone, self.cache) if self.saves_memory else nullcontext():
-            hidden_BCD: Tensor = self.backbone(
-                inputs_embeds=embeds_BCD,
-                attention_mask=None if is_first else self.is_real_BK,
-                position_ids=positions_BC,
-                past_key_values=self.cache,
-                use_cache=True,
-            ).last_hidden_state
-        return hidden_BCD
-
-    def _refuse_padded_window(self) -> None:
-        """Sliding windows count columns, so that pads would push real columns out of them."""
-        if self.window is None or self.is_real_BK.shape[1] <= self.window:
-            return
-        if not bool(self.is_real_BK.all()):
-            raise DataError(
-                f"a padded batch has {self.is_real_BK.shape[1]} columns, but this model's sliding "
-                f"window is {self.window}. Use batch size 1, shorter questions, or a model with "
-                "full attention."
-            )
-
-    def keep_rows(self, rows: Tensor) -> None:
-        """Drop all rows but these from the cache, so that finished ones cost nothing."""
-        self.cache.batch_select_indices(rows)
-        self.is_real_BK = self.is_real_BK[rows]
-        self.lengths_B = self.lengths_B[rows]
+from latentcot.passes import Passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +103,7 @@ def think(
     *,
     feed: Feed | None = None,
     stop: Stop | None = None,
+    most_slots: int | None = None,
     saves_memory: bool = False,
 ) -> Rollout:
     """Read the question, think, read the language that follows (arXiv 2412.06769, section 3).
@@ -179,6 +117,8 @@ def think(
         suffix_lengths_B: (B,) how many of them are real.
         feed: slot → (B, D), what is fed into it; the thought itself if left out.
         stop: (B, D), the state at the slot just read → (B,) bool, whether the row thinks no more.
+        most_slots: The largest of `num_slots_B`, for those who know it: reading it off the device
+            would wait for all that was asked of it before.
         saves_memory: Keep little for the backward pass, and compute it again there
             (`recompute.py`).
 
@@ -191,14 +131,17 @@ def think(
     """
     embed = model.get_input_embeddings()
     passes = Passes(model, prefix_BQ.shape[0], saves_memory=saves_memory)
-    if int(num_slots_B.max()) == 0:
+    most = int(num_slots_B.max()) if most_slots is None else most_slots
+    if most == 0:
         return _read_at_once(
             passes, embed, prefix_BQ, prefix_lengths_B, suffix_BT, suffix_lengths_B
         )
-    hidden_BQD = passes.read(embed(prefix_BQ), _is_real(prefix_BQ, prefix_lengths_B))
+    # Of the question, nothing but the state of each row's own last column is ever read.
+    last_B1 = prefix_lengths_B[:, None] - 1
+    is_real_BQ = _is_real(prefix_BQ, prefix_lengths_B)
+    state_BD = passes.read(embed(prefix_BQ), is_real_BQ, last_B1)[:, 0]
     language = embed(suffix_BT), _is_real(suffix_BT, suffix_lengths_B)
-    state_BD = _last(hidden_BQD, prefix_lengths_B)
-    return _roll_out(passes, embed, state_BD, num_slots_B, language, feed, stop)
+    return _roll_out(passes, embed, state_BD, num_slots_B, most, language, feed, stop)
 
 
 def _roll_out(
@@ -206,6 +149,7 @@ def _roll_out(
     embed: nn.Module,
     state_BD: Tensor,
     num_slots_B: Tensor,
+    most: int,
     language: tuple[Tensor, Tensor],
     feed: Feed | None,
     stop: Stop | None,
@@ -215,7 +159,6 @@ def _roll_out(
     slot_states: list[Tensor] = []
     taken_B = torch.zeros_like(num_slots_B)
     is_thinking_B = num_slots_B > 0
-    most = int(num_slots_B.max())
     for number in range(most):
         vector_BD = state_BD if feed is None else feed(Slot(number, state_BD, embed))
         is_thinking_B1 = is_thinking_B[:, None]
@@ -263,34 +206,13 @@ def _read_at_once(
     starts_B1 = prefix_lengths_B[:, None]
     source = torch.where(column < starts_B1, column, column - starts_B1 + num_prefix)
     ids = both.gather(1, source.clamp(max=both.shape[1] - 1))
-    hidden = passes.read(embed(ids), _is_real(ids, prefix_lengths_B + suffix_lengths_B))
+    is_real = _is_real(ids, prefix_lengths_B + suffix_lengths_B)
     wanted = starts_B1 - 1 + torch.arange(num_suffix + 1, device=both.device)
-    states = hidden.gather(1, wanted[:, :, None].expand(-1, -1, hidden.shape[-1]))
+    states = passes.read(embed(ids), is_real, wanted)
     none, zeros = states[:, :0], torch.zeros_like(prefix_lengths_B)
     return Rollout(states, none, none, zeros, zeros + 1, passes)
-
-
-def _refuse_checkpointing(model: PreTrainedModel) -> None:
-    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
-        raise TrainingError(
-            f"{type(model).__name__}: gradient checkpointing is on. transformers then drops the "
-            "cache, in which the thoughts find the question, and the loss would be wrong. Turn it "
-            "off, and save memory with training.save_memory: true."
-        )
-
-
-def _sliding_window(cache: Cache) -> int | None:
-    """Return the narrowest sliding window of a model's layers, or None."""
-    windows = [getattr(layer, "sliding_window", None) for layer in cache.layers]
-    return min((window for window in windows if window), default=None)
 
 
 def _is_real(ids: Tensor, lengths: Tensor) -> Tensor:
     """Mark the columns before each row's length: (B, C), bool."""
     return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-
-
-def _last(hidden_BCD: Tensor, lengths_B: Tensor) -> Tensor:
-    """Pick each row's own last real column: (B, D)."""
-    rows = torch.arange(hidden_BCD.shape[0], device=hidden_BCD.device)
-    return hidden_BCD[rows, lengths_B - 1]

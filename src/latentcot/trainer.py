@@ -5,28 +5,25 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 """
 
 import math
-import random
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.backbones import check_lengths
-from latentcot.batching import epoch_order
 from latentcot.checkpoints import CheckpointInfo
 from latentcot.config import Recipe
 from latentcot.display import progress_bars, say
 from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingError
 from latentcot.evaluation import evaluate
+from latentcot.feeding import Feeder, Lesson
 from latentcot.files import write_json
 from latentcot.guards import Divergence, deterministic
 from latentcot.interrupts import stop_requests
-from latentcot.layout import EncodedExample, Layout, count_slots, lay_out
+from latentcot.layout import count_slots
 from latentcot.learner import Learner
 from latentcot.methods import method_named
 from latentcot.optimization import learning_rate
@@ -34,7 +31,7 @@ from latentcot.preparation import TrainingData
 from latentcot.reasoner import Reasoner
 from latentcot.runs import append_metrics, forget_metrics_after, metrics_hash
 from latentcot.saving import NUM_KEPT, Found, Saver, newest_whole, point_to_best
-from latentcot.stages import Phase, StageClock, draw_stages, phases_of
+from latentcot.stages import Phase, StageClock, phases_of
 from latentcot.statistics import percent
 from latentcot.stopping import DEFAULT_THRESHOLD, StopHead
 from latentcot.thoughts import feed_of
@@ -61,14 +58,6 @@ class Trainer:
         self.phase_rules = {
             phase: replace(self.rules, zero_thoughts=phase.zero_thoughts) for phase in self.phases
         }
-        self._check_lengths(model)
-        first = self.phases[0]
-        self.lengths = [len(self._layout(e, first.stage, first)) for e in data.train]
-        self.batch_size = min(recipe.training.batch_size, len(data.train))
-        self.order = self._epoch_order(0)
-        self.updates_per_epoch = len(self.order)
-        self.num_updates = recipe.training.num_updates(self.updates_per_epoch)
-        self.clock = StageClock(recipe.curriculum, self.phases, self.updates_per_epoch)
         is_learned = recipe.stop.rule == "classifier"
         self.learner = Learner(
             model,
@@ -77,6 +66,12 @@ class Trainer:
             stop_head=StopHead(model.config.hidden_size) if is_learned else None,
             stop_weight=recipe.stop.loss_weight,
         )
+        self.feeder = Feeder(
+            recipe, self.method, self.phase_rules, data.train, self.learner.share_of
+        )
+        self._check_lengths(model)
+        self.num_updates = recipe.training.num_updates(self.feeder.updates_per_epoch)
+        self.clock = StageClock(recipe.curriculum, self.phases, self.feeder.updates_per_epoch)
         self.stop_threshold = DEFAULT_THRESHOLD
         self.divergence = Divergence(recipe.training, len(tokenizer))
         self.saver = Saver(run, tokenizer, num_kept)
@@ -91,11 +86,11 @@ class Trainer:
         new_tokens = self.recipe.generation.max_new_tokens
         train, valid = self.data.train, self.data.valid_encoded
         for phase in (phase for phase in self.phases if not phase.is_minor):
-            layouts = (self._layout(example, phase.stage, phase) for example in train)
+            layouts = (self.feeder.layout(example, phase.stage, phase) for example in train)
             check_lengths(model, layouts, (example.id for example in train))
             most = self._most_thoughts(phase) if self.recipe.stop.rule == "classifier" else None
             prompts = (
-                self._layout(example, phase.stage, phase, most).prompt() for example in valid
+                self.feeder.layout(example, phase.stage, phase, most).prompt() for example in valid
             )
             check_lengths(model, prompts, (example.id for example in valid), new_tokens)
 
@@ -119,14 +114,11 @@ class Trainer:
     def _refuse_uneven_shares(self) -> None:
         """Devices with different numbers of micro-batches would wait for each other for ever."""
         num_processes = self.learner.accelerator.num_processes
-        if self.batch_size % num_processes:
+        if self.feeder.batch_size % num_processes:
             raise RecipeError(
                 f"training.batch_size: must be a multiple of the {num_processes} processes, got "
-                f"{self.batch_size}."
+                f"{self.feeder.batch_size}."
             )
-
-    def _epoch_order(self, epoch: int) -> list[list[int]]:
-        return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")
 
     # --- the loop ---
 
@@ -156,7 +148,7 @@ class Trainer:
                 seconds += time.perf_counter() - start
                 bars.update(bar, completed=self.update, description=self._describe(row))
                 if self.update % self.recipe.training.log_every == 0:
-                    rate = (self.update - since) * self.batch_size / seconds
+                    rate = (self.update - since) * self.feeder.batch_size / seconds
                     self._log({**row, "examples_per_second": round(rate, 1)})
                     seconds, since = 0.0, self.update
                 self._after_update(phase, self.clock.record(row["next_step_loss"]))
@@ -177,19 +169,13 @@ class Trainer:
     def _step(self) -> dict[str, Any]:
         """Do one update; return its row for metrics.jsonl."""
         phase = self.clock.phase
-        examples, drawn = self._batch(phase.stage)
-        layouts = [
-            self._watched(self._layout(example, stage, phase), example, stage)
-            for example, stage in zip(examples, drawn, strict=True)
-        ]
+        lesson = self.feeder.lesson(self.update, phase, self.num_updates)
         rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
         # Dropout as a function of seed and update, so that a resumed run draws the same.
-        process = self.learner.accelerator.process_index
-        seed = f"{self.recipe.seed}/dropout/{self.update}/{process}"
-        torch.manual_seed(random.Random(seed).getrandbits(63))
-        parts = self.learner.learn(layouts, rate)
+        self.learner.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
+        parts = self.learner.learn_from(lesson.share, rate)
         if not math.isfinite(parts["nll_sum"] + parts["stop_nll_sum"]):
-            self._give_up(examples, drawn)
+            self._give_up(lesson)
         self.update += 1
         self.divergence.record(parts["nll_sum"] / parts["num_labels"])
         return {
@@ -209,43 +195,12 @@ class Trainer:
             "learning_rate": rate,
         }
 
-    def _layout(
-        self, example: EncodedExample, stage: int, phase: Phase, num_thoughts: int | None = None
-    ) -> Layout:
-        return lay_out(example, self.method, stage, self.phase_rules[phase], num_thoughts)
-
-    def _watched(self, layout: Layout, example: EncodedExample, stage: int) -> Layout:
-        """Let the loss of the next step tell of the present stage alone.
-
-        An example drawn at another stage does not count, nor one whose chain ends before the last
-        stage: its next step may be the answer already, which is easier.
-        """
-        is_long = len(example.steps or ()) >= self.recipe.curriculum.num_stages
-        if stage == self.clock.phase.stage and is_long:
-            return layout
-        return replace(layout, num_next=0)
-
-    def _batch(self, stage: int) -> tuple[list[EncodedExample], list[int]]:
-        """Return the examples of the present update and the stage drawn for each."""
-        epoch, index = divmod(self.update, self.updates_per_epoch)
-        if index == 0:
-            self.order = self._epoch_order(epoch)
-        examples = [self.data.train[i] for i in self.order[index]]
-        seed = f"{self.recipe.seed}/stages/{self.update}"
-        drawn = draw_stages(
-            self.recipe.curriculum,
-            self.method.schedule,
-            (p.stage for p in self.phases),
-            stage,
-            len(examples),
-            seed,
-        )
-        return examples, drawn
-
-    def _give_up(self, examples: Sequence[EncodedExample], drawn: Sequence[int]) -> None:
+    def _give_up(self, lesson: Lesson) -> None:
         path = self.run / "nan-batch.json"
         stage = self.clock.phase.stage
-        batch = [{"id": e.id, "stage": s} for e, s in zip(examples, drawn, strict=True)]
+        batch = [
+            {"id": e.id, "stage": s} for e, s in zip(lesson.examples, lesson.stages, strict=True)
+        ]
         write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
         raise TrainingError(
             f"{self.run}: the loss of update {self.update + 1} (stage {stage}) is not a "
@@ -259,7 +214,7 @@ class Trainer:
         training = self.recipe.training
         is_due = (has_advanced and not phase.is_minor) or self.update == self.num_updates
         is_best = False
-        validate_every = training.validate_every or self.updates_per_epoch
+        validate_every = training.validate_every or self.feeder.updates_per_epoch
         if is_due or _is_multiple(self.update, validate_every):
             is_best = self._validate(phase)
         if has_advanced:
@@ -387,7 +342,6 @@ class Trainer:
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self.update, self.last_restart = state["update"], state["last_restart"]
         self.best = dict(state["best"])
-        self.order = self._epoch_order(self.update // self.updates_per_epoch)
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

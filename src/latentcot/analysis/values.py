@@ -27,10 +27,10 @@ from latentcot.batching import collate
 from latentcot.errors import DataError
 from latentcot.generation import roll_out
 from latentcot.layout import Layout
+from latentcot.passes import Passes
 from latentcot.reasoner import Reasoner
 from latentcot.statistics import mean_interval
 from latentcot.tasks.graphs import Graph, distances
-from latentcot.thoughts import Passes
 
 Form = Literal["words", "symbols"]
 Ids = tuple[int, ...]

@@ -1,9 +1,10 @@
-"""`latentcot data`: make data sets, and look at what a data file holds.
+"""`latentcot data`: make data sets, look at what a data file holds, write it in another rendering.
 
     latentcot data make prosqa --out data/prosqa --train 17886 --valid 300 --test 500
     latentcot data make prontoqa --out data/prontoqa
     latentcot data make arithmetic --out data/arithmetic
     latentcot data stats data/prosqa/test.jsonl
+    latentcot data render prosqa_valid.json --out data/official.jsonl
 
 Errors are `LatentcotError`s; `cli.py` prints them and exits with 2.
 """
@@ -17,11 +18,13 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from latentcot.commands.making import Maker, make_folder
+from latentcot.commands.rendering import render
 from latentcot.examples import read_examples, write_examples
 
 data = App(name="data", help="Make data sets, and look at what a data file holds.")
 make = App(name="make", help="Make the train, valid and test files of a task.")
 data.command(make)
+data.command(render)
 
 Flag = Annotated[bool, Parameter(negative="")]
 

@@ -6,12 +6,13 @@ Two renderings of the same graph:
 - symbols: "3 7 | 3 9 | … [Q] 9 12 [R] 3", one token a node (arXiv 2505.12514).
 
 `meta` carries the graph under the official keys, so `graph_of` reads our files and theirs.
-docs/data-format.md shows all of it. How a generation is scored is not here.
+docs/data-format.md shows all of it. How a generation is scored is not here; `prosqa_rendering.py`
+turns a file from one rendering into the other.
 """
 
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from latentcot.examples import Example
 from latentcot.formats import HELP
 from latentcot.parsing import shown
 from latentcot.tasks.graphs import (
+    Edge,
     Graph,
     distances,
     draw_shortest_path,
@@ -28,7 +30,7 @@ from latentcot.tasks.graphs import (
     paper_graph,
     two_family_graph,
 )
-from latentcot.tasks.prosqa_options import ProsqaOptions, most_joins
+from latentcot.tasks.prosqa_options import IdOrder, ProsqaOptions, Rendering, most_joins
 from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
 # The names that occur in the official files.
@@ -135,14 +137,18 @@ def draw_graph(rng: Random, options: ProsqaOptions) -> Graph:
             options.mean_in_degree,
             options.candidates,
         )
-    names = _word_names(rng, graph) if options.rendering == "words" else _ids(rng, graph, options)
-    return Graph(
-        graph.num_nodes, graph.edges, graph.root, graph.target, graph.neg_target, tuple(names)
-    )
+    if options.rendering == "words":
+        return replace(graph, names=word_names(rng, graph))
+    num_symbols = options.num_symbols or options.max_graph_nodes
+    return replace(graph, names=symbol_names(rng, graph.num_nodes, options.ids, num_symbols))
 
 
-def _word_names(rng: Random, graph: Graph) -> list[str]:
-    """Return a person for each node without parents and a species for every other node."""
+def word_names(rng: Random, graph: Graph) -> tuple[str, ...]:
+    """Draw a person for each node without parents and a species for every other node.
+
+    Raises:
+        DataError: There are too few names.
+    """
     has_parents = {child for _, child in graph.edges}
     num_persons = graph.num_nodes - len(has_parents)
     if num_persons > len(PERSONS):
@@ -150,16 +156,23 @@ def _word_names(rng: Random, graph: Graph) -> list[str]:
             f"ProsQA graph: {num_persons} nodes have no parents, but there are {len(PERSONS)} "
             "names for persons. Make graphs smaller, raise mean_in_degree, or use symbols."
         )
+    if len(has_parents) > len(SPECIES):
+        raise DataError(
+            f"ProsQA graph: {len(has_parents)} nodes have parents, but there are {len(SPECIES)} "
+            "names for concepts. Make graphs smaller, or use symbols."
+        )
     persons = iter(rng.sample(PERSONS, num_persons))
     species = iter(rng.sample(SPECIES, len(has_parents)))
-    return [next(species if node in has_parents else persons) for node in range(graph.num_nodes)]
+    return tuple(
+        next(species if node in has_parents else persons) for node in range(graph.num_nodes)
+    )
 
 
-def _ids(rng: Random, graph: Graph, options: ProsqaOptions) -> list[str]:
-    if options.ids == "creation":
-        return [str(node) for node in range(graph.num_nodes)]
-    num_symbols = options.num_symbols or options.max_graph_nodes
-    return [str(number) for number in rng.sample(range(num_symbols), graph.num_nodes)]
+def symbol_names(rng: Random, num_nodes: int, ids: IdOrder, num_symbols: int) -> tuple[str, ...]:
+    """Return a number for each node: its own, or one drawn from 0 … num_symbols - 1."""
+    if ids == "creation":
+        return tuple(str(node) for node in range(num_nodes))
+    return tuple(str(number) for number in rng.sample(range(num_symbols), num_nodes))
 
 
 def _identity(graph: Graph) -> tuple[Any, ...]:
@@ -171,6 +184,21 @@ def _identity(graph: Graph) -> tuple[Any, ...]:
 # --- rendering --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a graph leaves open about its example.
+
+    Attributes:
+        edges: Those of the graph, in the order of the question.
+        candidates: Target and negative target, in the order of the question.
+        path: The nodes of the chain, root first.
+    """
+
+    edges: tuple[Edge, ...]
+    candidates: tuple[int, int]
+    path: tuple[int, ...]
+
+
 def render(rng: Random, graph: Graph, options: ProsqaOptions, id: str) -> Example:
     """Return the example of a named graph; edge order, candidate order and chain are drawn."""
     edges = list(graph.edges)
@@ -178,18 +206,26 @@ def render(rng: Random, graph: Graph, options: ProsqaOptions, id: str) -> Exampl
     first, second = graph.target, graph.neg_target
     if rng.random() < 0.5:
         first, second = second, first
-    path = draw_shortest_path(rng, graph)
+    telling = Telling(tuple(edges), (first, second), draw_shortest_path(rng, graph))
+    return write_out(graph, telling, options.rendering, options.separator, id)
+
+
+def write_out(
+    graph: Graph, telling: Telling, rendering: Rendering, separator: bool, id: str
+) -> Example:
+    """Return the example of a named graph told in this way; `separator` is for symbols only."""
     names, root = graph.names, graph.names[graph.root]
-    if options.rendering == "words":
-        facts = " ".join(fact(names[parent], names[child]) for parent, child in edges)
+    first, second = telling.candidates
+    if rendering == "words":
+        facts = " ".join(fact(names[parent], names[child]) for parent, child in telling.edges)
         question = f"{facts} Is {root} a {names[first]} or {names[second]}?"
-        steps = tuple(fact(names[a], names[b]) for a, b in pairwise(path))
+        steps = tuple(fact(names[a], names[b]) for a, b in pairwise(telling.path))
         answer = fact(root, names[graph.target])
     else:
-        bar = " | " if options.separator else " "
-        facts = "".join(f"{names[parent]} {names[child]}{bar}" for parent, child in edges)
+        bar = " | " if separator else " "
+        facts = "".join(f"{names[parent]} {names[child]}{bar}" for parent, child in telling.edges)
         question = f"{facts}[Q] {names[first]} {names[second]} [R] {root}"
-        steps = tuple(names[node] for node in path[1:])
+        steps = tuple(names[node] for node in telling.path[1:])
         answer = names[graph.target]
     meta = {
         "idx_to_symbol": list(names),
