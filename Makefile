@@ -12,7 +12,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 	". Name a newer one: make PYTHON=python3.12 setup")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check format clean
+.PHONY: help setup quickstart test bench check format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -24,6 +24,9 @@ quickstart: $(STAMP) ## train and compare four methods on the CPU, and write a r
 
 test: $(STAMP) ## run the tests, without those marked slow or gpu
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+bench: $(STAMP) ## measure speed on the machine at hand, beside transformers' own cache
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, layers
 	$(BIN)/ruff check

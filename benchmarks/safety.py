@@ -23,14 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from measuring import MIB, gpt2, layout, peak, small, start_of_peak
 
 from latentcot import saving
 from latentcot.config import Training, read_recipe
 from latentcot.examples import write_examples
 from latentcot.files import write_json, written_whole
-from latentcot.layout import Layout
-from latentcot.learner import Learner
 from latentcot.provenance import provenance
 from latentcot.tasks.prosqa import make_splits
 from latentcot.tasks.prosqa_options import options_named
@@ -60,8 +58,6 @@ SHOWN = {
     "time_ratio": "… its time, as a multiple",
 }
 """What the page shows, in words."""
-QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
-MIB = 2**20
 
 
 def main() -> None:
@@ -143,8 +139,8 @@ def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
     from latentcot.methods import Plan
     from latentcot.vocabulary import word_tokenizer
 
-    learner = _gpt2(Training())
-    learner.learn([_layout(8)], rate=1e-5)
+    learner = gpt2(Training())
+    learner.learn([layout(8)], rate=1e-5)
     info = CheckpointInfo(
         method="coconut", task="prosqa", stage=0, plan=Plan(num_stages=0), num_thoughts=0,
         zero_thoughts="bot", template=Template(), max_new_tokens=8, update=0, seed=0,
@@ -172,8 +168,8 @@ def deterministic(given: argparse.Namespace) -> dict[str, Any]:
     """Time the same updates with and without the switch, turn and turn about."""
     from latentcot.guards import deterministic as switch
 
-    learner = _gpt2(Training()) if torch.cuda.is_available() else _small()
-    layouts = [_layout(seed=i) for i in range(given.batch_size)]
+    learner = gpt2(Training()) if torch.cuda.is_available() else small()
+    layouts = [layout(seed=i) for i in range(given.batch_size)]
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(6):
         for is_on in (False, True):
@@ -215,55 +211,14 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
 
 def one_update(batch_size: int, *, saves_memory: bool) -> dict[str, Any]:
     """Return the peak of one update above what stays there, in MiB, and its seconds."""
-    learner = _gpt2(Training(save_memory=saves_memory))
-    learner.learn([_layout(8)], rate=1e-5)  # gradients and moments of AdamW are there from now on
-    layouts = [_layout(seed=i) for i in range(batch_size)]
-    before = _start_of_peak()
+    learner = gpt2(Training(save_memory=saves_memory))
+    learner.learn([layout(8)], rate=1e-5)  # gradients and moments of AdamW are there from now on
+    layouts = [layout(seed=i) for i in range(batch_size)]
+    before = start_of_peak()
     start = time.perf_counter()
     learner.learn(layouts, rate=1e-5)
-    peak = _peak() - before
-    return {"peak_mib": round(peak / MIB), "seconds": round(time.perf_counter() - start, 3)}
-
-
-def _start_of_peak() -> int:
-    """Let the highest mark begin here; return what is taken now, in bytes."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")
-    return _of_process("VmRSS")
-
-
-def _peak() -> int:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
-    return _of_process("VmHWM")
-
-
-def _of_process(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
-
-
-# --- models -----------------------------------------------------------------------------------
-
-
-def _gpt2(training: Training) -> Learner:
-    torch.manual_seed(0)
-    return Learner(GPT2LMHeadModel(GPT2Config()), training)
-
-
-def _small() -> Learner:
-    config = GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=50257)
-    return Learner(GPT2LMHeadModel(config), Training())
-
-
-def _layout(question: int = QUESTION, seed: int = 0) -> Layout:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(50_000, (question + WORDS,), generator=generator).tolist()
-    return Layout(tuple(ids[:question]), THOUGHTS, tuple(ids[question:]), tuple(ids[question:]))
+    most = peak() - before
+    return {"peak_mib": round(most / MIB), "seconds": round(time.perf_counter() - start, 3)}
 
 
 # --- the page ---------------------------------------------------------------------------------

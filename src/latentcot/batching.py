@@ -13,6 +13,10 @@ from torch import Tensor
 
 from latentcot.layout import NO_LABEL, Layout
 
+ROUNDED = (32, 8)
+"""Where runs are recorded (`replay.py`), batches are padded to a multiple of so many columns of
+prefix and suffix, so that there are few shapes to record."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from latentcot.batching import epoch_order
 from latentcot.config import Recipe
-from latentcot.layout import EncodedExample, Layout, LayoutRules, lay_out
+from latentcot.layout import EncodedExample, Layout, LayoutRules, lay_out, one_of_each_shape
 from latentcot.learner import Share
 from latentcot.methods import Method
 from latentcot.stages import Phase, draw_stages
@@ -51,7 +51,10 @@ class Feeder:
         self.recipe, self.method, self.rules, self.train = recipe, method, rules, train
         self.share_of = share_of
         first = next(iter(rules))
-        self.lengths = [len(self.layout(example, first.stage, first)) for example in train]
+        shapes = {
+            one.shape: len(self.layout(one, first.stage, first)) for one in one_of_each_shape(train)
+        }
+        self.lengths = [shapes[example.shape] for example in train]
         self.batch_size = min(recipe.training.batch_size, len(train))
         self._order = 0, self._order_of(0)
         self.updates_per_epoch = len(self._order[1])

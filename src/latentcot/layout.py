@@ -78,6 +78,20 @@ class EncodedExample:
     steps: tuple[tuple[int, ...], ...] | None
     answer: tuple[int, ...]
 
+    @property
+    def shape(self) -> tuple[int, tuple[int, ...] | None, int]:
+        """How long its parts are: how long it is when laid out depends on nothing else."""
+        steps = None if self.steps is None else tuple(map(len, self.steps))
+        return len(self.question), steps, len(self.answer)
+
+
+def one_of_each_shape(examples: Iterable[EncodedExample]) -> list[EncodedExample]:
+    """Return the first example of each shape."""
+    first: dict[Any, EncodedExample] = {}
+    for example in examples:
+        first.setdefault(example.shape, example)
+    return list(first.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

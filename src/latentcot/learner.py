@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latentcot.batching import Batch, collate
+from latentcot.batching import ROUNDED, Batch, collate
 from latentcot.config import Training
 from latentcot.errors import UsageError
 from latentcot.guards import enough_memory
@@ -25,10 +25,6 @@ from latentcot.recompute import check_recomputes
 from latentcot.replay import CudaGraphs, Function, Record, Recording, Replayed
 from latentcot.stopping import StopHead
 from latentcot.thoughts import Feed
-
-ROUNDED = (32, 8)
-"""Where updates are recorded, batches are padded to a multiple of so many columns of prefix and
-suffix, so that there are few shapes to record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +174,8 @@ class Learner:
         def backward(*inputs: Tensor) -> Tensor:
             return self._backward(batch.with_tensors(inputs[:-1]), inputs[-1])
 
-        return self._replayed(batch.most_slots, backward, (*batch.tensors, sizes))
+        parts: Tensor = self._replayed(batch.most_slots, backward, (*batch.tensors, sizes))
+        return parts
 
     def _backward(self, batch: Batch, sizes: Tensor) -> Tensor:
         accelerator = self.accelerator

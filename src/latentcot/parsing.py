@@ -36,8 +36,9 @@ def parse_json(text: str) -> Any:
             surrogate pair or a number that Python could not write again.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_each_once)
-        if "\\ud" in text.lower():  # half a surrogate pair is JSON, but could not be written again
+        value = _DECODER.decode(text)
+        # Half a surrogate pair is JSON, but could not be written again.
+        if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -53,6 +54,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {shown(twice)} stands twice")
     return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
 def parse_yaml(text: str) -> Any:

@@ -1,6 +1,8 @@
 """Recipe → model, tokenizer and token ids; whatever is wrong with data or model comes up here."""
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -35,6 +37,11 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
         DataError: A file cannot be read, or an example cannot be written in the vocabulary.
         RecipeError: The model cannot be loaded or made.
     """
+    with _collector_at_rest():
+        return _prepare(recipe)
+
+
+def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, TrainingData]:
     train = read_examples(recipe.data.train, recipe.data.max_train)
     valid = read_examples(recipe.data.valid, recipe.data.max_valid)
     reads_steps = 0 in method_named(recipe.method).stages(recipe.curriculum.plan)
@@ -58,6 +65,18 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
         valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
     )
     return model, tokenizer, data
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Python's collector looks again and again through the examples that are being read."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _refuse_short_chains(recipe: Recipe, train: Sequence[Example]) -> None:

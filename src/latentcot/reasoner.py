@@ -18,6 +18,7 @@ from latentcot.checkpoints import CheckpointInfo, load_checkpoint
 from latentcot.errors import UsageError
 from latentcot.examples import Example
 from latentcot.generation import ForcedSteps, Sampling, generate, roll_out
+from latentcot.greedy import GreedyRecorder
 from latentcot.layout import (
     EncodedExample,
     Layout,
@@ -26,6 +27,8 @@ from latentcot.layout import (
     lay_out,
     slots_of_chain,
 )
+from latentcot.parts import takes_parts
+from latentcot.replay import CudaGraphs
 from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
 from latentcot.thoughts import Feed, feed_of
@@ -90,6 +93,9 @@ class Reasoner:
         self.rules = info.layout_rules(tokenizer)
         self.stop_head = stop_head
         self.feed = feed_of(info.row, self.rules.markers)
+        self.recorder: GreedyRecorder | None = None
+        if model.device.type == "cuda" and takes_parts(model):
+            self.recorder = GreedyRecorder(model, self.feed, CudaGraphs())
 
     def generate(
         self,
@@ -176,6 +182,7 @@ class Reasoner:
             feed=feed,
             stop=stop,
             forced=self._forced_steps() if force_steps else None,
+            recorder=self.recorder if feed is self.feed else None,
             on_progress=on_progress,
         )
         are_thoughts = self.info.row.fill.is_thought

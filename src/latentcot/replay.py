@@ -9,11 +9,13 @@ values, so it must not ask the device for any.
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Function = Callable[..., Tensor]
+Function = Callable[..., Any]
+"""Of tensors to a tensor, or to a tuple of them."""
 Record = Callable[[Function, tuple[Tensor, ...]], "Recording"]
 MOST = 64
 """Shapes that are kept; the one that was not used for longest goes."""
@@ -25,7 +27,7 @@ class Recording:
 
     inputs: tuple[Tensor, ...]
     run: Callable[[], object]
-    output: Tensor
+    output: Any
 
 
 class Replayed:
@@ -43,8 +45,8 @@ class Replayed:
         self.num_recordings = 0
         self._known: OrderedDict[Hashable, Recording] = OrderedDict()
 
-    def __call__(self, kind: Hashable, function: Function, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Return function(*inputs); the tensor is overwritten by the next call.
+    def __call__(self, kind: Hashable, function: Function, inputs: tuple[Tensor, ...]) -> Any:
+        """Return function(*inputs); what it holds is overwritten by the next call.
 
         Args:
             kind: Tells apart functions, and whatever else they depend on than their inputs.

@@ -23,7 +23,7 @@ from latentcot.feeding import Feeder, Lesson
 from latentcot.files import write_json
 from latentcot.guards import Divergence, deterministic
 from latentcot.interrupts import stop_requests
-from latentcot.layout import count_slots
+from latentcot.layout import count_slots, one_of_each_shape
 from latentcot.learner import Learner
 from latentcot.methods import method_named
 from latentcot.optimization import learning_rate
@@ -84,7 +84,8 @@ class Trainer:
     def _check_lengths(self, model: PreTrainedModel) -> None:
         """Refuse examples that are too long for the model in any phase, or when answered."""
         new_tokens = self.recipe.generation.max_new_tokens
-        train, valid = self.data.train, self.data.valid_encoded
+        train = one_of_each_shape(self.data.train)
+        valid = one_of_each_shape(self.data.valid_encoded)
         for phase in (phase for phase in self.phases if not phase.is_minor):
             layouts = (self.feeder.layout(example, phase.stage, phase) for example in train)
             check_lengths(model, layouts, (example.id for example in train))

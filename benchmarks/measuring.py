@@ -1,0 +1,72 @@
+"""What the benchmarks of speed and memory share: models, questions, peaks of memory."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from latentcot.config import Training
+from latentcot.layout import Layout
+from latentcot.learner import Learner
+
+QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
+MIB = 2**20
+
+
+def gpt2(training: Training, **sizes: Any) -> Learner:
+    """A learner of GPT-2 small, or of other sizes, with fresh weights."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(**sizes))
+    return Learner(model.to("cuda" if torch.cuda.is_available() else "cpu"), training)
+
+
+def small() -> Learner:
+    """A learner of a model that takes milliseconds."""
+    return gpt2(Training(), n_embd=64, n_layer=2, n_head=4)
+
+
+def layout(
+    question: int = QUESTION, seed: int = 0, thoughts: int = THOUGHTS, words: int = WORDS
+) -> Layout:
+    """A question of random tokens, its slots, and words behind them."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(50_000, (question + words,), generator=generator).tolist()
+    return Layout(tuple(ids[:question]), thoughts, tuple(ids[question:]), tuple(ids[question:]))
+
+
+def ragged(number: int, thoughts: int, words: int = WORDS) -> list[Layout]:
+    """Questions of 330 ± 50 tokens."""
+    draw = random.Random(0)
+    lengths = [max(200, min(460, round(draw.gauss(QUESTION, 50)))) for _ in range(number)]
+    return [layout(length, i, thoughts, words) for i, length in enumerate(lengths)]
+
+
+def synchronize() -> None:
+    """Wait for the device."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def start_of_peak() -> int:
+    """Let the highest mark begin here; return what is taken now, in bytes."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _of_process("VmRSS")
+
+
+def peak() -> int:
+    """Return the highest mark since then, in bytes."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    return _of_process("VmHWM")
+
+
+def _of_process(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
