@@ -152,14 +152,21 @@ def training(**changes) -> Training:
 
 
 def learn(model: nn.Module, record, updates=UPDATES, *, stop_head=None, **changes):
-    """Make updates; return the learner, its weights, and what it said of each update."""
-    model = copy.deepcopy(model)
-    head = copy.deepcopy(stop_head)
+    """Make updates; return the learner, its weights, and what it said of each update.
+
+    Batches are padded as where updates are recorded, also where they are not: Adam makes much of a
+    gradient that is nothing but rounding, such as that of GPT-2's key biases.
+    """
+    model, head = copy.deepcopy((model, stop_head))
     learner = Learner(model, training(**changes), stop_head=head, stop_weight=0.7, record=record)
+    size = changes.get("micro_batch_size") or 8
     said = []
     for number, layouts in enumerate(updates):
+        share = learner.share_of(layouts)
+        cut = [layouts[i : i + size] for i in range(0, len(layouts), size)]
+        share = replace(share, micro_batches=[collate(some, columns=ROUNDED) for some in cut])
         learner.seed_dropout(f"{number}")
-        said.append(learner.learn(layouts, rate=1e-2))
+        said.append(learner.learn_from(share, rate=1e-2))
     return learner, dict(learner.loss.named_parameters()), said
 
 
@@ -168,9 +175,9 @@ def check_alike(model: nn.Module, tolerance: float, updates=UPDATES, **options) 
     _, weights, said = learn(model, record, updates, **options)
     _, expected, expected_said = learn(model, None, updates, **options)
     for name, weight in expected.items():
-        torch.testing.assert_close(weights[name], weight, rtol=tolerance, atol=tolerance, msg=name)
+        torch.testing.assert_close(weights[name], weight, rtol=tolerance, atol=tolerance)
     for one, other in zip(said, expected_said, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)
+        assert one == pytest.approx(other, rel=1e-6)
     return record
 
 
@@ -180,23 +187,23 @@ class TestLearner:
     @pytest.mark.parametrize("name", ["gpt2", "llama"])
     @pytest.mark.parametrize("micro_batch_size", [None, 3])
     def test_makes_the_same_updates(self, name, micro_batch_size):
-        record = check_alike(tiny_model(name), 1e-10, micro_batch_size=micro_batch_size)
+        record = check_alike(tiny_model(name), 1e-12, micro_batch_size=micro_batch_size)
         assert record.made
 
     def test_makes_the_same_updates_in_float32(self):
-        check_alike(tiny_model("gpt2", torch.float32), 1e-5, UPDATES[:4], max_grad_norm=1.0)
+        check_alike(tiny_model("gpt2", torch.float32), 1e-6, UPDATES[:4], max_grad_norm=1.0)
 
     def test_with_a_classifier_at_each_slot(self):
         """At stage 0 it has nothing to learn, and gets a gradient of zeros."""
         head = StopHead(HIDDEN_SIZE).double()
         nn.init.normal_(head.linear.weight, generator=torch.Generator().manual_seed(0))
-        check_alike(tiny_model("gpt2"), 1e-10, stop_head=head, micro_batch_size=3)
+        check_alike(tiny_model("gpt2"), 1e-12, stop_head=head, micro_batch_size=3)
 
     def test_with_dropout(self):
         """Recording runs the update more than once, and must not use up what is drawn at random."""
         model = tiny_model("gpt2", resid_pdrop=0.2, embd_pdrop=0.2).train()
         wide = [layouts_of([(32, 2, 8), (30, 1, 7)], seed=seed) for seed in range(3)]
-        check_alike(model, 1e-10, wide, micro_batch_size=1)
+        check_alike(model, 1e-12, wide, micro_batch_size=1)
 
     def test_of_like_shapes_are_recorded_once(self):
         record = StandIn()
@@ -247,7 +254,7 @@ class TestLearner:
     def test_frozen_weights_have_no_gradients(self):
         model = tiny_model("gpt2")
         model.transformer.wpe.weight.requires_grad_(False)
-        record = check_alike(model, 1e-10, UPDATES[:3])
+        record = check_alike(model, 1e-12, UPDATES[:3])
         assert record.made
 
     def test_nothing_is_recorded_without_a_gpu(self):
@@ -330,7 +337,6 @@ class TestNothingIsAsked:
             lambda t: t.masked_select(t > 0),
             lambda t: torch.tensor([1.0]) + t,
             lambda t: t.to("meta"),
-            lambda t: t.tolist(),
         ],
     )
     def test_is_noticed(self, ask):
@@ -377,4 +383,4 @@ class TestNothingIsAsked:
 
 def test_one_process_is_what_these_tests_assume():
     assert Accelerator().num_processes == 1
-    assert VOCAB_SIZE > max(MARKERS.bot, MARKERS.eot, MARKERS.pause, MARKERS.eos)
+    assert max(MARKERS.bot, MARKERS.eot, MARKERS.pause, MARKERS.eos) < VOCAB_SIZE

@@ -200,13 +200,19 @@ class Learner:
         )
 
     def _without_trace(self, record: Record) -> Record:
-        """Let recording, which runs the update several times, leave the gradients as they are."""
+        """Let recording, which runs the update several times, leave no gradients behind.
+
+        Nor may it use up random numbers: a resumed run, which records anew, draws the same dropout.
+        """
+        device = self.accelerator.device
+        drawn_from = [device] if device.type == "cuda" else []  # and of torch's own on the CPU
 
         def record_update(function: Function, inputs: tuple[Tensor, ...]) -> Recording:
             grads = self._standing_gradients()
             before = [grad.clone() for grad in grads]
             try:
-                recording = record(function, inputs)
+                with torch.random.fork_rng(drawn_from):
+                    recording = record(function, inputs)
             finally:
                 for grad, value in zip(grads, before, strict=True):
                     grad.copy_(value)

@@ -25,6 +25,7 @@ from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedMode
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from latentcot.display import say
 from latentcot.joint_attention import Fixed, attend_jointly
 
 NAME = "latentcot-parts"
@@ -120,14 +121,21 @@ def blocks_of(backbone: nn.Module) -> list[nn.Module]:
 
 def takes_parts(model: PreTrainedModel) -> bool:
     """Return whether a model can attend over parts: plain causal attention of a known family."""
-    if model.config._attn_implementation not in ("eager", "sdpa", NAME):
-        return False
-    if model not in _IS_PLAIN:
-        _IS_PLAIN[model] = _is_plain(model.config)
-    return _IS_PLAIN[model]
+    kind = model.config._attn_implementation
+    known = _TAKES_PARTS.setdefault(model, {})
+    if kind not in known:
+        known[kind] = kind in ("eager", "sdpa", NAME) and _is_plain(model.config)
+        if not known[kind]:
+            say(
+                f"{type(model).__name__} with {kind!r} attention takes the slower way, in which "
+                "each thought copies the question's keys and values. The faster one is for "
+                f"{', '.join(FAMILIES)} with 'eager' or 'sdpa' and no sliding windows."
+            )
+    return known[kind]
 
 
-_IS_PLAIN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_TAKES_PARTS: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
+"""What has been found, and said, by the name of the attention."""
 
 
 def _is_plain(config: Any) -> bool:

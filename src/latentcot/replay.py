@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentcot.display import say
+from latentcot.parsing import one_line
+
 Function = Callable[..., Any]
 """Of tensors to a tensor, or to a tuple of them."""
 Record = Callable[[Function, tuple[Tensor, ...]], "Recording"]
@@ -43,6 +46,7 @@ class Replayed:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.num_recordings = 0
+        self._has_failed = False
         self._known: OrderedDict[Hashable, Recording] = OrderedDict()
 
     def __call__(self, kind: Hashable, function: Function, inputs: tuple[Tensor, ...]) -> Any:
@@ -57,7 +61,10 @@ class Replayed:
         if key not in self._known:
             while len(self._known) >= MOST:
                 self._known.popitem(last=False)
-            self._known[key] = self.record(function, inputs)
+            recording = self._recorded(function, inputs)
+            if recording is None:
+                return function(*inputs)
+            self._known[key] = recording
             self.num_recordings += 1
         self._known.move_to_end(key)
         recording = self._known[key]
@@ -65,6 +72,20 @@ class Replayed:
             kept.copy_(given, non_blocking=True)
         recording.run()
         return recording.output
+
+    def _recorded(self, function: Function, inputs: tuple[Tensor, ...]) -> Recording | None:
+        """Record a function, or say why it cannot be done and never try again."""
+        if self._has_failed:
+            return None
+        try:
+            return self.record(function, inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._has_failed = True
+            reason = one_line(str(error))
+            say(f"Goes on without CUDA graphs, since one could not be recorded: {reason}")
+            return None
 
 
 class CudaGraphs:
