@@ -20,7 +20,9 @@ from latentcot.vocabulary import marker_ids
 NUM_UPDATES = 12  # of 4 an epoch
 CHANGES = {
     "coconut": {"curriculum": {"stage_mix_prob": 0.5}},
-    "icot": {"curriculum": {"tokens_until_all": 3, "tokens_per_epoch": 2}},
+    "icot": {
+        "curriculum": {"tokens_until_all": 3, "tokens_per_epoch": 2, "removal_smoothing": 0.5}
+    },
 }
 
 
@@ -109,6 +111,31 @@ def test_each_epoch_has_every_example_once(world, expected):
 def test_another_seed_is_another_order(world, expected):
     feeder = feeder_of(world, seed=1)
     assert lesson(feeder, world, 0)[0] != expected[0][0]
+
+
+def test_each_update_draws_its_own_stages(world):
+    feeder, phase = feeder_of(world), world.phases[1]
+    drawn = [tuple(feeder.lesson(u, phase, NUM_UPDATES).stages) for u in range(NUM_UPDATES)]
+    assert len(set(drawn)) > 8  # of 12, and 4 would be those of one epoch again and again
+
+
+def test_each_example_is_laid_out_at_its_stage(world):
+    feeder, phase = feeder_of(world), world.phases[1]
+    for update in range(4):
+        found = feeder.lesson(update, phase, NUM_UPDATES)
+        (batch,) = found.share.micro_batches
+        pairs = zip(found.examples, found.stages, strict=True)
+        layouts = [feeder.layout(example, stage, phase) for example, stage in pairs]
+        assert batch.suffix_lengths.tolist() == [len(layout.suffix) for layout in layouts]
+        assert batch.num_slots.tolist() == [layout.num_slots for layout in layouts]
+
+
+def test_where_nothing_is_drawn_the_stage_is_that_of_the_phase(world):
+    plain = replace(world.recipe.curriculum, stage_mix_prob=0.0, removal_smoothing=None)
+    recipe = replace(world.recipe, curriculum=plain)
+    feeder = feeder_of(SimpleNamespace(**{**vars(world), "recipe": recipe}))
+    for phase in world.phases:
+        assert feeder.lesson(0, phase, NUM_UPDATES).stages == [phase.stage] * 8
 
 
 def test_when_the_phase_changes_it_is_made_anew(world):

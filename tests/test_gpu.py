@@ -60,7 +60,7 @@ def test_graphs_make_the_same_weights(name, has_classifier, micro_batch_size):
     ]
     recorded = learn(learners[0], SHAPES)
     plain = learn(learners[1], SHAPES, is_recorded=False)
-    assert 1 < learners[0]._replayed.num_recordings
+    assert learners[0]._replayed.num_recordings > 1
     torch.testing.assert_close(recorded, plain, rtol=1e-5, atol=1e-5)
 
 

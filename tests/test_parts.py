@@ -95,6 +95,9 @@ class TestFamilies:
         errors = relative_errors(gradients, expected)
         assert max(errors.values()) < 1e-8, errors
 
+    def test_are_those_of_the_tests(self):
+        assert set(FAMILIES) == {*ARCHITECTURES, "mistral"}
+
     @pytest.mark.parametrize("heads", [1, 2, 4])
     def test_heads_share_keys(self, heads):
         """Of 4 heads of queries."""
@@ -103,8 +106,9 @@ class TestFamilies:
 
     def test_scores_are_scaled_as_the_model_says(self):
         """GPT-2 can scale each block in its own way."""
-        plain, scaled = (
-            make_model("gpt2", scale_attn_by_inverse_layer_idx=is_on) for is_on in (False, True)
+        plain, scaled = (  # the first of the blocks is scaled as ever, the last one is narrowed
+            make_model("gpt2", n_layer=3, scale_attn_by_inverse_layer_idx=is_on)
+            for is_on in (False, True)
         )
         with torch.no_grad():
             check_states(scaled, ROWS, run_think(scaled, ROWS), EXACT)
@@ -163,6 +167,17 @@ class TestFallingBack:
         model = make_model("llama")
         model.config._attn_implementation = name
         assert not takes_parts(model)
+
+    def test_is_said_once(self, capsys):
+        """Training would be several times slower, and nothing else would tell why."""
+        model = make_model("gpt_neox")
+        for _ in range(2):
+            takes_parts(model)
+        said = capsys.readouterr().err
+        assert said.count("GPTNeoXForCausalLM") == 1
+        assert ", ".join(FAMILIES) in said
+        takes_parts(make_model("gpt2"))
+        assert not capsys.readouterr().err
 
     def test_where_something_else_is_attended_to(self):
         assert not takes_parts(make_model("gpt2", add_cross_attention=True))

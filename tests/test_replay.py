@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -254,8 +256,15 @@ class TestLearner:
     def test_frozen_weights_have_no_gradients(self):
         model = tiny_model("gpt2")
         model.transformer.wpe.weight.requires_grad_(False)
-        record = check_alike(model, 1e-12, UPDATES[:3])
-        assert record.made
+        check_alike(model, 1e-12, UPDATES[:3])
+        learner, _, _ = learn(model, StandIn(), UPDATES[:1])
+        assert learner.model.transformer.wpe.weight.grad is None
+
+    def test_without_recordings_gradients_are_let_go(self):
+        """They would take memory that the next update's states need."""
+        learner, weights, _ = learn(tiny_model("gpt2"), None, UPDATES[:1])
+        assert learner._replayed is None
+        assert all(weight.grad is None for weight in weights.values())
 
     def test_nothing_is_recorded_without_a_gpu(self):
         assert Learner(tiny_model("gpt2"), training())._replayed is None
@@ -302,6 +311,17 @@ class NothingIsAsked(TorchDispatchMode):
         super().__init__()
         self.names: set[str] = set()
 
+    def __enter__(self):
+        """Forbid also what never gets to a dispatch mode on a CPU."""
+        self.patches = ExitStack()
+        for name in ("tolist", "numpy", "cpu"):
+            self.patches.enter_context(mock.patch.object(Tensor, name, side_effect=AssertionError))
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self.patches.close()
+        return super().__exit__(*error)
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
         self.names.add(name)
@@ -337,6 +357,9 @@ class TestNothingIsAsked:
             lambda t: t.masked_select(t > 0),
             lambda t: torch.tensor([1.0]) + t,
             lambda t: t.to("meta"),
+            lambda t: t.tolist(),
+            lambda t: t.cpu(),
+            lambda t: t.numpy(),
         ],
     )
     def test_is_noticed(self, ask):

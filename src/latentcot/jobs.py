@@ -117,12 +117,13 @@ class Job(ABC):
 
 
 class Making(Job):
-    """Make a data set, unless it is there.
+    """Make a data set, or render a file, unless it is there.
 
     Args:
-        words: What stands behind `latentcot data make`.
-        out: Its folder, which `words` names too.
-        overwrite: Replace what an interrupted one has left in the folder.
+        words: What stands behind `latentcot data make`, or behind `latentcot data` if it begins
+            with "render".
+        out: Its folder or file, which `words` names too.
+        overwrite: Replace what an interrupted one has left there.
     """
 
     def __init__(
@@ -133,13 +134,13 @@ class Making(Job):
         self.words = [*words, *(["--overwrite"] if overwrite else [])]
 
     def is_done(self) -> bool:
-        """Return whether data.json is there, which is written last."""
-        return (self.out / "data.json").exists()
+        """Return whether the file is there, or data.json, which is written last."""
+        return self.out.is_file() or (self.out / "data.json").exists()
 
     def commands(self) -> Iterator[list[str]]:
         """Yield one command."""
         if not self.is_done():
-            yield ["data", "make", *self.words]
+            yield ["data", *(() if self.words[0] == "render" else ("make",)), *self.words]
 
 
 class Training(Job):

@@ -117,7 +117,8 @@ class Study:
     )
     """A run for each."""
     data: list[str] = field(default_factory=list)
-    """What stands behind `latentcot data make`, for data sets that are made first."""
+    """What stands behind `latentcot data make`, for data sets that are made first; or behind
+    `latentcot data` where it begins with `render`."""
     set: dict[str, Any] = field(default_factory=dict)
     """Keys of all recipes."""
     evaluate: Asked = field(default_factory=Asked)
@@ -270,7 +271,7 @@ def _data_problem(line: str) -> str | None:
 
 
 def data_folder(line: str) -> Path | None:
-    """Return the folder that a line of `data:` names."""
+    """Return the folder, or the file, that a line of `data:` names."""
     try:
         words = shlex.split(line)
     except ValueError:  # a quotation mark that does not end

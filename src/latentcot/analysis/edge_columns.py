@@ -1,7 +1,8 @@
 """Where each edge of a graph stands in its question: the columns of its tokens.
 
-`render` of `tasks/prosqa.py` writes an edge as "3 7 | " or "3 7 " in symbols, and as a sentence in
-words ("Every lorpus is a rorpus."). Found here by their characters, so that any tokenizer will do.
+`render` of `tasks/prosqa.py` writes an edge as "3 7 | ", "3 7 " or "3>7 " in symbols, and as a
+sentence in words ("Every lorpus is a rorpus."). Found here by their characters, so that any
+tokenizer will do.
 """
 
 import re
@@ -66,9 +67,12 @@ def _in_words(graph: Graph, question: str) -> dict[tuple[int, int], Span]:
 
 
 def _in_symbols(graph: Graph, question: str) -> dict[tuple[int, int], Span]:
-    """Find the pair of each edge, with the bar behind it."""
+    """Find the token of each edge, or its pair with the bar behind it."""
     number = {name: node for node, name in enumerate(graph.names)}
     words = list(re.finditer(r"\S+", question.partition("[Q]")[0]))
+    if words and ">" in words[0][0]:
+        ends = [(word, word[0].split(">")) for word in words]
+        return {(number[a], number[b]): word.span() for word, (a, b) in ends}
     spans, start = {}, 0
     while start + 1 < len(words):
         parent, child = words[start], words[start + 1]

@@ -246,7 +246,8 @@ def guess_options(subject: Subject) -> ProsqaOptions:
         is_created = all(
             name == str(node) for graph in subject.graphs for node, name in enumerate(graph.names)
         )
-        rendering["separator"] = " | " in subject.examples[0].question
+        question = subject.examples[0].question
+        rendering["separator"], rendering["joined"] = " | " in question, ">" in question
         rendering["ids"] = "creation" if is_created else "random"
     families = [_families(graph) for graph in subject.graphs]
     if all(first == second for first, second in families):

@@ -49,7 +49,10 @@ class ProsqaKnobs:
         min_depth: two-family: candidates in a layer drawn from here on, not always in the last.
         shared: two-family: dead ends that hang from both families.
         shallower: two-family: share of the training examples (0 … 1) with fewer layers.
+        two_family: paper, symbols: share of the training examples (0 … 1) that are small two-family
+            graphs with random ids, so that edges have to be read.
         separator: symbols: "|" after each edge.
+        joined: symbols: one token an edge, "3>7"; without bars.
         ids: symbols: numbers in order of creation, or drawn at random for each example.
         num_symbols: symbols: how many numbers random ids are drawn from.
     """
@@ -68,7 +71,9 @@ class ProsqaKnobs:
     min_depth: int | None = None
     shared: int | None = None
     shallower: float | None = None
+    two_family: float | None = None
     separator: bool | None = None
+    joined: bool | None = None
     ids: Literal["creation", "random"] | None = None
     num_symbols: int | None = None
 

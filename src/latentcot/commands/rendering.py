@@ -25,6 +25,7 @@ def render(
     rendering: Literal["symbols", "words"] = "symbols",
     ids: Literal["creation", "random"] | None = None,
     separator: bool | None = None,
+    joined: bool | None = None,
     num_symbols: int | None = None,
     seed: int = 0,
     shuffle_edges: Annotated[
@@ -42,6 +43,7 @@ def render(
         rendering: symbols (one token a node) or words (official wording).
         ids: symbols: a node's number in FILE (creation, the default), or drawn at random.
         separator: symbols: "|" after each edge, unless --no-separator: as in training.
+        joined: symbols: one token an edge, "3>7"; without bars.
         num_symbols: random ids: how many numbers they are drawn from. As many as the largest graph
             needs, unless given.
         seed: Same seed, same bytes: of random ids, of names in words, of shuffled edges.
@@ -55,6 +57,7 @@ def render(
         rendering=rendering,
         ids=ids,
         separator=separator,
+        joined=joined,
         num_symbols=num_symbols,
         shuffle_edges=shuffle_edges,
     )

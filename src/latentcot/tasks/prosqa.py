@@ -30,7 +30,7 @@ from latentcot.tasks.graphs import (
     paper_graph,
     two_family_graph,
 )
-from latentcot.tasks.prosqa_options import IdOrder, ProsqaOptions, Rendering, most_joins
+from latentcot.tasks.prosqa_options import EASY, IdOrder, ProsqaOptions, Rendering, most_joins
 from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 
 # The names that occur in the official files.
@@ -82,7 +82,10 @@ def make_splits(
 
 
 def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOptions:
-    """Return the options of the next graph: the same, or with fewer layers."""
+    """Return the options of the next graph: the same, with fewer layers, or of an easier kind."""
+    if options.two_family and split == "train" and rng.random() < options.two_family:
+        easy = replace(EASY, num_symbols=options.num_symbols or options.max_graph_nodes)
+        return _drawn_options(rng, easy, split)
     is_fixed = options.shallower == 0 or split != "train" or options.layers == 1
     if is_fixed or rng.random() >= options.shallower:
         return options
@@ -184,6 +187,10 @@ def _identity(graph: Graph) -> tuple[Any, ...]:
 # --- rendering --------------------------------------------------------------------------------
 
 
+BARS, PAIRS, JOINED = "{} {} | ", "{} {} ", "{}>{} "
+"""How an edge stands in a question in symbols: three tokens, two, or one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Telling:
     """What a graph leaves open about its example.
@@ -207,13 +214,19 @@ def render(rng: Random, graph: Graph, options: ProsqaOptions, id: str) -> Exampl
     if rng.random() < 0.5:
         first, second = second, first
     telling = Telling(tuple(edges), (first, second), draw_shortest_path(rng, graph))
-    return write_out(graph, telling, options.rendering, options.separator, id)
+    return write_out(graph, telling, options.rendering, _edge_form(options), id)
+
+
+def _edge_form(options: ProsqaOptions) -> str:
+    if options.joined:
+        return JOINED
+    return BARS if options.separator else PAIRS
 
 
 def write_out(
-    graph: Graph, telling: Telling, rendering: Rendering, separator: bool, id: str
+    graph: Graph, telling: Telling, rendering: Rendering, edge_form: str, id: str
 ) -> Example:
-    """Return the example of a named graph told in this way; `separator` is for symbols only."""
+    """Return the example of a named graph told in this way; `edge_form` is for symbols only."""
     names, root = graph.names, graph.names[graph.root]
     first, second = telling.candidates
     if rendering == "words":
@@ -222,8 +235,8 @@ def write_out(
         steps = tuple(fact(names[a], names[b]) for a, b in pairwise(telling.path))
         answer = fact(root, names[graph.target])
     else:
-        bar = " | " if separator else " "
-        facts = "".join(f"{names[parent]} {names[child]}{bar}" for parent, child in telling.edges)
+        edges = (edge_form.format(names[parent], names[child]) for parent, child in telling.edges)
+        facts = "".join(edges)
         question = f"{facts}[Q] {names[first]} {names[second]} [R] {root}"
         steps = tuple(names[node] for node in telling.path[1:])
         answer = names[graph.target]

@@ -16,7 +16,10 @@ NUM_SPECIES = 38
 """Names that the rendering in words has for nodes with parents; `prosqa.SPECIES` lists them."""
 
 _ONLY_FOR: dict[Construction, tuple[str, ...]] = {
-    "paper": ("min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates"),
+    "paper": (
+        "min_nodes", "max_nodes", "min_hops", "max_hops", "mean_in_degree", "candidates",
+        "two_family",
+    ),
     "two-family": (
         "layers", "width", "family_nodes", "joins", "min_depth", "shared", "shallower",
     ),
@@ -25,7 +28,7 @@ _CHOICES = {
     "construction": Construction, "rendering": Rendering,
     "candidates": CandidateRule, "ids": IdOrder,
 }  # fmt: skip
-_ONLY_FOR_SYMBOLS = ("separator", "ids", "num_symbols")
+_ONLY_FOR_SYMBOLS = ("separator", "joined", "ids", "num_symbols", "two_family")
 _LIMITS = {
     "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "width": 1,
     "family_nodes": 1, "joins": 0, "min_depth": 1, "shared": 0, "num_symbols": 1,
@@ -46,6 +49,9 @@ class ProsqaOptions:
         mean_in_degree: paper: mean number of parents drawn for a node, before capping.
         candidates: paper: `official` (the deeper one is nearly always the answer) or `balanced`
             (equal depth, no shortcut).
+        two_family: paper, symbols: share of the training examples, 0 … 1, that are two-family
+            graphs of up to three layers, with ids drawn at random from as many as there may be. No
+            number gives anything away in these, so that edges have to be read.
         layers: two-family: layers of nodes below each root; also the number of hops.
         width: two-family: nodes of a layer, in each family.
         family_nodes: two-family: nodes below each root, spread over the layers at random, at least
@@ -59,6 +65,7 @@ class ProsqaOptions:
         shallower: two-family: share of the training examples, 0 … 1, with fewer layers, each number
             from 1 on equally often. Validation and test have none.
         separator: symbols: whether "|" stands after each edge (three tokens an edge, not two).
+        joined: symbols: one token an edge, "3>7"; without bars.
         ids: symbols: numbers in the order of creation, or drawn at random for each example.
         num_symbols: symbols: how many numbers random ids are drawn from; None for as many as the
             largest graph needs.
@@ -75,6 +82,7 @@ class ProsqaOptions:
     max_hops: int = 6
     mean_in_degree: float = 1.5
     candidates: CandidateRule = "official"
+    two_family: float = 0.0
     layers: int = 3
     width: int = 2
     family_nodes: int | None = None
@@ -83,6 +91,7 @@ class ProsqaOptions:
     shared: int = 1
     shallower: float = 0.0
     separator: bool = True
+    joined: bool = False
     ids: IdOrder = "creation"
     num_symbols: int | None = None
 
@@ -107,11 +116,16 @@ def _wrong_values(options: ProsqaOptions) -> list[str]:
             continue
         if type(value) is not int or value < least:
             problems.append(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    if type(options.separator) is not bool:
-        problems.append(f"separator must be true or false, got {options.separator!r}.")
-    share = options.shallower
-    if type(share) not in (int, float) or not 0 <= share <= 1:
-        problems.append(f"shallower must be a share from 0 to 1, got {share!r}.")
+    flags = {name: getattr(options, name) for name in ("separator", "joined")}
+    problems += [
+        f"{name} must be true or false, got {value!r}."
+        for name, value in flags.items()
+        if type(value) is not bool
+    ]
+    for name in ("shallower", "two_family"):
+        share = getattr(options, name)
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            problems.append(f"{name} must be a share from 0 to 1, got {share!r}.")
     mean = options.mean_in_degree
     if type(mean) not in (int, float) or not 0 < mean <= 20:
         problems.append(f"mean_in_degree must be above 0 and at most 20, got {mean!r}.")
@@ -138,6 +152,10 @@ def _contradictions(options: ProsqaOptions) -> list[str]:
         problems.append(
             f"words has {NUM_SPECIES} names for concepts, but a graph may need {most - 2}. "
             "Make graphs smaller, or use rendering symbols."
+        )
+    if options.two_family and most < EASY.max_graph_nodes:
+        problems.append(
+            f"two_family needs max_nodes of at least {EASY.max_graph_nodes}, got {most}."
         )
     if options.num_symbols is not None and options.num_symbols < most:
         problems.append(
@@ -175,6 +193,10 @@ PRESETS: dict[str, ProsqaOptions] = {
         construction="two-family", rendering="symbols", separator=False, ids="random"
     ),
 }
+
+
+EASY = replace(PRESETS["two-family"], shared=0, shallower=0.5)
+"""What `two_family` mixes in."""
 
 
 def options_named(preset: str, **changes: Any) -> ProsqaOptions:

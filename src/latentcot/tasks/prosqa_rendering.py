@@ -21,6 +21,9 @@ from latentcot.parsing import shown
 from latentcot.tasks.graphs import Edge, Graph
 from latentcot.tasks.option_problems import options_error, wrong_choices
 from latentcot.tasks.prosqa import (
+    BARS,
+    JOINED,
+    PAIRS,
     Telling,
     candidates_of,
     chain_of,
@@ -32,7 +35,7 @@ from latentcot.tasks.prosqa import (
 )
 from latentcot.tasks.prosqa_options import IdOrder, Rendering
 
-_ONLY_FOR_SYMBOLS = ("ids", "separator", "num_symbols")
+_ONLY_FOR_SYMBOLS = ("ids", "separator", "joined", "num_symbols")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class RenderOptions:
         rendering: `symbols` (one token a node) or `words` (the official wording).
         ids: symbols: `creation` (a node's number in the file, the default), or `random`.
         separator: symbols: whether "|" stands after each edge; true.
+        joined: symbols: one token an edge, "3>7"; without bars.
         num_symbols: random ids: how many numbers they are drawn from; as many as the largest graph
             needs.
         shuffle_edges: Draw the order of edges, instead of leaving it as it is.
@@ -54,6 +58,7 @@ class RenderOptions:
     rendering: Rendering = "symbols"
     ids: IdOrder | None = None
     separator: bool | None = None
+    joined: bool | None = None
     num_symbols: int | None = None
     shuffle_edges: bool = False
 
@@ -66,9 +71,9 @@ class RenderOptions:
 def _wrong_values(options: RenderOptions) -> list[str]:
     choices = {"rendering": Rendering} | ({} if options.ids is None else {"ids": IdOrder})
     problems = wrong_choices(options, choices)
-    for name in ("separator", "shuffle_edges"):
+    for name in ("separator", "joined", "shuffle_edges"):
         value = getattr(options, name)
-        if type(value) is not bool and (name, value) != ("separator", None):
+        if type(value) is not bool and (value is not None or name == "shuffle_edges"):
             problems.append(f"{name} must be true or false, got {value!r}.")
     number = options.num_symbols
     if number is not None and (type(number) is not int or number < 1):
@@ -142,8 +147,8 @@ def _rendered(
         edges = list(telling.edges)
         rng.shuffle(edges)
         telling = replace(telling, edges=tuple(edges))
-    has_bars = options.separator is not False
-    new = write_out(replace(graph, names=names), telling, options.rendering, has_bars, example.id)
+    form = JOINED if options.joined else PAIRS if options.separator is False else BARS
+    new = write_out(replace(graph, names=names), telling, options.rendering, form, example.id)
     return replace(new, meta=example.meta | new.meta)
 
 
@@ -220,7 +225,7 @@ def _sentences(example: Example) -> list[str]:
 
 def _pairs(example: Example) -> list[str]:
     facts = example.question.partition("[Q]")[0]
-    names = [word for word in facts.split() if word != "|"]
+    names = [word for word in facts.replace(">", " ").split() if word != "|"]
     return [" ".join(names[start : start + 2]) for start in range(0, len(names), 2)]
 
 
@@ -238,8 +243,9 @@ def _path(example: Example, graph: Graph) -> tuple[int, ...]:
 
 def _refuse_other_text(example: Example, graph: Graph, telling: Telling) -> None:
     """Refuse what would not come out again if it were written in the rendering it is in."""
-    has_bars = "|" in example.question.split()
-    again = write_out(graph, telling, rendering_of(example), has_bars, example.id)
+    form = BARS if "|" in example.question.split() else PAIRS
+    form = JOINED if ">" in example.question else form
+    again = write_out(graph, telling, rendering_of(example), form, example.id)
     for part, right, got in (
         ("question", again.question.split(), example.question.split()),
         ("answer", again.answer.split(), example.answer.split()),
