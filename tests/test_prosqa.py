@@ -14,12 +14,14 @@ Nothing is asserted about the last three; the first follows from how the target 
 random in every construction is the order of edges and candidates in the question.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -60,7 +62,9 @@ OPTIONS = st.sampled_from(
         options_named("paper"),
         options_named("paper", candidates="balanced"),
         options_named("paper", rendering="symbols", ids="random", num_symbols=99),
+        options_named("paper", rendering="symbols", joined=True),
         options_named("two-family"),
+        options_named("two-family", joined=True),
         options_named("two-family", layers=5, shared=0, separator=True, ids="creation"),
         options_named("two-family", rendering="words", layers=2, shared=3),
     ]
@@ -168,14 +172,34 @@ def assert_in_official_words(example: Example, graph: Graph) -> None:
 
 
 def assert_in_symbols(example: Example, graph: Graph, options: ProsqaOptions) -> None:
-    width = 3 if options.separator else 2
+    width = 1 if options.joined else 3 if options.separator else 2
     tokens = example.question.split(" ")
     facts, asked = tokens[: width * len(graph.edges)], tokens[width * len(graph.edges) :]
-    edges = list(zip(facts[::width], facts[1::width], strict=True))
+    if options.joined:
+        edges = [(parent, child) for parent, child in (fact.split(">") for fact in facts)]
+    else:
+        edges = list(zip(facts[::width], facts[1::width], strict=True))
     assert sorted(edges) == sorted((graph.names[a], graph.names[b]) for a, b in graph.edges)
-    assert set(facts[2::3] if options.separator else "|") == {"|"}
+    assert set(facts[2::3] if width == 3 else "|") == {"|"}
     assert asked == ["[Q]", *candidates_of(example), "[R]", graph.names[graph.root]]
     assert example.answer == example.steps[-1] == graph.names[graph.target]
+
+
+@pytest.mark.parametrize(
+    ("changes", "between"),
+    [({}, (" ", " | ")), ({"separator": False}, (" ", " ")), ({"joined": True}, (">", " "))],
+)
+def test_an_edge_is_three_tokens_or_two_or_one(
+    changes: dict[str, bool], between: tuple[str, str]
+) -> None:
+    options = options_named("paper", rendering="symbols", **changes)
+    bars = options_named("paper", rendering="symbols")
+    plain = make_splits(bars, {"test": 5}, 2)["test"]
+    for told, one in zip(make_splits(options, {"test": 5}, 2)["test"], plain, strict=True):
+        facts, asked = one.question.split("[Q]")
+        pairs = [pair.split(" ") for pair in facts.removesuffix(" | ").split(" | ")]
+        facts = "".join(f"{a}{between[0]}{b}{between[1]}" for a, b in pairs)
+        assert told == replace(one, question=f"{facts}[Q]{asked}")
 
 
 @needs_official
@@ -338,10 +362,130 @@ def test_a_share_of_the_training_examples_is_shallower_and_no_other() -> None:
     assert {str(number) for number in range(options.max_graph_nodes)} <= words
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (options_named("paper", rendering="symbols"), "3f8b863b1b942026"),
+        (
+            options_named(
+                "paper", rendering="symbols", separator=False, ids="random", num_symbols=40
+            ),
+            "e12f4b66545c2c80",
+        ),
+        (options_named("paper", candidates="balanced"), "6bf7c371ea576fe4"),
+        (options_named("two-family"), "1fd1639bc9a6fd5c"),
+        (
+            options_named("two-family", shared=0, shallower=0.5, separator=True),
+            "0bea53ea56545deb",
+        ),
+        (options_named("two-family", rendering="words", layers=2, joins=1), "a84afe9c85f807e0"),
+        (
+            options_named("paper", rendering="symbols", joined=True, two_family=0.5),
+            "dd75d84c7ddb005e",
+        ),
+    ],
+)
+def test_bytes_of_one_seed_stay_what_they_were(options: ProsqaOptions, expected: str) -> None:
+    """A change here changes everybody's data: make it on purpose, and say so in the commit."""
+    splits = make_splits(options, {"train": 40, "test": 5}, 0)
+    written = repr([splits["train"], splits["test"]])
+    assert hashlib.sha256(written.encode()).hexdigest()[:16] == expected
+
+
 def test_progress_adds_up() -> None:
     counts: list[int] = []
     make_splits(options_named("two-family"), {"train": 250, "test": 30}, 0, counts.append)
     assert sum(counts) == 280
+
+
+# --- two-family graphs mixed into training --------------------------------------------------------
+
+
+def mixed(two_family: float, **changes: Any) -> ProsqaOptions:
+    return options_named("paper", rendering="symbols", two_family=two_family, **changes)
+
+
+def is_two_trees(example: Example) -> bool:
+    """Whether a graph is two trees with 2 nodes a layer; official ones have nodes below both."""
+    graph = graph_of(example)
+    layers, rest = divmod(graph.num_nodes - 2, 4)
+    depths = {0: 1} | dict.fromkeys(range(1, layers + 1), 2)
+    return rest == 0 and all(Counter(distances(graph, root).values()) == depths for root in (0, 1))
+
+
+MIXED = {"train": 1_600, "valid": 30, "test": 40}
+
+
+def test_a_share_of_the_training_examples_is_of_two_families_and_no_other() -> None:
+    splits = make_splits(mixed(0.25), MIXED, seed=0)
+    small = [one for one in splits["train"] if is_two_trees(one)]
+    assert len(small) / 1_600 == pytest.approx(0.25, abs=0.045)  # 4 standard deviations
+    hops = Counter(len(example.steps) for example in small)
+    assert set(hops) == {1, 2, 3}
+    assert hops[3] / len(small) == pytest.approx(0.5, abs=0.1)
+    assert hops[1] / len(small) == pytest.approx(0.25, abs=0.09)
+    others = [one for one in splits["train"] if not is_two_trees(one)]
+    for example in (*others, *splits["valid"], *splits["test"]):
+        assert example.meta["idx_to_symbol"] == list(map(str, range(graph_of(example).num_nodes)))
+        assert 3 <= len(example.steps) <= 6
+    assert not any(is_two_trees(one) for split in ("valid", "test") for one in splits[split])
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_symbols"),
+    [({}, 28), ({"min_nodes": 20, "max_nodes": 20}, 20), ({"ids": "random"}, 28),
+     ({"ids": "random", "num_symbols": 40}, 40)],
+)  # fmt: skip
+def test_names_of_two_families_are_drawn_from_as_many_as_there_may_be(
+    changes: dict[str, Any], num_symbols: int
+) -> None:
+    train = make_splits(mixed(1.0, **changes), {"train": 300}, seed=0)["train"]
+    assert all(map(is_two_trees, train))
+    for layers in (1, 2, 3):
+        named = [one.meta["idx_to_symbol"] for one in train if len(one.steps) == layers]
+        assert {name for some in named for name in some} == set(map(str, range(num_symbols)))
+        assert {len(some) for some in named} == {4 * layers + 2}
+    rising = [a < b for one in train for a, b in named_edges(one)]
+    assert abs(fmean(rising) - 0.5) < 2 / len(rising) ** 0.5  # 4 standard deviations
+
+
+def named_edges(example: Example) -> list[tuple[int, int]]:
+    names = [int(name) for name in example.meta["idx_to_symbol"]]
+    return [(names[parent], names[child]) for parent, child in example.meta["edges"]]
+
+
+@pytest.mark.parametrize("changes", [{}, {"joined": True}, {"separator": False}])
+def test_two_families_are_written_as_the_others_are(changes: dict[str, Any]) -> None:
+    options = mixed(1.0, **changes)
+    for example in make_splits(options, {"train": 60}, seed=1)["train"]:
+        assert_in_symbols(example, graph_of(example), options)
+        assert chain_of(example, graph_of(example)) is not None
+
+
+def test_validation_and_test_are_what_they_were_without_two_families() -> None:
+    without = make_splits(mixed(0.0), MIXED, seed=3)
+    for share in (0.25, 1.0):
+        splits = make_splits(mixed(share), MIXED, seed=3)
+        assert [splits[split] for split in ("valid", "test")] == [
+            without[split] for split in ("valid", "test")
+        ]
+    assert without == make_splits(options_named("paper", rendering="symbols"), MIXED, seed=3)
+
+
+def test_mixed_training_data_depend_on_the_seed_alone() -> None:
+    small, large = (
+        make_splits(mixed(0.5), {"train": count, "test": 5}, seed=7)["train"] for count in (60, 90)
+    )
+    assert small == large[:60]
+    assert small != make_splits(mixed(0.5), {"train": 60, "test": 5}, seed=8)["train"]
+    named = [tuple(sorted(named_edges(one))) for one in large]
+    assert len(set(named)) == len(named)
+
+
+def test_the_smallest_graphs_that_leave_room_for_two_families() -> None:
+    options = mixed(1.0, min_nodes=14, max_nodes=14)
+    train = make_splits(options, {"train": 40}, seed=0)["train"]
+    assert max(graph_of(one).num_nodes for one in train) == 14
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from latentcot.errors import CheckpointError, DamagedError, LatentcotError, RunE
 from latentcot.files import write_json
 from latentcot.layout import LayoutRules, Template, ZeroThoughts
 from latentcot.methods import Method, Plan, method_named
-from latentcot.parsing import one_line, parse_json, shown
+from latentcot.parsing import is_plain_name, one_line, parse_json, shown
 from latentcot.problems import Form, explain_all, listed
 from latentcot.stopping import StopHead
 from latentcot.tasks import AnswerMatch, task_named
@@ -47,6 +47,8 @@ from latentcot.vocabulary import marker_ids
 
 FORMAT_VERSION = 3
 STOP_FILE = "stop_head.safetensors"
+SHIPPED = Path(__file__).parent / "shipped"
+"""Checkpoints that come with the package: small ones, with the provenance of their runs."""
 MAX_NUMBER = 10_000
 """Of stages, thoughts of a step, and the like: no table of slots becomes larger than memory."""
 
@@ -176,6 +178,8 @@ class Checkpoint:
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Load a checkpoint from its folder, from a run folder (its best), or from the hub.
 
+    "quickstart", where there is no such folder, is the one that comes with the package.
+
     Raises:
         CheckpointError: It is none, or it is of a newer format.
         DamagedError: Its files are not what was written.
@@ -246,6 +250,8 @@ def _is_code(error: Exception) -> bool:
 
 def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
     folder = Path(path)
+    if not folder.exists() and is_plain_name(str(path)) and (SHIPPED / path).is_dir():
+        folder = SHIPPED / path
     if (folder / "checkpoints").is_dir() or (folder / "recipe.yaml").is_file():
         best = best_checkpoint(folder)
         if best is None:

@@ -132,15 +132,16 @@ class Making(Job):
         super().__init__(name, log)
         self.out = out
         self.words = [*words, *(["--overwrite"] if overwrite else [])]
+        self.renders = words[0] == "render"
 
     def is_done(self) -> bool:
         """Return whether the file is there, or data.json, which is written last."""
-        return self.out.is_file() or (self.out / "data.json").exists()
+        return self.out.is_file() if self.renders else (self.out / "data.json").exists()
 
     def commands(self) -> Iterator[list[str]]:
         """Yield one command."""
         if not self.is_done():
-            yield ["data", *(() if self.words[0] == "render" else ("make",)), *self.words]
+            yield ["data", *([] if self.renders else ["make"]), *self.words]
 
 
 class Training(Job):

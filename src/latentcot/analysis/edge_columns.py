@@ -68,11 +68,12 @@ def _in_words(graph: Graph, question: str) -> dict[tuple[int, int], Span]:
 
 def _in_symbols(graph: Graph, question: str) -> dict[tuple[int, int], Span]:
     """Find the token of each edge, or its pair with the bar behind it."""
-    number = {name: node for node, name in enumerate(graph.names)}
     words = list(re.finditer(r"\S+", question.partition("[Q]")[0]))
     if words and ">" in words[0][0]:
-        ends = [(word, word[0].split(">")) for word in words]
-        return {(number[a], number[b]): word.span() for word, (a, b) in ends}
+        told = {word[0]: word.span() for word in words}
+        texts = {(a, b): f"{graph.names[a]}>{graph.names[b]}" for a, b in graph.edges}
+        return {edge: told[text] for edge, text in texts.items() if text in told}
+    number = {name: node for node, name in enumerate(graph.names)}
     spans, start = {}, 0
     while start + 1 < len(words):
         parent, child = words[start], words[start + 1]

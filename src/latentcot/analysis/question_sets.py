@@ -82,7 +82,7 @@ def question_sets(base: ProsqaOptions, num_names: int) -> tuple[list[QuestionSet
         base: The options of the training data.
         num_names: How many names of nodes the model knows; a graph may not have more nodes.
     """
-    base = replace(base, shallower=0.0)
+    base = replace(base, shallower=0.0, two_family=0.0)  # of training alone
     if base.rendering == "symbols" and base.ids == "random":
         base = replace(base, num_symbols=num_names)
     make = _of_two_families if base.construction == "two-family" else _of_paper

@@ -11,6 +11,7 @@ Errors are `LatentcotError`s; `cli.py` prints them and exits with 2.
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,8 @@ data.command(make)
 data.command(render)
 
 Flag = Annotated[bool, Parameter(negative="")]
+MOST_SHOWN = 20_000
+"""Examples of a split whose statistics are shown when it has been made."""
 
 
 @Parameter(name="*")
@@ -257,4 +260,10 @@ def _make(
     from latentcot.commands.data_tables import print_statistics, statistics_of
 
     splits = make_folder(maker, options, sizes, seed, out, overwrite=overwrite)
-    print_statistics(title, {name: statistics_of(split) for name, split in splits.items()})
+    # Of many they take longer than making them; `latentcot data stats` shows all.
+    shown = {_column(name, split): split[:MOST_SHOWN] for name, split in splits.items()}
+    print_statistics(title, {name: statistics_of(split) for name, split in shown.items()})
+
+
+def _column(name: str, split: Sequence[Any]) -> str:
+    return name if len(split) <= MOST_SHOWN else f"{name}, first {MOST_SHOWN:,}"

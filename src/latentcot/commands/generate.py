@@ -22,7 +22,8 @@ def generate(
     """Let a model think about questions and answer them.
 
     Args:
-        checkpoint: A run (its best checkpoint), a checkpoint folder, or a hub id.
+        checkpoint: A run (its best checkpoint), a checkpoint folder, a hub id, or quickstart, which
+            comes with the package.
         questions: Texts; read from standard input, one a line, if left out.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
         force_steps: Make it write at least one step of its chain behind the thoughts.

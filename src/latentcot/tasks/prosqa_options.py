@@ -153,7 +153,9 @@ def _contradictions(options: ProsqaOptions) -> list[str]:
             f"words has {NUM_SPECIES} names for concepts, but a graph may need {most - 2}. "
             "Make graphs smaller, or use rendering symbols."
         )
-    if options.two_family and most < EASY.max_graph_nodes:
+    if options.two_family and (options.construction, options.rendering) != ("paper", "symbols"):
+        problems.append("two_family is for construction paper in symbols. Leave it out.")
+    elif options.two_family and most < EASY.max_graph_nodes:
         problems.append(
             f"two_family needs max_nodes of at least {EASY.max_graph_nodes}, got {most}."
         )
@@ -238,6 +240,8 @@ def _refuse_ignored(options: ProsqaOptions, changes: Mapping[str, Any]) -> None:
             for name in _ONLY_FOR_SYMBOLS
             if name in changes
         ]
+    if options.joined and "separator" in changes:
+        ignored.append("'separator' has no effect with joined")
     if options.ids == "creation" and "num_symbols" in changes:
         ignored.append("'num_symbols' has no effect with ids 'creation'")
     if ignored:

@@ -85,11 +85,14 @@ def _ignored(options: RenderOptions) -> list[str]:
     if options.rendering == "words":
         given = [name for name in _ONLY_FOR_SYMBOLS if getattr(options, name) is not None]
         return [f"{name!r} has no effect with rendering 'words'. Leave it out." for name in given]
+    problems = []
+    if options.joined and options.separator is not None:
+        problems.append("'separator' has no effect with joined. Leave it out.")
     if options.num_symbols is not None and options.ids != "random":
-        return [
+        problems.append(
             "'num_symbols' has no effect with ids 'creation'. Use ids 'random', or leave it out."
-        ]
-    return []
+        )
+    return problems
 
 
 def render_anew(
