@@ -1,18 +1,25 @@
-"""What the benchmarks of speed and memory share: models, questions, peaks of memory."""
+"""What the benchmarks of speed and memory share: models, questions, both sides, peaks of memory."""
 
 import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from latentcot import passes
 from latentcot.config import Training
 from latentcot.layout import Layout
 from latentcot.learner import Learner
 
 QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
 MIB = 2**20
+Found = dict[str, Any]
+"""`value`, and what stands beside it."""
 
 
 def gpt2(training: Training, **sizes: Any) -> Learner:
@@ -53,8 +60,9 @@ def start_of_peak() -> int:
     """Let the highest mark begin here; return what is taken now, in bytes."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
+        return torch.cuda.memory_reserved()
     Path("/proc/self/clear_refs").write_text("5")
     return _of_process("VmRSS")
 
@@ -63,10 +71,41 @@ def peak() -> int:
     """Return the highest mark since then, in bytes."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_reserved()  # of what a CUDA graph holds, nothing else tells
     return _of_process("VmHWM")
 
 
 def _of_process(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+@contextmanager
+def plain_rollout() -> Iterator[None]:
+    """Within it, every pass goes through transformers' own cache, whole blocks and all."""
+    before = passes.takes_parts
+    passes.takes_parts = lambda model: False
+    try:
+        yield
+    finally:
+        passes.takes_parts = before
+
+
+def in_turns(rounds: int, **sides: Callable[[], object]) -> dict[str, list[float]]:
+    """Time functions turn and turn about, after one call of each; seconds of each call."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, do in sides.items():
+            synchronize()
+            start = time.perf_counter()
+            do()
+            synchronize()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], over: str, under: str) -> float:
+    """Return the median of the ratios of each turn: noise that lasts for both of them goes."""
+    pairs = zip(seconds[over], seconds[under], strict=True)
+    return statistics.median(a / b for a, b in pairs)

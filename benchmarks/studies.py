@@ -3,9 +3,9 @@
     python benchmarks/studies.py run small --jobs 2
     python benchmarks/studies.py write
 
-`run` runs studies/NAME.yaml and leaves results/NAME/ behind: table.json and table.md as the study
-wrote them, and run.json with the wall time. `collect` does only the latter, for a study that has
-been run by hand. `write` makes the page from these files alone, between the marks that name it.
+`run` runs the study of this name and leaves results/NAME/ behind: table.json and table.md as the
+study wrote them, and run.json with the wall time. `collect` does only the latter, for a study that
+has been run by hand. `write` makes the page from these files alone, between the marks that name it.
 """
 
 import argparse
@@ -24,7 +24,12 @@ from latentcot.statistics import percent
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
-NAMES = ("small", "arithmetic", "stop")
+STUDIES = {
+    "small": "small", "arithmetic": "arithmetic", "stop": "stop",
+    "prosqa-symbolic": "prosqa-symbolic-cpu",
+}  # fmt: skip
+"""Name of the results → the study in studies/ that they come from."""
+NAMES = tuple(STUDIES)
 
 
 def main() -> None:
@@ -48,7 +53,7 @@ def main() -> None:
 
 def run_study(name: str, jobs: int) -> None:
     out = ROOT / "runs" / name / "study"
-    command = ["study", f"studies/{name}.yaml", "--out", str(out), "--jobs", str(jobs)]
+    command = ["study", f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs)]
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "latentcot", *command], cwd=ROOT, check=False)
     if done.returncode not in (0, 1):  # 1: some runs failed; they stay in the table
@@ -64,7 +69,7 @@ def keep(name: str, folder: Path, jobs: str, seconds: float) -> None:
     source = provenance()
     write_json(
         target / "run.json",
-        {"study": f"studies/{name}.yaml", "seconds": round(seconds), "jobs": jobs,
+        {"study": f"studies/{STUDIES[name]}.yaml", "seconds": round(seconds), "jobs": jobs,
          "torch": source["versions"]["torch"], "machine": source["machine"]},
     )  # fmt: skip
 
@@ -93,7 +98,13 @@ def section(folder: Path) -> str:
         f"The whole study took {run['seconds'] / 60:.1f} minutes; runs at a time: {run['jobs']}, "
         f"with one thread each; torch {run['torch']}."
     )
-    return "\n".join([*lines, "", took, *by_steps(folder / "by_steps.json")])
+    return "\n".join([*lines, "", took, *by_steps(folder / "by_steps.json"), *more(folder)])
+
+
+def more(folder: Path) -> list[str]:
+    """Return what another benchmark has left to go below the table."""
+    path = folder / "more.md"
+    return ["", *path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def by_steps(path: Path) -> list[str]:

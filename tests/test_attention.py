@@ -64,6 +64,30 @@ class TestEdgeColumns:
         assert sum(bars) > 0
 
     @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
+    @pytest.mark.parametrize("preset", ["two-family", "paper"])
+    def test_in_joined_symbols(self, preset, tokenizer):
+        changes = {} if preset == "two-family" else {"rendering": "symbols", "ids": "random"}
+        subject = fresh_subject(prosqa(preset, 4, joined=True, **changes), tokenizer=tokenizer)
+        for texts, graph in zip(texts_of(subject), subject.graphs, strict=True):
+            assert texts == [f"{graph.names[a]}>{graph.names[b]}" for a, b in graph.edges]
+        for question in columns_of_edges(subject):
+            assert tokenizer == "bpe" or sorted(question) == [[c] for c in range(len(question))]
+
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_of_joined_edges_that_are_not_told_are_none(self, place):
+        """Others stand there: one of no node, one that is no edge, and half a pair."""
+        plain = fresh_subject(prosqa("two-family", 3, joined=True))
+        example, graph = plain.examples[0], plain.graphs[0]
+        told = example.question.split(" ")
+        odd = "99>98", f"{graph.names[graph.target]}>{graph.names[graph.root]}", "99"
+        edges = [f"{graph.names[a]}>{graph.names[b]}" for a, b in graph.edges]
+        left_out, told[place : place + 1] = told[place], odd
+        subject = fresh_subject([replace(example, question=" ".join(told)), *plain.examples[1:]])
+        found = columns_of_edges(subject)[0]
+        assert found == [[] if one == left_out else [told.index(one)] for one in edges]
+        assert attention.measure(subject)["num_edges_left_out"] == 1
+
+    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
     def test_in_words(self, tokenizer):
         subject = fresh_subject(prosqa("paper", 4), tokenizer=tokenizer)
         for texts, graph in zip(texts_of(subject), subject.graphs, strict=True):

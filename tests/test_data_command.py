@@ -3,9 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from latentcot.commands import data as commands
+from latentcot.commands import data_tables
 from latentcot.commands.data import data
 from latentcot.errors import DataError, LatentcotError, RecipeError
 from latentcot.examples import read_examples
@@ -58,6 +61,46 @@ def test_knobs_reach_the_data(tmp_path: Path) -> None:
     assert max(int(name) for one in examples for name in one.meta["idx_to_symbol"]) > 18
 
 
+def test_one_token_an_edge_and_two_families_reach_the_data(tmp_path: Path) -> None:
+    knobs = ["--rendering", "symbols", "--joined", "--two-family", "0.5"]
+    run("make", "prosqa", "--out", tmp_path, *knobs, *SMALL)
+    about = json.loads((tmp_path / "data.json").read_text())["options"]
+    assert (about["joined"], about["two_family"], about["separator"]) == (True, 0.5, True)
+    for split in ("train", "valid", "test"):
+        examples = read_examples(tmp_path / f"{split}.jsonl")
+        assert all(one.question.count(">") == len(one.meta["edges"]) for one in examples)
+        assert not any("|" in one.question for one in examples)
+        sizes = {len(one.meta["idx_to_symbol"]) for one in examples}
+        assert (min(sizes) <= 14) == (split == "train")
+        assert max(sizes) > 14
+
+
+def test_statistics_of_many_are_those_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "MOST_SHOWN", 10)
+    seen: dict[str, list[Any]] = {}
+
+    def statistics_of(examples: list[Any]) -> Any:
+        seen[examples[0].id.partition("-")[0]] = [one.id for one in examples]
+        return whole(examples)
+
+    whole = data_tables.statistics_of
+    monkeypatch.setattr(data_tables, "statistics_of", statistics_of)
+    run("make", "prosqa", "--out", tmp_path, "--train", "1200", "--valid", "10", "--test", "11")
+    assert seen == {split: [f"{split}-{i}" for i in range(10)] for split in seen}
+    assert set(seen) == {"train", "valid", "test"}
+    head = " ".join(capsys.readouterr().out.partition("examples ")[0].split())
+    assert "first 10" in head
+    assert len(read_examples(tmp_path / "train.jsonl")) == 1200  # all are written
+
+
+def test_the_column_of_a_split_says_how_many_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "MOST_SHOWN", 1_000)
+    assert commands._column("train", range(1_000)) == "train"
+    assert commands._column("train", range(1_001)) == "train, first 1,000"
+
+
 def test_a_folder_with_files_is_left_alone_unless_told(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="is not empty.*--overwrite"):
@@ -74,6 +117,9 @@ def test_a_folder_with_files_is_left_alone_unless_told(tmp_path: Path) -> None:
         (["--train", "0"], DataError, "every split needs at least 1 example, got --train 0"),
         (["--layers", "3"], RecipeError, "'layers' has no effect with construction 'paper'"),
         (["--min-hops", "9"], RecipeError, "min_hops must not be above max_hops"),
+        (["--joined"], RecipeError, "'joined' has no effect with rendering 'words'"),
+        (["--two-family", "0.5"], RecipeError, "two_family is for construction paper in symbols"),
+        (["--preset", "two-family", "--joined", "--separator"], RecipeError, "'separator' has no"),
     ],
 )
 def test_bad_input_makes_nothing(

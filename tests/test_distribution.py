@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fresh import fresh_subject
 from latentcot import load
 from latentcot.analysis import distribution, question_sets
 from latentcot.analysis.distribution import measure
@@ -247,6 +248,19 @@ def test_sets_of_the_official_construction() -> None:
     assert "too rare" in left_out["hops-8"] and "no more names than 28" in left_out["nodes"]
 
 
+def test_sets_of_data_with_two_families_mixed_in_have_none() -> None:
+    """Nor is any graph of theirs too small: 14 nodes are the fewest such data may have."""
+    base = options_named("paper", rendering="symbols", joined=True, two_family=0.5,
+                         min_nodes=14, max_nodes=14, max_hops=4)  # fmt: skip
+    sets, left_out = sets_of(base, 14)
+    assert list(sets) == [SAME, "hops-5", "in-degree-2.5", "in-degree-3.5-longer"]
+    assert set(left_out) == {"hops-6", "nodes"}
+    assert {(one.options.two_family, one.options.joined) for one in sets.values()} == {(0, True)}
+    assert sets["in-degree-2.5"].options.max_nodes < 14
+    [example] = make_splits(sets[SAME].options, {"train": 1}, 0)["train"]
+    assert example.question.count(">") == len(example.meta["edges"])
+
+
 def test_denser_official_graphs_are_as_long() -> None:
     sets, _ = sets_of(options_named("paper"), 40)
     edges = {
@@ -268,7 +282,8 @@ def test_options_stand_beside_the_data(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text(json.dumps(note))
     assert options_beside(tmp_path / "test.jsonl") == QUICKSTART
-    old = {key: value for key, value in note["options"].items() if key != "joins"}
+    newer = ("joins", "joined", "two_family")
+    old = {key: value for key, value in note["options"].items() if key not in newer}
     path.write_text(json.dumps({"options": old}))
     assert options_beside(tmp_path / "test.jsonl") == QUICKSTART
     for text in ("", "[]", "{}", '{"options": {"hops": 5}}', '{"options": {"layers": 0}}',
@@ -277,6 +292,18 @@ def test_options_stand_beside_the_data(tmp_path: Path) -> None:
         assert options_beside(tmp_path / "test.jsonl") is None
     assert options_beside("hub:a:b") is None
     assert options_beside(tmp_path / "elsewhere" / "test.jsonl") is None
+
+
+def test_sets_of_joined_questions_are_joined(data: Path) -> None:
+    """Measured end to end: edges that the model has never seen leave a set out."""
+    options = options_named("two-family", layers=2, shared=0, joined=True)
+    examples = make_splits(options, {"test": 400}, 0)["test"]
+    subject = fresh_subject(examples, task="prosqa")
+    found = measure(replace(subject, examples=subject.examples[:20],
+                            encoded=subject.encoded[:20]), num_questions=3)  # fmt: skip
+    assert found["base"] == asdict(options)
+    assert {one["name"] for one in found["sets"]} >= {SAME, "hops-1", "shorter"}
+    assert all(one["options"]["joined"] for one in found["sets"])
 
 
 def test_where_options_are_taken_from(babbler: Reasoner, data: Path, tmp_path: Path) -> None:
@@ -301,13 +328,15 @@ def subject_of(reasoner: Reasoner, examples: list[Example], name: str = "mine") 
     [
         options_named("two-family", layers=2, shared=0),
         options_named("two-family", layers=2, shared=1, separator=True, ids="creation"),
+        options_named("two-family", layers=2, joined=True),
         options_named("two-family", width=3, family_nodes=7, joins=2),
         options_named("two-family", width=1, layers=5, shared=0),
         options_named("two-family", layers=4, min_depth=1, shared=0),
         options_named("paper", max_hops=4),
         options_named("paper", rendering="symbols", candidates="balanced", max_hops=3),
+        options_named("paper", rendering="symbols", ids="random", joined=True, two_family=0.5),
     ],
-    ids=["two", "ends", "joins", "chains", "mixed", "paper", "balanced"],
+    ids=["two", "ends", "one-token", "joins", "chains", "mixed", "paper", "balanced", "joined"],
 )
 def test_options_are_read_off_graphs(options: ProsqaOptions) -> None:
     examples = make_splits(options, {"test": 150}, 0)["test"]
@@ -316,9 +345,10 @@ def test_options_are_read_off_graphs(options: ProsqaOptions) -> None:
     if options.construction == "two-family":
         assert found == options
     else:
-        for name in ("construction", "rendering", "separator", "ids", "candidates",
+        for name in ("construction", "rendering", "joined", "ids", "candidates",
                      "min_hops", "max_hops"):  # fmt: skip
             assert getattr(found, name) == getattr(options, name)
+        assert found.separator == (options.separator and not options.joined)
         assert found.max_nodes == pytest.approx(28, abs=2)
 
 

@@ -215,6 +215,30 @@ class TestCommands:
         (tmp_path / "data" / "data.json").touch()
         assert job.is_done() and list(job.commands()) == []
 
+    def test_a_file_is_rendered_once(self, tmp_path):
+        out = tmp_path / "new" / "out.jsonl"
+        words = ["render", "in.jsonl", "--out", str(out)]
+        first, again = (
+            Making("data", tmp_path / "log", words, out, overwrite=is_on) for is_on in (False, True)
+        )
+        assert list(first.commands()) == [["data", *words]]
+        assert list(again.commands()) == [["data", *words, "--overwrite"]]
+        out.parent.mkdir()
+        (out.parent / ".out.jsonl.123.partial").touch()  # it was interrupted
+        assert not first.is_done() and len(list(again.commands())) == 1
+        out.touch()
+        for job in (first, again):
+            assert job.is_done() and list(job.commands()) == []
+
+    def test_what_is_no_folder_of_data_is_left_to_the_command(self, tmp_path):
+        """It refuses a file in the place of a folder, and a folder in the place of a file."""
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "data.json").touch()
+        (tmp_path / "file").touch()
+        for words, out in (["prosqa"], "file"), (["render"], "data"):
+            job = Making("data", tmp_path / "log", words, tmp_path / out, overwrite=False)
+            assert not job.is_done() and len(list(job.commands())) == 1
+
     @pytest.fixture
     def training(self, tmp_path):
         return Training("a", tmp_path / "a", tmp_path / "a.yaml", changes=["seed=1"], limit=5)

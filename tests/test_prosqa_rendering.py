@@ -40,7 +40,7 @@ OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "prosqa_valid.json"
 needs_official = pytest.mark.skipif(not OFFICIAL.exists(), reason=f"{OFFICIAL} is not here")
 
 SYMBOLS, WORDS = RenderOptions(), RenderOptions(rendering="words")
-PLAIN = RenderOptions(separator=False)
+PLAIN, JOINED = RenderOptions(separator=False), RenderOptions(joined=True)
 SEEDS = st.integers(0, 2**32)
 
 # Max → lempus → rorpus, with a shortcut that the chain does not take, and Tom → impus.
@@ -65,6 +65,8 @@ IN_SYMBOLS = Example(
     "2",
     {"idx_to_symbol": ["0", "1", "2", "3", "4"], **GRAPH},
 )
+
+IN_JOINED = replace(IN_SYMBOLS, question="3>2 1>4 0>3 0>2 [Q] 4 2 [R] 0")
 
 
 def anew(example: Example, options: RenderOptions = SYMBOLS, seed: int = 0) -> Example:
@@ -106,9 +108,13 @@ def is_right(example: Example, name: str) -> bool:
 def test_an_example_worked_out_by_hand() -> None:
     assert anew(IN_WORDS) == IN_SYMBOLS
     assert anew(IN_WORDS, PLAIN).question == "3 2 1 4 0 3 0 2 [Q] 4 2 [R] 0"
-    assert read_telling(IN_WORDS, graph_of(IN_WORDS)) == Telling(
-        ((3, 2), (1, 4), (0, 3), (0, 2)), (4, 2), (0, 3, 2)
-    )
+    assert anew(IN_WORDS, JOINED) == anew(IN_SYMBOLS, JOINED) == IN_JOINED
+    for example in (IN_WORDS, IN_SYMBOLS, IN_JOINED, anew(IN_WORDS, PLAIN)):
+        assert read_telling(example, graph_of(example)) == Telling(
+            ((3, 2), (1, 4), (0, 3), (0, 2)), (4, 2), (0, 3, 2)
+        )
+    assert anew(IN_JOINED) == anew(IN_SYMBOLS, RenderOptions(joined=False)) == IN_SYMBOLS
+    assert anew(IN_JOINED, WORDS) == anew(IN_SYMBOLS, WORDS)
     back = anew(IN_SYMBOLS, WORDS)
     a, b, c, d, e = back.meta["idx_to_symbol"]
     assert {a, b} <= set(PERSONS) and {c, d, e} <= set(SPECIES)
@@ -142,13 +148,16 @@ def test_words_become_the_symbols_that_their_sentences_say(seed: int) -> None:
         [
             options_named("paper"),
             options_named("paper", rendering="symbols", ids="random", num_symbols=99),
+            options_named("paper", rendering="symbols", joined=True, two_family=1.0),
             options_named("two-family", layers=4, joins=2),
+            options_named("two-family", joined=True, ids="creation"),
             options_named("two-family", rendering="words", layers=2, shared=3),
         ]
     ),
     through=st.sampled_from(
         [
-            SYMBOLS, PLAIN, WORDS, RenderOptions(ids="random"),
+            SYMBOLS, PLAIN, WORDS, JOINED, RenderOptions(ids="random"),
+            RenderOptions(ids="random", joined=True, num_symbols=60, shuffle_edges=True),
             RenderOptions(ids="random", num_symbols=60, shuffle_edges=True),
         ]
     ),
@@ -157,7 +166,7 @@ def test_words_become_the_symbols_that_their_sentences_say(seed: int) -> None:
 def test_any_rendering_leads_back(
     options: ProsqaOptions, through: RenderOptions, seed: int
 ) -> None:
-    [example] = made(options, seed)
+    [example] = make_splits(options, {"train": 1}, seed)["train"]  # two families stand in training
     graph = graph_of(example)
     new = anew(example, through, seed)
     assert replace(graph_of(new), names=()) == replace(graph, names=())
@@ -191,6 +200,7 @@ def test_a_question_without_steps_has_none_afterwards() -> None:
 
 def test_blanks_do_not_matter() -> None:
     for example, tight, loose in (
+        (IN_JOINED, "3>2 1>4 ", " 3>2  1>4\n"),
         (IN_WORDS, "Tom is a impus. Max", "Tom is  a impus.\n Max"),
         (IN_SYMBOLS, "3 2 | 1 4 |", " 3  2 |\n1 4  |"),
     ):
@@ -213,6 +223,22 @@ def test_the_official_file() -> None:
 
 
 @needs_official
+def test_the_official_file_with_one_token_an_edge() -> None:
+    official = read_examples(OFFICIAL)
+    joined = render_anew(official, JOINED)
+    for old, new in zip(official, joined, strict=True):
+        question, steps, answer = translated(old)
+        facts, asked = question.split("[Q]")
+        facts = facts.replace(" | ", "|").replace(" ", ">").replace("|", " ")
+        assert (new.question, list(new.steps), new.answer) == (f"{facts}[Q]{asked}", steps, answer)
+        assert read_telling(new, graph_of(new)) == read_telling(old, graph_of(old))
+    # To words, under other names, and back; to two and three tokens as from the words themselves.
+    assert render_anew(render_anew(joined, WORDS), JOINED) == joined
+    for options in (SYMBOLS, PLAIN):
+        assert render_anew(joined, options) == render_anew(official, options)
+
+
+@needs_official
 def test_what_a_model_for_the_official_file_must_have_seen() -> None:
     """docs/data-format.md says so: 28 numbers, 53 edges, 111 tokens, chains of 3 to 6 steps."""
     plain = render_anew(read_examples(OFFICIAL), PLAIN)
@@ -224,6 +250,9 @@ def test_what_a_model_for_the_official_file_must_have_seen() -> None:
     assert (min(sizes), max(sizes)) == (17, 28)
     assert {len(one.meta["edges"]) for one in plain} >= {22, 53}
     assert sorted({len(one.steps) for one in plain}) == [3, 4, 5, 6]
+    joined = [one.question.split() for one in render_anew(plain, JOINED)]
+    assert max(map(len, joined)) == 58
+    assert len({token for question in joined for token in question if ">" in token}) == 331
 
 
 # --- what is drawn --------------------------------------------------------------------------------
@@ -302,6 +331,17 @@ def without(old: str, new: str = "") -> Callable[[Example], Example]:
         (IN_SYMBOLS, without("1 4 | "), "it states '1 4' 0 times"),
         (IN_SYMBOLS, without("1 4 | ", "4 1 | "), "it states '4 1', which is no edge"),
         (IN_SYMBOLS, without("1 4 | ", "1 4 "), r"question must .*'\| 0 3 \| .*word 6 on"),
+        (IN_JOINED, without("1>4 ", "4>1 "), "it states '4 1', which is no edge"),
+        (IN_JOINED, without("1>4 "), "it states '1 4' 0 times"),
+        (IN_JOINED, without("1>4 ", "1>4 1>4 "), "it states '1 4' 2 times"),
+        (IN_JOINED, without("1>4 ", "1>4> "), "'1>4 0>3 .*word 2 on, got '1>4> 0>3"),
+        (IN_JOINED, without("1>4 ", "1 4 "), "'1>4 0>3 .* from word 2 on, got '1 4 0>3"),
+        (IN_JOINED, without("1>4 ", "1 > 4 "), "'1>4 0>3 .* from word 2 on, got '1 > 4"),
+        (IN_JOINED, without("1>4 ", "1>4 | "), r"'0>3 .* from word 3 on, got '\| 0>3"),
+        (IN_JOINED, without("1>4 ", "1 "), "it states '1 0', which is no edge"),
+        (IN_JOINED, without("[R] 0", "[R] 1"), "'0' from word 9 on, got '1'"),
+        (IN_SYMBOLS, without("3 2 | ", "3>2 | "), "'1>4 0>3 .* from word 2 on, got '. 1 4"),
+        (IN_JOINED, changed(answer="4"), "answer must say, .* '2' from word 1 on, got '4'"),
         (IN_WORDS, without("Is Max", "Is Tom"), "impus or rorpus.' from word 19 on, got 'Tom"),
         (IN_SYMBOLS, without("[R] 0", "[R] 1"), "'0' from word 17 on, got '1'"),
         (IN_WORDS, without("a impus or", "a lempus or"), r"\['rorpus', 'impus'\], got \['lempus',"),
@@ -310,7 +350,7 @@ def without(old: str, new: str = "") -> Callable[[Example], Example]:
         (IN_WORDS, without("Is Max a impus or rorpus?", "So?"), "question must end with"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("options", [SYMBOLS, WORDS])
+@pytest.mark.parametrize("options", [SYMBOLS, WORDS, JOINED])
 def test_an_example_that_contradicts_its_graph_is_named(
     example: Example, damage: Callable[[Example], Example], message: str, options: RenderOptions
 ) -> None:
@@ -325,6 +365,7 @@ def test_an_edge_that_stands_twice_must_be_told_twice() -> None:
         anew(twice)
     told = anew(replace(twice, question=f"1 4 | {IN_SYMBOLS.question}"), PLAIN)
     assert told.question == "1 4 3 2 1 4 0 3 0 2 [Q] 4 2 [R] 0"
+    assert anew(told, JOINED).question == "1>4 3>2 1>4 0>3 0>2 [Q] 4 2 [R] 0"
 
 
 def test_a_graph_needs_names() -> None:
@@ -377,6 +418,12 @@ def test_words_have_names_for_so_many_nodes(
         ({"rendering": "runes"}, "rendering must be one of words, symbols, got 'runes'"),
         ({"ids": "lucky"}, "ids must be one of creation, random, got 'lucky'"),
         ({"separator": 1}, "separator must be true or false, got 1"),
+        ({"joined": 0}, "joined must be true or false, got 0"),
+        ({"joined": "no"}, "joined must be true or false, got 'no'"),
+        ({"rendering": "words", "joined": True}, "'joined' has no effect with .*'words'"),
+        ({"rendering": "words", "joined": False}, "'joined' has no effect with .*'words'"),
+        ({"joined": True, "separator": False}, "'separator' has no effect with joined. Leave"),
+        ({"joined": True, "separator": True}, "'separator' has no effect with joined. Leave"),
         ({"shuffle_edges": None}, "shuffle_edges must be true or false, got None"),
         ({"ids": "random", "num_symbols": 0}, "num_symbols must be .* at least 1, got 0"),
         ({"ids": "random", "num_symbols": True}, "num_symbols must be .*got True"),
@@ -391,6 +438,12 @@ def test_options_that_are_wrong_or_ignored(values: dict[str, Any], message: str)
     with pytest.raises(RecipeError, match=f"ProsQA rendering options:\n- {message}"):
         RenderOptions(**values)
     assert RenderOptions(ids="random", num_symbols=1).num_symbols == 1
+    assert RenderOptions(joined=False, separator=False).separator is False
+
+
+def test_options_that_are_ignored_are_told_at_once() -> None:
+    with pytest.raises(RecipeError, match="'separator' has .*\n- 'num_symbols' has"):
+        RenderOptions(joined=True, separator=True, num_symbols=9)
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -435,6 +488,8 @@ def test_every_choice_reaches_the_file(
         run(file, "--out", out, *choices, flag, "--overwrite")
         wanted = replace(options, shuffle_edges=is_shuffled)
         assert read_examples(out) == render_anew(read_examples(file), wanted, seed=3)
+    run(file, "--out", out, "--joined", "--overwrite")
+    assert read_examples(out) == [IN_JOINED, replace(IN_JOINED, id="eight")]
     run(out, "--out", out, "--rendering", "words", "--seed", "4", "--overwrite")  # onto itself
     assert [one.id for one in read_examples(out)] == ["seven", "eight"]
     assert [anew(one) for one in read_examples(out)] == [anew(one) for one in read_examples(file)]
@@ -463,6 +518,8 @@ def test_a_file_that_exists_is_left_alone_unless_told(file: Path, tmp_path: Path
         ([{}], ["--ids", "random", "--num-symbols", "4"], DataError,
          "in.jsonl: example 1: its graph has 5 nodes, but num_symbols is 4"),
         ([{}], ["--num-symbols", "9"], RecipeError, "'num_symbols' has no effect with ids"),
+        ([{}], ["--rendering", "words", "--joined"], RecipeError, "'joined' has no effect"),
+        ([{}], ["--joined", "--no-separator"], RecipeError, "'separator' has no effect with join"),
         ([{}], ["--rendering", "words", "--separator"], RecipeError, "'separator' has no effect"),
     ],
 )  # fmt: skip

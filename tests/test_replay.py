@@ -47,7 +47,7 @@ class StandIn:
 class TestReplayed:
     @pytest.fixture
     def replayed(self) -> Replayed:
-        return Replayed(StandIn())
+        return Replayed(StandIn(), sights=1)
 
     @staticmethod
     def double(tensor: Tensor) -> Tensor:
@@ -247,8 +247,8 @@ class TestLearner:
             raise ZeroDivisionError
 
         learner = Learner(model, training(), record=record)
-        for weight in model.parameters():
-            weight.grad = torch.full_like(weight, 3.0)
+        for weight, grad in learner._grads:
+            weight.grad = grad.fill_(3.0)
         with pytest.raises(ZeroDivisionError):
             learner.learn(UPDATES[2], rate=1e-2)
         assert all(bool((weight.grad == 3).all()) for weight in model.parameters())
@@ -407,3 +407,53 @@ class TestNothingIsAsked:
 def test_one_process_is_what_these_tests_assume():
     assert Accelerator().num_processes == 1
     assert max(MARKERS.bot, MARKERS.eot, MARKERS.pause, MARKERS.eos) < VOCAB_SIZE
+
+
+class TestSights:
+    """A shape is recorded when it has been seen often enough."""
+
+    def test_runs_the_function_until_then(self):
+        record = StandIn()
+        replayed = Replayed(record, sights=3)
+        x = torch.ones(2)
+        found = [replayed("k", lambda t: t + 1, (x,)).clone() for _ in range(4)]
+        assert all(torch.equal(one, x + 1) for one in found)
+        assert replayed.num_recordings == len(record.made) == 1
+
+    def test_each_shape_counts_for_itself(self):
+        replayed = Replayed(StandIn(), sights=2)
+        for width in (1, 2, 3):
+            replayed("k", lambda t: t + 1, (torch.ones(width),))
+        assert replayed.num_recordings == 0
+
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (RuntimeError("no\nway"), "one could not be recorded: no way"),
+            (torch.OutOfMemoryError("much"), "too little memory"),
+        ],
+    )
+    def test_what_cannot_be_recorded_is_said_once_and_runs_all_the_same(
+        self, capsys, monkeypatch, error, said
+    ):
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+
+        def record(function, inputs):
+            raise error
+
+        replayed = Replayed(record, sights=1)
+        for width in (1, 2, 1):
+            found = replayed("k", lambda t: t + 1, (torch.ones(width),))
+            assert torch.equal(found, torch.full((width,), 2.0))
+        told = " ".join(capsys.readouterr().err.split())
+        assert told.count(said) == 1
+
+    def test_gradients_that_were_taken_away_come_back(self):
+        """A recording adds to the tensors that it has seen."""
+        learner = Learner(tiny_model("gpt2"), training(), record=StandIn())
+        learner.learn(UPDATES[0], rate=1e-3)
+        known = [grad.data_ptr() for _, grad in learner._grads]
+        learner.model.zero_grad()
+        assert all(weight.grad is None for weight, _ in learner._grads)
+        learner.learn(UPDATES[0], rate=1e-3)
+        assert [weight.grad.data_ptr() for weight, _ in learner._grads] == known

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from latentcot import RecipeError, RunError, UsageError, read_recipe, train
+from latentcot import RecipeError, RunError, UsageError, read_examples, read_recipe, train
 from latentcot.checkpoint_folders import checkpoint_folders
-from latentcot.jobs import Training
+from latentcot.jobs import Training, run_jobs
 from latentcot.runs import read_metrics
 from latentcot.study import Study, cells_of, read_study, selected
 from latentcot.study_folder import making_jobs, open_study, training_jobs
@@ -103,6 +104,8 @@ class TestFile:
             ({"baseline": "cott"}, "baseline: 'cott' is none.*Did you mean 'cot'"),
             ({"data": ["prosqa --train 5"]}, "data: 'prosqa --train 5' names no folder with --out"),
             ({"data": ["prosqa --out 'a"]}, "names no folder"),
+            ({"data": ["render in.jsonl"]}, "data: 'render in.jsonl' names no folder"),
+            ({"data": ["render a --out b --overwrite"]}, "holds --overwrite. Leave it out"),
             ({"methods": "cot"}, "methods: must be a list of names"),
             ({"methods": [{"a": {}, "b": {}}]}, "methods: must be names, or one NAME"),
             ({"tasks": {"a": {"training.epochs": 1}}}, "tasks: a: must be a recipe file"),
@@ -232,6 +235,40 @@ class TestFolder:
         jobs[1].log.touch()  # this study was making them when it was killed
         [job] = making_jobs(study, out)
         assert job.words == ["prosqa", f"--out={tmp_path / 'b'}", "--overwrite"]
+
+    def test_files_that_are_there_are_not_rendered(self, opened, data, tmp_path):
+        """Made, left alone, and made again where an earlier study was killed at it."""
+        to = tmp_path / "joined.jsonl"
+        line = f"render {data / 'test.jsonl'} --joined --ids random --out {to}"
+        study, out = opened(data=[line, f"prosqa --out {tmp_path / 'd'}"])
+        [job, other] = making_jobs(study, out)
+        assert (job.name, job.out, other.name) == ("data render", to, "data prosqa")
+        run_jobs([job], [None], on_failure=lambda job: None, is_quiet=True)
+        assert job.code is None and "questions  8, in symbols" in job.log.read_text()
+        made, when = to.read_bytes(), to.stat().st_mtime_ns
+        assert [">" in one.question for one in read_examples(to)] == [True] * 8
+        assert [job.out for job in making_jobs(study, out)] == [tmp_path / "d"]
+        assert to.stat().st_mtime_ns == when
+
+        to.unlink()
+        [job, _] = making_jobs(study, out)
+        assert job.words == [*shlex.split(line), "--overwrite"]
+        run_jobs([job], [None], on_failure=lambda job: None, is_quiet=True)
+        assert to.read_bytes() == made
+
+    def test_a_file_of_somebody_else_is_not_replaced(self, opened, data, tmp_path):
+        to = tmp_path / "joined.jsonl"
+        line = f"render {data / 'test.jsonl'} --out {to}"
+        study, out = opened(data=[line])
+        [job] = making_jobs(study, out)
+        assert job.words == shlex.split(line)  # so that the command itself refuses one that came
+        to.write_text("mine")
+        assert making_jobs(study, out) == []
+
+    def test_refuses_a_changed_rendering(self, opened):
+        opened(data=["render in.jsonl --out out.jsonl"])
+        with pytest.raises(RunError, match="were made with .*now says .*--joined'"):
+            opened(data=["render in.jsonl --out out.jsonl --joined"])
 
     @pytest.mark.parametrize(
         ("changes", "num_updates"),

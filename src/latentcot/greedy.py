@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from latentcot.batching import ROUNDED, Batch, collate
 from latentcot.layout import Layout
-from latentcot.replay import Record, Replayed
+from latentcot.replay import SIGHTS, Record, Replayed
 from latentcot.thoughts import Feed, think
 
 STEP = 4
@@ -32,11 +32,19 @@ class GreedyRecorder:
         model: In evaluation mode.
         feed: What is fed into a slot; the thought if left out.
         record: How a function is recorded.
+        sights: Record a shape when it is seen for this time.
     """
 
-    def __init__(self, model: PreTrainedModel, feed: Feed | None, record: Record) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        feed: Feed | None,
+        record: Record,
+        *,
+        sights: int = SIGHTS,
+    ) -> None:
         self.model, self.feed = model, feed
-        self._replayed = Replayed(record)
+        self._replayed = Replayed(record, sights=sights)
         self._most_words = 0
 
     def saw(self, num_words: int) -> None:
@@ -58,21 +66,34 @@ class GreedyRecorder:
             a recorded run would not do: nothing is known of the texts yet, or one is longer.
         """
         num_words = min(math.ceil(self._most_words / STEP) * STEP, max(limits))
-        if num_words == 0 or num_words > min(limits):
+        if num_words == 0 or num_words > min(limits) or self._is_watched():
             return None
         batch = collate(prompts, columns=ROUNDED).to(self.model.device)
 
+        device, table = self.model.device.type, self.model.get_input_embeddings()
+        is_on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+
         @torch.no_grad()
         def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-            return self._run(batch.with_tensors(tensors), num_words)
+            # Weights that an autocast around us keeps in another precision are gone when it ends.
+            with torch.autocast(device, dtype, enabled=is_on, cache_enabled=False):
+                return self._run(batch.with_tensors(tensors), num_words)
 
-        kind = batch.most_slots, num_words, torch.is_autocast_enabled(self.model.device.type)
+        weight = table.get_parameter("weight")
+        kind = batch.most_slots, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
         words_BW, fed_BND = self._replayed(kind, run, batch.tensors)
         words = [_up_to(eos_id, row) for row in words_BW.tolist()]
         pairs = zip(words, limits, strict=True)
         if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
             return None
         return words, fed_BND.cpu()
+
+    def _is_watched(self) -> bool:
+        """A recorded run calls nobody's hooks, and writes to tensors of its own."""
+        modules = self.model.modules()
+        return torch.is_inference_mode_enabled() or any(
+            module._forward_hooks or module._forward_pre_hooks for module in modules
+        )
 
     def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor]:
         embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()

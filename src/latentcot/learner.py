@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -22,7 +22,7 @@ from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
 from latentcot.parts import takes_parts
 from latentcot.recompute import check_recomputes
-from latentcot.replay import CudaGraphs, Function, Record, Recording, Replayed
+from latentcot.replay import Function, Record, Recording, Replayed, cuda_graphs
 from latentcot.stopping import StopHead
 from latentcot.thoughts import Feed
 
@@ -68,9 +68,15 @@ class Learner:
         trained = (p for p in self.loss.parameters() if p.requires_grad)
         self._adamw = make_optimizer(trained, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
-        if record is None and self._can_record():
-            record = CudaGraphs()
-        self._replayed = None if record is None else Replayed(self._without_trace(record))
+        self._replayed: Replayed | None = None
+        self._grads: list[tuple[Tensor, Tensor]] = []
+        if record is not None:
+            self._replayed = Replayed(self._without_trace(record), sights=1)
+        elif self._can_record() and (graphs := cuda_graphs(self.accelerator.device)):
+            self._replayed = Replayed(self._without_trace(graphs))
+        if self._replayed is not None:
+            weights = [weight for weight in self.loss.parameters() if weight.requires_grad]
+            self._grads = [(weight, torch.zeros_like(weight)) for weight in weights]
 
     @property
     def model(self) -> PreTrainedModel:
@@ -124,7 +130,7 @@ class Learner:
         accelerator = self.accelerator
         mine = layouts[accelerator.process_index :: accelerator.num_processes]
         size = self.training.micro_batch_size or max(1, len(mine))
-        columns = (1, 1) if self._replayed is None else ROUNDED
+        columns = ROUNDED if self._replayed else (1, 1)
         return Share(
             micro_batches=[
                 collate(mine[i : i + size], columns=columns) for i in range(0, len(mine), size)
@@ -170,6 +176,7 @@ class Learner:
         sizes = torch.tensor([share.num_labels, max(1, share.num_slots)], device=device)
         if self._replayed is None:
             return self._backward(batch, sizes)
+        self._put_gradients_back()
 
         def backward(*inputs: Tensor) -> Tensor:
             return self._backward(batch.with_tensors(inputs[:-1]), inputs[-1])
@@ -194,7 +201,8 @@ class Learner:
         """Return whether an update can be one CUDA graph, see `replay.py`."""
         return (
             self.accelerator.device.type == "cuda"
-            and self.accelerator.num_processes == 1
+            and self.accelerator.distributed_type == DistributedType.NO
+            and self.loss is self._unwrapped
             and not self.training.save_memory
             and takes_parts(self.model)
         )
@@ -208,26 +216,23 @@ class Learner:
         drawn_from = [device] if device.type == "cuda" else []  # and of torch's own on the CPU
 
         def record_update(function: Function, inputs: tuple[Tensor, ...]) -> Recording:
-            grads = self._standing_gradients()
-            before = [grad.clone() for grad in grads]
+            before = [grad.clone() for _, grad in self._grads]
             try:
                 with torch.random.fork_rng(drawn_from):
                     recording = record(function, inputs)
             finally:
-                for grad, value in zip(grads, before, strict=True):
+                for (_, grad), value in zip(self._grads, before, strict=True):
                     grad.copy_(value)
             return recording
 
         return record_update
 
-    def _standing_gradients(self) -> list[Tensor]:
-        """Return all gradients, made where there are none: a recording knows where they lie."""
-        grads = []
-        for weight in self.loss.parameters():
-            if weight.requires_grad:
-                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-                grads.append(weight.grad)
-        return grads
+    def _put_gradients_back(self) -> None:
+        """Let each weight have the gradient that recordings add to, whoever has taken it away."""
+        for weight, grad in self._grads:
+            if weight.grad is not grad:
+                grad.zero_()
+                weight.grad = grad
 
     def has_finite_weights(self) -> bool:
         """Return whether every weight is a number."""
@@ -238,4 +243,4 @@ class Learner:
             self.accelerator.clip_grad_norm_(self.loss.parameters(), self.training.max_grad_norm)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=self._replayed is None)
+        self.optimizer.zero_grad(set_to_none=not self._grads)

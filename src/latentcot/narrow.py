@@ -3,7 +3,7 @@
 Of the question, the last block's keys and values are read by the columns behind it, but its output
 only at `<bot>`, where it is the first thought. So the last block is left as soon as the keys and
 values of all columns are known, and run again for the few columns that are read. In a model of two
-blocks that saves a third of the work on the question, in GPT-2 small 7 %.
+blocks that saves two fifths of the products with weights, in GPT-2 small 7 %.
 
 The block stays what it is in transformers: nothing here knows what stands in it but that it hands
 its keys and values to a cache first, and attends then.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from latentcot.parts import PartsLayer, additive, blocks_of, patched
+from latentcot.parts import PartsLayer, additive, patched
 
 
 class _Known(Exception):
@@ -42,12 +42,12 @@ class _Holds(PartsLayer):
 
 
 @contextmanager
-def reads_only(backbone: nn.Module, wanted_BW: Tensor) -> Iterator[None]:
-    """Within it, the first pass of a backbone gives the states of the wanted columns alone.
+def reads_only(block: nn.Module, wanted_BW: Tensor) -> Iterator[None]:
+    """Within it, a backbone's first pass gives the states of the wanted columns alone.
 
-    They stand in the first W columns of what it returns; what follows them means nothing.
+    They stand in the first W columns of what it returns; what follows them means nothing. `block`
+    is its last one.
     """
-    block = blocks_of(backbone)[-1]
     with patched(block, _Narrow(block.forward, wanted_BW)):
         yield
 

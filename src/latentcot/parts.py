@@ -108,15 +108,9 @@ class PartsLayer(DynamicLayer):
             self.rest = rest[0][indices], rest[1][indices]
 
 
-_BLOCKS: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
-
-
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
-    """Return the blocks of a backbone, in order; they are looked for once."""
-    if backbone not in _BLOCKS:
-        modules = backbone.modules()
-        _BLOCKS[backbone] = [m for m in modules if isinstance(m, GradientCheckpointingLayer)]
-    return _BLOCKS[backbone]
+    """Return the blocks of a backbone, in order."""
+    return [block for block in backbone.modules() if isinstance(block, GradientCheckpointingLayer)]
 
 
 def takes_parts(model: PreTrainedModel) -> bool:
@@ -124,7 +118,7 @@ def takes_parts(model: PreTrainedModel) -> bool:
     kind = model.config._attn_implementation
     known = _TAKES_PARTS.setdefault(model, {})
     if kind not in known:
-        known[kind] = kind in ("eager", "sdpa", NAME) and _is_plain(model.config)
+        known[kind] = kind in ("eager", "sdpa", NAME) and _has_known_attention(model.config)
         if not known[kind]:
             say(
                 f"{type(model).__name__} with {kind!r} attention takes the slower way, in which "
@@ -138,7 +132,7 @@ _TAKES_PARTS: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary(
 """What has been found, and said, by the name of the attention."""
 
 
-def _is_plain(config: Any) -> bool:
+def _has_known_attention(config: Any) -> bool:
     return (
         config.model_type in FAMILIES
         and not getattr(config, "reorder_and_upcast_attn", False)
@@ -147,10 +141,9 @@ def _is_plain(config: Any) -> bool:
     )
 
 
-def parts_cache(model: PreTrainedModel) -> Cache:
+def parts_cache(num_blocks: int) -> Cache:
     """Return an empty cache in parts."""
-    blocks = blocks_of(model.base_model)
-    layers: list[Any] = [PartsLayer() for _ in blocks]  # type: ignore[no-untyped-call]
+    layers: list[Any] = [PartsLayer() for _ in range(num_blocks)]  # type: ignore[no-untyped-call]
     return Cache(layers=layers)
 
 

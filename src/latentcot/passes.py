@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from latentcot.errors import DataError, TrainingError
@@ -33,13 +33,17 @@ class Passes:
     def __init__(
         self, model: PreTrainedModel, batch_size: int, *, saves_memory: bool = False
     ) -> None:
-        if model.training:
-            _refuse_checkpointing(model)
         self.backbone = model.base_model
+        self.blocks = blocks_of(self.backbone)
+        if model.training:
+            _refuse_checkpointing(model, self.blocks)
         self.saves_memory = saves_memory
         self.has_parts = takes_parts(model)
-        self.is_plain = model.config._attn_implementation == "eager"
-        self.cache = parts_cache(model) if self.has_parts else DynamicCache(config=model.config)
+        self.is_eager = model.config._attn_implementation == "eager"
+        num_blocks = len(self.blocks)
+        self.cache = (
+            parts_cache(num_blocks) if self.has_parts else DynamicCache(config=model.config)
+        )
         self.window = _sliding_window(self.cache)
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
@@ -70,9 +74,9 @@ class Passes:
             if self.has_parts:
                 self._go_by_parts(way, is_first, embeds_BCD.shape[1])
             if is_narrow and wanted_BW is not None:
-                way.enter_context(reads_only(self.backbone, wanted_BW))
+                way.enter_context(reads_only(self.blocks[-1], wanted_BW))
             if self.saves_memory:
-                way.enter_context(recomputed(self.backbone, self.cache))
+                way.enter_context(recomputed(self.blocks, self.backbone.config, self.cache))
             hidden_BCD: Tensor = self.backbone(
                 inputs_embeds=embeds_BCD,
                 attention_mask=None if is_first or self.has_parts else self.is_real_BK,
@@ -88,7 +92,7 @@ class Passes:
 
     def _go_by_parts(self, way: ExitStack, is_first: bool, num_columns: int) -> None:
         way.enter_context(attends_over_parts(self.backbone.config))
-        mask_B1CK = None if is_first and not self.is_plain else self._mask(num_columns)
+        mask_B1CK = None if is_first and not self.is_eager else self._mask(num_columns)
         layers: list[Any] = self.cache.layers
         for layer in layers:
             layer.mask_B1CK = mask_B1CK
@@ -125,8 +129,7 @@ class Passes:
         self.lengths_B = self.lengths_B[rows]
 
 
-def _refuse_checkpointing(model: PreTrainedModel) -> None:
-    blocks = blocks_of(model.base_model)
+def _refuse_checkpointing(model: PreTrainedModel, blocks: list[nn.Module]) -> None:
     if any(getattr(block, "gradient_checkpointing", False) for block in blocks):
         raise TrainingError(
             f"{type(model).__name__}: gradient checkpointing is on. transformers then drops the "

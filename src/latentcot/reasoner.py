@@ -28,7 +28,7 @@ from latentcot.layout import (
     slots_of_chain,
 )
 from latentcot.parts import takes_parts
-from latentcot.replay import CudaGraphs
+from latentcot.replay import cuda_graphs
 from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
 from latentcot.thoughts import Feed, feed_of
@@ -94,8 +94,9 @@ class Reasoner:
         self.stop_head = stop_head
         self.feed = feed_of(info.row, self.rules.markers)
         self.recorder: GreedyRecorder | None = None
-        if model.device.type == "cuda" and takes_parts(model):
-            self.recorder = GreedyRecorder(model, self.feed, CudaGraphs())
+        graphs = cuda_graphs(model.device)
+        if graphs is not None and takes_parts(model):
+            self.recorder = GreedyRecorder(model, self.feed, graphs)
 
     def generate(
         self,

@@ -11,7 +11,7 @@ the same, once more forward.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -24,7 +24,6 @@ from latentcot.parts import (
     FAMILIES,
     Part,
     attends_over_parts,
-    blocks_of,
     patched,
     takes_parts,
 )
@@ -46,11 +45,11 @@ def check_recomputes(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def recomputed(backbone: nn.Module, cache: Cache) -> Iterator[None]:
-    """Within it, one pass of the backbone over `cache` keeps little for its backward pass."""
+def recomputed(blocks: Sequence[nn.Module], config: Any, cache: Cache) -> Iterator[None]:
+    """Within it, one pass through all blocks over `cache` keeps little for its backward pass."""
     with ExitStack() as patches:
-        for index, block in enumerate(blocks_of(backbone)):
-            forward = _forward_twice(block.forward, backbone.config, cache, index)
+        for index, block in enumerate(blocks):
+            forward = _forward_twice(block.forward, config, cache, index)
             patches.enter_context(patched(block, forward))
         yield
 

@@ -21,6 +21,7 @@ from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingErr
 from latentcot.evaluation import evaluate
 from latentcot.feeding import Feeder, Lesson
 from latentcot.files import write_json
+from latentcot.greedy import GreedyRecorder
 from latentcot.guards import Divergence, deterministic
 from latentcot.interrupts import stop_requests
 from latentcot.layout import count_slots, one_of_each_shape
@@ -76,6 +77,7 @@ class Trainer:
         self.divergence = Divergence(recipe.training, len(tokenizer))
         self.saver = Saver(run, tokenizer, num_kept)
         self._refuse_uneven_shares()
+        self.recorder: GreedyRecorder | None = None
         self.update = 0
         self.saved: int | None = None
         self.last_restart = 0
@@ -253,7 +255,10 @@ class Trainer:
             reasoner = Reasoner(*parts, self._info(phase), head)
             size = self.recipe.generation.batch_size
             self.stop_threshold = reasoner.best_threshold(self.data.valid_encoded, size)
-        return Reasoner(*parts, self._info(phase), head)
+        reasoner = Reasoner(*parts, self._info(phase), head)
+        # What earlier validations have recorded holds: weights change where they lie.
+        self.recorder = reasoner.recorder = self.recorder or reasoner.recorder
+        return reasoner
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.learner.accelerator.is_main_process:

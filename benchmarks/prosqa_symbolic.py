@@ -1,0 +1,163 @@
+"""ProsQA learned from scratch: what stands beside the table of a study.
+
+    python benchmarks/prosqa_symbolic.py STUDY runs/prosqa-symbolic/official.jsonl
+
+After `python benchmarks/studies.py collect prosqa-symbolic STUDY`. Leaves in
+results/prosqa-symbolic/: each row's recipe, commit and minutes in table.json; curves.json,
+validation accuracy by update with the updates at which stages began; by_hops.json, accuracy on the
+official questions by the length of the chain; checkpoints.json, SHA-256 of each best checkpoint;
+more.md, what goes below the table. And draws docs/images/prosqa-symbolic-curves.png.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from latentcot.checkpoint_folders import best_checkpoint
+from latentcot.examples import Example, read_examples
+from latentcot.files import write_json, written_whole
+from latentcot.runs import read_metrics
+from latentcot.statistics import percent
+from latentcot.tasks.graph_stats import graph_stats
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "prosqa-symbolic"
+FIGURE = ROOT / "docs" / "images" / "prosqa-symbolic-curves.png"
+RECIPE = "prosqa-symbolic/cpu"
+LOG_EVERY, BATCH = 10, 128
+"""Of the recipe: what a row of metrics.jsonl stands for."""
+COLORS = {
+    "coconut": "#2a6fb0", "cot": "#d1752b", "no-cot": "#777777",
+    "coconut-pause-as-thought": "#3a9a5c",
+}  # fmt: skip
+
+
+def main(study: Path, official: Path) -> None:
+    runs = sorted((study / "prosqa-symbolic").glob("*/seed-*/"))
+    runs = [run for run in runs if (run / "evals" / "test.json").exists()]
+    curves = [curve_of(run) for run in runs]
+    write_json(RESULTS / "curves.json", curves)
+    draw(curves)
+    write_json(RESULTS / "checkpoints.json", {_name(run): hashes_of(run) for run in runs})
+    complete_table(curves)
+    questions = read_examples(official)
+    by_hops = accuracy_by_hops(runs, questions)
+    write_json(RESULTS / "by_hops.json", by_hops)
+    with written_whole(RESULTS / "more.md") as file:
+        file.write(below(by_hops, questions))
+
+
+def _name(run: Path) -> str:
+    return f"{run.parent.name}/{run.name}"
+
+
+def curve_of(run: Path) -> dict[str, Any]:
+    """Return a run's validation accuracies, its stages, and how long its updates took."""
+    rows = read_metrics(run)
+    rates = [row["examples_per_second"] for row in rows if row["kind"] == "train"]
+    return {
+        "method": run.parent.name,
+        "seed": int(run.name.removeprefix("seed-")),
+        "valid": [[row["update"], row["accuracy"]] for row in rows if row["kind"] == "valid"],
+        "stages": [[row["update"], row["stage"]] for row in rows if row["kind"] == "stage"],
+        "minutes": round(sum(LOG_EVERY * BATCH / rate for rate in rates) / 60, 1),
+    }
+
+
+def hashes_of(run: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files of a run's best checkpoint."""
+    best = best_checkpoint(run)
+    assert best is not None
+    found: dict[str, str] = json.loads((best / "checksums.json").read_text())["sha256"]
+    return found
+
+
+def complete_table(curves: list[dict[str, Any]]) -> None:
+    """Put recipe, commit and minutes into the rows of table.json."""
+    path = RESULTS / "table.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    for row in table["rows"]:
+        row["recipe"] = f"{RECIPE} with method={row['method']}"
+        row["commit"] = row["commits"][0]
+        row["minutes"] = [one["minutes"] for one in curves if one["method"] == row["method"]]
+    write_json(path, table)
+
+
+def accuracy_by_hops(runs: list[Path], questions: list[Example]) -> dict[str, Any]:
+    """Return each method's accuracy by the length of the chain, over its seeds."""
+    hops = {question.id: len(question.steps) for question in questions}
+    found: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        records = json.loads((run / "evals" / "test.json").read_text(encoding="utf-8"))["records"]
+        for record in records:
+            found[run.parent.name][hops[record["id"]]].append(record["is_correct"])
+    numbers = sorted(set(hops.values()))
+    return {
+        "questions": {str(n): sum(found == n for found in hops.values()) for n in numbers},
+        "accuracy_mean": {
+            method: {str(n): fmean(right[n]) for n in numbers} for method, right in found.items()
+        },
+    }
+
+
+def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
+    """Return what goes below the table, as Markdown."""
+    sizes = by_hops["questions"]
+    lines = [
+        "Accuracy (%) by hops; in brackets how many questions:",
+        "",
+        f"| Method | {' | '.join(f'{n} ({size})' for n, size in sizes.items())} |",
+        "| --- |" + " ---: |" * len(sizes),
+    ]
+    for method, shares in by_hops["accuracy_mean"].items():
+        cells = [percent(shares[n]).removesuffix(" %") for n in sizes]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    deeper = percent(graph_stats(questions).accuracy_deeper_candidate)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Taking the deeper candidate, without reading the root, is right in {deeper}.",
+        ]
+    )
+
+
+def draw(curves: list[dict[str, Any]]) -> None:
+    """Draw validation accuracy against updates; a tick where a stage begins."""
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    panel = figure.subplots()
+    named = set()
+    for curve in curves:
+        method = curve["method"]
+        updates, accuracies = zip(*curve["valid"], strict=True)
+        label = None if method in named else method
+        named.add(method)
+        panel.plot(
+            updates,
+            [100 * a for a in accuracies],
+            color=COLORS.get(method),
+            label=label,
+            alpha=0.85,
+        )
+        starts = [update for update, _ in curve["stages"]]
+        known = dict(curve["valid"])
+        marks = [(update, 100 * known[update]) for update in starts if update in known]
+        if marks:
+            panel.plot(*zip(*marks, strict=True), "|", color=COLORS.get(method), markersize=12)
+    panel.axhline(50, color="#bbbbbb", linewidth=1, linestyle=":")
+    panel.set(xlabel="updates", ylabel="accuracy on our validation questions (%)", ylim=(40, 101))
+    panel.legend(frameon=False, loc="upper left")
+    panel.grid(alpha=0.3)
+    with written_whole(FIGURE, "wb") as file:
+        figure.savefig(file, format="png", dpi=130)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
