@@ -174,7 +174,8 @@ def test_the_packaged_recipes_are_named() -> None:
     from latentcot.recipe_values import packaged_recipes
 
     page = read(DOCS / "recipes.md")
-    named = set(re.findall(r"`((?:gsm8k|prontoqa|prosqa|prosqa-symbolic|prosqa-words)/[a-z0-9.-]+|quickstart)`", page))
+    tasks = "gsm8k|prontoqa|prosqa|prosqa-symbolic|prosqa-words"
+    named = set(re.findall(rf"`((?:{tasks})/[a-z0-9.-]+|quickstart)`", page))
     there = set(packaged_recipes())
     assert named <= there
     others = {one for one in there - named if one.split("/")[-1] not in METHODS}
