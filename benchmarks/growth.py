@@ -4,8 +4,8 @@
     python benchmarks/growth.py draw     # docs/images/growth.png, from the result file
 
 Writes results/speed/growth-cpu.json, or growth-cuda.json, where the model is GPT-2 small. The slope
-against the number of thoughts is a straight line's, fitted to all points; against the others it is
-the exponent of a power.
+against the number of thoughts is a straight line's, from the first thought on; against the others
+it is the exponent of a power.
 """
 
 import argparse
@@ -116,6 +116,8 @@ def point(values: dict[str, int]) -> dict[str, float]:
 
 
 def _slopes(axis: str, points: list[dict[str, float]]) -> dict[str, float]:
+    # The first thought brings a second pass, and with it what each further one shares.
+    points = [one for one in points if one[axis] > 0]
     x = np.array([one[axis] for one in points])
     found = {}
     for unit in ("ms", "mib"):
@@ -147,13 +149,15 @@ def draw() -> None:
             x, y = [one[axis] for one in points], [one[unit] for one in points]
             panel.plot(x, y, "o-", color="#2a6fb0", markersize=4)
             if axis == "thoughts":
-                fit = linregress(x, y)
+                fit = linregress(x[1:], y[1:])
                 panel.plot(x, [fit.intercept + fit.slope * v for v in x], "--", color="#999999")
                 slope = slopes[f"{unit}_per_thought"]
                 panel.set_title(f"{slope:.3g} {unit.replace('mib', 'MiB')} a thought", fontsize=9)
             else:
                 panel.set(xscale="log", yscale="log", xticks=x, xticklabels=x)
                 panel.minorticks_off()
+                panel.set_yticks([y[0], y[-1]], labels=[f"{y[0]:.3g}", f"{y[-1]:,.0f}"])
+                panel.yaxis.minorticks_off()
                 panel.set_title(f"power {slopes[f'{unit}_exponent']:.2f}", fontsize=9)
             if column == 0:
                 panel.set_ylabel(name)

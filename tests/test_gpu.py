@@ -1,4 +1,4 @@
-"""On a CUDA device: updates recorded as graphs make the weights of updates that are not.
+"""On a CUDA device: updates and texts recorded as graphs are those that are not recorded.
 
     pytest -m gpu tests/test_gpu.py
 
@@ -12,9 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from latentcot.generation import generate
+from latentcot.greedy import GreedyRecorder
 from latentcot.learner import Learner
+from latentcot.replay import Replayed, cuda_graphs
 from latentcot.stopping import StopHead
 from reference import HIDDEN_SIZE, tiny_model
+from test_generation import NO_EOS, PROMPTS
 from test_replay import UPDATES, training
 from test_thoughts import relative_errors
 
@@ -33,7 +37,10 @@ def make_model(name: str, **options) -> nn.Module:
 
 
 def make_learner(model: nn.Module, *, stop_head: StopHead | None = None, **changes) -> Learner:
-    return Learner(copy.deepcopy(model), training(**changes), stop_head=copy.deepcopy(stop_head))
+    learner = Learner(copy.deepcopy(model), training(**changes), stop_head=copy.deepcopy(stop_head))
+    if learner._replayed is not None:
+        learner._replayed.sights = 1  # at first sight: each shape comes once here
+    return learner
 
 
 def learn(learner: Learner, updates, *, is_recorded: bool = True, is_anew: bool = False):
@@ -46,6 +53,7 @@ def learn(learner: Learner, updates, *, is_recorded: bool = True, is_anew: bool 
             learner._replayed._known.clear()
         learner.seed_dropout(f"{number}")
         learner.learn_from(share, rate=1e-4)
+    assert not is_recorded or not learner._replayed._has_failed
     return {name: weight.detach().cpu() for name, weight in learner.loss.named_parameters()}
 
 
@@ -77,6 +85,7 @@ def test_graphs_give_the_same_gradients(name, precision):
         for _ in range(2):
             for batch in share.micro_batches:
                 learner._gradients(batch.to(learner.accelerator.device), share)
+        assert not is_recorded or not learner._replayed._has_failed
         weights = learner.loss.named_parameters()
         found.append({key: weight.grad for key, weight in weights if weight.requires_grad})
     errors = relative_errors(*found)
@@ -96,3 +105,34 @@ def test_where_nothing_is_recorded():
     assert make_learner(make_model("gpt2"))._replayed is not None
     assert make_learner(make_model("gpt2"), save_memory=True)._replayed is None
     assert make_learner(tiny_model("llama", torch.float32, attention="eager"))._replayed is not None
+
+
+@pytest.mark.parametrize("is_autocast", [False, True])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_recorded_texts_are_those_written_word_by_word(name, is_autocast):
+    """Also after an update in between, as in validation, and with memory given away."""
+    learner = make_learner(make_model(name))
+    model = learner.model.eval()
+    recorder = GreedyRecorder(model, None, cuda_graphs(model.device), sights=1)
+    options = {"eos_id": NO_EOS, "max_new_tokens": 8, "batch_size": 4}
+    for _ in range(3):
+        with torch.autocast("cuda", torch.bfloat16, enabled=is_autocast):
+            expected = generate(model, PROMPTS, **options)
+            found = generate(model, PROMPTS, recorder=recorder, **options)
+        same = [a.token_ids == b.token_ids for a, b in zip(found, expected, strict=True)]
+        assert all(same) if not is_autocast else sum(same) >= len(same) - 1  # ties in bfloat16
+        learner.learn(UPDATES[0], rate=1e-3)
+        model.eval()
+        _ = [torch.randn(1000, 1000, device="cuda") for _ in range(5)]
+    assert recorder._replayed.num_recordings > 0 and not recorder._replayed._has_failed
+
+
+def test_what_waits_for_the_device_is_not_recorded(capsys):
+    """Found out before recording begins, so that all goes on."""
+    replayed = Replayed(cuda_graphs(torch.device("cuda")), sights=1)
+    x = torch.ones(3, device="cuda")
+    for _ in range(2):
+        found = replayed("k", lambda t: t * float(t.sum()), (x,))
+        assert found.tolist() == [3.0, 3.0, 3.0]
+    assert "Goes on without CUDA graphs" in " ".join(capsys.readouterr().err.split())
+    assert replayed("other", lambda t: t + 1, (x,)).tolist() == [2.0, 2.0, 2.0]

@@ -136,11 +136,14 @@ def think(
         return _read_at_once(
             passes, embed, prefix_BQ, prefix_lengths_B, suffix_BT, suffix_lengths_B
         )
+    # Looked up at once: each lookup has a gradient as large as the table.
+    embeds = embed(torch.cat([prefix_BQ, suffix_BT], dim=1))
+    question_BQD, words_BTD = embeds.split([prefix_BQ.shape[1], suffix_BT.shape[1]], dim=1)
     # Of the question, nothing but the state of each row's own last column is ever read.
     last_B1 = prefix_lengths_B[:, None] - 1
     is_real_BQ = _is_real(prefix_BQ, prefix_lengths_B)
-    state_BD = passes.read(embed(prefix_BQ), is_real_BQ, last_B1)[:, 0]
-    language = embed(suffix_BT), _is_real(suffix_BT, suffix_lengths_B)
+    state_BD = passes.read(question_BQD, is_real_BQ, last_B1)[:, 0]
+    language = words_BTD, _is_real(suffix_BT, suffix_lengths_B)
     return _roll_out(passes, embed, state_BD, num_slots_B, most, language, feed, stop)
 
 
