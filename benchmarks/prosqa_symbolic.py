@@ -1,12 +1,13 @@
 """ProsQA learned from scratch: what stands beside the table of a study.
 
-    python benchmarks/prosqa_symbolic.py STUDY runs/prosqa-symbolic/official.jsonl
+    python benchmarks/prosqa_symbolic.py STUDY runs/prosqa-symbolic
 
 After `python benchmarks/studies.py collect prosqa-symbolic STUDY`. Leaves in
 results/prosqa-symbolic/: each row's recipe, commit and minutes in table.json; curves.json,
 validation accuracy by update with the updates at which stages began; by_hops.json, accuracy on the
-official questions by the length of the chain; checkpoints.json, SHA-256 of each best checkpoint;
-more.md, what goes below the table. And draws docs/images/prosqa-symbolic-curves.png.
+official questions by the length of the chain, and on our own test questions; checkpoints.json,
+SHA-256 of each best checkpoint; more.md, what goes below the table. And draws
+docs/images/prosqa-symbolic-curves.png, and writes the short table of README.md.
 """
 
 import json
@@ -19,8 +20,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from latentcot.checkpoint_folders import best_checkpoint
+from latentcot.evaluation import evaluate
 from latentcot.examples import Example, read_examples
 from latentcot.files import write_json, written_whole
+from latentcot.reasoner import load
 from latentcot.runs import read_metrics
 from latentcot.statistics import percent
 from latentcot.tasks.graph_stats import graph_stats
@@ -28,6 +31,9 @@ from latentcot.tasks.graph_stats import graph_stats
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "prosqa-symbolic"
 FIGURE = ROOT / "docs" / "images" / "prosqa-symbolic-curves.png"
+README = ROOT / "README.md"
+BEGIN = "<!-- prosqa-symbolic: written by benchmarks/prosqa_symbolic.py -->"
+END = "<!-- /prosqa-symbolic -->"
 RECIPE = "prosqa-symbolic/cpu"
 LOG_EVERY, BATCH = 10, 128
 """Of the recipe: what a row of metrics.jsonl stands for."""
@@ -37,7 +43,7 @@ COLORS = {
 }  # fmt: skip
 
 
-def main(study: Path, official: Path) -> None:
+def main(study: Path, data: Path) -> None:
     runs = sorted((study / "prosqa-symbolic").glob("*/seed-*/"))
     runs = [run for run in runs if (run / "evals" / "test.json").exists()]
     curves = [curve_of(run) for run in runs]
@@ -45,11 +51,12 @@ def main(study: Path, official: Path) -> None:
     draw(curves)
     write_json(RESULTS / "checkpoints.json", {_name(run): hashes_of(run) for run in runs})
     complete_table(curves)
-    questions = read_examples(official)
-    by_hops = accuracy_by_hops(runs, questions)
+    questions = read_examples(str(data / "official.jsonl"))
+    by_hops = accuracy_by_hops(runs, questions) | own(runs, data / "data" / "test.jsonl")
     write_json(RESULTS / "by_hops.json", by_hops)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(by_hops, questions))
+    write_readme(by_hops)
 
 
 def _name(run: Path) -> str:
@@ -105,6 +112,16 @@ def accuracy_by_hops(runs: list[Path], questions: list[Example]) -> dict[str, An
     }
 
 
+def own(runs: list[Path], path: Path) -> dict[str, Any]:
+    """Return each run's accuracy on our own test questions, asked now."""
+    examples = read_examples(str(path))
+    accuracies = defaultdict(list)
+    for run in runs:
+        result = evaluate(load(run, device="cpu"), examples, batch_size=500)
+        accuracies[run.parent.name].append(result.accuracy)
+    return {"own_questions": len(examples), "own_accuracies": dict(accuracies)}
+
+
 def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
     """Return what goes below the table, as Markdown."""
     sizes = by_hops["questions"]
@@ -117,14 +134,31 @@ def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
     for method, shares in by_hops["accuracy_mean"].items():
         cells = [percent(shares[n]).removesuffix(" %") for n in sizes]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    deeper = percent(graph_stats(questions).accuracy_deeper_candidate)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Taking the deeper candidate, without reading the root, is right in {deeper}.",
-        ]
+    said = "; ".join(
+        f"{method} {' and '.join(percent(one).removesuffix(' %') for one in found)}"
+        for method, found in by_hops["own_accuracies"].items()
     )
+    deeper = percent(graph_stats(questions).accuracy_deeper_candidate)
+    note = (
+        f"Taking the deeper candidate, without reading the root, is right in {deeper}. On "
+        f"{by_hops['own_questions']:,} test questions of our own generator, each seed: {said}."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def write_readme(by_hops: dict[str, Any]) -> None:
+    """Put the table, short, between its marks in README.md."""
+    rows = json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))["rows"]
+    lines = ["| method | official questions | ours | seeds |", "|---|---|---|---|"]
+    for row in sorted(rows, key=lambda one: -one["accuracy_mean"]):
+        official = " and ".join(percent(one) for one in row["accuracies"])
+        ours = " and ".join(percent(one) for one in by_hops["own_accuracies"][row["method"]])
+        lines.append(f"| {row['method']} | {official} | {ours} | {len(row['accuracies'])} |")
+    page = README.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN)
+    table = "\n".join(lines)
+    with written_whole(README) as file:
+        file.write(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
 
 
 def draw(curves: list[dict[str, Any]]) -> None:
@@ -151,7 +185,7 @@ def draw(curves: list[dict[str, Any]]) -> None:
             panel.plot(*zip(*marks, strict=True), "|", color=COLORS.get(method), markersize=12)
     panel.axhline(50, color="#bbbbbb", linewidth=1, linestyle=":")
     panel.set(xlabel="updates", ylabel="accuracy on our validation questions (%)", ylim=(40, 101))
-    panel.legend(frameon=False, loc="upper left")
+    panel.legend(frameon=False, loc="lower right", title="each seed; |: a stage begins")
     panel.grid(alpha=0.3)
     with written_whole(FIGURE, "wb") as file:
         figure.savefig(file, format="png", dpi=130)
