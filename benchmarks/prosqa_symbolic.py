@@ -26,7 +26,8 @@ from latentcot.files import write_json, written_whole
 from latentcot.reasoner import load
 from latentcot.runs import read_metrics
 from latentcot.statistics import percent
-from latentcot.tasks.graph_stats import graph_stats
+from latentcot.tasks.graph_stats import depth, graph_stats
+from latentcot.tasks.prosqa import graph_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "prosqa-symbolic"
@@ -52,7 +53,8 @@ def main(study: Path, data: Path) -> None:
     write_json(RESULTS / "checkpoints.json", {_name(run): hashes_of(run) for run in runs})
     complete_table(curves)
     questions = read_examples(str(data / "official.jsonl"))
-    by_hops = accuracy_by_hops(runs, questions) | own(runs, data / "data" / "test.jsonl")
+    by_hops = accuracy_by_hops(runs, questions) | accuracy_by_depth(runs, questions)
+    by_hops |= own(runs, data / "data" / "test.jsonl")
     write_json(RESULTS / "by_hops.json", by_hops)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(by_hops, questions))
@@ -112,6 +114,29 @@ def accuracy_by_hops(runs: list[Path], questions: list[Example]) -> dict[str, An
     }
 
 
+def accuracy_by_depth(runs: list[Path], questions: list[Example]) -> dict[str, Any]:
+    """Return how many are right where depth tells the answer, and where both are equally deep."""
+    depths = {
+        question.id: [depth(graph, node) for node in (graph.target, graph.neg_target)]
+        for question in questions
+        for graph in [graph_of(question)]
+    }
+    group_of = {
+        id_: "tie" if answer == other else "answer deeper" if answer > other else "other deeper"
+        for id_, (answer, other) in depths.items()
+    }
+    right: dict[str, dict[str, list[int]]] = {}
+    for run in runs:
+        records = json.loads((run / "evals" / "test.json").read_text(encoding="utf-8"))["records"]
+        counts = dict.fromkeys(group_of.values(), 0)
+        for record in records:
+            counts[group_of[record["id"]]] += record["is_correct"]
+        for group, count in counts.items():
+            right.setdefault(run.parent.name, {}).setdefault(group, []).append(count)
+    sizes = {group: list(group_of.values()).count(group) for group in set(group_of.values())}
+    return {"depth_questions": sizes, "right_by_depth": right}
+
+
 def own(runs: list[Path], path: Path) -> dict[str, Any]:
     """Return each run's accuracy on our own test questions, asked now."""
     examples = read_examples(str(path))
@@ -139,9 +164,17 @@ def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
         for method, found in by_hops["own_accuracies"].items()
     )
     deeper = percent(graph_stats(questions).accuracy_deeper_candidate)
+    sizes = by_hops["depth_questions"]
+    ties = "; ".join(
+        f"{method} {' and '.join(map(str, found['tie']))}"
+        for method, found in by_hops["right_by_depth"].items()
+    )
     note = (
-        f"Taking the deeper candidate, without reading the root, is right in {deeper}. On "
-        f"{by_hops['own_questions']:,} test questions of our own generator, each seed: {said}."
+        f"Taking the deeper candidate, without reading the root, is right in {deeper}: in "
+        f"{sizes.get('answer deeper', 0)} questions the answer is deeper, in "
+        f"{sizes.get('other deeper', 0)} the other, and in {sizes['tie']} both are equally deep. "
+        f"Of these {sizes['tie']}, right (each seed): {ties}.\n\n"
+        f"On {by_hops['own_questions']:,} test questions of our own generator, each seed: {said}."
     )
     return "\n".join([*lines, "", note])
 
