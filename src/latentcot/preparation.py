@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,6 +14,7 @@ from latentcot.batching import collate
 from latentcot.config import Recipe
 from latentcot.errors import DataError, RecipeError
 from latentcot.examples import Example, read_examples
+from latentcot.formats import is_hub
 from latentcot.layout import EncodedExample, Layout, encode
 from latentcot.methods import method_named
 from latentcot.objective import LanguageLoss
@@ -42,8 +44,8 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
 
 
 def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, TrainingData]:
-    train = read_examples(recipe.data.train, recipe.data.max_train)
-    valid = read_examples(recipe.data.valid, recipe.data.max_valid)
+    train = _read("train", recipe.data.train, recipe.data.max_train)
+    valid = _read("valid", recipe.data.valid, recipe.data.max_valid)
     reads_steps = 0 in method_named(recipe.method).stages(recipe.curriculum.plan)
     if reads_steps and not any(example.steps for example in train):
         raise DataError(
@@ -65,6 +67,16 @@ def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, 
         valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
     )
     return model, tokenizer, data
+
+
+def _read(key: str, file: str, limit: int | None) -> list[Example]:
+    if not is_hub(file) and not Path(file).exists():
+        raise DataError(
+            f"data.{key}: {file}: no such file. Make it, with `latentcot data make` (comments of a "
+            "packaged recipe say how; so do docs/data-format.md and the head of a study), or name "
+            f"another with --set data.{key}=FILE."
+        )
+    return read_examples(file, limit)
 
 
 @contextmanager

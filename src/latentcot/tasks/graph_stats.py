@@ -38,7 +38,7 @@ class GraphStats:
         share_distractor_reachable: Examples whose negative target can be reached from the root.
         share_answer_first: Examples whose question names the answer before the distractor.
         accuracy_deeper_candidate: What one scores without looking at the root, by always taking
-            the candidate that is further from the nodes without parents; ties count half.
+            the deeper candidate, see `depth`; ties count half.
     """
 
     num_examples: int
