@@ -108,7 +108,11 @@ def line(name: str, found: Found) -> str:
 
 
 def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace(" ", "")
+    if isinstance(value, float) and value < 1000:
+        return f"{value:.4g}"
+    if isinstance(value, float | int):
+        return f"{value:,.0f}"
+    return str(value).replace(" ", "")
 
 
 # --- the quickstart on a CPU -------------------------------------------------------------------
@@ -242,7 +246,7 @@ BEGIN, END = "<!-- figures: written by benchmarks/speed.py -->", "<!-- /figures 
 
 def write_page() -> None:
     """Put the figures of the result files into docs/performance.md."""
-    lines = ["| figure | measured | asked | | beside it |", "|---|---|---|---|---|"]
+    lines = ["| figure | measured | bar | | beside it |", "|---|---|---|---|---|"]
     every = {}
     for device in ("cpu", "cuda"):
         path = RESULTS / f"{device}.json"
