@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
+from studies import accuracy_table
 
 from latentcot.checkpoint_folders import best_checkpoint
 from latentcot.evaluation import evaluate
@@ -149,16 +150,7 @@ def own(runs: list[Path], path: Path) -> dict[str, Any]:
 
 def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
     """Return what goes below the table, as Markdown."""
-    sizes = by_hops["questions"]
-    lines = [
-        "Accuracy (%) by hops; in brackets how many questions:",
-        "",
-        f"| Method | {' | '.join(f'{n} ({size})' for n, size in sizes.items())} |",
-        "| --- |" + " ---: |" * len(sizes),
-    ]
-    for method, shares in by_hops["accuracy_mean"].items():
-        cells = [percent(shares[n]).removesuffix(" %") for n in sizes]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+    title = "Accuracy (%) by hops; in brackets how many questions:"
     said = "; ".join(
         f"{method} {' and '.join(percent(one).removesuffix(' %') for one in found)}"
         for method, found in by_hops["own_accuracies"].items()
@@ -176,7 +168,7 @@ def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
         f"Of these {sizes['tie']}, right (each seed): {ties}.\n\n"
         f"On {by_hops['own_questions']:,} test questions of our own generator, each seed: {said}."
     )
-    return "\n".join([*lines, "", note])
+    return "\n".join([title, "", *accuracy_table(by_hops), "", note])
 
 
 def write_readme(by_hops: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from latentcot.files import write_json
 from latentcot.provenance import provenance
@@ -112,16 +113,20 @@ def by_steps(path: Path) -> list[str]:
     if not path.exists():
         return []
     found = json.loads(path.read_text(encoding="utf-8"))
-    groups = found["questions"]
-    titles = [f"{name} ({size})" for name, size in groups.items()]
-    lines = [
+    return [
         "",
         "Accuracy (%) by steps. The equations of *seen* questions stand in the training file with",
         "other names, those of *new* ones do not:",
         "",
-        f"| Method | {' | '.join(titles)} |",
-        "| --- |" + " ---: |" * len(groups),
+        *accuracy_table(found),
     ]
+
+
+def accuracy_table(found: dict[str, Any]) -> list[str]:
+    """Return accuracies by groups of questions: `questions` sizes, `accuracy_mean` by method."""
+    groups = found["questions"]
+    titles = [f"{name} ({size})" for name, size in groups.items()]
+    lines = [f"| Method | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(groups)]
     for method, shares in found["accuracy_mean"].items():
         cells = [percent(shares[name]).removesuffix(" %") for name in groups]
         lines.append(f"| {method} | {' | '.join(cells)} |")

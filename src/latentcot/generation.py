@@ -20,12 +20,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from latentcot import rollouts
 from latentcot.batching import collate
 from latentcot.errors import UsageError
 from latentcot.greedy import GreedyRecorder
 from latentcot.layout import Layout
 from latentcot.stopping import StopRule
-from latentcot.thoughts import Feed, Rollout, think
+from latentcot.thoughts import Feed, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,7 @@ def generate(
     if sampling is not None or stop is not None or forced is not None:
         recorder = None
     results: dict[int, Generation] = {}
-    order = sorted(
-        range(len(prompts)), key=lambda i: (prompts[i].num_slots, len(prompts[i].prefix))
-    )
+    order = _alike_side_by_side(prompts)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         draw = _drawer(sampling, chosen)
@@ -158,6 +157,11 @@ def generate(
         if on_progress is not None:
             on_progress(len(chosen))
     return [results[i] for i in range(len(prompts))]
+
+
+def _alike_side_by_side(prompts: Sequence[Layout]) -> list[int]:
+    """Return the numbers of the prompts, by thoughts and length."""
+    return sorted(range(len(prompts)), key=lambda i: (prompts[i].num_slots, len(prompts[i].prefix)))
 
 
 def _recorded(
@@ -179,18 +183,7 @@ def roll_out(
     model: PreTrainedModel, prompts: Sequence[Layout], feed: Feed | None, stop: StopRule | None
 ) -> Rollout:
     """Let the model read prompts and think about them, side by side."""
-    batch = collate(prompts).to(model.device)
-    return think(
-        model,
-        batch.prefix,
-        batch.prefix_lengths,
-        batch.num_slots,
-        batch.suffix,
-        batch.suffix_lengths,
-        feed=feed,
-        stop=stop,
-        most_slots=batch.most_slots,
-    )
+    return rollouts.roll_out(model, collate(prompts).to(model.device), feed=feed, stop=stop)
 
 
 @torch.no_grad()

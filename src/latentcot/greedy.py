@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from latentcot.batching import ROUNDED, Batch, collate
 from latentcot.layout import Layout
 from latentcot.replay import SIGHTS, Record, Replayed
-from latentcot.thoughts import Feed, think
+from latentcot.rollouts import roll_out
+from latentcot.thoughts import Feed
 
 STEP = 4
 """Recorded runs have a multiple of so many words."""
@@ -97,16 +98,7 @@ class GreedyRecorder:
 
     def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor]:
         embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
-        rollout = think(
-            self.model,
-            batch.prefix,
-            batch.prefix_lengths,
-            batch.num_slots,
-            batch.suffix,
-            batch.suffix_lengths,
-            feed=self.feed,
-            most_slots=batch.most_slots,
-        )
+        rollout = roll_out(self.model, batch, feed=self.feed)
         at_B11 = batch.suffix_lengths[:, None, None]
         state_BD = rollout.states.gather(1, at_B11.expand(-1, 1, rollout.states.shape[-1]))[:, 0]
         words_B = [head(state_BD).argmax(-1)]

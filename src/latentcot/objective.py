@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from latentcot.batching import Batch
 from latentcot.layout import NO_LABEL
+from latentcot.rollouts import roll_out
 from latentcot.stopping import StopHead, stop_loss
-from latentcot.thoughts import Feed, think
+from latentcot.thoughts import Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,8 @@ class LanguageLoss(nn.Module):
 
     def forward(self, batch: Batch) -> LossParts:
         """Roll a batch out and return its loss in parts."""
-        rollout = think(
-            self.model,
-            batch.prefix,
-            batch.prefix_lengths,
-            batch.num_slots,
-            batch.suffix,
-            batch.suffix_lengths,
-            feed=self.feed,
-            most_slots=batch.most_slots,
-            saves_memory=self.saves_memory and self.training,
-        )
+        saves_memory = self.saves_memory and self.training
+        rollout = roll_out(self.model, batch, feed=self.feed, saves_memory=saves_memory)
         is_label = batch.labels != NO_LABEL
         # The output head runs on the language columns only: the question's are most of its
         # arithmetic. Not on labelled ones alone: how many these are is not known without asking

@@ -25,8 +25,7 @@ def evaluate(
     """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
 
     Args:
-        checkpoint: A run (its best checkpoint), a checkpoint folder, a hub id, or quickstart, which
-            comes with the package.
+        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         data: File of examples, or hub:NAME:SPLIT; the run's test file if left out.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
         force_steps: Make it write at least one step of its chain behind the thoughts.

@@ -22,8 +22,7 @@ def generate(
     """Let a model think about questions and answer them.
 
     Args:
-        checkpoint: A run (its best checkpoint), a checkpoint folder, a hub id, or quickstart, which
-            comes with the package.
+        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         questions: Texts; read from standard input, one a line, if left out.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
         force_steps: Make it write at least one step of its chain behind the thoughts.
