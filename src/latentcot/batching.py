@@ -31,7 +31,7 @@ class Batch:
         labels: (B, T) token ids, or NO_LABEL where there is no loss.
         is_next: (B, T) whether a label belongs to the first remaining step.
         stop_after: (B,) slots that the whole chain would take; -1 where it is unknown.
-        most_slots: The largest of `num_slots`, known without asking a device.
+        most_slots: The largest of `num_slots`, in all processes, known without asking a device.
     """
 
     prefix: Tensor
@@ -59,7 +59,11 @@ class Batch:
 
 
 def collate(
-    layouts: Sequence[Layout], pad_id: int = 0, *, columns: tuple[int, int] = (1, 1)
+    layouts: Sequence[Layout],
+    pad_id: int = 0,
+    *,
+    columns: tuple[int, int] = (1, 1),
+    most_slots: int | None = None,
 ) -> Batch:
     """Pad layouts to one batch; any `pad_id` gives the same results.
 
@@ -67,6 +71,7 @@ def collate(
         layouts: At least one.
         pad_id: A token.
         columns: Pad prefixes, and suffixes, to a multiple of so many columns.
+        most_slots: Make passes for so many slots, where other processes have rows with more.
     """
     to_prefix, to_suffix = columns
     prefix_lengths = torch.tensor([len(layout.prefix) for layout in layouts])
@@ -85,7 +90,7 @@ def collate(
         labels=labels,
         is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
         stop_after=torch.tensor([_or_unknown(layout.stop_after) for layout in layouts]),
-        most_slots=max(num_slots),
+        most_slots=max(num_slots) if most_slots is None else most_slots,
     )
 
 

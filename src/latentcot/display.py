@@ -15,11 +15,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from latentcot.ranks import is_main
+
 console = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """Tell the person something, as it is: lines of any length, brackets and all."""
+    """Tell the person something, as it is, once: lines of any length, brackets and all."""
+    if not is_main():
+        return
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
@@ -40,7 +44,7 @@ def progress_bars(*, is_quiet: bool = False) -> Progress:
         RateColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=is_quiet,
+        disable=is_quiet or not is_main(),
     )
 
 

@@ -25,6 +25,7 @@ from latentcot.batching import collate
 from latentcot.errors import UsageError
 from latentcot.greedy import GreedyRecorder
 from latentcot.layout import Layout
+from latentcot.ranks import gathered, share_of
 from latentcot.stopping import StopRule
 from latentcot.thoughts import Feed, Rollout
 
@@ -115,6 +116,8 @@ def generate(
 ) -> list[Generation]:
     """Let the model think about and answer each prompt; results in the order of the prompts.
 
+    Processes of one job share the prompts, and each returns all results.
+
     Args:
         model: A causal LM, in evaluation mode.
         prompts: What `Layout.prompt()` gives.
@@ -140,10 +143,11 @@ def generate(
         )
     if sampling is not None or stop is not None or forced is not None:
         recorder = None
-    results: dict[int, Generation] = {}
+    found: list[Generation] = []
     order = _alike_side_by_side(prompts)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    mine = share_of(order)
+    for start in range(0, len(mine), batch_size):
+        chosen = mine[start : start + batch_size]
         draw = _drawer(sampling, chosen)
         limits = [_limit(prompts[i], max_new_tokens, max_length) for i in chosen]
         batch = [prompts[i] for i in chosen]
@@ -153,10 +157,16 @@ def generate(
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
             if recorder is not None:
                 recorder.saw(max(text.num_tokens + text.is_finished for text in texts))
-        results.update(zip(chosen, texts, strict=True))
+        found += texts
         if on_progress is not None:
-            on_progress(len(chosen))
+            on_progress(_of_all(start + len(chosen), mine, order) - _of_all(start, mine, order))
+    results = dict(zip(order, gathered(found), strict=True))
     return [results[i] for i in range(len(prompts))]
+
+
+def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:
+    """Return how many prompts all processes have finished, to judge by this one."""
+    return done * len(order) // len(mine)
 
 
 def _alike_side_by_side(prompts: Sequence[Layout]) -> list[int]:
@@ -251,7 +261,9 @@ def _generation(words: list[int], fed: Tensor, num_passes: int, eos_id: int) -> 
     )
 
 
-def _drawer(sampling: Sampling | None, prompts: list[int]) -> Callable[[Tensor, list[int]], Tensor]:
+def _drawer(
+    sampling: Sampling | None, prompts: Sequence[int]
+) -> Callable[[Tensor, list[int]], Tensor]:
     """Return (logits of the rows still going, their numbers) → one token each."""
     if sampling is None:
         return lambda logits, rows: logits.argmax(-1)

@@ -1,10 +1,9 @@
 """One update: micro-batches, devices, the loss over all of them, the optimizer."""
 
 import math
-import os
 import random
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,16 +12,27 @@ from accelerate import Accelerator, DistributedType
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from latentcot.adapters import adapters_of, trained_names
 from latentcot.batching import ROUNDED, Batch, collate
 from latentcot.config import Training
-from latentcot.errors import UsageError
 from latentcot.guards import enough_memory
 from latentcot.layout import NO_LABEL, Layout
 from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
-from latentcot.parts import takes_parts
+from latentcot.parts import blocks_of, takes_parts
+from latentcot.ranks import frees_between_passes, prepare_environment, wants_shards
 from latentcot.recompute import check_recomputes
 from latentcot.replay import Function, Record, Recording, Replayed, cuda_graphs
+from latentcot.sharding import (
+    gathered_weights,
+    let_go,
+    load_optimizer,
+    load_weights,
+    local,
+    shard,
+    whole,
+    without_sync,
+)
 from latentcot.stopping import StopHead
 from latentcot.thoughts import Feed
 
@@ -42,8 +52,34 @@ class Share:
     num_slots: int
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Copies on the CPU of what was learned, put together from all processes.
+
+    Attributes:
+        weights: The model's, by name; tied ones are one tensor. With adapters only these.
+        optimizer: State of the optimizer.
+        stop_head: The stop classifier, if there is one.
+    """
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    stop_head: StopHead | None
+
+
 class Learner:
-    """A model with its optimizer, on as many devices as accelerate was started with."""
+    """A model with its optimizer, on as many devices as accelerate was started with.
+
+    Args:
+        model: What is trained.
+        training: The recipe's settings.
+        feed: What is fed into a slot; the thought if left out.
+        stop_head: The classifier that ends latent mode, if one is trained too.
+        stop_weight: Weight of its loss.
+        record: Stands in for CUDA graphs (`replay.py`).
+        shards: Let each process hold a share of the weights (`sharding.py`); a config of accelerate
+            may ask for it too.
+    """
 
     def __init__(
         self,
@@ -54,17 +90,20 @@ class Learner:
         stop_head: StopHead | None = None,
         stop_weight: float = 1.0,
         record: Record | None = None,
+        shards: bool = False,
     ) -> None:
         self.training = training
         self.stop_weight = stop_weight
+        prepare_environment()
+        self.shards, self._frees = wants_shards(shards), frees_between_passes()
         # torch's own autocast: accelerate keeps one precision for all that a process does.
         self.accelerator = Accelerator(mixed_precision="no")
-        self._refuse_lone_ranks()
+        self.shards = self.shards and self.accelerator.num_processes > 1
         if training.save_memory:
             check_recomputes(model)
         loss = LanguageLoss(model, feed, stop_head, saves_memory=training.save_memory)
         self._unwrapped = loss
-        self.loss = self.accelerator.prepare(loss)
+        self.loss = self._placed(loss)
         trained = (p for p in self.loss.parameters() if p.requires_grad)
         self._adamw = make_optimizer(trained, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
@@ -104,14 +143,12 @@ class Learner:
         flags = torch.tensor(float(flag), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flags) > 0)
 
-    def _refuse_lone_ranks(self) -> None:
-        """Without a GPU accelerate takes each process of torchrun for the only one."""
-        world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        if world_size > 1 and self.accelerator.num_processes == 1:
-            raise UsageError(
-                f"{world_size} processes were started, but accelerate sees one. On a CPU set "
-                "ACCELERATE_USE_CPU=true."
-            )
+    def _placed(self, loss: LanguageLoss) -> Any:
+        """Put the model where it learns: on one device, a copy on each, or a share on each."""
+        if not self.shards:
+            return self.accelerator.prepare(loss)
+        blocks = blocks_of(loss.model.base_model)
+        return shard(loss.to(self.accelerator.device), blocks, frees_between_passes=self._frees)
 
     def seed_dropout(self, seed: str) -> None:
         """Draw what is random in the next update from a seed and the number of this process."""
@@ -127,16 +164,26 @@ class Learner:
         Args:
             layouts: The whole update.
         """
-        accelerator = self.accelerator
-        mine = layouts[accelerator.process_index :: accelerator.num_processes]
-        size = self.training.micro_batch_size or max(1, len(mine))
-        columns = ROUNDED if self._replayed else (1, 1)
+        num_ranks = self.accelerator.num_processes
+        size = num_ranks * (self.training.micro_batch_size or max(1, len(layouts) // num_ranks))
         return Share(
             micro_batches=[
-                collate(mine[i : i + size], columns=columns) for i in range(0, len(mine), size)
+                self._part_of(layouts[i : i + size]) for i in range(0, len(layouts), size)
             ],
             num_labels=sum(label != NO_LABEL for layout in layouts for label in layout.labels),
             num_slots=sum(layout.num_slots for layout in layouts),
+        )
+
+    def _part_of(self, layouts: Sequence[Layout]) -> Batch:
+        """Return this process's part of a micro-batch.
+
+        Every process makes as many passes as the row with the most thoughts needs, in whatever
+        process it is: sharded weights are gathered together, pass by pass.
+        """
+        return collate(
+            layouts[self.accelerator.process_index :: self.accelerator.num_processes],
+            columns=ROUNDED if self._replayed else (1, 1),
+            most_slots=max(layout.num_slots for layout in layouts),
         )
 
     def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:
@@ -161,14 +208,21 @@ class Learner:
         self.loss.train()
         for number, micro_batch in enumerate(share.micro_batches, start=1):
             is_last = number == len(share.micro_batches)
-            alone = nullcontext() if is_last else accelerator.no_sync(self.loss)
-            with alone, enough_memory(self.training, len(micro_batch.prefix)):
+            with self._sync(is_last), enough_memory(self.training, len(micro_batch.prefix)):
                 totals += self._gradients(micro_batch.to(accelerator.device), share)
+        if self.shards:
+            let_go(self.loss)
         sums = accelerator.reduce(totals).tolist()
         parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))
         if math.isfinite(parts["nll_sum"]) and math.isfinite(parts["stop_nll_sum"]):
             self._update(rate)
         return parts
+
+    def _sync(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Let processes exchange gradients with the last micro-batch alone."""
+        if is_last:
+            return nullcontext()
+        return without_sync(self.loss) if self.shards else self.accelerator.no_sync(self.loss)
 
     def _gradients(self, batch: Batch, share: Share) -> Tensor:
         """Add a micro-batch's gradients; return the fields of `LossParts`."""
@@ -235,8 +289,46 @@ class Learner:
                 weight.grad = grad
 
     def has_finite_weights(self) -> bool:
-        """Return whether every weight is a number."""
-        return all(bool(parameter.isfinite().all()) for parameter in self.loss.parameters())
+        """Return whether every weight is a number, in all processes."""
+        weights = (local(weight) for weight in self.loss.parameters())
+        return not self.is_any(not all(bool(weight.isfinite().all()) for weight in weights))
+
+    @contextmanager
+    def answering(self) -> Iterator[PreTrainedModel]:
+        """Within it the model, in evaluation mode, may be run by each process as it likes."""
+        with gathered_weights(self.loss, frees_between_passes=self._frees):
+            yield self.model.eval()
+
+    # --- what was learned ---
+
+    def snapshot(self) -> Snapshot:
+        """Return a copy of what was learned; all processes must come here, the main one gets it."""
+        keeps, seen = self.accelerator.is_main_process, dict[int, Any]()
+        weights = self.model.state_dict(keep_vars=True)
+        if adapters_of(self.model) is not None:  # a checkpoint holds nothing of the base
+            weights = {name: weights[name] for name in trained_names(self.model)}
+        optimizer = self._adamw.state_dict()
+        head = None if self.stop_head is None else self.stop_head.state_dict(keep_vars=True)
+        copies = whole([weights, optimizer, head], keeps=keeps, seen=seen)
+        return Snapshot(copies[0], copies[1], self._head_of(copies[2]) if keeps else None)
+
+    def take_over(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot, made by however many processes.
+
+        Raises:
+            RuntimeError, ValueError: It is that of another model.
+        """
+        load_weights(self.model, snapshot.weights)
+        if self.stop_head is not None and snapshot.stop_head is not None:
+            load_weights(self.stop_head, snapshot.stop_head.state_dict())
+        load_optimizer(self._adamw, snapshot.optimizer)
+
+    def _head_of(self, weights: dict[str, Tensor] | None) -> StopHead | None:
+        if weights is None:
+            return None
+        head = StopHead(self.model.config.hidden_size)
+        head.load_state_dict(weights)
+        return head
 
     def _update(self, rate: float) -> None:
         if self.training.max_grad_norm is not None:

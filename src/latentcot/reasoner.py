@@ -28,6 +28,7 @@ from latentcot.layout import (
     slots_of_chain,
 )
 from latentcot.parts import takes_parts
+from latentcot.ranks import gathered, own_device, share_of
 from latentcot.replay import cuda_graphs
 from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
@@ -233,13 +234,13 @@ class Reasoner:
         """
         if self.stop_head is None or self.info.max_thoughts is None:
             raise UsageError("stop_probabilities: this checkpoint has no stop classifier.")
-        prompts = _without_words(self.prompts(encoded, self.info.max_thoughts))
-        found = []
+        prompts = share_of(_without_words(self.prompts(encoded, self.info.max_thoughts)))
+        found: list[Tensor] = []
         for start in range(0, len(prompts), batch_size):
             rollout = roll_out(self.model, prompts[start : start + batch_size], self.feed, None)
             with torch.no_grad():
-                found.append(self.stop_head(rollout.slot_states).sigmoid().cpu())
-        return torch.cat(found)
+                found += self.stop_head(rollout.slot_states).sigmoid().cpu()
+        return torch.stack(gathered(found))
 
     def best_threshold(self, encoded: Sequence[EncodedExample], batch_size: int) -> float:
         """Return the threshold with which most of these examples stop where their chain ends.
@@ -290,13 +291,13 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
 
     Args:
         path: Where it is.
-        device: Where to put it; a GPU if there is one.
+        device: Where to put it; a GPU if there is one, that of this process if there are more.
 
     Raises:
         CheckpointError: It is none, it is damaged, or it is of a newer format.
     """
     found = load_checkpoint(path)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or own_device()
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     head = found.stop_head.to(device) if found.stop_head else None
     return Reasoner(found.model, found.tokenizer, found.info, head)

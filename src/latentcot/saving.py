@@ -5,7 +5,6 @@ is one at a time: who comes too early waits for the one before. So what is on di
 checkpoint behind, and a process that is killed in the middle leaves the one before.
 """
 
-import copy
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.checkpoint_folders import (
     checkpoint_folders,
@@ -33,27 +31,11 @@ from latentcot.checkpoints import (
 )
 from latentcot.display import say
 from latentcot.errors import CheckpointError, DamagedError, RunError
-from latentcot.learner import Learner
+from latentcot.learner import Snapshot
 from latentcot.runs import METRICS
 
 NUM_KEPT = 2
 """Checkpoints that stay beside the best one, if nothing else is asked for."""
-
-
-def copied(value: Any, seen: dict[Any, torch.Tensor] | None = None) -> Any:
-    """Return a copy on the CPU of tensors in dicts and lists; tied ones stay tied."""
-    seen = {} if seen is None else seen
-    if isinstance(value, torch.Tensor):
-        place = value.data_ptr() if value.numel() else id(value)
-        key = (place, value.shape, value.stride(), value.dtype)
-        if key not in seen:
-            seen[key] = value.detach().to("cpu", copy=True)
-        return seen[key]
-    if isinstance(value, dict):
-        return {key: copied(item, seen) for key, item in value.items()}
-    if isinstance(value, list):
-        return [copied(item, seen) for item in value]
-    return copy.copy(value)
 
 
 class Saver:
@@ -71,12 +53,18 @@ class Saver:
         self._written: Future[None] | None = None
 
     def save(
-        self, learner: Learner, info: CheckpointInfo, state: dict[str, Any], best: dict[str, Any]
+        self,
+        model: PreTrainedModel,
+        snapshot: Snapshot,
+        info: CheckpointInfo,
+        state: dict[str, Any],
+        best: dict[str, Any],
     ) -> None:
-        """Copy everything now, write it meanwhile.
+        """Write a checkpoint meanwhile; what is given may change no more.
 
         Args:
-            learner: Its model, optimizer and stop head go into the checkpoint.
+            model: Its configuration goes into the checkpoint.
+            snapshot: Weights, optimizer and stop head, copied.
             info: What the checkpoint is.
             state: What the run needs beside the optimizer.
             best: Update and accuracy of the best checkpoint, this one included.
@@ -85,16 +73,19 @@ class Saver:
             RunError: This or an earlier checkpoint cannot be written.
         """
         self.finish()
-        best = dict(best)  # validation changes it while the thread writes
-        weights = copied(learner.model.state_dict())
-        state = copied({**state, "best": best, "optimizer": learner.optimizer.state_dict()})
-        head = copy.deepcopy(learner.stop_head).cpu() if learner.stop_head is not None else None
+        state = {**state, "best": best, "optimizer": snapshot.optimizer}
 
         def write() -> None:
             folder = folder_of(self.run, info.update)
             self._sync_metrics()
             save_checkpoint(
-                folder, learner.model, self.tokenizer, info, state, head, weights=weights
+                folder,
+                model,
+                self.tokenizer,
+                info,
+                state,
+                snapshot.stop_head,
+                weights=snapshot.weights,
             )
             if best["update"] == info.update:
                 write_best(self.run, info.update, best["accuracy"])

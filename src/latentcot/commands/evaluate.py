@@ -24,6 +24,8 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
 
+    Under torchrun or accelerate launch the processes share the questions.
+
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         data: File of examples, or hub:NAME:SPLIT; the run's test file if left out.
@@ -42,6 +44,7 @@ def evaluate(
     from latentcot.evaluation import evaluate as run_evaluation
     from latentcot.examples import read_examples
     from latentcot.files import refuse_unwritable, write_json
+    from latentcot.ranks import is_main, join
     from latentcot.reasoner import load
     from latentcot.runs import eval_path, recipe_test_file, refuse_no_result
 
@@ -50,6 +53,7 @@ def evaluate(
     if out is not None:
         refuse_unwritable(out)  # before the work, not after it
         refuse_no_result(out)
+    join()
     reasoner = load(checkpoint)
     file = data or recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
@@ -62,6 +66,8 @@ def evaluate(
             batch_size=batch_size,
             on_progress=move_on,
         )
+    if not is_main():
+        return
     values = _with_source(result, checkpoint, reasoner.info.update, file)
     target = out or eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
     if target is not None:

@@ -21,6 +21,8 @@ def generate(
 ) -> None:
     """Let a model think about questions and answer them.
 
+    Under torchrun or accelerate launch the processes share the questions.
+
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         questions: Texts; read from standard input, one a line, if left out.
@@ -37,9 +39,11 @@ def generate(
 
     from latentcot.errors import DataError, UsageError
     from latentcot.generation import Sampling
+    from latentcot.ranks import from_main, is_main, join
     from latentcot.reasoner import load
 
-    texts = list(questions) or [line.strip() for line in sys.stdin if line.strip()]
+    join()
+    texts = list(questions) or from_main(_lines)
     if not texts:
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     if temperature is None and (top_p, top_k) != (1.0, 0):
@@ -54,8 +58,14 @@ def generate(
         max_new_tokens=max_new_tokens,
         sampling=sampling,
     )
+    if not is_main():
+        return
     for question, output in zip(texts, outputs, strict=True):
         if as_json:
             print(json.dumps({"question": question, **asdict(output)}, ensure_ascii=False))
         else:
             print(output.text)
+
+
+def _lines() -> list[str]:
+    return [line.strip() for line in sys.stdin if line.strip()]

@@ -15,9 +15,12 @@ def train(
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     keep_checkpoints: int = 2,
+    shard: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train a model as a recipe says.
+
+    Under torchrun or accelerate launch all processes train it together (docs/devices.md).
 
     Args:
         recipe: A YAML file (docs/recipes.md), or the name of a recipe of `latentcot list recipes`.
@@ -26,9 +29,12 @@ def train(
         resume: Go on with the run in this folder from its newest checkpoint.
         overwrite: Delete the run in this folder first.
         keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
+        shard: Of several processes, let each hold a share of the weights (FSDP2), for models that
+            are too large for one device.
         quiet: Show no progress.
     """
     from latentcot.config import read_recipe
+    from latentcot.ranks import is_main
     from latentcot.training import train as run
 
     is_finished = run(
@@ -37,9 +43,10 @@ def train(
         resume=resume,
         overwrite=overwrite,
         keep_checkpoints=keep_checkpoints,
+        shards=shard,
         is_quiet=quiet,
     )
     if not is_finished:
         sys.exit(130)
-    if not quiet:
+    if not quiet and is_main():
         sys.stderr.write(f"Done. `latentcot eval {out}` evaluates its best checkpoint.\n")

@@ -1,0 +1,131 @@
+"""Several processes that do one job: which one this is, and what they tell each other.
+
+`torchrun` and `accelerate launch` start the processes and name them in the environment; accelerate
+joins them. Without a launcher there is one process, and nothing here costs anything.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from latentcot.errors import UsageError
+
+T = TypeVar("T")
+
+
+def is_main() -> bool:
+    """Return whether this is the process that speaks and writes for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def num_started() -> int:
+    """Return how many processes a launcher has started, joined or not."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def prepare_environment() -> None:
+    """Tell accelerate where there is no GPU: it would take each process for the only one."""
+    import torch
+
+    if num_started() > 1 and not torch.cuda.is_available():
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+
+
+def join() -> None:
+    """Join the processes that a launcher has started, for work that accelerate does not prepare."""
+    if num_started() == 1:
+        return
+    prepare_environment()
+    from accelerate import PartialState
+
+    PartialState()
+
+
+def own_device() -> str:
+    """Return the device of this process: its own GPU, if there are any."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ['LOCAL_RANK']}" if num_started() > 1 else "cuda"
+
+
+def share_of(items: Sequence[T]) -> Sequence[T]:
+    """Return every n-th item, for the n processes that have joined; all of them for one."""
+    rank, num_ranks = _place()
+    return items[rank::num_ranks]
+
+
+def gathered(mine: list[T]) -> list[T]:
+    """Put what came of the shares of `share_of` into one list, in the order of the items.
+
+    All processes must come here; each gets the whole list.
+    """
+    _, num_ranks = _place()
+    if num_ranks == 1:
+        return mine
+    from torch import distributed
+
+    shares: list[list[T]] = [[] for _ in range(num_ranks)]
+    distributed.all_gather_object(shares, mine)
+    longest = max(map(len, shares))
+    return [share[i] for i in range(longest) for share in shares if i < len(share)]
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """Return what the main process makes of something that can be read only once."""
+    _, num_ranks = _place()
+    if num_ranks == 1:
+        return make()
+    from torch import distributed
+
+    made: list[Any] = [make() if is_main() else None]
+    distributed.broadcast_object_list(made)
+    return cast(T, made[0])
+
+
+def wants_shards(is_asked: bool) -> bool:
+    """Return whether weights are to be shared out among processes (FSDP2).
+
+    Args:
+        is_asked: Whether the command says so; a config of accelerate may say so too.
+
+    Raises:
+        UsageError: That config asks for FSDP1, accelerate's own default.
+    """
+    # Taken out of the environment: accelerate would shard as well, but not on a CPU.
+    if os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() != "true":
+        return is_asked
+    version = os.environ.get("FSDP_VERSION", "1")
+    if version != "2":
+        raise UsageError(
+            f"the config of accelerate asks for FSDP {version}, and latentcot shards by FSDP2. Set "
+            "fsdp_config.fsdp_version: 2, or take configs/fsdp2.yaml of the repository."
+        )
+    return True
+
+
+def frees_between_passes() -> bool:
+    """Return whether a config of accelerate wants gathered weights to be let go after each pass."""
+    return os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "false").lower() == "true"
+
+
+def is_of_others(error: Exception) -> bool:
+    """Return whether an error says no more than that another process is gone."""
+    import torch
+
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    words = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def _place() -> tuple[int, int]:
+    """Return the number of this process among those that have joined, and how many they are."""
+    if num_started() == 1:
+        return 0, 1
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
