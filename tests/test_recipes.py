@@ -74,7 +74,9 @@ def test_the_last_stage_is_reached_with_epochs_to_spare(name: str) -> None:
     assert sum(phase.epochs for phase in phases[:-1]) < (recipe.training.epochs or 0)
 
 
-@pytest.mark.parametrize("name", ["llama-3.2-1b", "llama-3.2-3b", "llama-3-8b", "qwen3-0.6b"])
+@pytest.mark.parametrize(
+    "name", ["llama-3.2-1b", "llama-3.2-3b", "llama-3-8b", "qwen3-0.6b", "llama-3.2-3b-lora"]
+)
 def test_larger_models_have_one_thought_a_step_and_one_epoch_a_stage(name: str) -> None:
     recipe = read_recipe(f"gsm8k/{name}")
     rules = recipe.curriculum

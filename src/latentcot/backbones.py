@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from latentcot.errors import DataError, RecipeError
 from latentcot.layout import Layout
@@ -127,8 +128,14 @@ def load_weights(name: str) -> PreTrainedModel:
 
     Raises:
         Exception: Many kinds, by transformers and safetensors, if nothing can be loaded.
-        ValueError: Some of its weights are missing; transformers would draw them at random.
+        ValueError: Some of its weights are missing; transformers would draw them at random. Or it
+            holds adapters, whose settings can make peft import what they name.
     """
+    if find_adapter_config_file(name) is not None:
+        raise ValueError(
+            "it holds adapters. Merge them with their base first: latentcot convert "
+            f"{name} --out FOLDER."
+        )
     with no_bars():
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         _refuse_code(config)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
+from latentcot.adapter_files import WEIGHTS_FILE
 from latentcot.checkpoint_folders import INFO_FILE, verify
 from latentcot.checkpoints import FORMAT_VERSION
 from latentcot.errors import LatentcotError
@@ -26,11 +27,13 @@ class Model:
             is a checkpoint; None if unknown.
         pretrained: Where its first weights came from; None for a model from scratch.
         num_parameters: Tied ones count once; None if unknown.
+        num_adapted: Those of its adapters, where these alone are saved.
     """
 
     architecture: str | None
     pretrained: str | None
     num_parameters: int | None
+    num_adapted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +108,17 @@ def model_of(folder: Path, pretrained: str | None = None) -> Model:
         architecture = str(config["architectures"][0])
     except (OSError, ValueError, LookupError, TypeError):
         architecture = None
-    return Model(architecture, pretrained, _num_parameters(folder))
+    of_adapters = _num_parameters(folder, WEIGHTS_FILE)
+    return Model(
+        architecture, pretrained, _num_parameters(folder, "model*.safetensors"), of_adapters
+    )
 
 
-def _num_parameters(folder: Path) -> int | None:
+def _num_parameters(folder: Path, pattern: str) -> int | None:
     """Add up the shapes in the heads of the weight files."""
     num = 0
     try:
-        for path in folder.glob("model*.safetensors"):
+        for path in folder.glob(pattern):
             with safe_open(path, framework="pt") as file:
                 num += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     except (OSError, SafetensorError):

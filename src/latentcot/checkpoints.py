@@ -2,10 +2,10 @@
 
 A checkpoint folder holds what `save_pretrained` writes (it loads with plain
 `AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, for a run that can go on
-`training_state.pt`, and `checksums.json`, by which damage is found. Folders are written under
-another name and renamed once they are whole. Nothing of a checkpoint is ever run: weights are
-safetensors, no code that lies beside them is loaded, and the training state holds tensors and plain
-values only.
+`training_state.pt`, and `checksums.json`, by which damage is found. One with adapters holds these
+in place of the weights (`adapter_files.py`). Folders are written under another name and renamed
+once they are whole. Nothing of a checkpoint is ever run: weights are safetensors, no code that lies
+beside them is loaded, and the training state holds tensors and plain values only.
 """
 
 import os
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
@@ -27,6 +28,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latentcot.adapter_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
+from latentcot.adapters import adapters_of
 from latentcot.backbones import load_tokenizer_of, load_weights, no_bars
 from latentcot.checkpoint_folders import (
     INFO_FILE,
@@ -131,8 +134,11 @@ def save_checkpoint(
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        with no_bars():
-            model.save_pretrained(beside, state_dict=weights)
+        if adapters_of(model) is not None:
+            save_adapters(beside, model, weights)
+        else:
+            with no_bars():
+                model.save_pretrained(beside, state_dict=weights)
         tokenizer.save_pretrained(beside)
         if stop_head is not None:
             save_file(stop_head.state_dict(), beside / STOP_FILE)
@@ -175,21 +181,28 @@ class Checkpoint:
     stop_head: StopHead | None
 
 
-def load_checkpoint(path: Path | str) -> Checkpoint:
+def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
     """Load a checkpoint from its folder, from a run folder (its best), or from the hub.
 
     "quickstart", where there is no such folder, is the one that comes with the package.
 
+    Args:
+        path: Where it is.
+        base: For one with adapters: hub id or folder of the model that they were trained beside,
+            if it is not where it was then.
+
     Raises:
-        CheckpointError: It is none, or it is of a newer format.
+        CheckpointError: It is none, it is of a newer format, or its base is not there.
         DamagedError: Its files are not what was written.
     """
     name, info = _locate(path)
     try:
-        model = load_weights(name)
         tokenizer = load_tokenizer_of(name)
+        model = _load_model(name, tokenizer, base)
         _check_fits(model, tokenizer)
         stop_head = _load_stop_head(name, model) if info.stop_threshold is not None else None
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers and safetensors raise many kinds
         raise DamagedError(
             f"{name}: its weights or tokenizer cannot be read: {one_line(str(error), 600)}. The "
@@ -211,10 +224,39 @@ def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
         model(input_ids=torch.zeros(1, 1, dtype=torch.long))
 
 
+def has_adapters(path: Path | str) -> bool:
+    """Return whether a checkpoint, or the best one of a run, holds adapters beside a base.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    return _file_of(_locate(path)[0], SETTINGS_FILE) is not None
+
+
+def _load_model(name: str, tokenizer: PreTrainedTokenizerBase, base: str | None) -> PreTrainedModel:
+    settings = _file_of(name, SETTINGS_FILE)
+    if settings is None:
+        return load_weights(name)
+    weights = _file_of(name, WEIGHTS_FILE)
+    if weights is None:
+        raise FileNotFoundError(f"{WEIGHTS_FILE} is missing")
+    return load_adapted(name, settings, weights, tokenizer, base)
+
+
+def _file_of(name: str, file: str) -> Path | None:
+    """Return a file of a folder or of the hub; None if it is not there."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.exists() else None
+    try:
+        return Path(hf_hub_download(name, file))
+    except (EntryNotFoundError, LocalEntryNotFoundError):
+        return None
+
+
 def _load_stop_head(name: str, model: PreTrainedModel) -> StopHead:
-    path = Path(name) / STOP_FILE
     head = StopHead(model.config.hidden_size)
-    head.load_state_dict(load_file(path if path.exists() else hf_hub_download(name, STOP_FILE)))
+    head.load_state_dict(load_file(_file_of(name, STOP_FILE) or Path(name) / STOP_FILE))
     return head
 
 

@@ -1,4 +1,4 @@
-"""Weights of others → a checkpoint of ours (docs/convert.md).
+"""Weights of others → a checkpoint of ours; adapters → plain weights (docs/convert.md).
 
 Weights do not tell what they were trained for. Whatever changes results and cannot be read off them
 must be said, in a `Request`; nothing of that has a default.
@@ -7,9 +7,15 @@ must be said, in a `Request`; nothing of that has a default.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latentcot.adapters import adapters_of, merge_adapters
 from latentcot.backbones import check_reads_last_state
 from latentcot.checkpoint_folders import INFO_FILE
-from latentcot.checkpoints import CheckpointInfo, save_checkpoint
+from latentcot.checkpoints import (
+    CheckpointInfo,
+    has_adapters,
+    load_checkpoint,
+    save_checkpoint,
+)
 from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.foreign import OFFICIAL, Foreign, lacking, load_foreign
 from latentcot.layout import MarkerIds, Template, count_slots
@@ -73,13 +79,15 @@ class Conversion:
 def convert(
     source: Path, out: Path, request: Request, *, base: str | None = None, overwrite: bool = False
 ) -> Conversion:
-    """Write a checkpoint of ours from weights of others.
+    """Write a checkpoint of ours from weights of others, or from one of ours with adapters.
 
     Args:
-        source: A file of weights, or a folder that `save_pretrained` wrote.
+        source: A file of weights, a folder that `save_pretrained` wrote, or a run or checkpoint
+            with adapters, which are merged.
         out: The checkpoint folder to write.
         request: What the weights do not tell.
-        base: Hub id or folder with the configuration and the tokenizer that SOURCE lacks.
+        base: Hub id or folder with the configuration and the tokenizer that SOURCE lacks; of
+            adapters the model that they were trained beside, if it is not where it was then.
         overwrite: Replace the checkpoint that is there.
 
     Raises:
@@ -90,7 +98,7 @@ def convert(
         RecipeError: The model cannot think in batches, or has no end of text.
     """
     if (source / INFO_FILE).is_file() or (source / "recipe.yaml").is_file():
-        raise CheckpointError(f"{source}: is latentcot's own already: `latentcot eval` takes it.")
+        return _merge(source, out, request, base=base, overwrite=overwrite)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder.")
     info = checkpoint_info(request, lacking(source, base))
@@ -103,6 +111,34 @@ def convert(
     save_checkpoint(out, foreign.model, foreign.tokenizer, info)
     notes = (*foreign.notes, note)
     return Conversion(out, info, foreign.num_tensors, foreign.num_rows, markers, notes)
+
+
+def _merge(
+    source: Path, out: Path, request: Request, *, base: str | None, overwrite: bool
+) -> Conversion:
+    """Turn a checkpoint with adapters into one with plain weights."""
+    if not has_adapters(source):
+        raise CheckpointError(f"{source}: is latentcot's own already: `latentcot eval` takes it.")
+    if request != Request():
+        raise UsageError(
+            f"convert: {source} is latentcot's own, and tells of itself all that --method, --task "
+            "and the like would. Leave them out."
+        )
+    _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
+    found = load_checkpoint(source, base=base)
+    adapters = adapters_of(found.model)
+    assert adapters is not None
+    merge_adapters(found.model)
+    save_checkpoint(out, found.model, found.tokenizer, found.info, stop_head=found.stop_head)
+    weights = found.model.state_dict()
+    return Conversion(
+        folder=out,
+        info=found.info,
+        num_tensors=len({tensor.data_ptr() for tensor in weights.values()}),
+        num_rows=len(found.model.get_input_embeddings().get_parameter("weight")),
+        markers=marker_ids(found.tokenizer),
+        notes=(f"Adapters of rank {adapters.lora.rank} were merged with {base or adapters.base}.",),
+    )
 
 
 # --- what must be said --------------------------------------------------------------------------

@@ -102,14 +102,29 @@ def add_markers(
             f"{problem}.{did_you_mean(start_from, tokenizer.get_vocab())}"
         )
     tokenizer.add_special_tokens({"additional_special_tokens": missing})
-    if len(tokenizer) > model.get_input_embeddings().get_parameter("weight").shape[0]:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    make_room(tokenizer, model)
     new = tokenizer.convert_tokens_to_ids(missing)
     with torch.no_grad():
         for table in (model.get_input_embeddings(), model.get_output_embeddings()):
             for parameter in table.parameters():  # rows of the weights, and of a bias if any
                 parameter[new] = parameter[source[0]].clone()
     return len(missing)
+
+
+def make_room(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Give a model a row for each token that it lacks one for; the new ones mean nothing yet."""
+    if len(tokenizer) > model.get_input_embeddings().get_parameter("weight").shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+
+
+def rows_of_markers(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int, int]:
+    """Return the rows of `<bot>`, `<eot>` and `<pause>` in the embeddings.
+
+    Raises:
+        RecipeError: The tokenizer lacks some.
+    """
+    ids = marker_ids(tokenizer)
+    return ids.bot, ids.eot, ids.pause
 
 
 def marker_ids(tokenizer: PreTrainedTokenizerBase) -> MarkerIds:

@@ -1,4 +1,4 @@
-"""`latentcot convert`: weights of others → a checkpoint of ours."""
+"""`latentcot convert`: weights of others → a checkpoint of ours; adapters → plain weights."""
 
 import json
 from pathlib import Path
@@ -31,13 +31,16 @@ def convert(
     """Write a checkpoint from weights of the official Coconut code, or of plain fine-tuning.
 
     What weights cannot tell must be said. All that is missing is named at once: begin with SOURCE
-    and --out alone.
+    and --out alone. Nothing more is needed for a run that was trained with lora, whose adapters are
+    merged with their base.
 
     Args:
-        source: A torch state dict, a .safetensors file, or a folder of save_pretrained.
+        source: A torch state dict, a .safetensors file, or a folder of save_pretrained; or a run or
+            checkpoint with adapters.
         out: The checkpoint folder to write.
         base: Hub id or folder of the model that the run started from, for what SOURCE lacks:
-            configuration and tokenizer. Its weights are not read.
+            configuration and tokenizer. Its weights are not read, but for adapters: there it is
+            the model that they were trained beside, if that is not where it was.
         method: What was trained: `latentcot list methods`.
         task: How answers are scored: `latentcot list tasks`; or exact, number or regex:PATTERN.
         thoughts_per_step: Thoughts in place of one step (c); for methods with thoughts.

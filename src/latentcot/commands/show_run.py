@@ -60,6 +60,7 @@ def _model(model: Model) -> str:
     parts = [
         model.architecture or "unknown",
         f"{model.num_parameters:,} parameters" if model.num_parameters else "",
+        f"{model.num_adapted:,} parameters of adapters" if model.num_adapted else "",
         f"begun from {model.pretrained}" if model.pretrained else "",
     ]
     return ", ".join(part for part in parts if part)
