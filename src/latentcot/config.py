@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
+from latentcot.adapters import Lora
 from latentcot.backbones import FreshModel
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.layout import LayoutRules, MarkerIds, Template
@@ -51,6 +52,13 @@ class Data:
     """Use this many training examples at most, from the beginning of the file."""
     max_valid: Count | None = None
     """Use this many validation examples at most."""
+    stream: bool = False
+    """Read training examples while training goes on, for files that do not fit in memory; `train`
+    may then be a folder or a pattern of files."""
+    shuffle_buffer: Count = 32_768
+    """Examples of a stream that are shuffled at a time; memory holds twice as many."""
+    num_examples: Count | None = None
+    """How many training examples a stream has, if known; they are counted if empty."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,8 @@ class Recipe:
     """A hub id, a folder, or the settings of a model made from scratch."""
     markers_start_from: str = "<<"
     """The token whose embedding and output row the markers of a pretrained model start from."""
+    lora: Lora | None = None
+    """Train adapters beside the frozen weights of a pretrained model; all weights if empty."""
     template: Template = field(default_factory=Template)
     """The text between question, steps and answer."""
     curriculum: Curriculum = field(default_factory=Curriculum)
@@ -184,7 +194,8 @@ _UNIONS = {
     "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
 }
 """Fields that take one thing or another, and what they take."""
-_FORM = Form("a recipe", Recipe, _UNIONS, {"model": FreshModel, "task": AnswerMatch, "stop": Stop})
+_INNER = {"model": FreshModel, "task": AnswerMatch, "stop": Stop, "lora": Lora}
+_FORM = Form("a recipe", Recipe, _UNIONS, _INNER)
 _PARTS = ("template", "curriculum", "stop", "training", "generation")  # may be named and left empty
 
 
@@ -241,6 +252,12 @@ def _across_fields(recipe: Recipe) -> list[str]:
             f"training.micro_batch_size: must not exceed batch_size {training.batch_size}, got "
             f"{training.micro_batch_size}."
         )
+    if recipe.lora is not None and not isinstance(recipe.model, str):
+        problems.append(
+            "lora: adapters change little of what a model can do already, and one made from "
+            "scratch can do nothing. Leave lora out, or name a pretrained model."
+        )
+    problems += _stream_problems(recipe)
     problems += _stop_problems(recipe)
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
@@ -250,6 +267,18 @@ def _across_fields(recipe: Recipe) -> list[str]:
                 f"curriculum.{name}: a list needs one value for each phase but the last, that is "
                 f"{needed}, got {len(value)}."
             )
+    return problems
+
+
+def _stream_problems(recipe: Recipe) -> list[str]:
+    data, size = recipe.data, recipe.training.batch_size
+    problems = []
+    if data.stream and data.shuffle_buffer < size:
+        problems.append(
+            f"data.shuffle_buffer: must be at least batch_size {size}, got {data.shuffle_buffer}."
+        )
+    if data.num_examples is not None and not data.stream:
+        problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
     return problems
 
 

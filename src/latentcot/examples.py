@@ -50,7 +50,7 @@ def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
     examples: list[Example] = []
     seen: dict[str, str] = {}
     for where, record in read_records(path):
-        example = _example(record, where, default_id=where.rsplit(":", 1)[-1])
+        example = example_of(record, where, default_id=where.rsplit(":", 1)[-1])
         if example.id in seen:
             raise DataError(
                 f"{where}: the id {shown(example.id)} stands at {seen[example.id]} already. "
@@ -79,7 +79,17 @@ def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _example(record: Any, where: str, default_id: str) -> Example:
+def example_of(record: Any, where: str, default_id: str) -> Example:
+    """Return a record as an example.
+
+    Args:
+        record: Of `read_records`.
+        where: It stands.
+        default_id: For a record without one.
+
+    Raises:
+        DataError: It is malformed.
+    """
     if not isinstance(record, dict):
         raise DataError(f"{where}: must be an object, got {_kind(record)}. {HELP}")
     rest = dict(record)

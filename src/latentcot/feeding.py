@@ -1,12 +1,14 @@
 """What each update learns from: its examples, their stages, their layouts, side by side.
 
 All of it is a function of the seed and the number of the update, so that a resumed run needs no
-state of ours; and it is made one update ahead, by a thread, while the present update is at work.
+state of ours (`streaming.py` has some, which spares it reading). It is made one update ahead, by a
+thread, while the present update is at work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 from latentcot.batching import epoch_order
 from latentcot.config import Recipe
@@ -14,6 +16,7 @@ from latentcot.layout import EncodedExample, Layout, LayoutRules, lay_out, one_o
 from latentcot.learner import Share
 from latentcot.methods import Method
 from latentcot.stages import Phase, draw_stages
+from latentcot.streaming import EncodedStream, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,12 @@ class Feeder:
         recipe: Its curriculum, batch size and seed.
         method: Of the recipe.
         rules: The layout rules of each phase.
-        train: The training examples.
+        train: The training examples, in memory or as a stream.
         share_of: Layouts of an update → what this process learns of it.
 
     Attributes:
         batch_size: Examples of an update.
+        train: The training examples that are in memory: all, or none of a stream.
         updates_per_epoch: Length of an epoch.
     """
 
@@ -45,19 +49,21 @@ class Feeder:
         recipe: Recipe,
         method: Method,
         rules: Mapping[Phase, LayoutRules],
-        train: Sequence[EncodedExample],
+        train: Sequence[EncodedExample] | EncodedStream,
         share_of: Callable[[Sequence[Layout]], Share],
     ) -> None:
-        self.recipe, self.method, self.rules, self.train = recipe, method, rules, train
+        self.recipe, self.method, self.rules = recipe, method, rules
         self.share_of = share_of
-        first = next(iter(rules))
-        shapes = {
-            one.shape: len(self.layout(one, first.stage, first)) for one in one_of_each_shape(train)
-        }
-        self.lengths = [shapes[example.shape] for example in train]
         self.batch_size = min(recipe.training.batch_size, len(train))
-        self._order = 0, self._order_of(0)
-        self.updates_per_epoch = len(self._order[1])
+        self._windows: Windows | None = None
+        self.train: Sequence[EncodedExample] = []
+        if isinstance(train, EncodedStream):
+            self._windows = Windows(train, self.batch_size, recipe.seed, self._lengths_of)
+            self.updates_per_epoch = self._windows.updates_per_epoch
+        else:
+            self.train, self.lengths = train, self._lengths_of(train)
+            self._order = 0, self._order_of(0)
+            self.updates_per_epoch = len(self._order[1])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-feeder")
         self._ahead: tuple[int, Phase, Future[Lesson]] | None = None
 
@@ -69,6 +75,8 @@ class Feeder:
             phase: That of the update.
             num_updates: Updates of the whole run.
         """
+        if self._windows is not None:
+            self._windows.num_updates = num_updates
         ahead, self._ahead = self._ahead, None
         is_ready = ahead is not None and ahead[:2] == (update, phase)
         lesson = ahead[2].result() if ahead and is_ready else self._make(update, phase)
@@ -83,13 +91,39 @@ class Feeder:
         """Lay an example out as it stands in a phase."""
         return lay_out(example, self.method, stage, self.rules[phase], num_thoughts)
 
+    def check_when_read(self, check: Callable[[Sequence[EncodedExample]], None]) -> None:
+        """Let the examples of a stream be checked; those in memory, `train`, can be checked now.
+
+        Args:
+            check: Raises a `LatentcotError` for those that cannot be learned from.
+        """
+        if self._windows is not None:
+            self._windows.check = check
+
+    def most_columns(self, example: EncodedExample) -> int:
+        """Return a number of columns that an example has in no phase more than; found at once."""
+        plan = self.recipe.curriculum.plan
+        steps = sum(map(len, example.steps or ()))
+        markers = 3  # <bot>, <eot>, the end of text
+        slots = plan.num_stages * plan.thoughts_per_step
+        return len(example.question) + steps + len(example.answer) + slots + markers
+
+    def state(self, update: int) -> dict[str, Any]:
+        """Return what spares a run that goes on with an update some reading.
+
+        Args:
+            update: The first that it does.
+        """
+        place = None if self._windows is None else self._windows.place(update)
+        return {} if place is None else {"stream": place}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        if self._windows is not None and "stream" in state:
+            self._windows.restore(state["stream"])
+
     def _make(self, update: int, phase: Phase) -> Lesson:
-        epoch, index = divmod(update, self.updates_per_epoch)
-        known, order = self._order
-        if known != epoch:
-            order = self._order_of(epoch)
-            self._order = epoch, order
-        examples = [self.train[i] for i in order[index]]
+        examples = self._examples_of(update)
         stages = draw_stages(
             self.recipe.curriculum,
             self.method.schedule,
@@ -103,6 +137,24 @@ class Feeder:
             for example, stage in zip(examples, stages, strict=True)
         ]
         return Lesson(examples, stages, self.share_of(layouts))
+
+    def _examples_of(self, update: int) -> list[EncodedExample]:
+        if self._windows is not None:
+            return self._windows.batch(update)
+        epoch, index = divmod(update, self.updates_per_epoch)
+        known, order = self._order
+        if known != epoch:
+            order = self._order_of(epoch)
+            self._order = epoch, order
+        return [self.train[i] for i in order[index]]
+
+    def _lengths_of(self, examples: Sequence[EncodedExample]) -> list[int]:
+        first = next(iter(self.rules))
+        shapes = {
+            one.shape: len(self.layout(one, first.stage, first))
+            for one in one_of_each_shape(examples)
+        }
+        return [shapes[example.shape] for example in examples]
 
     def _order_of(self, epoch: int) -> list[list[int]]:
         return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")

@@ -10,6 +10,7 @@
 `examples.py` checks these. docs/data-format.md shows each form.
 """
 
+import glob
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -41,12 +42,12 @@ def read_records(source: Path | str) -> Iterator[Record]:
     if start == "[":
         records = _parse(text, str(path))
         yield from ((f"{path}:{number}", record) for number, record in enumerate(records))
-    elif start == "{" and _is_one_object(text):
+    elif start == "{" and is_one_object(text):
         yield from _prontoqa_records(_parse(text, str(path)), path)
     else:
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield f"{path}:{number}", _line_record(line, f"{path}:{number}", start)
+                yield f"{path}:{number}", line_record(line, f"{path}:{number}", start)
 
 
 def is_hub(source: Path | str) -> bool:
@@ -54,22 +55,66 @@ def is_hub(source: Path | str) -> bool:
     return str(source).startswith(HUB)
 
 
-def source_hash(source: Path | str) -> str:
-    """Return the SHA-256, as hex digits, of a file or of the records of a data set.
+def files_of(source: Path | str) -> list[Path]:
+    """Return a file, or the files of a folder or of a pattern such as `data/part-*.jsonl`.
+
+    In a folder all but those whose names begin with a dot or a `_` count.
+
+    Raises:
+        DataError: There is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = [one for one in path.iterdir() if one.is_file() and one.name[0] not in "._"]
+    elif is_pattern(source):
+        files = [Path(one) for one in glob.glob(str(source), recursive=True)]
+        files = [one for one in files if one.is_file()]
+    else:
+        return [path]
+    if not files:
+        raise DataError(f"{source}: has no files.")
+    return sorted(files)
+
+
+def is_pattern(source: Path | str) -> bool:
+    """Return whether a source stands for several files by `*`, `?` or `[…]`."""
+    return glob.has_magic(str(source)) and not Path(source).exists()
+
+
+def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
+    """Return the SHA-256, as hex digits, of a file, of several, or of the records of a data set.
+
+    Of the whole file, also of one that is streamed: it is read as fast as the disk gives it, by
+    far faster than it is learned from, and a part of it would not tell that a line was changed.
+
+    Args:
+        source: A file, a folder or pattern of files, or a data set of the hub.
+        is_streamed: Whether a data set of the hub is too large to be loaded. Then the hash is of
+            the list of its files with their versions.
 
     Raises:
         DataError: It cannot be read.
     """
+    if is_hub(source) and is_streamed:
+        return hashlib.sha256(_hub_listing(str(source)).encode()).hexdigest()
     if is_hub(source):
         digest = hashlib.sha256()
         for _, record in read_records(source):
             digest.update(json.dumps(record, sort_keys=True, default=str).encode())
         return digest.hexdigest()
+    files = files_of(source)
+    if files == [Path(source)]:
+        return _file_hash(files[0])
+    listed = "".join(f"{_file_hash(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
     try:
-        with open(source, "rb") as file:
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
-        raise DataError(f"{source}: cannot be read: {error}.") from None
+        raise DataError(f"{path}: cannot be read: {error}.") from None
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -91,8 +136,8 @@ def _parse(text: str, where: str) -> Any:
         raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
 
 
-def _is_one_object(text: str) -> bool:
-    """Tell one object over many lines from JSON Lines, whose first line is whole."""
+def is_one_object(text: str) -> bool:
+    """Tell one object over many lines, by its beginning, from JSON Lines, whose first is whole."""
     first = text.lstrip().split("\n", 1)[0]
     try:
         values = parse_json(first).values()
@@ -101,7 +146,17 @@ def _is_one_object(text: str) -> bool:
     return any(isinstance(value, dict) and "test_example" in value for value in values)
 
 
-def _line_record(line: str, where: str, start: str) -> Any:
+def line_record(line: str, where: str, start: str) -> Any:
+    """Read a line of JSON Lines, or of iCoT text.
+
+    Args:
+        line: With text in it.
+        where: It stands.
+        start: The first character of its file.
+
+    Raises:
+        DataError: It is neither.
+    """
     if start != "{" and "||" in line:
         return icot_record(line, where)
     return _parse(line, where)
@@ -165,13 +220,42 @@ def prontoqa_steps(chain: list[str]) -> list[str]:
 
 def _hub_records(source: str) -> Iterator[Record]:
     for number, row in enumerate(_hub_rows(source)):
-        record = dict(row)
-        if "steps" not in record and isinstance(record.get("cot"), str):
-            record["steps"] = record.pop("cot").split()
-        yield f"{source}:{number}", record
+        yield f"{source}:{number}", hub_record(row)
 
 
-def _hub_rows(source: str) -> Iterable[Any]:
+def hub_record(row: Any) -> dict[str, Any]:
+    """Return the record of a row of a data set."""
+    record = dict(row)
+    if "steps" not in record and isinstance(record.get("cot"), str):
+        record["steps"] = record.pop("cot").split()
+    return record
+
+
+def hub_stream(source: str) -> tuple[Any, int | None]:
+    """Open a data set of the hub without loading it.
+
+    Returns:
+        A `datasets.IterableDataset`, and how many rows it has if the hub says so.
+
+    Raises:
+        DataError: It cannot be opened.
+    """
+    rows: Any = _hub_rows(source, streaming=True)
+    split = (rows.info.splits or {}).get(source.rpartition(":")[2])
+    return rows, (split.num_examples or None) if split else None
+
+
+def _hub_listing(source: str) -> str:
+    """Return which files a data set has now, and what the hub says of their versions."""
+    name, *config, split = source.removeprefix(HUB).split(":")
+    _hub_rows(source, streaming=True)  # says what is wrong, if it is
+    import datasets
+
+    files = datasets.load_dataset_builder(name, *config).config.data_files[split]
+    return json.dumps([list(map(str, files)), files.origin_metadata])
+
+
+def _hub_rows(source: str, *, streaming: bool = False) -> Iterable[Any]:
     """Load `hub:NAME:SPLIT` or `hub:NAME:CONFIG:SPLIT`."""
     parts = source.removeprefix(HUB).split(":")
     if len(parts) not in (2, 3) or not all(parts):
@@ -182,7 +266,8 @@ def _hub_rows(source: str) -> Iterable[Any]:
     import datasets  # takes seconds to import
 
     try:
-        rows: Iterable[Any] = datasets.load_dataset(parts[0], *parts[1:-1], split=parts[-1])
+        name, *config, split = parts
+        rows: Iterable[Any] = datasets.load_dataset(name, *config, split=split, streaming=streaming)
     except Exception as error:  # datasets, its hub and its readers raise many kinds
         cause = error.__cause__ or error  # its own words often tell nothing
         reason = one_line(str(cause)).rstrip(".")

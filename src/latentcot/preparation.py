@@ -1,33 +1,42 @@
 """Recipe → model, tokenizer and token ids; whatever is wrong with data or model comes up here."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Timer
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latentcot.adapters import Adapters, add_adapters, fingerprint, hold_lightly, require_peft
 from latentcot.backbones import FreshModel, load_pretrained, make_fresh, max_positions
 from latentcot.batching import collate
-from latentcot.config import Recipe
+from latentcot.config import Data, Recipe
+from latentcot.display import progress_bar, say
 from latentcot.errors import DataError, RecipeError
 from latentcot.examples import Example, read_examples
-from latentcot.formats import is_hub
+from latentcot.formats import is_hub, is_pattern
 from latentcot.layout import EncodedExample, Layout, encode
 from latentcot.methods import method_named
 from latentcot.objective import LanguageLoss
 from latentcot.stages import phases_of
+from latentcot.streaming import EncodedStream, Stream, open_stream
 from latentcot.tasks import extract_answer, task_named
-from latentcot.vocabulary import add_markers, bpe_tokenizer, word_tokenizer
+from latentcot.vocabulary import add_markers, bpe_tokenizer, rows_of_markers, word_tokenizer
+
+MANY, STRIDE = 200_000, 10_000
+"""Examples of a stream that take so long to read that a bar is shown, and between its moves."""
+SLOW = 2.0
+"""Seconds after which a person wants to know what goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """Training and validation examples with their token ids."""
 
-    train: list[EncodedExample]
+    train: list[EncodedExample] | EncodedStream
     valid: list[Example]
     valid_encoded: list[EncodedExample]
 
@@ -39,12 +48,14 @@ def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, T
         DataError: A file cannot be read, or an example cannot be written in the vocabulary.
         RecipeError: The model cannot be loaded or made.
     """
+    if recipe.lora is not None:
+        require_peft("lora")
     with _collector_at_rest():
         return _prepare(recipe)
 
 
 def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, TrainingData]:
-    train = _read("train", recipe.data.train, recipe.data.max_train)
+    train = _training_examples(recipe.data)
     valid = _read("valid", recipe.data.valid, recipe.data.max_valid)
     reads_steps = 0 in method_named(recipe.method).stages(recipe.curriculum.plan)
     if reads_steps and not any(example.steps for example in train):
@@ -54,29 +65,94 @@ def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, 
         )
     _refuse_short_chains(recipe, train)
     if isinstance(recipe.model, str):
-        model, tokenizer = load_pretrained(recipe.model)
-        check_thinks_in_batches(model)
-        add_markers(tokenizer, model, recipe.markers_start_from)
+        model, tokenizer = _pretrained(recipe, recipe.model)
     else:
-        tokenizer = fresh_tokenizer(recipe, recipe.model, train)
+        with _seen(train) as examples:
+            tokenizer = fresh_tokenizer(recipe, recipe.model, examples)
         model = make_fresh(recipe.model, tokenizer, recipe.seed)
     _refuse_lost_answers(recipe, valid, tokenizer)
     data = TrainingData(
-        train=encode(train, tokenizer, recipe.template, reads_steps=reads_steps),
+        train=_encoded(recipe, train, tokenizer, reads_steps=reads_steps),
         valid=valid,
         valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
     )
     return model, tokenizer, data
 
 
+def _pretrained(recipe: Recipe, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model, and give it what the recipe asks for: markers, adapters."""
+    model, tokenizer = load_pretrained(name)
+    check_thinks_in_batches(model)
+    before = fingerprint(model) if recipe.lora is not None else ""
+    add_markers(tokenizer, model, recipe.markers_start_from)
+    if recipe.lora is not None:
+        base = str(Path(name).resolve()) if Path(name).is_dir() else name
+        adapters = Adapters(base, before, recipe.lora)
+        add_adapters(model, adapters, rows_of_markers(tokenizer), recipe.seed)
+        if recipe.training.precision == "bfloat16":
+            hold_lightly(model)
+    return model, tokenizer
+
+
+def _training_examples(data: Data) -> list[Example] | Stream:
+    if not data.stream:
+        return _read("train", data.train, data.max_train)
+    if not is_hub(data.train) and not is_pattern(data.train):
+        _refuse_missing("train", data.train)
+    note = Timer(SLOW, say, [f"Counting the examples of {data.train} …"])
+    note.start()
+    try:
+        return open_stream(data.train, data.max_train, data.num_examples)
+    finally:
+        note.cancel()
+
+
+def _encoded(
+    recipe: Recipe,
+    train: list[Example] | Stream,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    reads_steps: bool,
+) -> list[EncodedExample] | EncodedStream:
+    def to_ids(examples: Sequence[Example]) -> list[EncodedExample]:
+        return encode(examples, tokenizer, recipe.template, reads_steps=reads_steps)
+
+    if isinstance(train, Stream):
+        return EncodedStream(train, to_ids, recipe.data.shuffle_buffer)
+    return to_ids(train)
+
+
+@contextmanager
+def _seen(train: list[Example] | Stream) -> Iterator[Iterable[Example]]:
+    """Show how far a reader is with a long stream."""
+    is_short = isinstance(train, list) or len(train) < MANY
+    with progress_bar("reading all words", len(train), is_quiet=is_short) as advance:
+
+        def shown() -> Iterator[Example]:
+            for number, example in enumerate(train, start=1):
+                yield example
+                if number % STRIDE == 0:
+                    advance(STRIDE)
+
+        yield train if is_short else shown()
+
+
 def _read(key: str, file: str, limit: int | None) -> list[Example]:
+    if key == "train" and not is_hub(file) and (is_pattern(file) or Path(file).is_dir()):
+        raise DataError(
+            f"data.train: {file}: stands for several files, which are read with data.stream: true."
+        )
+    _refuse_missing(key, file)
+    return read_examples(file, limit)
+
+
+def _refuse_missing(key: str, file: str) -> None:
     if not is_hub(file) and not Path(file).exists():
         raise DataError(
             f"data.{key}: {file}: no such file. Make it, with `latentcot data make` (comments of a "
             "packaged recipe say how; so do docs/data-format.md and the head of a study), or name "
             f"another with --set data.{key}=FILE."
         )
-    return read_examples(file, limit)
 
 
 @contextmanager
@@ -91,13 +167,15 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _refuse_short_chains(recipe: Recipe, train: Sequence[Example]) -> None:
+def _refuse_short_chains(recipe: Recipe, train: Sequence[Example] | Stream) -> None:
     """Stages that end when they are learned need examples that tell when."""
     rules = recipe.curriculum
     phases = phases_of(rules, method_named(recipe.method))[:-1]  # nothing ends the last one
     gated = [phase for phase in phases if phase.learned_below is not None]
-    longest = max(len(example.steps) for example in train)
-    if gated and rules.max_updates_per_stage is None and longest < rules.num_stages:
+    if not gated or rules.max_updates_per_stage is not None:
+        return
+    if not any(len(example.steps) >= rules.num_stages for example in train):
+        longest = max(len(example.steps) for example in train)
         raise RecipeError(
             f"curriculum.num_stages: is {rules.num_stages}, but the longest chain in "
             f"{recipe.data.train} has {longest} steps, so no example can tell when a stage is "
@@ -106,7 +184,7 @@ def _refuse_short_chains(recipe: Recipe, train: Sequence[Example]) -> None:
 
 
 def fresh_tokenizer(
-    recipe: Recipe, model: FreshModel, examples: Sequence[Example]
+    recipe: Recipe, model: FreshModel, examples: Iterable[Example]
 ) -> PreTrainedTokenizerBase:
     """Make the tokenizer of a model from scratch.
 
@@ -166,7 +244,7 @@ def _refuse_lost_answers(
             )
 
 
-def _texts(recipe: Recipe, examples: Sequence[Example]) -> Iterator[str]:
+def _texts(recipe: Recipe, examples: Iterable[Example]) -> Iterator[str]:
     yield from asdict(recipe.template).values()
     for example in examples:
         yield from (example.question, *example.steps, example.answer)

@@ -15,7 +15,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,13 @@ FILE = "provenance.json"
 PACKAGES = ("latentcot", "torch", "transformers", "accelerate", "numpy")
 
 
-def write_provenance(run: Path, files: Iterable[str], device: str, seed: int) -> None:
+def write_provenance(
+    run: Path,
+    files: Iterable[str],
+    device: str,
+    seed: int,
+    hash_of: Callable[[str], str] = source_hash,
+) -> None:
     """Write down what this run came from, so that its numbers can be believed.
 
     Args:
@@ -38,12 +44,13 @@ def write_provenance(run: Path, files: Iterable[str], device: str, seed: int) ->
         files: Training and validation data; their hashes are written.
         device: As torch names it.
         seed: Of the run.
+        hash_of: The hash of a file.
 
     Raises:
         DataError: A data file cannot be read.
         RunError: The file cannot be written.
     """
-    hashes = {file: source_hash(file) for file in files}
+    hashes = {file: hash_of(file) for file in files}
     process = {**provenance(), **_place(device)}
     version = {"format_version": PROVENANCE_VERSION}
     write_json(run / FILE, {**version, **process, "seed": seed, "data": hashes})

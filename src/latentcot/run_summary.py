@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from latentcot.checkpoint_folders import INFO_FILE, best_checkpoint
 from latentcot.checkpoint_summary import CheckpointSummary, Model, model_of, summarize_checkpoint
-from latentcot.config import Recipe, read_recipe
+from latentcot.config import Data, Recipe, read_recipe
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.formats import is_hub, read_records, source_hash
 from latentcot.methods import method_named
@@ -20,6 +20,7 @@ from latentcot.parsing import shown
 from latentcot.provenance import differences, read_provenance
 from latentcot.result_files import EVALUATION_VERSION, read_versioned
 from latentcot.runs import RECIPE, read_metrics
+from latentcot.streaming import open_stream
 from latentcot.tasks import task_named
 
 T = TypeVar("T")
@@ -299,12 +300,18 @@ def _num_updates(recipe: Recipe, data: Iterable[DataFile]) -> int | None:
     if ("same", recipe.data.train) not in {(one.state, one.file) for one in data}:
         return None
     try:
-        num_examples = sum(1 for _ in read_records(recipe.data.train))
+        num_examples = _num_examples(recipe.data)
     except DataError:
         return None
     if recipe.data.max_train is not None:
         num_examples = min(num_examples, recipe.data.max_train)
     return training.num_updates(max(1, num_examples // training.batch_size))
+
+
+def _num_examples(data: Data) -> int:
+    if data.stream:
+        return len(open_stream(data.train, data.max_train, data.num_examples))
+    return sum(1 for _ in read_records(data.train))
 
 
 def _model(run: Path, recipe: Recipe, checkpoints: Sequence[CheckpointSummary]) -> Model:

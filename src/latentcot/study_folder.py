@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from latentcot.checkpoint_folders import checkpoint_folders
-from latentcot.config import Recipe, read_recipe, write_recipe
+from latentcot.config import Data, Recipe, read_recipe, write_recipe
 from latentcot.errors import DataError, RunError
 from latentcot.examples import read_examples
 from latentcot.files import written_whole
@@ -29,6 +29,7 @@ from latentcot.jobs import Making, Training
 from latentcot.problems import listed
 from latentcot.processes import claim
 from latentcot.recipe_values import flat, read_yaml
+from latentcot.streaming import open_stream
 from latentcot.study import Cell, Study, data_folder, is_file
 
 NOTE = "study.yaml"
@@ -185,12 +186,14 @@ def _num_updates(recipe: Recipe) -> int | None:
     if training.epochs is None:
         return training.max_updates
     try:
-        num_examples = _num_examples(data.train, data.max_train)
+        num_examples = _num_examples(data)
     except DataError:  # the run itself will say so
         return training.max_updates
     return training.num_updates(max(1, num_examples // training.batch_size))
 
 
 @cache
-def _num_examples(file: str, limit: int | None) -> int:
-    return len(read_examples(file, limit))
+def _num_examples(data: Data) -> int:
+    if data.stream:
+        return len(open_stream(data.train, data.max_train, data.num_examples))
+    return len(read_examples(data.train, data.max_train))

@@ -6,26 +6,28 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.backbones import check_lengths
+from latentcot.backbones import check_lengths, max_positions
 from latentcot.checkpoints import CheckpointInfo
 from latentcot.config import Recipe
 from latentcot.display import progress_bars, say
-from latentcot.errors import CheckpointError, RecipeError, RunError, TrainingError
+from latentcot.errors import CheckpointError, DataError, RecipeError, RunError, TrainingError
 from latentcot.evaluation import evaluate
 from latentcot.feeding import Feeder, Lesson
 from latentcot.files import write_json
 from latentcot.greedy import GreedyRecorder
 from latentcot.guards import Divergence, deterministic
 from latentcot.interrupts import stop_requests
-from latentcot.layout import count_slots, one_of_each_shape
-from latentcot.learner import Learner
+from latentcot.layout import EncodedExample, count_slots, one_of_each_shape
+from latentcot.learner import Learner, Snapshot
 from latentcot.methods import method_named
 from latentcot.optimization import learning_rate
 from latentcot.preparation import TrainingData
@@ -51,6 +53,7 @@ class Trainer:
         data: TrainingData,
         *,
         num_kept: int = NUM_KEPT,
+        shards: bool = False,
     ) -> None:
         self.recipe, self.run, self.data, self.tokenizer = recipe, run, data, tokenizer
         self.method = method_named(recipe.method)
@@ -66,6 +69,7 @@ class Trainer:
             feed=feed_of(self.method, self.rules.markers),
             stop_head=StopHead(model.config.hidden_size) if is_learned else None,
             stop_weight=recipe.stop.loss_weight,
+            shards=shards,
         )
         self.feeder = Feeder(
             recipe, self.method, self.phase_rules, data.train, self.learner.share_of
@@ -84,18 +88,31 @@ class Trainer:
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
 
     def _check_lengths(self, model: PreTrainedModel) -> None:
-        """Refuse examples that are too long for the model in any phase, or when answered."""
+        """Refuse examples that are too long for the model in any phase, or when answered.
+
+        Those of a stream when they are read.
+        """
         new_tokens = self.recipe.generation.max_new_tokens
-        train = one_of_each_shape(self.data.train)
+        phases = [phase for phase in self.phases if not phase.is_minor]
+        self.feeder.check_when_read(partial(self._check_training, model, phases))
+        train = one_of_each_shape(self.feeder.train)
         valid = one_of_each_shape(self.data.valid_encoded)
-        for phase in (phase for phase in self.phases if not phase.is_minor):
-            layouts = (self.feeder.layout(example, phase.stage, phase) for example in train)
-            check_lengths(model, layouts, (example.id for example in train))
+        for phase in phases:
+            self._check_training(model, [phase], train)
             most = self._most_thoughts(phase) if self.recipe.stop.rule == "classifier" else None
             prompts = (
                 self.feeder.layout(example, phase.stage, phase, most).prompt() for example in valid
             )
             check_lengths(model, prompts, (example.id for example in valid), new_tokens)
+
+    def _check_training(
+        self, model: PreTrainedModel, phases: Sequence[Phase], examples: Sequence[EncodedExample]
+    ) -> None:
+        limit = max_positions(model) or math.inf
+        long = [example for example in examples if self.feeder.most_columns(example) > limit]
+        for phase in phases:
+            layouts = (self.feeder.layout(example, phase.stage, phase) for example in long)
+            check_lengths(model, layouts, (example.id for example in long))
 
     def _most_thoughts(self, phase: Phase) -> int:
         """Return the upper bound of the stop classifier: before the last stage, words follow."""
@@ -172,7 +189,7 @@ class Trainer:
     def _step(self) -> dict[str, Any]:
         """Do one update; return its row for metrics.jsonl."""
         phase = self.clock.phase
-        lesson = self.feeder.lesson(self.update, phase, self.num_updates)
+        lesson = self._lesson(phase)
         rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         self.learner.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
@@ -197,6 +214,14 @@ class Trainer:
             ),
             "learning_rate": rate,
         }
+
+    def _lesson(self, phase: Phase) -> Lesson:
+        try:
+            return self.feeder.lesson(self.update, phase, self.num_updates)
+        except DataError:  # a bad line deep in a stream costs no update that came before it
+            if self.update and self.learner.accelerator.num_processes == 1:
+                self._save(phase)
+            raise
 
     def _give_up(self, lesson: Lesson) -> None:
         path = self.run / "nan-batch.json"
@@ -231,12 +256,13 @@ class Trainer:
     def _validate(self, phase: Phase) -> bool:
         """Let the model answer the validation questions; return whether it is the best so far."""
         # In float32 whatever the precision of training, as `latentcot eval` does it.
-        result = evaluate(
-            self._reasoner(phase),
-            self.data.valid,
-            encoded=self.data.valid_encoded,
-            batch_size=self.recipe.generation.batch_size,
-        )
+        with self.learner.answering() as model:
+            result = evaluate(
+                self._reasoner(phase, model),
+                self.data.valid,
+                encoded=self.data.valid_encoded,
+                batch_size=self.recipe.generation.batch_size,
+            )
         accuracy = result.accuracy
         row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
         self._log(row)
@@ -247,17 +273,19 @@ class Trainer:
             self.best |= {"update": self.update, "accuracy": accuracy}
         return is_best
 
-    def _reasoner(self, phase: Phase) -> Reasoner:
+    def _reasoner(self, phase: Phase, model: PreTrainedModel) -> Reasoner:
         """Return the present model as one that answers, its stop threshold newly chosen."""
-        parts = self.learner.model.eval(), self.tokenizer
+        parts = model, self.tokenizer
         head = self.learner.stop_head
         if head is not None and phase.stage > 0:
             reasoner = Reasoner(*parts, self._info(phase), head)
             size = self.recipe.generation.batch_size
             self.stop_threshold = reasoner.best_threshold(self.data.valid_encoded, size)
         reasoner = Reasoner(*parts, self._info(phase), head)
-        # What earlier validations have recorded holds: weights change where they lie.
-        self.recorder = reasoner.recorder = self.recorder or reasoner.recorder
+        # What earlier validations have recorded holds: weights change where they lie. Gathered ones
+        # lie elsewhere each time.
+        self.recorder = None if self.learner.shards else self.recorder or reasoner.recorder
+        reasoner.recorder = self.recorder
         return reasoner
 
     def _log(self, row: dict[str, Any]) -> None:
@@ -295,13 +323,18 @@ class Trainer:
         Raises:
             TrainingError: The weights are no numbers any more; the last checkpoint stays.
         """
-        if not self.learner.accelerator.is_main_process or self.saved == self.update:
+        if self.saved == self.update:
             return
+        self.saved = self.update
         if not self.learner.has_finite_weights():
             raise TrainingError(
                 f"{self.run}: update {self.update} left weights that are not finite numbers. The "
                 "last checkpoint is whole. Try a lower training.learning_rate."
             )
+        self.saver.finish()  # two copies would be in memory
+        snapshot = self.learner.snapshot()
+        if not self.learner.accelerator.is_main_process:
+            return
         state = {
             "update": self.update,
             "last_restart": self.last_restart,
@@ -309,9 +342,10 @@ class Trainer:
             "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
             "metrics": metrics_hash(self.run),
+            **self.feeder.state(self.update),
         }
-        self.saver.save(self.learner, self._info(phase), state, self.best)
-        self.saved = self.update
+        model, best = self.learner.model, dict(self.best)  # validation changes it meanwhile
+        self.saver.save(model, snapshot, self._info(phase), state, best)
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint of the run, or begin if it has none yet.
@@ -338,16 +372,15 @@ class Trainer:
 
     def _take_over(self, found: Found) -> None:
         saved, state = found.checkpoint, found.state
-        self.learner.model.load_state_dict(saved.model.state_dict())
-        if self.learner.stop_head is not None and saved.stop_head is not None:
-            self.learner.stop_head.load_state_dict(saved.stop_head.state_dict())
+        weights = saved.model.state_dict()
+        self.learner.take_over(Snapshot(weights, state["optimizer"], saved.stop_head))
         self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
         self.clock.restore(state["clock"])
         if "divergence" in state:  # not in formats 1 and 2
             self.divergence.restore(state["divergence"])
-        self.learner.optimizer.load_state_dict(state["optimizer"])
         self.update, self.last_restart = state["update"], state["last_restart"]
         self.best = dict(state["best"])
+        self.feeder.restore(state)
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

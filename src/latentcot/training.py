@@ -1,5 +1,6 @@
 """From a recipe to a run folder: start a training, or take one up again."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,9 +23,10 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     keep_checkpoints: int = NUM_KEPT,
+    shards: bool = False,
     is_quiet: bool = False,
 ) -> bool:
-    """Train as a recipe says, into a run folder.
+    """Train as a recipe says, into a run folder; together with all processes of a launcher.
 
     Args:
         recipe: What to train.
@@ -32,6 +34,7 @@ def train(
         resume: Go on with the run that is there, from its newest checkpoint.
         overwrite: Delete the run that is there.
         keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
+        shards: Of several processes, let each hold a share of the weights (FSDP2).
         is_quiet: Show no progress.
 
     Returns:
@@ -48,7 +51,7 @@ def train(
         _refuse_other_data(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
     model, tokenizer, data = prepare(recipe)
-    trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints)
+    trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints, shards=shards)
     accelerator = trainer.learner.accelerator
     with held(out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
@@ -73,7 +76,7 @@ def _write_origin(recipe: Recipe, run: Path, device: str) -> None:
             file.write(write_recipe(recipe))
     if not (run / "provenance.json").exists():
         files = [recipe.data.train, recipe.data.valid]
-        write_provenance(run, files, device, recipe.seed)
+        write_provenance(run, files, device, recipe.seed, _hash_of(recipe))
 
 
 def _note_session(run: Path, device: str, update: int) -> None:
@@ -94,9 +97,16 @@ def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
         )
 
 
+def _hash_of(recipe: Recipe) -> Callable[[str], str]:
+    """A stream is not loaded to tell its hash."""
+    data = recipe.data
+    return lambda file: source_hash(file, is_streamed=data.stream and file == data.train)
+
+
 def _refuse_other_data(recipe: Recipe, run: Path) -> None:
+    hash_of = _hash_of(recipe)
     for file, before in read_provenance(run).get("data", {}).items():
-        if file in (recipe.data.train, recipe.data.valid) and source_hash(file) != before:
+        if file in (recipe.data.train, recipe.data.valid) and hash_of(file) != before:
             raise RunError(
                 f"{file}: has changed since {run} was started, so the run can't go on as it was. "
                 "Bring the old file back, or start another run."

@@ -1,0 +1,308 @@
+"""The data path alone, without a model: examples a second, and memory while they go by.
+
+    python benchmarks/data_path.py make     # both files, in /tmp/latentcot-data-path (2.2 GB)
+    python benchmarks/data_path.py run      # measures; results/data-path/cpu.json and memory.png
+    python benchmarks/data_path.py draw     # the figure again
+
+Two files: 385,620 examples of our arithmetic task as iCoT text (as many as GSM8k-Aug has), and 10
+million lines of JSON in the shape of GSM8k-Aug. A process of its own reads each: parsed, encoded,
+laid out and collated as a run of Coconut does it, for one epoch. The first file goes through memory
+and through a stream, the second through a stream; then streams go on in the middle of an epoch, by
+the place that a checkpoint keeps and without it, and must give the same lessons.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from latentcot.batching import collate
+from latentcot.config import Recipe, make_recipe
+from latentcot.examples import read_examples
+from latentcot.feeding import Feeder, Lesson
+from latentcot.files import write_json, written_whole
+from latentcot.formats import source_hash
+from latentcot.layout import NO_LABEL, Layout, encode
+from latentcot.learner import Share
+from latentcot.methods import method_named
+from latentcot.preparation import _collector_at_rest, fresh_tokenizer
+from latentcot.provenance import provenance
+from latentcot.stages import phases_of
+from latentcot.streaming import EncodedStream, open_stream
+from latentcot.tasks.arithmetic import make_splits
+from latentcot.tasks.arithmetic_options import ArithmeticOptions
+from latentcot.vocabulary import marker_ids
+
+FOLDER = Path("/tmp/latentcot-data-path")
+SMALL, LARGE = FOLDER / "arithmetic-385620.txt", FOLDER / "made-10m.jsonl"
+NUM_SMALL, NUM_LARGE = 385_620, 10_000_000
+RESULTS = Path(__file__).parent.parent / "results" / "data-path"
+RESULT, FIGURE = RESULTS / "cpu.json", RESULTS / "memory.png"
+NUM_POINTS = 40
+CHECKED = 300
+"""Lessons that are compared after going on in the middle: more than a window has."""
+MIB = 2**20
+PARALLELISM = os.environ.get("TOKENIZERS_PARALLELISM", "true")
+Found = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["make", "run", "draw", "measure"])
+    parser.add_argument("parts", nargs="*", help=f"of `run`: {', '.join(PARTS)}; all if none")
+    arguments = parser.parse_args()
+    if arguments.what == "measure":  # what `run` starts
+        print(json.dumps(measure(**json.loads(arguments.parts[0]))))
+    elif arguments.what == "make":
+        make()
+    elif arguments.what == "run":
+        run(arguments.parts or PARTS)
+    else:
+        draw()
+
+
+# --- the files --------------------------------------------------------------------------------
+
+
+def make() -> None:
+    """Write both files, those that are not there."""
+    FOLDER.mkdir(exist_ok=True)
+    for path, write in ((SMALL, _write_small), (LARGE, _write_large)):
+        if not path.exists():
+            start = time.perf_counter()
+            with written_whole(path) as file:
+                write(file)
+            seconds = time.perf_counter() - start
+            print(f"{path}: {path.stat().st_size / 1e6:,.0f} MB in {seconds:.0f} s")
+
+
+def _write_small(file: Any) -> None:
+    for example in make_splits(ArithmeticOptions(), {"train": NUM_SMALL}, seed=0)["train"]:
+        file.write(f"{example.question}||{' '.join(example.steps)} #### {example.answer}\n")
+
+
+def _write_large(file: Any) -> None:
+    """One to four steps, and numbers that are drawn anew in each line."""
+    rng = random.Random(0)
+    names, things = ("Ivan", "Carla", "Leo", "Nina"), ("balloons", "candles", "stamps", "coins")
+    for number in range(NUM_LARGE):
+        a, b, c, d = (2 + int(98 * rng.random()) for _ in range(4))
+        name, thing = names[number % 4], things[number // 4 % 4]
+        texts = [
+            f" {name} gets {c} more.",
+            f" A friend brings {d} of them.",
+            f" By the end of the week {name} has twice as many.",
+        ]
+        values = [a * b, a * b + c, a * b + c + d, 2 * (a * b + c + d)]
+        steps = [f"<<{a}*{b}={values[0]}>>", f"<<{values[0]}+{c}={values[1]}>>"]
+        steps += [f"<<{values[1]}+{d}={values[2]}>>", f"<<{values[2]}*2={values[3]}>>"]
+        count = 1 + int(4 * rng.random())
+        listed = '", "'.join(steps[:count])
+        file.write(
+            f'{{"question": "{name} has {a} packs with {b} {thing} in each pack.'
+            f"{''.join(texts[: count - 1])} How many {thing} does {name} have?"
+            f'", "steps": ["{listed}"], "answer": "{values[count - 1]}"}}\n'
+        )
+
+
+# --- one process ------------------------------------------------------------------------------
+
+
+def measure(
+    file: str, *, is_streamed: bool, first: int = 0, place: Any = None, updates: int | None = None
+) -> Found:
+    """Go through an epoch, or a part of it, and say what it took.
+
+    Args:
+        file: Of `make`.
+        is_streamed: Otherwise it is held in memory.
+        first: The first update.
+        place: Where a stream goes on, of a checkpoint.
+        updates: So many; up to the end of the epoch if None.
+    """
+    recipe = _recipe(file, is_streamed)
+    tokenizer = _tokenizer(recipe)
+    base, start, cpu = _of_process("VmRSS"), time.perf_counter(), time.process_time()
+    with _collector_at_rest():
+        train, counted = _read(recipe, tokenizer, start)
+    feeder = _feeder(recipe, tokenizer, train)
+    feeder.restore({"stream": place} if place else {})
+    phase = next(iter(feeder.rules))
+    end = feeder.updates_per_epoch if updates is None else first + updates
+    middle = feeder.updates_per_epoch // 2
+    every = max(1, (end - first) // NUM_POINTS)
+    digests, points, seconds_to_first, place_found = [], [], 0.0, None
+    for update in range(first, end):
+        lesson = feeder.lesson(update, phase, end)
+        if update == first:
+            begun, used = time.perf_counter(), time.process_time()
+            seconds_to_first = begun - start
+        if middle <= update < middle + CHECKED:
+            digests.append(_digest(lesson))
+            place_found = place_found or feeder.state(update).get("stream")
+        if (update - first) % every == 0 or update == end - 1:
+            seen = (update + 1 - first) * feeder.batch_size
+            seconds = time.perf_counter() - start
+            points.append({"examples": seen, "mib": _mib("VmRSS"), "seconds": round(seconds, 2)})
+            print(points[-1], file=sys.stderr, flush=True)
+    rest = (end - first) * feeder.batch_size
+    total, busy = time.perf_counter() - start, time.process_time() - cpu
+    return {
+        "examples": len(train),
+        "updates": end - first,
+        # From the beginning: what a stream does meanwhile, memory does before the first lesson.
+        "examples_per_second": round(rest / total),
+        "examples_per_cpu_second": round(rest / busy),
+        "after_the_first": {
+            "examples_per_second": round(rest / (time.perf_counter() - begun)),
+            "examples_per_cpu_second": round(rest / (time.process_time() - used)),
+        },
+        "seconds_to_count": counted,
+        "seconds_to_first_lesson": round(seconds_to_first, 2),
+        "mib_before": round(base / MIB),
+        "mib_peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "points": points,
+        "middle": middle,
+        "place": place_found,
+        "digest": hashlib.sha256("".join(digests).encode()).hexdigest(),
+    }
+
+
+def _recipe(file: str, is_streamed: bool) -> Recipe:
+    return make_recipe(
+        {
+            "data": {"train": file, "valid": file, "stream": is_streamed},
+            "task": "gsm8k",
+            "method": "coconut",
+            "model": {"tokenizer": "bpe", "vocabulary_size": 4_000},
+        }
+    )
+
+
+def _tokenizer(recipe: Recipe) -> Any:
+    """Of the first examples: in a run a pretrained model brings its own."""
+    few = list(islice(open_stream(recipe.data.train, limit=20_000), 20_000))
+    return fresh_tokenizer(recipe, recipe.model, few)
+
+
+def _read(recipe: Recipe, tokenizer: Any, start: float) -> tuple[Any, float | None]:
+    to_ids = partial(encode, tokenizer=tokenizer, template=recipe.template, reads_steps=True)
+    if not recipe.data.stream:
+        return to_ids(read_examples(recipe.data.train)), None
+    stream = open_stream(recipe.data.train)
+    counted = round(time.perf_counter() - start, 2)
+    return EncodedStream(stream, to_ids, recipe.data.shuffle_buffer), counted
+
+
+def _feeder(recipe: Recipe, tokenizer: Any, train: Any) -> Feeder:
+    method = method_named(recipe.method)
+    rules = recipe.layout_rules(marker_ids(tokenizer))
+    phases = phases_of(recipe.curriculum, method)
+    of_phases = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
+    return Feeder(recipe, method, of_phases, train, _share_of)
+
+
+def _share_of(layouts: Sequence[Layout]) -> Share:
+    """As of one process that takes its update at once."""
+    labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
+    return Share([collate(layouts)], labels, sum(layout.num_slots for layout in layouts))
+
+
+def _digest(lesson: Lesson) -> str:
+    values: list[Any] = [[example.id for example in lesson.examples], lesson.stages]
+    values += [t.tolist() for batch in lesson.share.micro_batches for t in batch.tensors]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _mib(key: str) -> int:
+    return round(_of_process(key) / MIB)
+
+
+def _of_process(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+# --- all of them ------------------------------------------------------------------------------
+
+
+def run(parts: Sequence[str]) -> None:
+    """Measure, and write each part down as it is known."""
+    for part in parts:
+        found = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+        settings = {"shuffle_buffer": 32_768, "tokenizers_parallelism": PARALLELISM}
+        write_json(RESULT, {**found, part: {**PARTS[part](found), **settings, **provenance()}})
+    draw()
+
+
+def _hash(found: Found) -> Found:
+    start = time.perf_counter()
+    source_hash(LARGE)
+    return {"seconds": round(time.perf_counter() - start, 2)}
+
+
+def _resumed(found: Found, *, has_place: bool) -> Found:
+    whole = found["stream_of_10_million"]
+    place = whole["place"] if has_place else None
+    again = _alone(LARGE, is_streamed=True, first=whole["middle"], place=place, updates=CHECKED)
+    return {**again, "is_equal": again["digest"] == whole["digest"]}
+
+
+def _alone(file: Path, **rest: Any) -> Found:
+    """Measure in a process of its own."""
+    job = {"file": str(file), **rest}
+    words = [sys.executable, __file__, "measure", json.dumps(job)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    found: Found = json.loads(done.stdout.splitlines()[-1])
+    hidden = ("points", "digest", "place")
+    print({**job, **{key: value for key, value in found.items() if key not in hidden}}, flush=True)
+    return found
+
+
+PARTS: dict[str, Callable[[Found], Found]] = {
+    "resident": lambda found: _alone(SMALL, is_streamed=False),
+    "stream": lambda found: _alone(SMALL, is_streamed=True),
+    "hash_of_10_million": _hash,
+    "stream_of_10_million": lambda found: _alone(LARGE, is_streamed=True),
+    "resumed_by_its_place": partial(_resumed, has_place=True),
+    "resumed_without_it": partial(_resumed, has_place=False),
+}
+
+
+def draw() -> None:
+    """Draw memory against examples."""
+    from matplotlib.figure import Figure
+
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    names = {
+        "resident": "385,620 in memory",
+        "stream": "385,620 as a stream",
+        "stream_of_10_million": "10 million as a stream",
+    }
+    for (name, label), color in zip(names.items(), ("#c0504d", "#7f7f7f", "#2a6fb0"), strict=True):
+        points = result.get(name, {}).get("points", [])
+        x, y = [one["examples"] for one in points], [one["mib"] for one in points]
+        axes.plot(x, y, "o-", color=color, markersize=3, label=label)
+    axes.set(xscale="log", xlabel="examples gone by", ylabel="MiB of the process")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with written_whole(FIGURE, "wb") as file:
+        figure.savefig(file, format="png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()
