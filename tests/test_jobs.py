@@ -10,7 +10,7 @@ import time
 import pytest
 
 from latentcot import RunError, jobs, processes
-from latentcot.jobs import Job, Making, Training, run_jobs, slots_for
+from latentcot.jobs import Chain, Making, Training, run_jobs, slots_for
 from latentcot.processes import claim
 
 # Commands are Python here, not `latentcot`: they start at once.
@@ -27,7 +27,7 @@ def at_once(monkeypatch):
     monkeypatch.setattr(jobs, "SECONDS_BETWEEN_LOOKS", 0.02)
 
 
-class Doing(Job):
+class Doing(Chain):
     """Python commands one after the other; it is done once there is a file of its name."""
 
     def __init__(self, folder, name, *commands):
@@ -202,7 +202,7 @@ class TestSlots:
 
     def test_one_a_core_without_gpus(self, gpus, monkeypatch):
         gpus(0)
-        monkeypatch.setattr(jobs, "_num_cores", lambda: 3)
+        monkeypatch.setattr(jobs, "num_cores", lambda: 3)
         assert slots_for() == [None] * 3
         assert slots_for(2) == [None] * 2
 

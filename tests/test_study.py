@@ -20,7 +20,7 @@ from latentcot import RecipeError, RunError, UsageError, read_examples, read_rec
 from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.jobs import Training, run_jobs
 from latentcot.runs import read_metrics
-from latentcot.study import Study, cells_of, read_study, selected
+from latentcot.study import Resources, Study, cells_of, read_study, selected
 from latentcot.study_folder import making_jobs, open_study, training_jobs
 
 STUDY = {"tasks": {"graphs": "recipe.yaml"}, "methods": ["cot", "coconut"]}
@@ -75,6 +75,18 @@ class TestFile:
         found = cells(set={"template.step_end": value})
         assert found[0].recipe.template.step_end == value
 
+    def test_resources_are_those_of_the_method_before_the_task_before_all(self, cells):
+        found = cells(
+            tasks={"a": {"recipe": "recipe.yaml", "resources": {"cpus": 2, "memory": "1GB"}}},
+            methods=["cot", {"coconut": {"resources": {"cpus": 3, "gpus": 0.5}}}],
+            resources={"gpus": 0, "memory": 5},
+        )
+        assert [cell.resources for cell in found] == [
+            Resources(cpus=2, gpus=0, memory=10**9),
+            Resources(cpus=3, gpus=0.5, memory=10**9),
+        ]
+        assert cells()[0].resources == Resources()
+
     def test_recipes_of_the_package_have_a_file_for_each_method(self, cells):
         found = cells(tasks={"prosqa": "prosqa/{method}"})
         assert [cell.recipe.method for cell in found] == ["cot", "coconut"]
@@ -112,6 +124,10 @@ class TestFile:
             ({"tasks": {}}, "tasks: .*at least 1"),
             ({"seeds": [1, 1]}, "seeds: must name each seed once"),
             ({"tasks": None}, "tasks: is missing"),
+            ({"resources": {"cpu": 1}}, "resources.cpu: is not a key.*Did you mean 'cpus'"),
+            ({"resources": {"gpus": 2}}, "resources.gpus: .*less than or equal to 1"),
+            ({"resources": {"memory": "x"}}, "resources.memory: .*byte"),
+            ({"max_retries": -1}, "max_retries: .*greater than or equal to 0"),
         ],
     )
     def test_a_mistake_is_told(self, changes, message, study_file):
@@ -128,6 +144,23 @@ class TestFile:
         assert "a/coconat: " in str(told.value) and "Did you mean 'coconut'" in str(told.value)
         assert "a/c: " in str(told.value) and "training.epoch: is not a key" in str(told.value)
         assert str(told.value).count("no such recipe") == 3  # not again for the second seed
+
+    @pytest.mark.parametrize(
+        ("resources", "message"),
+        [
+            ({"cpu": 1}, "graphs/cot: resources: cpu: is not a key of the resources of a run"),
+            ({"cpus": 0}, "graphs/cot: resources: cpus: .*greater than 0"),
+            ([], None),
+            ([1], "graphs/cot: resources: must hold keys and values"),
+        ],
+    )
+    def test_wrong_resources_of_a_method_are_told(self, resources, message, cells):
+        methods = [{"cot": {"resources": resources}}]
+        if message is None:
+            assert cells(methods=methods)[0].resources == Resources()
+            return
+        with pytest.raises(RecipeError, match=message):
+            cells(methods=methods)
 
     def test_a_recipe_without_test_file_is_refused(self, cells):
         with pytest.raises(RecipeError, match=r"recipe\.yaml: data\.test: is missing"):

@@ -4,6 +4,8 @@
     Training  `train`, then `eval`
     run_jobs  runs them, shows how far they are, and stops them all
 
+What runs elsewhere than in processes of this machine is a job too (`ray_studies.py`).
+
 What a job has to do is read off its files when it begins. So what an interrupted one has done is
 not done again, whatever ended it.
 """
@@ -32,39 +34,72 @@ NUM_BARS = 8
 
 
 class Job(ABC):
-    """A chain of commands with one log.
+    """Something that takes long, and has a bar.
 
     Attributes:
         name: In front of its bar.
-        log: What its commands print.
         total: Steps of its bar; None if unknown.
-        code: Exit code of the command that failed; None while none has.
+        is_at_work: Whether it has been begun and need not wait for anything.
         is_over: Whether it has come to its end, good or bad.
+        has_failed: Whether that was a bad one.
     """
 
-    def __init__(self, name: str, log: Path, total: int | None = None) -> None:
-        self.name, self.log, self.total = name, log, total
-        self.code: int | None = None
-        self.is_over = False
-        self._device: str | None = None
-        self._chain: Iterator[list[str]] | None = None
-        self._process: Process | None = None
+    def __init__(self, name: str, total: int | None = None) -> None:
+        self.name, self.total = name, total
+        self.is_at_work = self.is_over = self.has_failed = False
 
     @abstractmethod
     def is_done(self) -> bool:
         """Return whether its result is there."""
 
     @abstractmethod
-    def commands(self) -> Iterator[list[str]]:
-        """Yield one after the other what is left to do."""
+    def begin(self, device: str | None) -> None:
+        """Start, on this GPU, or on what the machine has."""
+
+    @abstractmethod
+    def move_on(self) -> None:
+        """Notice what has ended, and start what comes next."""
+
+    @abstractmethod
+    def failure(self, num_lines: int) -> str:
+        """Return how it failed, with the last lines of its log."""
+
+    @abstractmethod
+    def terminate(self) -> None:
+        """Ask for its end, as Ctrl-C does: training writes a checkpoint first."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait until what was asked to end has ended."""
 
     def progress(self) -> tuple[int, str]:
         """Return how many steps are done, and the text in front of the bar."""
         return 0, self.name
 
+
+class Chain(Job):
+    """A chain of commands with one log, as processes on this machine.
+
+    Attributes:
+        log: What its commands print.
+        code: Exit code of the command that failed; None while none has.
+    """
+
+    def __init__(self, name: str, log: Path, total: int | None = None) -> None:
+        super().__init__(name, total)
+        self.log = log
+        self.code: int | None = None
+        self._device: str | None = None
+        self._chain: Iterator[list[str]] | None = None
+        self._process: Process | None = None
+
+    @abstractmethod
+    def commands(self) -> Iterator[list[str]]:
+        """Yield one after the other what is left to do."""
+
     def begin(self, device: str | None) -> None:
-        """Start, on this GPU, or on what the machine has."""
-        self._device = device
+        """Start the first command."""
+        self._device, self.is_at_work = device, True
         self._start_next()
 
     def move_on(self) -> None:
@@ -95,7 +130,7 @@ class Job(ABC):
         if code < 0:  # it could not say so itself
             with suppress(ValueError), self.log.open("a", encoding="utf-8") as log:
                 log.write(f"Ended by signal {-code} ({signal.Signals(-code).name}).\n")
-        self.code, self.is_over = code, True
+        self.code, self.has_failed, self.is_over = code, True, True
 
     def failure(self, num_lines: int) -> str:
         """Return how it failed, with the last lines of its log."""
@@ -116,7 +151,7 @@ class Job(ABC):
             has_ended(self._process)
 
 
-class Making(Job):
+class Making(Chain):
     """Make a data set, or render a file, unless it is there.
 
     Args:
@@ -144,7 +179,7 @@ class Making(Job):
             yield ["data", *([] if self.renders else ["make"]), *self.words]
 
 
-class Training(Job):
+class Training(Chain):
     """Train one run, and evaluate it on its test file.
 
     Args:
@@ -222,7 +257,7 @@ def slots_for(num_jobs: int | None = None, devices: Sequence[str] = ()) -> list[
     """
     devices = devices or _visible_gpus()
     if not devices:
-        return [None] * (num_jobs or _num_cores())
+        return [None] * (num_jobs or num_cores())
     return [devices[index % len(devices)] for index in range(num_jobs or len(devices))]
 
 
@@ -290,7 +325,7 @@ class _Pool:
             return
         self.free.append(self.running.pop(job))
         self.bars.end(job)
-        if job.code is not None:
+        if job.has_failed:
             self.on_failure(job)
 
     def stop(self) -> None:
@@ -317,10 +352,10 @@ class _Bars:
 
     def show(self, job: Job) -> None:
         """Show how far a job is."""
-        if self.bars.disable:
+        if self.bars.disable or (self.whole is not None and not job.is_at_work):
             return
         done, text = job.progress()
-        text += " · failed" if job.code is not None else ""
+        text += " · failed" if job.has_failed else ""
         if job in self.ids:
             self.bars.update(self.ids[job], completed=done, description=text)
         else:  # with what was done before, which would make the rate look high
@@ -345,5 +380,6 @@ def _visible_gpus() -> list[str]:
     return (names or [str(index) for index in range(num_gpus)])[:num_gpus]
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ becomes of them is in `study_folder.py`; docs/studies.md explains the keys.
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +16,14 @@ import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
 )
 
-from latentcot.config import Count, Recipe, read_recipe
+from latentcot.config import Count, Positive, Recipe, read_recipe
 from latentcot.errors import RecipeError, UsageError, did_you_mean
 from latentcot.jobs import evaluation_name
 from latentcot.parsing import MAX_NAME, is_plain_name, named, shown
@@ -31,6 +32,8 @@ from latentcot.recipe_values import exists, flat, read_yaml
 
 METHOD = "{method}"
 """In the name of a recipe."""
+_NOT_OF_RECIPES = ("recipe", "resources")
+"""Keys of a task or a method that are no keys of its recipes."""
 
 
 def _named_changes(value: Any) -> Any:
@@ -97,6 +100,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """The `resources:` part of a study: what Ray reserves for a run."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    cpus: Positive = 1
+    """Cores. A run has one thread of its own, whatever this says."""
+    gpus: Annotated[float, Field(ge=0, le=1)] | None = None
+    """One GPU, none, or a part of one, which several runs then share; if empty one where the
+    cluster has any."""
+    memory: Annotated[ByteSize, Field(gt=0), AfterValidator(int)] | None = None
+    """Bytes, or a text such as 8GB; if empty it is not counted."""
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study file says. Later ones count: `set`, then the task's, then the method's keys."""
 
@@ -125,6 +143,10 @@ class Study:
     """How the test file is asked."""
     baseline: str | None = None
     """The method that the others are compared with at the end."""
+    resources: Resources = field(default_factory=Resources)
+    """What Ray reserves for a run; a task and a method may hold this key too."""
+    max_retries: Annotated[int, Field(ge=0)] = 3
+    """On Ray, how often a run is tried again whose process or machine died."""
 
     @property
     def evaluation(self) -> str:
@@ -133,17 +155,19 @@ class Study:
 
 
 _ADAPTER = TypeAdapter(Study)
-_FORM = Form("a study", Study, unions={}, inner={"evaluate": Asked})
+_FORM = Form("a study", Study, unions={}, inner={"evaluate": Asked, "resources": Resources})
+_RESOURCES = TypeAdapter(Resources)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study: a task, a method, a seed, and the recipe that they make together."""
+    """One run of a study: a task, a method, a seed, the recipe that they make, what it needs."""
 
     task: str
     method: str
     seed: int
     recipe: Recipe
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def name(self) -> str:
@@ -201,10 +225,11 @@ def cells_of(study: Study) -> list[Cell]:
             for method, of_method in study.methods.items():
                 try:
                     recipe = _recipe(study.set, of_task, {"method": method, **of_method}, seed)
+                    resources = _resources(study.resources, of_task, of_method)
                 except RecipeError as error:
                     problems.append(f"{task}/{method}: {error}")
                 else:
-                    cells.append(Cell(task, method, seed, recipe))
+                    cells.append(Cell(task, method, seed, recipe, resources))
     if problems:
         raise RecipeError("\n".join(at_most(list(dict.fromkeys(problems)), "and {} more")))
     return cells
@@ -213,7 +238,8 @@ def cells_of(study: Study) -> list[Cell]:
 def _recipe(
     of_all: Mapping[str, Any], of_task: Mapping[str, Any], of_method: Mapping[str, Any], seed: int
 ) -> Recipe:
-    parts = (of_all, {k: v for k, v in of_task.items() if k != "recipe"}, of_method)
+    parts = (of_all, *({k: v for k, v in part.items() if k not in _NOT_OF_RECIPES}
+                       for part in (of_task, of_method)))  # fmt: skip
     changes = [f"{key}={_as_yaml(value)}" for part in parts for key, value in flat(part)]
     path = of_task["recipe"].replace(METHOD, str(of_method["method"]))
     recipe = read_recipe(path, [*changes, f"seed={seed}"])
@@ -222,6 +248,20 @@ def _recipe(
             f"{named(path)}: data.test: is missing; a study evaluates every run on it."
         )
     return recipe
+
+
+def _resources(of_all: Resources, *parts: Mapping[str, Any]) -> Resources:
+    values = [part.get("resources") or {} for part in parts]
+    wrong = next((value for value in values if not isinstance(value, dict)), None)
+    if wrong is not None:
+        raise RecipeError(f"resources: must hold keys and values, got {shown(wrong)}.")
+    try:
+        return _RESOURCES.validate_python(
+            asdict(of_all) | {key: value for part in values for key, value in part.items()}
+        )
+    except ValidationError as error:
+        form = Form("the resources of a run", Resources, unions={}, inner={})
+        raise RecipeError(listed("resources", explain_all(error.errors(), form))) from None
 
 
 def _as_yaml(value: Any) -> str:

@@ -2,15 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from latentcot.jobs import Job
-    from latentcot.study import Study
+    from latentcot.jobs import Job, Training
+    from latentcot.study import Cell, Study
+    from latentcot.study_copies import StudyFolder
 
 NUM_LINES = 5
 """Of the log of a run that failed."""
@@ -19,7 +20,9 @@ NUM_LINES = 5
 def study(
     file: Path,
     *,
-    out: Path,
+    out: str,
+    backend: Literal["local", "ray"] = "local",
+    address: str | None = None,
     jobs: int | None = None,
     devices: str | None = None,
     only: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -33,40 +36,111 @@ def study(
 
     Args:
         file: YAML file; docs/studies.md explains its keys.
-        out: Folder of the study: the runs, and table.md, .tex, .csv and .json.
+        out: Folder of the study: the runs, and table.md, .tex, .csv and .json. With Ray also a URL,
+            such as s3://bucket/study.
+        backend: Processes of this machine, or tasks of a Ray cluster.
+        address: The Ray cluster: auto, or HOST:PORT; if left out one is started on this machine.
         jobs: Runs at a time, one thread each; if left out one for each GPU, or for each core where
-            there is none.
+            there is none. With Ray as many as its machines have room for.
         devices: GPUs to use, such as 0,1; all if left out.
         only: Do this part alone: TASK, TASK/METHOD or TASK/METHOD/SEED, * is anything. Repeatable.
         overwrite: Delete the study in this folder first.
         quiet: Show no progress.
     """
-    from latentcot.errors import RunError, UsageError
-    from latentcot.jobs import run_jobs, slots_for
+    from latentcot.errors import UsageError
+    from latentcot.jobs import slots_for
     from latentcot.study import cells_of, read_study, selected
-    from latentcot.study_folder import making_jobs, open_study, training_jobs
+    from latentcot.study_copies import opened
+    from latentcot.study_folder import open_study, training_jobs
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
+    _refuse_what_does_not_fit(out, backend, address, devices)
+    names = _names(devices)
     asked = read_study(file)
     cells = cells_of(asked)
     chosen = selected(cells, only)
-    slots = slots_for(jobs, _names(devices))
-    open_study(asked, cells, out, overwrite=overwrite)
+    slots = slots_for(jobs, names)
+    with opened(out) as place:
+        open_study(asked, cells, place.folder, overwrite=overwrite)
+        place.push(anew=overwrite)
+        try:
+            _make_data(asked, place, slots, quiet=quiet)
+            runs = training_jobs(asked, chosen, place.folder)
+            if backend == "local":
+                failed = _run(runs, slots, quiet=quiet)
+            else:
+                failed = _run_on_ray(asked, chosen, runs, place, address, jobs, quiet=quiet)
+        except KeyboardInterrupt:
+            sys.stderr.write("Stopped. The same command goes on from the checkpoints.\n")
+            sys.exit(130)
+        _show(asked, place.folder)
+        place.push()
+    _tell(failed, len(chosen))
+
+
+def _refuse_what_does_not_fit(
+    out: str, backend: str, address: str | None, devices: str | None
+) -> None:
+    from latentcot.errors import UsageError
+    from latentcot.remote_folders import is_url
+
+    if backend == "ray":
+        import latentcot.ray_studies  # noqa: F401  before any work it says whether Ray is there
+    if backend == "ray" and devices is not None:
+        raise UsageError("--devices: Ray hands out the GPUs itself. Leave it out.")
+    if backend == "local" and address is not None:
+        raise UsageError("--address: is that of a Ray cluster. Give --backend ray too.")
+    if backend == "local" and is_url(out):
+        raise UsageError(
+            f"--out: must be a folder of this machine, got {out!r}. A URL needs --backend ray."
+        )
+
+
+def _make_data(
+    asked: "Study", place: "StudyFolder", slots: "Sequence[str | None]", *, quiet: bool
+) -> None:
+    from latentcot.errors import RunError
+    from latentcot.jobs import run_jobs
+    from latentcot.study_folder import making_jobs
 
     def refuse(job: "Job") -> None:
         raise RunError(f"{job.name}: {job.failure(NUM_LINES)}")
 
-    failed: list[Job] = []
     try:
-        run_jobs(making_jobs(asked, out), slots, on_failure=refuse, is_quiet=quiet)
-        runs = training_jobs(asked, chosen, out)
-        run_jobs(runs, slots, on_failure=failed.append, is_quiet=quiet)
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped. The same command goes on from the checkpoints.\n")
-        sys.exit(130)
-    _show(asked, out)
-    _tell(failed, len(runs))
+        run_jobs(making_jobs(asked, place.folder), slots, on_failure=refuse, is_quiet=quiet)
+    finally:
+        place.push()
+
+
+def _run_on_ray(
+    asked: "Study",
+    chosen: "Sequence[Cell]",
+    runs: "Sequence[Training]",
+    place: "StudyFolder",
+    address: str | None,
+    num_jobs: int | None,
+    *,
+    quiet: bool,
+) -> "list[Job]":
+    """Return the runs that failed."""
+    from latentcot.ray_studies import joined, ray_jobs
+
+    place.push()
+    if all(run.is_done() for run in runs):
+        return []
+    with joined(address) as cluster:
+        tasks = ray_jobs(cluster, asked, chosen, runs, place)
+        return _run(tasks, [None] * (num_jobs or len(tasks)), quiet=quiet)
+
+
+def _run(runs: "Sequence[Job]", slots: "Sequence[str | None]", *, quiet: bool) -> "list[Job]":
+    """Return the runs that failed."""
+    from latentcot.jobs import run_jobs
+
+    failed: list[Job] = []
+    run_jobs(runs, slots, on_failure=failed.append, is_quiet=quiet)
+    return failed
 
 
 def _names(devices: str | None) -> list[str]:

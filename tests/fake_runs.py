@@ -1,0 +1,23 @@
+"""Files of runs that nobody has trained, as far as copies of runs look at them."""
+
+import json
+
+from latentcot.checkpoint_folders import write_checksums
+
+
+def write(path, text="x"):
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def add_checkpoint(run, update):
+    """Write a checkpoint of three files, and the rows before it."""
+    folder = run / "checkpoints" / f"update-{update:08d}"
+    for name in ("latentcot.json", "model.safetensors", "training_state.pt"):
+        write(folder / name, f"{name} {update}")
+    write_checksums(folder)
+    write(run / "checkpoints" / "best.json", json.dumps({"checkpoint": folder.name}))
+    rows = ({"kind": "train", "update": number + 1, "stage": 0} for number in range(update))
+    write(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write(run / ".lock")

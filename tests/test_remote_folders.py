@@ -1,0 +1,406 @@
+"""Runs kept on another file system: what is torn on its way never counts, and nothing is lost."""
+
+import shutil
+import sys
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fake_runs import add_checkpoint, write
+from latentcot import RunError, UsageError, processes
+from latentcot import cell_worker as worker
+from latentcot.cell_worker import Order, work
+from latentcot.checkpoint_folders import checkpoint_folders, prune_checkpoints
+from latentcot.processes import claim
+from latentcot.remote_folders import RemoteFolder, is_url
+from latentcot.remote_runs import RunCopy
+from latentcot.study_copies import StudyCopy, opened
+
+NAME = "a/cot/seed-0"
+
+
+@pytest.fixture(params=["memory", "file"])
+def remote(request, tmp_path):
+    """A new folder, in memory and on disk."""
+    if request.param == "file":
+        return RemoteFolder(f"file://{tmp_path}/remote")
+    return RemoteFolder(f"memory://{uuid.uuid4().hex}/study")
+
+
+def contents(run):
+    """Return name → text of every file of a run, but for the lock, which stays where it is."""
+    return {
+        path.relative_to(run).as_posix(): path.read_text()
+        for path in run.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def fetched(remote, to):
+    """Bring the run to a new folder; return that."""
+    shutil.rmtree(to, ignore_errors=True)
+    RunCopy(remote, NAME, to / NAME).fetch()
+    return to / NAME
+
+
+class TestFolder:
+    def test_brings_what_was_sent(self, remote, tmp_path):
+        write(tmp_path / "here", "text")
+        remote.put_changed({"a/b.txt": tmp_path / "here"})
+        remote.put(tmp_path / "here", "a/c/d.txt")
+        assert remote.files() == ["a/b.txt", "a/c/d.txt"]
+        assert remote.files("a/c") == ["a/c/d.txt"] == remote.files("a/c/d.txt")
+        assert remote.files("b") == []
+        remote.get("a/b.txt", tmp_path / "new" / "there")
+        assert (tmp_path / "new" / "there").read_text() == "text"
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["there"]
+        remote.delete(["a"])
+        assert remote.files() == []
+
+    def test_sends_what_has_changed_only(self, remote, tmp_path):
+        here = tmp_path / "here"
+        write(here, "1")
+        remote.put_changed({"a": here})
+        remote.delete(["a"])
+        remote.put_changed({"a": here})
+        assert remote.files() == ["a"]  # what was deleted is sent again
+        other = RemoteFolder(remote.url)
+        other.delete(["a"])
+        remote.put_changed({"a": here})
+        assert remote.files() == []
+        write(here, "22")
+        remote.put_changed({"a": here})
+        assert remote.files() == ["a"]
+
+    def test_a_torn_upload_leaves_what_was_there(self, remote, tmp_path, monkeypatch):
+        write(tmp_path / "here", "old")
+        remote.put_changed({"a": tmp_path / "here"})
+        write(tmp_path / "here", "newer")
+
+        def tear(path, content):
+            remote._fs.open(path, "wb").close()
+            raise OSError("the network is gone")
+
+        monkeypatch.setattr(remote._fs, "pipe_file", tear)
+        with pytest.raises(OSError, match="network"):
+            remote.put_changed({"a": tmp_path / "here"})
+        remote.get("a", tmp_path / "there")
+        assert (tmp_path / "there").read_text() == "old"
+
+    def test_a_key_that_leads_out_is_passed_over(self, remote, monkeypatch):
+        names = ["../x", "a/../../y", "a//b", "good"]
+        monkeypatch.setattr(remote._fs, "exists", lambda path: True)
+        monkeypatch.setattr(
+            remote._fs, "find", lambda path: [f"{remote._root}/{name}" for name in names]
+        )
+        assert remote.files() == ["good"]
+
+    def test_an_unknown_file_system_is_refused(self):
+        with pytest.raises(UsageError, match="this file system cannot be used"):
+            RemoteFolder("nothing://bucket/x")
+
+    def test_urls(self):
+        assert is_url("s3://bucket/x") and is_url("file:///x")
+        assert not is_url("/runs/x") and not is_url(Path("runs"))
+
+
+class TestRun:
+    def test_comes_back_as_it_was(self, remote, tmp_path):
+        run = tmp_path / "here" / NAME
+        add_checkpoint(run, 4)
+        write(run / "recipe.yaml")
+        write(run / "evals" / "test.json")
+        write(run / ".recipe.yaml.1.partial", "torn")
+        write(run.with_name("seed-0.log"), "printed\n")
+        copy = RunCopy(remote, NAME, run)
+        copy.push()
+        add_checkpoint(run, 8)
+        assert copy.has_new_checkpoint()
+        copy.push()
+        assert not copy.has_new_checkpoint()
+        (run / ".recipe.yaml.1.partial").unlink()
+        again = fetched(remote, tmp_path / "there")
+        assert contents(again) == contents(run)
+        assert again.with_name("seed-0.log").read_text() == "printed\n"
+
+    def test_what_training_has_deleted_goes_there_too(self, remote, tmp_path):
+        run = tmp_path / "here" / NAME
+        copy = RunCopy(remote, NAME, run)
+        for update in (4, 8, 12):
+            add_checkpoint(run, update)
+            copy.push()
+        prune_checkpoints(run, 1)
+        copy.push()
+        assert contents(fetched(remote, tmp_path / "there")) == contents(run)
+        assert not remote.files(f"{NAME}/checkpoints/update-00000004")
+
+    def test_wherever_it_is_torn_the_one_before_is_whole(self, remote, tmp_path, monkeypatch):
+        """Each operation in its turn is the last one of a worker; another worker goes on."""
+        before, after = tmp_path / "before" / NAME, tmp_path / "after" / NAME
+        add_checkpoint(before, 4)
+        add_checkpoint(after, 8)
+        newest, is_torn = [], True
+        while is_torn:
+            remote.delete(["a"] if newest else [])
+            RunCopy(remote, NAME, before).push()
+            copy = RunCopy(RemoteFolder(remote.url), NAME, tmp_path / "copy" / NAME)
+            copy.fetch()
+            shutil.rmtree(copy.run)
+            shutil.copytree(after, copy.run)
+            with monkeypatch.context() as patch, suppress(ConnectionError):
+                tear_after(copy.remote, len(newest), patch)
+                copy.push()
+                is_torn = False
+            found = fetched(remote, tmp_path / "there")
+            newest.append(checkpoint_folders(found)[-1].name)
+            rows = (found / "metrics.jsonl").read_text().splitlines()
+            assert len(rows) >= int(newest[-1][-8:])  # those before it are there
+            shutil.rmtree(tmp_path / "copy")
+        assert newest == sorted(newest) and len(newest) > 6
+        assert (newest[0], newest[-1]) == ("update-00000004", "update-00000008")
+
+    def test_one_that_has_changed_there_is_passed_over(self, remote, tmp_path):
+        run = tmp_path / "here" / NAME
+        add_checkpoint(run, 4)
+        add_checkpoint(run, 8)
+        RunCopy(remote, NAME, run).push()
+        write(tmp_path / "other", "something else")
+        remote.put(tmp_path / "other", f"{NAME}/checkpoints/update-00000008/model.safetensors")
+        found = fetched(remote, tmp_path / "there")
+        assert [folder.name for folder in checkpoint_folders(found)] == ["update-00000004"]
+        assert not [path for path in (found / "checkpoints").iterdir() if "partial" in path.name]
+
+    def test_one_that_training_deletes_meanwhile_is_left(self, remote, tmp_path, monkeypatch):
+        """And the older one stays there, though it is no longer here."""
+        run = tmp_path / "here" / NAME
+        copy = RunCopy(remote, NAME, run)
+        add_checkpoint(run, 4)
+        copy.push()
+        shutil.rmtree(checkpoint_folders(run)[0])
+        add_checkpoint(run, 8)
+        put = remote.put
+
+        def put_and_delete(path, name):
+            put(path, name)
+            shutil.rmtree(run / "checkpoints" / "update-00000008", ignore_errors=True)
+
+        monkeypatch.setattr(remote, "put", put_and_delete)
+        copy.push()
+        monkeypatch.undo()
+        found = fetched(remote, tmp_path / "there")
+        assert [folder.name for folder in checkpoint_folders(found)] == ["update-00000004"]
+        add_checkpoint(run, 12)
+        copy.push()
+        found = fetched(remote, tmp_path / "there")
+        assert [folder.name for folder in checkpoint_folders(found)] == ["update-00000012"]
+
+
+def tear_after(remote, number, patch):
+    """Let all operations behind the first `number` ones fail."""
+    done = []
+
+    def counted(do):
+        def wrapped(*arguments, **options):
+            done.append(do)
+            if len(done) > number:
+                raise ConnectionError("the worker is gone")
+            return do(*arguments, **options)
+
+        return wrapped
+
+    for name in ("put_file", "pipe_file", "mv", "rm"):
+        patch.setattr(remote._fs, name, counted(getattr(remote._fs, name)))
+
+
+class TestStudy:
+    def test_holds_the_results_and_the_names_of_checkpoints(self, remote, tmp_path):
+        run = tmp_path / "here" / NAME
+        add_checkpoint(run, 4)
+        write(run / "recipe.yaml")
+        write(run / "evals" / "test.json")
+        write(run.with_name("seed-0.log"))
+        RunCopy(remote, NAME, run).push()
+        write(tmp_path / "note", "tasks: {}")
+        remote.put_changed({"study.yaml": tmp_path / "note", "large.bin": tmp_path / "note"})
+        copy = StudyCopy(remote, tmp_path / "there")
+        names = contents(copy.folder).keys()
+        assert names == {
+            "study.yaml", f"{NAME}.log",
+            *(f"{NAME}/{name}" for name in ("recipe.yaml", "metrics.jsonl", "evals/test.json")),
+        }  # fmt: skip
+        assert checkpoint_folders(copy.folder / NAME)
+        write(run / "evals" / "test.json", "new result")
+        RunCopy(remote, NAME, run).push()
+        copy.fetch(NAME)
+        assert (copy.folder / NAME / "evals" / "test.json").read_text() == "new result"
+
+    def test_sends_what_the_study_writes(self, remote, tmp_path):
+        copy = StudyCopy(remote, tmp_path)
+        for name in ("study.yaml", "table.md", "a/cot/seed-0.yaml", ".x.1.partial"):
+            write(tmp_path / name)
+        copy.push()
+        assert remote.files() == ["a/cot/seed-0.yaml", "study.yaml", "table.md"]
+        (tmp_path / "table.md").unlink()
+        copy.push(anew=True)
+        assert remote.files() == ["a/cot/seed-0.yaml", "study.yaml"]
+
+    def test_something_else_is_refused(self, remote, tmp_path):
+        write(tmp_path / "thesis.txt")
+        remote.put_changed({"thesis.txt": tmp_path / "thesis.txt"})
+        with pytest.raises(RunError, match=r"holds something else than a study"):
+            StudyCopy(remote, tmp_path / "there")
+
+    def test_messages_name_what_was_given(self, tmp_path):
+        url = f"file://{tmp_path}/study"
+        with pytest.raises(RunError, match=f"^{url}/a: so$"), opened(url) as place:
+            raise RunError(f"{place.folder}/a: so")
+
+    def test_what_only_one_process_sees_is_refused(self):
+        with (
+            pytest.raises(UsageError, match="no other process sees memory://x"),
+            opened("memory://x"),
+        ):
+            pass
+
+    def test_a_folder_is_used_as_it_is(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with opened("runs/x") as place:
+            assert place.folder == Path("runs/x")
+            assert place.name == f"{tmp_path}/runs/x"
+
+
+# A training that takes no time: it writes checkpoint 4, waits, and writes 8 and its end.
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from latentcot.processes import end_with_parent
+sys.path.insert(0, {tests!r})
+from fake_runs import add_checkpoint, write
+stops = []
+signal.signal(signal.SIGTERM, lambda *_: stops.append(1))
+end_with_parent()
+command, *words = sys.argv[1:]
+print(command, *(word for word in words if word == "--resume"), flush=True)
+run = Path(words[words.index("--out") + 1])
+if command == "eval":
+    write(run, "result")
+    sys.exit()
+held = sorted(path.name for path in run.glob("checkpoints/update-*"))
+print("found", held, flush=True)
+how = Path({how!r}).read_text()
+if how == "refuse":
+    sys.exit("DataError: no")
+write(run / "recipe.yaml")
+if not held:
+    add_checkpoint(run, 4)
+if how == "die":
+    os.kill(os.getpid(), signal.SIGKILL)
+while how == "wait" and not stops:
+    time.sleep(0.01)
+if stops:
+    add_checkpoint(run, 6)
+    sys.exit(130)
+add_checkpoint(run, 8)
+"""
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    """A function (how its training goes, out=…) → what `work` makes of an order."""
+    monkeypatch.setattr(
+        processes,
+        "_CHILD",
+        CHILD.format(tests=str(Path(__file__).parent), how=str(tmp_path / "how")),
+    )
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LOOKS", 0.02)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(worker.tempfile, "tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    recipe = yaml.safe_dump({"data": {"train": "none.jsonl", "valid": "hub:x:y", "test": None}})
+
+    def make(how, out=f"file://{tmp_path}/remote", report=lambda done, text: False):
+        write(tmp_path / "how", how)
+        return work(Order(NAME, str(out), recipe, str(tmp_path), None, 100, None, 3), report)
+
+    return make
+
+
+class TestWorker:
+    def test_trains_and_evaluates_elsewhere(self, at, tmp_path):
+        assert at("end").failure is None
+        there = tmp_path / "remote" / NAME
+        assert (there / "evals" / "test.json").read_text() == "result"
+        assert [folder.name[-1] for folder in checkpoint_folders(there)] == ["4", "8"]
+        assert list((tmp_path / "tmp").glob("*/*")) == []  # nothing is left on this machine
+
+    def test_goes_on_from_what_another_machine_has_sent(self, at, tmp_path):
+        first = at("die")
+        assert first.has_died and first.failure == "a command ended with exit code -9."
+        assert (tmp_path / "remote" / f"{NAME}.log").read_text().endswith("(SIGKILL).\n")
+        assert at("end").failure is None
+        log = (tmp_path / "remote" / f"{NAME}.log").read_text()
+        assert "train --resume\nfound ['update-00000004']\neval\n" in log
+
+    def test_one_that_is_stopped_sends_its_last_checkpoint(self, at, tmp_path):
+        there = tmp_path / "remote" / NAME
+        outcome = at("wait", report=lambda done, text: bool(checkpoint_folders(there)))
+        assert outcome.failure is None and not outcome.has_died
+        assert [folder.name[-1] for folder in checkpoint_folders(there)] == ["4", "6"]
+
+    def test_a_failure_is_told_and_is_no_death(self, at, tmp_path):
+        outcome = at("refuse")
+        assert not outcome.has_died
+        assert f"The end of file://{tmp_path}/remote/{NAME}.log:\n" in outcome.failure
+        assert "DataError: no" in outcome.failure
+        assert "does not see none.jsonl (from " in outcome.failure
+        assert "name files by a path that all of them see" in outcome.failure
+
+    def test_a_shared_folder_is_trained_in(self, at, tmp_path):
+        out = tmp_path / "shared"
+        outcome = at("end", out=out)
+        assert "does not see the study in this folder" in outcome.failure
+        write(out / f"{NAME}.yaml", "recipe")
+        assert at("end", out=out).failure is None
+        assert (out / NAME / "evals" / "test.json").read_text() == "result"
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+    def test_waits_for_what_a_dead_worker_has_left(self, at, tmp_path):
+        order = Order(NAME, f"file://{tmp_path}/remote", "", "", None, 1, None, 1)
+        log = claim(worker._scratch(order) / f"{NAME}.log")
+
+        def report(done, text):
+            if "waits for an earlier try" in text:
+                log.close()
+            return False
+
+        assert at("end", report=report).failure is None
+        assert log.closed
+
+    def test_a_scratch_folder_of_somebody_else_is_refused(self, at, tmp_path, monkeypatch):
+        before = worker.os.getuid()
+        (tmp_path / "tmp" / f"latentcot-{before + 1}").mkdir()
+        monkeypatch.setattr(worker.os, "getuid", lambda: before + 1)
+        assert "belongs to another user" in at("end").failure
+
+
+def test_a_url_needs_ray(recipe_file, latentcot):
+    ended = latentcot("study", recipe_file, "--out", "s3://bucket/x")
+    assert ended.code == 2 and "A URL needs --backend ray" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--address", "auto"), "--address: is that of a Ray cluster. Give --backend ray too."),
+        (("--backend", "ray"), "`pip install 'latentcot[ray]'` does that"),
+    ],
+)
+def test_without_ray(words, message, recipe_file, tmp_path, latentcot, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "latentcot.ray_studies", raising=False)
+    ended = latentcot("study", recipe_file, "--out", tmp_path / "out", *words)
+    assert ended.code == 2 and message in ended.err
+    assert not (tmp_path / "out").exists()
