@@ -36,7 +36,7 @@ from shapes_page import GIB, THOUGHTS, write_page
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
-from latentcot.adapters import Adapters, Lora, add_adapters
+from latentcot.adapters import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.batching import collate
 from latentcot.config import Training, read_recipe
 from latentcot.errors import TrainingError
@@ -205,12 +205,14 @@ def count(shape: str, way: Way, setting: Setting) -> Found:
     """
     # Such tensors can't be moved, as peft does with its own, and have no need to.
     stays = patch.object(torch.nn.Module, "to", lambda module, *_, **__: module)
-    with FakeTensorMode(allow_non_fake_inputs=True), stays:
-        found = kept(shape, way, setting, "bfloat16")
-        return found | _num_weights(_model(shape, way, setting))
+    # Nor have they numbers to compare: as if published in bfloat16 (`adapters.hold_lightly`).
+    equal = patch.object(torch, "equal", lambda *_: True)
+    with FakeTensorMode(allow_non_fake_inputs=True), stays, equal:
+        found = kept(shape, way, setting, is_mixed=True)
+        return found | _num_weights(_model(shape, way, setting, is_mixed=True))
 
 
-def kept(shape: str, way: Way, setting: Setting, precision: str | None = None) -> Found:
+def kept(shape: str, way: Way, setting: Setting, *, is_mixed: bool | None = None) -> Found:
     """Return what a forward pass keeps for its backward pass, for each number of thoughts.
 
     Returns:
@@ -218,7 +220,7 @@ def kept(shape: str, way: Way, setting: Setting, precision: str | None = None) -
         (`narrow.py`) keep the same, so those of one and of two blocks say it for any number.
     """
     depth = _config(shape, setting).num_hidden_layers
-    one, two = (_kept_mib(shape, way, replace(setting, layers=n), precision) for n in (1, 2))
+    one, two = (_kept_mib(shape, way, replace(setting, layers=n), is_mixed) for n in (1, 2))
     layer = {n: two[n] - one[n] for n in two}
     return {
         "kept_mib": {n: round(one[n] + (depth - 1) * layer[n], 2) for n in one},
@@ -226,10 +228,10 @@ def kept(shape: str, way: Way, setting: Setting, precision: str | None = None) -
     }
 
 
-def _kept_mib(shape: str, way: Way, setting: Setting, precision: str | None) -> dict[str, float]:
-    model = _model(shape, way, setting)
+def _kept_mib(shape: str, way: Way, setting: Setting, is_mixed: bool | None) -> dict[str, float]:
+    is_mixed = _is_mixed(way) if is_mixed is None else is_mixed
+    model = _model(shape, way, setting, is_mixed=is_mixed)
     loss = LanguageLoss(model, saves_memory=way.saves_memory).train()
-    is_mixed = (precision or _training(way).precision) == "bfloat16"
     found = {}
     for thoughts in THOUGHTS:
         batch = collate(setting.batch_of(setting.batch, thoughts)).to(model.device)
@@ -244,7 +246,11 @@ def _kept_mib(shape: str, way: Way, setting: Setting, precision: str | None) -> 
 def _num_weights(model: PreTrainedModel) -> Found:
     weights = list(model.parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
-    return {"parameters": sum(weight.numel() for weight in weights), "trained": trained}
+    return {
+        "parameters": sum(weight.numel() for weight in weights),
+        "trained": trained,
+        "weight_bytes": sum(weight.numel() * weight.element_size() for weight in weights),
+    }
 
 
 def _timed(learner: Learner, setting: Setting) -> Found:
@@ -320,14 +326,31 @@ def _memory_of_a_cpu(learner: Learner, setting: Setting) -> AbstractContextManag
     return LiveBytes(limit=setting.gib * GIB - _state_bytes(learner))
 
 
-def _model(shape: str, way: Way, setting: Setting) -> PreTrainedModel:
+def _model(
+    shape: str, way: Way, setting: Setting, *, is_mixed: bool | None = None
+) -> PreTrainedModel:
+    """Make a model; its weights are numbers of bfloat16, as those that were published."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model_of(_config(shape, setting), device=device)
     if way.has_lora:
         # Any two rows will do for markers, and no base is looked for.
         add_adapters(model, Adapters("fresh weights", "", Lora()), markers=[0, 1])
+        if _is_mixed(way) if is_mixed is None else is_mixed:
+            _round(model)
+            hold_lightly(model)
     return model
+
+
+@torch.no_grad()
+def _round(model: PreTrainedModel) -> None:
+    for weight in model.parameters():
+        if not weight.requires_grad:
+            weight.copy_(weight.bfloat16())
+
+
+def _is_mixed(way: Way) -> bool:
+    return _training(way).precision == "bfloat16"
 
 
 def _config(shape: str, setting: Setting) -> Any:

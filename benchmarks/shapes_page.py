@@ -98,8 +98,8 @@ def _measured(key: str, found: Found, setting: dict[str, Any]) -> list[str]:
 
 
 def _counted(key: str, found: Found, setting: dict[str, Any]) -> list[str]:
-    # A float32 for each weight, and of trained ones for its gradient and two moments.
-    state = 4 * (found["parameters"] + 3 * found["trained"]) / GIB
+    # Beside the weights a float32 for the gradient of each trained one, and two for its moments.
+    state = (found["weight_bytes"] + 12 * found["trained"]) / GIB
     kept = [found["kept_mib"][str(number)] / 1024 for number in THOUGHTS]
     growth = [f"{kib:.0f}" for kib in _growth(found["kept_mib_a_layer"], setting)]
     gib = [f"{value:.1f}" for value in (state, *kept)]

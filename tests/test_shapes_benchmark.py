@@ -135,7 +135,7 @@ def test_counting_needs_no_weights_and_agrees_with_real_tensors():
     way = WAYS[3]
     _needs_peft(way)
     counted = shapes.count("llama-3.2-1b", way, SETTING)
-    real = shapes.kept("llama-3.2-1b", way, SETTING, "bfloat16")
+    real = shapes.kept("llama-3.2-1b", way, SETTING, is_mixed=True)
     assert counted["kept_mib"] == real["kept_mib"]
     assert counted["trained"] < counted["parameters"]
 
