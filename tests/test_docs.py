@@ -106,6 +106,7 @@ def test_command_lines_are_understood(page: Path) -> None:
 
 
 def recipe_parts() -> dict[str, Any]:
+    from latentcot.adapters import Lora
     from latentcot.backbones import FreshModel
     from latentcot.config import Data, Generation, Recipe, Training
     from latentcot.layout import Template
@@ -118,6 +119,7 @@ def recipe_parts() -> dict[str, Any]:
         "`data:`": Data,
         "`task:`": AnswerMatch,
         "`model:`": FreshModel,
+        "`lora:`": Lora,
         "`template:`": Template,
         "`curriculum:`": Curriculum,
         "`stop:`": Stop,
@@ -136,7 +138,7 @@ def table_below(heading: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("heading", ["Top", *(f"`{p}:`" for p in (
-    "data", "task", "model", "template", "curriculum", "stop", "training", "generation",
+    "data", "task", "model", "lora", "template", "curriculum", "stop", "training", "generation",
 ))])  # fmt: skip
 def test_every_key_is_documented_with_its_default(heading: str) -> None:
     table = table_below(heading)

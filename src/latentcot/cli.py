@@ -13,11 +13,13 @@ from latentcot.commands.data import data
 from latentcot.commands.evaluate import evaluate
 from latentcot.commands.generate import generate
 from latentcot.commands.list import list_
+from latentcot.commands.plan import plan
 from latentcot.commands.quickstart import quickstart
 from latentcot.commands.show import show
 from latentcot.commands.study import study
 from latentcot.commands.train import train
 from latentcot.errors import LatentcotError
+from latentcot.ranks import is_main, is_of_others, num_started
 
 app = App(
     name="latentcot",
@@ -27,6 +29,7 @@ app = App(
 app.command(quickstart)
 app.command(data)
 app.command(train)
+app.command(plan)
 app.command(evaluate, name="eval")
 app.command(study)
 app.command(compare)
@@ -46,11 +49,24 @@ def main() -> None:
     try:
         app()
     except LatentcotError as error:
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print(f"{type(error).__name__}: {error}", markup=False, emoji=False)
-        sys.exit(2)
+        _end_with(f"{type(error).__name__}: {error}")
+    except RuntimeError as error:
+        if num_started() == 1 or not is_of_others(error):
+            raise
+        _end_with(
+            "another process of this job has ended, so this one ends too. What that one printed "
+            "says why. `latentcot train … --resume` goes on from the last checkpoint."
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _end_with(message: str) -> None:
+    """Print what went wrong, and in which process if there are several."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    where = "" if is_main() else f"process {os.environ['RANK']}: "
+    console.print(f"{where}{message}", markup=False, emoji=False)
+    sys.exit(2)

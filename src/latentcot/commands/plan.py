@@ -1,0 +1,164 @@
+"""`latentcot plan`: what a training will cost, before anything starts."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from latentcot.errors import UsageError
+
+if TYPE_CHECKING:
+    from latentcot.plan import Plan, Way
+
+UNMEASURED = "h100"
+
+
+def plan(
+    recipe: Path | None = None,
+    *,
+    gpus: int = 1,
+    device: str = UNMEASURED,
+    shard: Annotated[bool, Parameter(negative="")] = False,
+    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    calibrate: Path | None = None,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> None:
+    """Show what a training will cost: tokens, passes, FLOPs, hours, memory, and what would not fit.
+
+    Nothing is downloaded or trained. Data that are not here are taken to be of typical length.
+
+    Args:
+        recipe: A YAML file, or the name of a recipe of `latentcot list recipes`.
+        gpus: Devices, on one host.
+        device: h100, h200, a100 (data sheets, not measured), or a file of --calibrate.
+        shard: Share weights and optimizer out among the devices (FSDP2), as `train --shard` does.
+        set_: Change a key of the recipe, for example --set training.micro_batch_size=4.
+        calibrate: Measure this machine for a minute or two, and write its figures to this file.
+        as_json: Print it as JSON.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nobody waits for a network here
+    if calibrate is not None:
+        _calibrate(calibrate)
+    if recipe is None:
+        if calibrate is None:
+            raise UsageError("plan: needs a recipe, or --calibrate FILE to measure this machine.")
+        return
+    from latentcot.config import read_recipe
+    from latentcot.plan import make_plan
+    from latentcot.plan_devices import device_named
+
+    on = device_named(str(calibrate) if calibrate and device == UNMEASURED else device)
+    made = make_plan(read_recipe(recipe, set_), on, gpus=gpus, sharded=shard)
+    if as_json:
+        print(json.dumps(_values(made), indent=1))
+    else:
+        _print(made)
+
+
+def _calibrate(file: Path) -> None:
+    from latentcot.display import say
+    from latentcot.files import refuse_unwritable, write_json
+    from latentcot.plan_calibration import calibrate
+    from latentcot.plan_devices import dumped
+
+    refuse_unwritable(file)
+    write_json(file, dumped(calibrate(say)))
+
+
+def _values(plan: "Plan") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        **asdict(plan),
+        "hours": plan.hours,
+        "memory_total": plan.memory.total,
+        "fits": plan.fits,
+    }
+
+
+def _print(plan: "Plan") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from latentcot.commands.tables import print_table
+
+    print(
+        f"{plan.method}: {plan.num_weights / 1e6:,.1f} M weights, {plan.num_trained / 1e6:,.1f} M "
+        f"trained, on {plan.gpus} × {plan.device.name}{', sharded' if plan.sharded else ''}, "
+        f"{plan.micro_batch} examples at once"
+    )
+    table = Table(box=box.SIMPLE)
+    for name in ("stage", "updates", "M tokens", "passes", "FLOPs", "s an update", "hours"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in plan.stages:
+        table.add_row(
+            "–".join(map(str, dict.fromkeys(one.stages))),
+            f"{one.updates:,}",
+            f"{one.tokens / 1e6:,.1f}",
+            f"{one.passes:,.0f}",
+            f"{one.flops:.2e}",
+            f"{one.seconds:.3f}",
+            f"{one.hours:.2f}",
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        f"{sum(one.updates for one in plan.stages):,}",
+        f"{sum(one.tokens for one in plan.stages) / 1e6:,.1f}",
+        f"{sum(one.passes for one in plan.stages):,.0f}",
+        f"{sum(one.flops for one in plan.stages):.2e}",
+        "",
+        f"{plan.hours:.2f}",
+    )
+    print_table(table)
+    _print_memory(plan)
+    for note in plan.notes:
+        print(f"- {note}")
+
+
+def _print_memory(plan: "Plan") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from latentcot.commands.tables import print_table
+    from latentcot.plan import gib
+
+    memory, worst = plan.memory, plan.worst
+    print(
+        f"{gib(memory.total)} of {gib(plan.device.memory)} GiB on each device: weights "
+        f"{gib(memory.weights)}, gradients {gib(memory.gradients)}, optimizer "
+        f"{gib(memory.optimizer)}, for other devices {gib(memory.copies)}, activations "
+        f"{gib(memory.activations)} ({worst.rows} × {worst.prefix} tokens, {worst.slots} slots, "
+        f"{worst.suffix} tokens), driver and gaps {gib(memory.reserved)}"
+    )
+    table = Table(box=box.SIMPLE)
+    for name in ("weights", "save_memory", "GiB", "largest micro_batch_size"):
+        table.add_column(name, no_wrap=True)
+    for way in plan.ways:
+        table.add_row(
+            "sharded" if way.sharded else "whole",
+            "true" if way.save_memory else "false",
+            gib(way.bytes),
+            str(way.largest) if way.largest else "none fits",
+        )
+    print_table(table)
+    if not plan.fits:
+        print(f"Does not fit. {_advice(plan)}")
+
+
+def _advice(plan: "Plan") -> str:
+    fitting = [way for way in plan.ways if way.largest]
+    if not fitting:
+        return (
+            "Nor does any micro-batch: take `lora:`, more or larger devices with --shard, or a "
+            "smaller model."
+        )
+    return "Fits: " + "; ".join(_words(way) for way in fitting) + "."
+
+
+def _words(way: "Way") -> str:
+    sharded = "--shard, " if way.sharded else ""
+    saves = str(way.save_memory).lower()
+    return f"{sharded}training.micro_batch_size={way.largest} with training.save_memory={saves}"
