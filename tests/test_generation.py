@@ -152,6 +152,8 @@ def test_thoughts_are_those_of_the_reference(model):
         assert text.num_slots == prompt.num_slots
         assert not text.fed.requires_grad
         torch.testing.assert_close(text.fed, thoughts.detach(), rtol=1e-9, atol=1e-9)
+        # Nothing else is held, or sent to other processes: not the batch that it was part of.
+        assert text.fed.untyped_storage().nbytes() == text.fed.nbytes
 
 
 def test_no_graph_is_built(model, name):

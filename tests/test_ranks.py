@@ -1,6 +1,7 @@
 """Several processes learn what one does: gradients, updates, passes (see rank_worker.py)."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 import rank_worker
-from latentcot.errors import UsageError
+from latentcot import ranks, train
+from latentcot.errors import CheckpointError, TrainingError, UsageError
+from latentcot.interrupts import stop_requests
 from latentcot.layout import Layout
+from latentcot.preparation import prepare
 from latentcot.ranks import gathered, share_of, wants_shards
 from latentcot.sharding import load_weights, whole
+from latentcot.trainer import Trainer
 from reference import reference_loss
 
 HERE = Path(__file__).parent
@@ -152,6 +158,81 @@ class TestOneProcess:
             monkeypatch.setenv("FSDP_VERSION", version)
         with pytest.raises(UsageError, match=r"asks for FSDP 1, .*fsdp_version: 2"):
             wants_shards(False)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The environment of the second of two processes of a launcher."""
+    launched = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "_shares_work", False)
+
+
+class TestStartedByALauncher:
+    @pytest.mark.parametrize("command", ["study", "analyze", "compare", "quickstart", "list"])
+    def test_what_one_process_does_is_refused(self, command, started, latentcot):
+        ended = latentcot(command, "x")
+        assert ended.code == 2
+        assert f"process 1: UsageError: latentcot {command}: is work for one process" in ended.err
+
+    def test_an_error_that_names_others_is_told_too(self, started, monkeypatch, latentcot):
+        def fail():
+            raise torch.distributed.DistNetworkError("address already in use")
+
+        monkeypatch.setattr("latentcot.cli.app", fail)
+        monkeypatch.setattr("latentcot.cli._refuse_crowd", lambda: None)
+        ended = latentcot("train")
+        assert ended.code == 2
+        assert "another process of this job has ended or cannot be reached" in ended.err
+        assert "address already in use" in ended.err
+
+    def test_processes_that_no_launcher_has_started_are_refused(self, started, monkeypatch):
+        monkeypatch.delenv("LOCAL_RANK")
+        with pytest.raises(UsageError, match=r"WORLD_SIZE is 2, .* for one process alone unset"):
+            ranks.join()
+
+    def test_in_a_program_of_others_each_answers_its_own_questions(self, started, monkeypatch):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+        assert share_of([1, 2, 3]) == [1, 2, 3]
+        ranks.prepare_to_join()
+        assert share_of([1, 2, 3]) == [2]
+
+    def test_a_signal_may_come_twice(self, started):
+        """Schedulers send it to all processes, and the launcher passes on its own."""
+        with stop_requests() as stop:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set
+
+
+class TestNotTheMainProcess:
+    @pytest.fixture
+    def trainer(self, make_recipe, tmp_path, monkeypatch):
+        recipe = make_recipe(training={"save_every": 5})
+        made = Trainer(recipe, tmp_path / "run", *prepare(recipe))
+        monkeypatch.setattr(Accelerator, "is_main_process", False)
+        return made
+
+    def test_writes_nothing(self, trainer):
+        assert trainer.run_to_end(is_quiet=True)
+        assert not trainer.run.exists()
+
+    def test_leaves_no_batch_either(self, trainer):
+        with torch.no_grad():
+            trainer.learner.model.transformer.ln_f.weight[0] = torch.inf
+        with pytest.raises(TrainingError, match="is not a finite number"):
+            trainer.run_to_end(is_quiet=True)
+        assert not trainer.run.exists()
+
+    def test_goes_on_from_where_the_main_one_does(self, make_recipe, tmp_path, monkeypatch):
+        """On a host that sees another run folder it would learn something else, or wait."""
+        assert train(make_recipe(), tmp_path / "run", is_quiet=True)
+        monkeypatch.setattr("latentcot.saving.from_main", lambda make: make() - 4)
+        with pytest.raises(CheckpointError, match=r"goes on from update 8, .* from 12\. All hosts"):
+            train(make_recipe(), tmp_path / "run", resume=True, is_quiet=True)
 
 
 class TestWholeCopies:

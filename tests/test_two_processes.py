@@ -171,7 +171,7 @@ class TestSharded:
             os.kill(pid_of_rank(job.pid, 1), signal.SIGKILL)
             _, error = job.communicate(timeout=60)
         finally:
-            job.kill()
+            kill_all(job)
         assert job.returncode != 0
         assert "rank      : 1" in error
         assert "SIGKILL" in error
@@ -182,12 +182,39 @@ class TestSharded:
             assert not train(recipe, run, resume=True, is_quiet=True)
         assert read_metrics(run)[-1]["update"] >= update + 2
 
+    def test_a_signal_to_one_process_ends_all_of_them_with_a_checkpoint(
+        self, runs: Path, tmp_path: Path
+    ) -> None:
+        run = tmp_path / "run"
+        words = ["train", runs / "recipe.yaml", "--out", run, "--quiet"]
+        endless = [*words, "--set", "training.max_updates=100000"]
+        job = subprocess.Popen(
+            command(2, *endless), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            wait_until(lambda: len(checkpoint_folders(run)) > 0)
+            os.kill(pid_of_rank(job.pid, 1), signal.SIGTERM)
+            _, error = job.communicate(timeout=60)
+        finally:
+            kill_all(job)
+        last = read_metrics(run)[-1]["update"]
+        assert f"Stopped after update {last}. --resume goes on." in error
+        assert checkpoint_folders(run)[-1].name == f"update-{last:08d}"
+
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+
+
+def kill_all(job: subprocess.Popen[str]) -> None:
+    """End a launcher and what it has started, however far they are."""
+    if job.poll() is None:
+        for process in psutil.Process(job.pid).children(recursive=True):
+            process.kill()
+    job.kill()
 
 
 def pid_of_rank(launcher: int, rank: int) -> int:

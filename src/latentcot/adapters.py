@@ -129,8 +129,8 @@ def add_adapters(
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in linear.values()),
     )
     model.requires_grad_(False)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # the model is on the CPU
+        torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(config, model)
     _train_rows(list(tables.values()), markers)
     # Only now: peft would have put in its own rows. It is what plain peft reads.

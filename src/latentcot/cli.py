@@ -18,8 +18,12 @@ from latentcot.commands.quickstart import quickstart
 from latentcot.commands.show import show
 from latentcot.commands.study import study
 from latentcot.commands.train import train
-from latentcot.errors import LatentcotError
+from latentcot.errors import LatentcotError, UsageError
+from latentcot.parsing import one_line
 from latentcot.ranks import is_main, is_of_others, num_started
+
+SHARED = ("train", "eval", "generate")
+"""Commands that several processes do together."""
 
 app = App(
     name="latentcot",
@@ -47,6 +51,7 @@ def main() -> None:
     # Their bars for files of a few kilobytes would tear ours; read when transformers is imported.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
+        _refuse_crowd()
         app()
     except LatentcotError as error:
         _end_with(f"{type(error).__name__}: {error}")
@@ -54,14 +59,26 @@ def main() -> None:
         if num_started() == 1 or not is_of_others(error):
             raise
         _end_with(
-            "another process of this job has ended, so this one ends too. What that one printed "
-            "says why. `latentcot train … --resume` goes on from the last checkpoint."
+            "another process of this job has ended or cannot be reached, so this one ends too. "
+            "What that one printed says why. `latentcot train … --resume` goes on from the last "
+            f"checkpoint. Seen from here: {one_line(str(error))}"
         )
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _refuse_crowd() -> None:
+    """Let no command be done several times at once, into the same files."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if num_started() > 1 and command in tuple(app) and command[0] != "-" and command not in SHARED:
+        raise UsageError(
+            f"latentcot {command}: is work for one process, and {num_started()} were started "
+            "(WORLD_SIZE). Start it without torchrun or accelerate launch; several processes "
+            f"share {', '.join(SHARED)}."
+        )
 
 
 def _end_with(message: str) -> None:

@@ -256,7 +256,7 @@ def _generation(words: list[int], fed: Tensor, num_passes: int, eos_id: int) -> 
     return Generation(
         token_ids=tuple(words[:-1] if is_finished else words),
         is_finished=is_finished,
-        fed=fed.cpu(),
+        fed=fed.to("cpu", copy=True),  # a view would hold, and send, those of the whole batch
         num_passes=num_passes + len(words) - 1,
     )
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from latentcot.ranks import num_started
+
 
 class StopRequest:
     """Whether someone asked for an end."""
@@ -14,12 +16,18 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note the first Ctrl-C or SIGTERM instead of raising; a second one takes effect at once."""
+    """Note the first Ctrl-C or SIGTERM instead of raising; a second one takes effect at once.
+
+    Not under a launcher: schedulers send a signal to all processes, the launcher among them, which
+    passes it on, so that each comes twice. The launcher kills who does not end.
+    """
     request = StopRequest()
     before: dict[signal.Signals, object] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         request.is_set = True
+        if num_started() > 1:
+            return
         for which, handler in before.items():
             signal.signal(which, handler)  # type: ignore[arg-type]
 

@@ -18,7 +18,6 @@ from latentcot.errors import DataError, TrainingError
 from latentcot.narrow import reads_only
 from latentcot.parts import additive, attends_over_parts, blocks_of, parts_cache, takes_parts
 from latentcot.recompute import recomputed
-from latentcot.sharding import is_sharded
 
 
 class Passes:
@@ -39,7 +38,6 @@ class Passes:
         if model.training:
             _refuse_checkpointing(model, self.blocks)
         self.saves_memory = saves_memory
-        self.is_sharded = any(is_sharded(block) for block in self.blocks)
         self.has_parts = takes_parts(model)
         self.is_eager = model.config._attn_implementation == "eager"
         num_blocks = len(self.blocks)
@@ -109,12 +107,9 @@ class Passes:
         return additive(is_before_CK & self.is_real_BK[:, None, None])
 
     def _is_narrow(self, is_first: bool, embeds_BCD: Tensor, wanted_BW: Tensor | None) -> bool:
-        """Only the first pass has columns that nobody reads, and only parts can be left out.
-
-        Sharded blocks run as a whole: each run is something that all processes do together.
-        """
+        """Only the first pass has columns that nobody reads, and only parts can be left out."""
         is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
-        return is_less and is_first and self.has_parts and not self.is_sharded
+        return is_less and is_first and self.has_parts
 
     def _refuse_padded_window(self) -> None:
         """Sliding windows count columns, so that pads would push real columns out of them."""

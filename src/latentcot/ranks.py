@@ -23,19 +23,42 @@ def num_started() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def prepare_environment() -> None:
-    """Tell accelerate where there is no GPU: it would take each process for the only one."""
+_shares_work = False
+"""Whether the processes of this job do one job of ours. In a program of somebody else each asks
+what it likes, and gets its own answers."""
+
+
+def prepare_to_join() -> None:
+    """Make ready for accelerate to join the processes that a launcher has started, to share work.
+
+    Raises:
+        UsageError: No launcher has started them, though the environment speaks of several.
+    """
+    global _shares_work
     import torch
 
-    if num_started() > 1 and not torch.cuda.is_available():
+    _shares_work = True
+    if num_started() == 1:
+        return
+    if "LOCAL_RANK" not in os.environ:  # accelerate would take each for the only one
+        raise UsageError(
+            f"WORLD_SIZE is {num_started()}, but no launcher has started these processes "
+            "(LOCAL_RANK is not set). Use torchrun or accelerate launch; for one process alone "
+            "unset WORLD_SIZE."
+        )
+    if not torch.cuda.is_available():  # it would take each for the only one here too
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
 def join() -> None:
-    """Join the processes that a launcher has started, for work that accelerate does not prepare."""
+    """Join the processes that a launcher has started, for work that accelerate does not prepare.
+
+    Raises:
+        UsageError: As `prepare_to_join`.
+    """
+    prepare_to_join()
     if num_started() == 1:
         return
-    prepare_environment()
     from accelerate import PartialState
 
     PartialState()
@@ -47,7 +70,7 @@ def own_device() -> str:
 
     if not torch.cuda.is_available():
         return "cpu"
-    return f"cuda:{os.environ['LOCAL_RANK']}" if num_started() > 1 else "cuda"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if num_started() > 1 else "cuda"
 
 
 def share_of(items: Sequence[T]) -> Sequence[T]:
@@ -111,7 +134,7 @@ def frees_between_passes() -> bool:
 
 
 def is_of_others(error: Exception) -> bool:
-    """Return whether an error says no more than that another process is gone."""
+    """Return whether an error may say no more than that another process is gone."""
     import torch
 
     if isinstance(error, torch.distributed.DistError):
@@ -121,8 +144,8 @@ def is_of_others(error: Exception) -> bool:
 
 
 def _place() -> tuple[int, int]:
-    """Return the number of this process among those that have joined, and how many they are."""
-    if num_started() == 1:
+    """Return the number of this process among those that share work, and how many they are."""
+    if num_started() == 1 or not _shares_work:
         return 0, 1
     from torch import distributed
 

@@ -32,6 +32,7 @@ from latentcot.checkpoints import (
 from latentcot.display import say
 from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.learner import Snapshot
+from latentcot.ranks import from_main
 from latentcot.runs import METRICS
 
 NUM_KEPT = 2
@@ -176,6 +177,20 @@ def point_to_best(run: Path, best: dict[str, Any]) -> None:
         write_best(run, best["update"], best["accuracy"])
     else:
         say(f"Until a better one comes, the newest stands for {folder}.")
+
+
+def refuse_other_update(run: Path, update: int) -> None:
+    """Make sure that all processes go on from the same update; all of them must come here.
+
+    Raises:
+        CheckpointError: This one has found another than the main process.
+    """
+    of_main = from_main(lambda: update)
+    if update != of_main:
+        raise CheckpointError(
+            f"{run}: the main process goes on from update {of_main}, and this one would from "
+            f"{update}. All hosts must see the same run folder. Start again once they do."
+        )
 
 
 def newest_whole(run: Path) -> Found | None:

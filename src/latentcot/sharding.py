@@ -41,11 +41,6 @@ def shard(module: M, blocks: Sequence[nn.Module], *, frees_between_passes: bool 
     return module
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Return whether each process keeps a share of a module."""
-    return isinstance(module, FSDPModule)
-
-
 def let_go(module: nn.Module) -> None:
     """Free the gathered weights: before the optimizer changes the shares that they came from."""
     for part in _parts(module):
@@ -138,14 +133,14 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """
     own = module.state_dict(keep_vars=True)
     is_shape_other = any(own[name].shape != weights[name].shape for name in own.keys() & weights)
-    if not is_sharded_anywhere(module) or own.keys() != weights.keys() or is_shape_other:
+    if not is_sharded(module) or own.keys() != weights.keys() or is_shape_other:
         module.load_state_dict(weights)  # which tells in words what differs
         return
     for name, tensor in own.items():
         tensor.copy_(share_like(weights[name], tensor))
 
 
-def is_sharded_anywhere(module: nn.Module) -> bool:
+def is_sharded(module: nn.Module) -> bool:
     """Return whether some weight of a module is shared out."""
     return any(isinstance(weight, DTensor) for weight in module.parameters())
 

@@ -33,7 +33,14 @@ from latentcot.optimization import learning_rate
 from latentcot.preparation import TrainingData
 from latentcot.reasoner import Reasoner
 from latentcot.runs import append_metrics, forget_metrics_after, metrics_hash
-from latentcot.saving import NUM_KEPT, Found, Saver, newest_whole, point_to_best
+from latentcot.saving import (
+    NUM_KEPT,
+    Found,
+    Saver,
+    newest_whole,
+    point_to_best,
+    refuse_other_update,
+)
 from latentcot.stages import Phase, StageClock, phases_of
 from latentcot.statistics import percent
 from latentcot.stopping import DEFAULT_THRESHOLD, StopHead
@@ -151,6 +158,8 @@ class Trainer:
             with suppress(RunError):  # what ended training is told, and not this too
                 self.saver.finish()
             raise
+        finally:
+            self.feeder.close()
         self.saver.finish()
         return is_finished
 
@@ -229,7 +238,8 @@ class Trainer:
         batch = [
             {"id": e.id, "stage": s} for e, s in zip(lesson.examples, lesson.stages, strict=True)
         ]
-        write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
+        if self.learner.accelerator.is_main_process:
+            write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
         raise TrainingError(
             f"{self.run}: the loss of update {self.update + 1} (stage {stage}) is not a "
             f"finite number. Its batch is in {path}; checkpoints written before it are whole. "
@@ -358,8 +368,9 @@ class Trainer:
         if found is not None:
             try:
                 self._take_over(found)
-            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{found.folder}: does not fit this run: {error}") from None
+        refuse_other_update(self.run, self.update)
         self.learner.accelerator.wait_for_everyone()  # before a folder gets another name
         if not self.learner.accelerator.is_main_process:
             return
