@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from latentcot import read_recipe, train
+from latentcot import RunError, UsageError, read_recipe, train
 from latentcot.cell_worker import Order, Outcome
 from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.jobs import Training, run_jobs
@@ -110,7 +111,42 @@ class TestJob:
     def test_an_end_without_result_is_a_failure(self, job):
         one = job(Outcome(), result=False)
         assert run(one) == [one]
-        assert "its result is not at" in one.failure(5)
+        assert "its result is not at out/a/evals/test.json. Give" in one.failure(5)
+
+    def test_results_that_cannot_be_brought_are_a_failure_of_this_run(self, job):
+        one = job(Outcome())
+
+        def fail(name):
+            raise RunError("no network")
+
+        one.fetch = fail
+        assert run(one) == [one] and one.failure(5) == "no network"
+
+
+class TestEnd:
+    """Ctrl-C: training writes a checkpoint first, and what waits is not begun."""
+
+    @pytest.mark.parametrize("is_at_work", [True, False])
+    def test_all_are_told_and_those_that_wait_are_cancelled(self, is_at_work, job, monkeypatch):
+        one, cancelled = job(Outcome()), []
+        monkeypatch.setattr(ray_studies.ray, "cancel", cancelled.append, raising=False)
+        one.begin(None)
+        one.is_at_work = is_at_work
+        one.terminate()
+        assert one.cluster.is_stopping and bool(cancelled) == (not is_at_work)
+
+    def test_the_board_passes_it_on(self):
+        board = ray_studies.Board()
+        assert not board.report("a", 0, 5, "half")
+        board.stop()
+        assert board.report("a", 0, 6, "more")
+        assert board.read() == {"a": (0, 6, "more")}
+
+    def test_what_an_earlier_try_has_reported_is_not_of_this_one(self, monkeypatch):
+        cluster = object.__new__(ray_studies.Cluster)
+        cluster._reports, cluster._last_read = {"a": (0, 5, "half")}, float("inf")
+        assert cluster.report_of("a", 0) == (5, "half")
+        assert cluster.report_of("a", 1) is None and cluster.report_of("b", 0) is None
 
 
 class TestNeeds:
@@ -156,7 +192,21 @@ class TestNeeds:
                 ray_studies._tell_what_has_no_room(machine, [one])
         machine.is_own = False  # another machine may join it
         ray_studies._tell_what_has_no_room(machine, [one])
-        assert ("1 runs wait for one" in capsys.readouterr().err) == (not is_there)
+        assert ("Runs that wait for one: 1." in capsys.readouterr().err) == (not is_there)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "auto"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once(address, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")  # what `auto` finds
+    monkeypatch.setattr(ray_studies.ray, "init", None)
+    with (
+        pytest.raises(UsageError, match=rf"no Ray cluster at '.*': 127\.0\.0\.1:{port}: .*refused"),
+        ray_studies.joined(address.format(port)),
+    ):
+        pass
 
 
 # --- on a real cluster ------------------------------------------------------------------------
@@ -286,7 +336,7 @@ def test_an_interruption_a_killed_driver_and_a_failure(study, tmp_path, latentco
         if how == signal.SIGINT:
             assert code == 130 and "The same command goes on" in told
             assert all("Stopped after" in run.with_name("seed-0.log").read_text() for run in runs)
-            assert not trainings()
+            assert not [1 for _, words in trainings().values() if {*map(str, runs)} & {*words}]
     with started(path, out) as process:
         code, _, told = finished(process)
     assert code == 1

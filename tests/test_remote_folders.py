@@ -1,5 +1,6 @@
 """Runs kept on another file system: what is torn on its way never counts, and nothing is lost."""
 
+import os
 import shutil
 import sys
 import uuid
@@ -12,7 +13,7 @@ import yaml
 from fake_runs import add_checkpoint, write
 from latentcot import RunError, UsageError, processes
 from latentcot import cell_worker as worker
-from latentcot.cell_worker import Order, work
+from latentcot.cell_worker import Order, Outcome, work
 from latentcot.checkpoint_folders import checkpoint_folders, prune_checkpoints
 from latentcot.processes import claim
 from latentcot.remote_folders import RemoteFolder, is_url
@@ -102,6 +103,19 @@ class TestFolder:
         with pytest.raises(UsageError, match="this file system cannot be used"):
             RemoteFolder("nothing://bucket/x")
 
+    def test_a_url_without_a_folder_is_refused(self):
+        """It would be the folder that the command is started in."""
+        with pytest.raises(UsageError, match="file:///: names no folder"):
+            RemoteFolder("file:///")
+
+    @pytest.mark.parametrize("name", ["with blank", "100%", "a%20b", "a#b?c", "[x]*"])
+    def test_odd_names(self, name, tmp_path):
+        write(tmp_path / "here", "text")
+        odd = RemoteFolder(f"file://{tmp_path}/{name}")
+        odd.put_changed({f"{name}.txt": tmp_path / "here"})
+        assert odd.files() == [f"{name}.txt"]
+        assert (tmp_path / name / f"{name}.txt").read_text() == "text"
+
     def test_urls(self):
         assert is_url("s3://bucket/x") and is_url("file:///x")
         assert not is_url("/runs/x") and not is_url(Path("runs"))
@@ -162,6 +176,13 @@ class TestRun:
         assert newest == sorted(newest) and len(newest) > 6
         assert (newest[0], newest[-1]) == ("update-00000004", "update-00000008")
 
+    def test_its_checksums_are_sent_last(self, remote, tmp_path, monkeypatch):
+        run, sent = tmp_path / "here" / NAME, []
+        add_checkpoint(run, 4)
+        monkeypatch.setattr(remote, "put", lambda path, name: sent.append(path.name))
+        RunCopy(remote, NAME, run).push()
+        assert len(sent) == 4 and sent[-1] == "checksums.json"
+
     def test_one_that_has_changed_there_is_passed_over(self, remote, tmp_path):
         run = tmp_path / "here" / NAME
         add_checkpoint(run, 4)
@@ -196,6 +217,42 @@ class TestRun:
         copy.push()
         found = fetched(remote, tmp_path / "there")
         assert [folder.name for folder in checkpoint_folders(found)] == ["update-00000012"]
+
+    def test_what_training_deletes_while_it_is_looked_at_is_no_death(
+        self, remote, tmp_path, monkeypatch
+    ):
+        run, scandir = tmp_path / "here" / NAME, os.scandir
+        add_checkpoint(run, 4)
+        write(run / "checkpoints" / ".update-00000002.old.partial" / "model.safetensors")
+
+        def gone(path):
+            if ".old.partial" in str(path):
+                raise FileNotFoundError(path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", gone)
+        RunCopy(remote, NAME, run).push()
+        monkeypatch.undo()
+        assert "old" not in str(remote.files())
+
+    def test_one_that_is_gone_before_it_is_sent_does_not_count(self, remote, tmp_path, monkeypatch):
+        """Nothing of it is there, so the older one has to stay."""
+        run = tmp_path / "here" / NAME
+        copy = RunCopy(remote, NAME, run)
+        add_checkpoint(run, 4)
+        copy.push()
+        shutil.rmtree(checkpoint_folders(run)[0])
+        add_checkpoint(run, 8)
+        put_changed = remote.put_changed
+
+        def put_and_delete(paths):
+            put_changed(paths)
+            shutil.rmtree(run / "checkpoints" / "update-00000008", ignore_errors=True)
+
+        monkeypatch.setattr(remote, "put_changed", put_and_delete)
+        copy.push()
+        found = fetched(remote, tmp_path / "there")
+        assert [folder.name for folder in checkpoint_folders(found)] == ["update-00000004"]
 
 
 def tear_after(remote, number, patch):
@@ -247,6 +304,16 @@ class TestStudy:
         copy.push(anew=True)
         assert remote.files() == ["a/cot/seed-0.yaml", "study.yaml"]
 
+    def test_what_makes_it_a_study_is_deleted_last(self, remote, tmp_path, monkeypatch):
+        """Otherwise a torn `--overwrite` would leave what nothing can delete."""
+        for name in ("study.yaml", "table.md", "z"):
+            write(tmp_path / name)
+            remote.put(tmp_path / name, name)
+        deleted = []
+        monkeypatch.setattr(remote, "delete", deleted.extend)
+        StudyCopy(remote, tmp_path / "there").push(anew=True)
+        assert sorted(deleted) == ["study.yaml", "table.md", "z"] and deleted[-1] == "study.yaml"
+
     def test_something_else_is_refused(self, remote, tmp_path):
         write(tmp_path / "thesis.txt")
         remote.put_changed({"thesis.txt": tmp_path / "thesis.txt"})
@@ -257,6 +324,19 @@ class TestStudy:
         url = f"file://{tmp_path}/study"
         with pytest.raises(RunError, match=f"^{url}/a: so$"), opened(url) as place:
             raise RunError(f"{place.folder}/a: so")
+
+    def test_what_a_file_system_says_is_told(self, remote, tmp_path, monkeypatch):
+        copy = StudyCopy(remote, tmp_path)
+        write(tmp_path / "study.yaml")
+
+        def fail(*arguments, **options):
+            raise ValueError("no credentials")  # each has errors of its own
+
+        monkeypatch.setattr(remote._fs, "exists", fail)
+        monkeypatch.setattr(remote._fs, "pipe_file", fail)
+        for do in (lambda: copy.fetch(NAME), copy.push, lambda: StudyCopy(remote, tmp_path)):
+            with pytest.raises(RunError, match=f"^{remote.url}: cannot be read or written: no cre"):
+                do()
 
     def test_what_only_one_process_sees_is_refused(self):
         with (
@@ -293,6 +373,8 @@ print("found", held, flush=True)
 how = Path({how!r}).read_text()
 if how == "refuse":
     sys.exit("DataError: no")
+if how == "stopped":
+    sys.exit(130)
 write(run / "recipe.yaml")
 if not held:
     add_checkpoint(run, 4)
@@ -319,10 +401,11 @@ def at(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr(worker.tempfile, "tempdir", None)
     (tmp_path / "tmp").mkdir()
-    recipe = yaml.safe_dump({"data": {"train": "none.jsonl", "valid": "hub:x:y", "test": None}})
+    sources = {"train": "none.jsonl", "valid": "hub:x:y", "test": None}
 
-    def make(how, out=f"file://{tmp_path}/remote", report=lambda done, text: False):
+    def make(how, out=f"file://{tmp_path}/remote", report=lambda done, text: False, data=()):
         write(tmp_path / "how", how)
+        recipe = yaml.safe_dump({"data": {**sources, **dict(data)}})
         return work(Order(NAME, str(out), recipe, str(tmp_path), None, 100, None, 3), report)
 
     return make
@@ -349,6 +432,20 @@ class TestWorker:
         outcome = at("wait", report=lambda done, text: bool(checkpoint_folders(there)))
         assert outcome.failure is None and not outcome.has_died
         assert [folder.name[-1] for folder in checkpoint_folders(there)] == ["4", "6"]
+
+    def test_a_new_checkpoint_is_sent_at_once(self, at, tmp_path):
+        """And not with what is sent now and then."""
+        there, looks = tmp_path / "remote" / NAME, []
+
+        def report(done, text):
+            looks.append(bool(checkpoint_folders(there)))
+            return looks[-1] or len(looks) > 500
+
+        at("wait", report=report)
+        assert looks[-1]
+
+    def test_a_command_that_somebody_else_has_stopped_is_tried_again(self, at):
+        assert at("stopped").has_died
 
     def test_a_failure_is_told_and_is_no_death(self, at, tmp_path):
         outcome = at("refuse")
@@ -378,6 +475,28 @@ class TestWorker:
 
         assert at("end", report=report).failure is None
         assert log.closed
+
+    def test_one_that_waits_so_can_be_stopped(self, at, tmp_path):
+        order = Order(NAME, f"file://{tmp_path}/remote", "", "", None, 1, None, 1)
+        with claim(worker._scratch(order) / f"{NAME}.log"):
+            outcome = at("end", report=lambda done, text: "waits" in text)
+        assert outcome == Outcome() and not (tmp_path / "remote").exists()
+
+    def test_what_cannot_be_sent_leaves_nothing_behind(self, at, tmp_path, monkeypatch):
+        def fail(self):
+            raise ConnectionError("no network")
+
+        monkeypatch.setattr(RunCopy, "push", fail)
+        with pytest.raises(ConnectionError):  # of Ray an end that is tried again
+            at("end")
+        assert list((tmp_path / "tmp").glob("*/*")) == []
+
+    def test_a_pattern_of_files_is_seen(self, at, tmp_path):
+        write(tmp_path / "parts" / "1.jsonl")
+        changes = {"train": f"{tmp_path}/parts/*.jsonl", "valid": f"{tmp_path}/parts"}
+        assert "does not see" not in at("refuse", data=changes).failure
+        changes["train"] = f"{tmp_path}/none/*.jsonl"
+        assert f"does not see {changes['train']} (" in at("refuse", data=changes).failure
 
     def test_a_scratch_folder_of_somebody_else_is_refused(self, at, tmp_path, monkeypatch):
         before = worker.os.getuid()

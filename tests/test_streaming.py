@@ -3,8 +3,10 @@
 import gc
 import json
 import random
+import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from latentcot.preparation import prepare
 from latentcot.runs import read_metrics
 from latentcot.stages import phases_of
 from latentcot.stream_sources import Reader, shards_of
-from latentcot.streaming import EncodedStream, Windows, open_stream
+from latentcot.streaming import EncodedStream, Stream, Windows, open_stream
 from latentcot.study_folder import _num_updates
 from latentcot.vocabulary import marker_ids
 from test_feeding import as_values, share_of
@@ -179,6 +181,20 @@ def test_a_place_is_used(folder, expected, monkeypatch):
     assert ids(windows.batch(4)) == expected[4]
 
 
+def test_a_place_stands_before_what_is_left_out_there(folder):
+    """Of so many seeds some leave out just the example at which the window begins."""
+    at_border = 0
+    for seed in range(40):
+        before, again = windows_of(folder, 24, 8, seed=seed), windows_of(folder, 24, 8, seed=seed)
+        windows = [ids(before.batch(update)) for update in range(4)]
+        again.restore(before.place(3))
+        assert ids(again.batch(3)) == windows[3]
+        left_out = before._left_out(f"{seed}/0")
+        used = [number for number in range(61) if number not in left_out]
+        at_border += used[23] + 1 in left_out
+    assert at_border
+
+
 def test_a_place_of_another_version_of_datasets_is_not_used(folder, expected):
     before = windows_of(folder, 24, 8)
     place = [before.batch(update) and before.place(update) for update in range(5)][4]
@@ -226,6 +242,52 @@ def test_nothing_is_read_for_later_than_the_last_update(folder, monkeypatch):
         windows.batch(update)
     windows._thread.shutdown()
     assert list(windows._windows) == [0]
+
+
+def test_what_is_closed_reads_no_more(tmp_path):
+    """A thread with a large window would keep its process alive until the window is read."""
+    source = write_lines(tmp_path / "many.jsonl", [record(number) for number in range(500)])
+    windows, begun, closed = windows_of(source, 100, 8), threading.Event(), threading.Event()
+    next_of, num_read = Stream.next_of, []
+
+    def slow(stream: Stream, reader: Reader, number: int) -> Any:
+        num_read.append(number)
+        if len(num_read) == 150:  # in the window behind
+            begun.set()
+            assert closed.wait(10)
+        return next_of(stream, reader, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stream, "next_of", slow)
+        windows.batch(0)
+        assert begun.wait(10)
+        windows.close()
+        closed.set()
+        windows._thread.shutdown()
+        assert len(num_read) == 150
+    with pytest.raises(RuntimeError):
+        windows.batch(30)
+
+
+def test_a_closed_stream_is_not_skipped_through(folder, monkeypatch):
+    windows = windows_of(folder, 24, 8)
+    windows._is_closed = True
+    monkeypatch.setattr(Reader, "skip", None)
+    with pytest.raises(CancelledError):
+        windows._read(2)
+
+
+def test_a_run_closes_its_stream(recipe, tmp_path, monkeypatch):
+    """Whether it comes to its end, is stopped, or fails."""
+    closed = []
+    monkeypatch.setattr(Windows, "close", lambda self: closed.append(self))
+    with in_update(2, press_ctrl_c):
+        assert not train(recipe, tmp_path / "run", is_quiet=True)
+    assert train(recipe, tmp_path / "run", resume=True, is_quiet=True)
+    monkeypatch.setattr(Windows, "batch", None)
+    with pytest.raises(TypeError):
+        train(recipe, tmp_path / "other", is_quiet=True)
+    assert len(closed) == 3
 
 
 # --- sources ----------------------------------------------------------------------------------
@@ -372,6 +434,31 @@ def test_a_file_that_cannot_be_streamed(tmp_path, content, message):
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
+@pytest.mark.parametrize("content", [b"# Notes\n", b'{\n "version": 1\n}', b"\x1f\x8b\x08\x00"])
+def test_a_file_of_a_folder_that_is_no_data_is_found_at_once(folder, content):
+    """And not when an epoch comes to it."""
+    (folder / "part-9").write_bytes(b"\n" + content)
+    with pytest.raises(DataError, match=r"part-9:2: (not valid JSON|cannot be read as UTF-8)"):
+        open_stream(str(folder), num_examples=61)
+
+
+def test_files_without_an_example_among_others(folder):
+    for name, text in (("part-0a", ""), ("part-00", "\n\n"), ("part-9", "\n")):
+        (folder / f"{name}.jsonl").write_text(text)
+    assert [example.id for example in open_stream(str(folder))] == [f"e{i}" for i in range(61)]
+
+
+def test_what_datasets_cannot_open_is_named(folder, monkeypatch):
+    """Its cache may be a folder that cannot be written to."""
+
+    def fail(self: Any) -> Any:
+        raise PermissionError("no cache")
+
+    monkeypatch.setattr("latentcot.stream_sources.FileShard.open", fail)
+    with pytest.raises(DataError, match=r"part-0\.jsonl: cannot be read: no cache"):
+        next(iter(open_stream(str(folder))))
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(DataError, match="has no files"):
         open_stream(str(tmp_path / "*.jsonl"))
@@ -436,6 +523,7 @@ def test_lessons_are_those_of_memory_but_for_their_order(recipe):
         found = streamed.lesson(update, phases[1], 8)
         resident._examples_of = lambda _, found=found: [by_id[e.id] for e in found.examples]
         assert as_values(found) == as_values(resident._make(update, phases[1]))
+    assert list(streamed._windows._windows) == [3]  # nothing is read for an update behind the last
 
 
 @pytest.mark.parametrize("last_updates", [(1,), (4,), (2, 7)])

@@ -15,9 +15,9 @@ from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentcot.errors import LatentcotError, RunError
+from latentcot.errors import DataError, LatentcotError, RunError
 from latentcot.files import written_whole
-from latentcot.formats import is_hub
+from latentcot.formats import files_of, is_hub
 from latentcot.jobs import Training
 from latentcot.parsing import parse_yaml
 from latentcot.processes import claim
@@ -86,8 +86,14 @@ def work(order: Order, report: Report) -> Outcome:
         with chdir(order.folder) if has_folder else nullcontext(), _place(order, report) as place:
             training, copy = place
             return _follow(order, training, copy, report)
+    except _AskedToStop:
+        return Outcome()
     except LatentcotError as error:
         return Outcome(str(error))
+
+
+class _AskedToStop(Exception):
+    """Before there was anything to stop."""
 
 
 @contextmanager
@@ -111,8 +117,10 @@ def _place(order: Order, report: Report) -> Iterator[tuple[Training, RunCopy | N
         file.write(order.recipe)
     copy = RunCopy(RemoteFolder(order.out), order.name, training.run)
     copy.fetch()
-    yield training, copy
-    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        yield training, copy
+    finally:  # the next try may be that of another machine
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _training(order: Order, study: Path) -> Training:
@@ -143,7 +151,8 @@ def _scratch(order: Order) -> Path:
 def _wait_until_free(training: Training, report: Report) -> None:
     """What a worker left that was killed writes one more checkpoint, and ends by itself."""
     while (log := claim(training.log)) is None:
-        report(0, f"{training.name} · waits for an earlier try to end")
+        if report(0, f"{training.name} · waits for an earlier try to end"):
+            raise _AskedToStop
         time.sleep(SECONDS_BETWEEN_LOOKS)
     log.close()
 
@@ -185,7 +194,7 @@ def _unseen(order: Order) -> list[str]:
     """Say which data this machine does not see: nothing is wrong with them elsewhere."""
     data = parse_yaml(order.recipe)["data"]
     files = [file for file in (data["train"], data["valid"], data["test"]) if file]
-    missing = [file for file in files if not is_hub(file) and not Path(file).exists()]
+    missing = [file for file in files if not is_hub(file) and not _sees(file)]
     if not missing:
         return []
     return [
@@ -193,3 +202,10 @@ def _unseen(order: Order) -> list[str]:
         "machine reads the data itself: name files by a path that all of them see, or a data set "
         "of the hub."
     ]
+
+
+def _sees(source: str) -> bool:
+    try:
+        return all(file.exists() for file in files_of(source))
+    except DataError:
+        return False

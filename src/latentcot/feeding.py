@@ -108,6 +108,12 @@ class Feeder:
         slots = plan.num_stages * plan.thoughts_per_step
         return len(example.question) + steps + len(example.answer) + slots + markers
 
+    def close(self) -> None:
+        """Make no more lessons: a process does not end before its threads do."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._windows is not None:
+            self._windows.close()
+
     def state(self, update: int) -> dict[str, Any]:
         """Return what spares a run that goes on with an update some reading.
 

@@ -6,6 +6,7 @@ far each one is, and whether all of them are to stop, stands on a board, an acto
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentcot.cell_worker import Order, Outcome, work
 from latentcot.display import say
-from latentcot.errors import UsageError
+from latentcot.errors import LatentcotError, UsageError
 from latentcot.jobs import Job, Training, num_cores
 
 if TYPE_CHECKING:  # workers read this file too, and need no tensors
@@ -34,6 +35,7 @@ except ImportError:
 NUM_LINES = 5
 """Of the log of a run that failed."""
 SECONDS_BETWEEN_READS = 0.5
+SECONDS_TO_CONNECT = 10.0
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster of our own: nothing large goes through it."""
 
@@ -133,6 +135,8 @@ def joined(address: str | None) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _be_quiet()
+    if address is not None:
+        _refuse_unreachable(address)
     own = {"num_cpus": num_cores(), "object_store_memory": OBJECT_STORE_BYTES,
            "include_dashboard": False}  # fmt: skip
     try:
@@ -143,14 +147,39 @@ def joined(address: str | None) -> Iterator[Cluster]:
             **(own if address is None else {}),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"--address: no Ray cluster at {address!r}: {_last_line(error)} Give HOST:PORT of one "
-            "that runs, or leave it out to start one on this machine."
-        ) from None
+        needs_token = isinstance(error, ConnectionError)  # it answers, and yet there is none
+        hint = " If it asks for a token, set RAY_AUTH_MODE=token." if needs_token else ""
+        raise _no_cluster(address, f"{_last_line(error)}.{hint}") from None
     try:
         yield Cluster(is_own=address is None)
     finally:
         ray.shutdown()
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray would try for two minutes, and print all that it tries.
+
+    Raises:
+        UsageError: Nothing answers there.
+    """
+    at = address
+    if address == "auto":  # what it finds may be what a cluster has left that is gone
+        with suppress(AttributeError, ConnectionError, TypeError):
+            at = ray._private.services.get_ray_address_from_environment(address, None)
+    host, _, port = at.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return  # Ray says what is wrong with it
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, f"{at}: {error}.") from None
+
+
+def _no_cluster(address: str | None, reason: str) -> UsageError:
+    return UsageError(
+        f"--address: no Ray cluster at {address!r}: {reason} Give HOST:PORT of one that runs, or "
+        "leave it out to start one on this machine."
+    )
 
 
 def _be_quiet() -> None:
@@ -223,11 +252,15 @@ class RayJob(Job):
         self.begin(None)
 
     def _end(self, failure: str | None) -> None:
-        self.fetch(self.name)
+        try:
+            self.fetch(self.name)
+        except LatentcotError as error:
+            failure = failure or str(error)
         if failure is None and not self.is_done():
+            result = self.training.result.relative_to(self.training.run)
             failure = (
-                f"ended well, but its result is not at {self.training.result}. Give an --out that "
-                "all machines see."
+                f"ended well, but its result is not at {self.order.out}/{self.name}/{result}. Give "
+                "an --out that all machines see."
             )
         self._told, self.has_failed, self.is_over = failure or "", failure is not None, True
 
@@ -305,4 +338,4 @@ def _tell_what_has_no_room(cluster: Cluster, jobs: Sequence[RayJob]) -> None:
     text = f"{too_large[0].name}: asks for {asked}, and no machine of the cluster has that"
     if cluster.is_own:
         raise UsageError(f"{text}. Change `resources:` of the study, or give --address.")
-    say(f"{text} now. {len(too_large)} runs wait for one.")
+    say(f"{text} now. Runs that wait for one: {len(too_large)}.")

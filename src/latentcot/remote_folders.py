@@ -36,6 +36,8 @@ class RemoteFolder:
         import fsspec
 
         self.url = url.rstrip("/")
+        if not is_url(self.url):
+            raise UsageError(f"{url}: names no folder. Give one, such as file:///shared/study.")
         try:
             self._fs, root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:

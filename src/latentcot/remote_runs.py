@@ -4,6 +4,7 @@ A checkpoint counts once its checksums.json is there, which is sent last; and wh
 be what that says. So one that was torn on its way, whichever way, is as if it had never been.
 """
 
+import os
 import re
 import shutil
 from collections import defaultdict
@@ -14,6 +15,7 @@ from latentcot.errors import DamagedError
 from latentcot.remote_folders import PARTIAL, RemoteFolder
 
 BEST = "checkpoints/best.json"
+_PASSED_OVER = (".", "damaged-")
 _CHECKPOINT = re.compile(r"checkpoints/(update-\d+)/(.+)")
 
 
@@ -78,27 +80,29 @@ class RunCopy:
 
     def _changeable(self) -> dict[str, Path]:
         found = {f"{self.name}.log": self.run.with_name(f"{self.run.name}.log")}
-        for path in self.run.rglob("*"):
-            name = path.relative_to(self.run).as_posix()
-            is_hidden = any(part.startswith((".", "damaged-")) for part in name.split("/"))
-            if path.is_file() and not is_hidden and not _CHECKPOINT.fullmatch(name):
-                found[f"{self.name}/{name}"] = path
+        for folder, folders, files in os.walk(self.run):  # training may delete some meanwhile
+            folders[:] = [one for one in folders if not one.startswith(_PASSED_OVER)]
+            paths = [Path(folder, one) for one in files if not one.startswith(_PASSED_OVER)]
+            names = {path.relative_to(self.run).as_posix(): path for path in paths}
+            found |= {
+                f"{self.name}/{name}": path
+                for name, path in names.items()
+                if not _CHECKPOINT.fullmatch(name)
+            }
         return {name: path for name, path in found.items() if path.is_file()}
 
     def _push_checkpoint(self, folder: Path) -> None:
-        paths = sorted(
-            (path for path in folder.rglob("*") if path.is_file()),
-            key=lambda path: path.name == CHECKSUMS_FILE,  # last
-        )
         try:
-            for path in paths:
+            paths = [path for path in folder.rglob("*") if path.is_file()]
+            for path in sorted(paths, key=lambda path: path.name == CHECKSUMS_FILE):  # last
                 name = path.relative_to(folder).as_posix()
                 self.remote.put(path, f"{self.name}/checkpoints/{folder.name}/{name}")
         except FileNotFoundError:
             if folder.is_dir():
                 raise
             return  # training has deleted it meanwhile, and has newer ones
-        self._whole.add(folder.name)
+        if folder.is_dir():
+            self._whole.add(folder.name)
 
     def _delete_all_but(self, kept: set[str]) -> None:
         for checkpoint, names in self._checkpoints().items():

@@ -6,8 +6,9 @@ line: JSON Lines or iCoT text. Where a reader stands can be written down (`Place
 one goes on from there. Nothing is held but the row at hand.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +55,8 @@ def shards_of(source: Path | str) -> list[Shard]:
     """Return the shards of a source, in the order of their names.
 
     Raises:
-        DataError: Nothing is there, or a file is in a form that is not one example a line.
+        DataError: Nothing is there, or a file is in a form that is not one example a line, by its
+            first line at the latest.
     """
     if is_hub(source):
         return [*_hub_shards(str(source))]
@@ -120,18 +122,21 @@ class Reader:
     def _all_rows(self, state: Any) -> Iterator[Any]:
         while self._shard < len(self._shards):
             shard = self._shards[self._shard]
-            self._dataset = shard.open()
-            if state is not None:
-                self._dataset.load_state_dict(state)
-            for row in _told(shard.name, self._dataset):
+            for row in _told(shard.name, partial(self._open, shard, state)):
                 self._num_read += 1
                 yield row
             self._shard, self._num_read, self._dataset, state = self._shard + 1, 0, None, None
 
+    def _open(self, shard: Shard, state: Any) -> Any:
+        self._dataset = shard.open()
+        if state is not None:
+            self._dataset.load_state_dict(state)
+        return self._dataset
 
-def _told(name: str, dataset: Any) -> Iterator[Any]:
+
+def _told(name: str, opened: Callable[[], Any]) -> Iterator[Any]:
     try:
-        yield from dataset
+        yield from opened()
     except LatentcotError:
         raise
     except Exception as error:  # datasets, the hub and its readers raise many kinds
@@ -199,7 +204,10 @@ def _file_shard(path: Path) -> FileShard:
             f"{path}: is one JSON {kind}, which can only be read whole. Write one example a line "
             f"for data.stream, or set data.stream: false. {HELP}"
         )
-    return FileShard(str(path), start)
+    shard = FileShard(str(path), start)
+    for number, line in islice(_lines(shard.name), 1):  # what is no data at all is told at once
+        shard.record(0, {"number": number, "line": line})
+    return shard
 
 
 # --- the hub ----------------------------------------------------------------------------------
@@ -224,7 +232,7 @@ class HubShard:
 
     def count(self, limit: int | None) -> int:
         """Read the rows once."""
-        return sum(1 for _ in islice(_told(self.name, self.open()), limit))
+        return sum(1 for _ in islice(_told(self.name, self.open), limit))
 
 
 def _hub_shards(source: str) -> Iterator[HubShard]:

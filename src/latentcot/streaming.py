@@ -14,7 +14,7 @@ import importlib.metadata
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +163,7 @@ class Windows:
         self._windows: dict[int, Future[Window]] = {}
         self._places: dict[int, Place] = {}
         self._reading: tuple[int, Reader, int] | None = None
+        self._is_closed = False
 
     def batch(self, update: int) -> list[EncodedExample]:
         """Return the examples of an update; 0 is the first of the run.
@@ -182,6 +183,11 @@ class Windows:
             self._windows = {one: self._windows[one] for one in wanted}
             window = self._windows[number]
         return window.result()[index]
+
+    def close(self) -> None:
+        """Read no more: a process does not end before its threads do."""
+        self._is_closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def place(self, update: int) -> Mapping[str, Any] | None:
         """Return where the window of an update begins, if that is known."""
@@ -214,6 +220,7 @@ class Windows:
         while len(examples) < count:
             found: list[tuple[str, Example]] = []
             while len(found) < min(CHUNK, count - len(examples)):
+                self._end_if_closed()
                 one = self.train.stream.next_of(reader, position)
                 if position not in left_out:
                     found.append(one)
@@ -241,8 +248,14 @@ class Windows:
         if number in self._places:
             return Reader(shards, self._places[number]), position
         reader = Reader(shards)
-        reader.skip(position)
+        for start in range(0, position, CHUNK):
+            self._end_if_closed()
+            reader.skip(min(CHUNK, position - start))
         return reader, position
+
+    def _end_if_closed(self) -> None:
+        if self._is_closed:
+            raise CancelledError
 
     def _note(self, number: int, reader: Reader, position: int) -> None:
         """Remember where the next window begins; an epoch begins at its beginning."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from latentcot.checkpoint_folders import CHECKSUMS_FILE
 from latentcot.errors import LatentcotError, RunError, UsageError
+from latentcot.parsing import one_line
 from latentcot.remote_folders import PARTIAL, RemoteFolder, is_url
 from latentcot.study_folder import NOTE
 
@@ -48,16 +49,19 @@ class StudyCopy(StudyFolder):
         folder: An empty folder here.
 
     Raises:
-        RunError: There is something else than a study.
+        RunError: There is something else than a study, or it cannot be reached.
     """
 
     def __init__(self, remote: RemoteFolder, folder: Path) -> None:
         super().__init__(folder, remote.url)
         self.remote = remote
-        names = remote.files()
-        if names and NOTE not in names:
-            raise RunError(f"{remote.url}: holds something else than a study. Give another --out.")
-        self._bring(names)
+        with _told(remote.url):
+            names = remote.files()
+            if names and NOTE not in names:
+                raise RunError(
+                    f"{remote.url}: holds something else than a study. Give another --out."
+                )
+            self._bring(names)
 
     def _bring(self, names: list[str]) -> None:
         for name in names:
@@ -70,15 +74,33 @@ class StudyCopy(StudyFolder):
 
     def fetch(self, name: str) -> None:
         """Bring what a run has given: its log and all its files but the checkpoints."""
-        self._bring([*self.remote.files(f"{name}.log"), *self.remote.files(name)])
+        with _told(self.remote.url):
+            self._bring([*self.remote.files(f"{name}.log"), *self.remote.files(name)])
 
     def push(self, *, anew: bool = False) -> None:
         """Send study.yaml, the recipes, the logs of the data and the table."""
-        if anew:  # the note makes it a study: it goes last
-            there = {name.partition("/")[0] for name in self.remote.files()}
-            self.remote.delete(sorted(there, key=lambda name: name == NOTE))
         paths = [*self.folder.glob("[!.]*.*"), *self.folder.glob("*/*/seed-*.yaml")]
-        self.remote.put_changed({path.relative_to(self.folder).as_posix(): path for path in paths})
+        names = {path.relative_to(self.folder).as_posix(): path for path in paths}
+        with _told(self.remote.url):
+            if anew:  # the note makes it a study: it goes last
+                there = {name.partition("/")[0] for name in self.remote.files()}
+                self.remote.delete(sorted(there, key=lambda name: name == NOTE))
+            self.remote.put_changed(names)
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Each file system has errors of its own: no network, no bucket, no key, no right to write."""
+    try:
+        yield
+    except LatentcotError:
+        raise
+    except Exception as error:
+        reason = one_line(str(error)).rstrip(".") or type(error).__name__
+        raise RunError(
+            f"{url}: cannot be read or written: {reason}. What was sent before is there, and the "
+            "same command goes on."
+        ) from None
 
 
 @contextmanager
@@ -89,13 +111,14 @@ def opened(out: str) -> Iterator[StudyFolder]:
         out: A folder, or a URL that fsspec knows.
 
     Raises:
-        RunError: There is something else than a study.
+        RunError: There is something else than a study, or it cannot be reached.
         UsageError: The URL cannot be used, or is of no use to other processes.
     """
     if not is_url(out):
         yield StudyFolder(Path(out))
         return
-    remote = RemoteFolder(out)
+    with _told(out):
+        remote = RemoteFolder(out)
     if remote.is_of_this_process:
         raise UsageError(
             f"--out: no other process sees {out}, and each run is one. Give a folder or a file "
