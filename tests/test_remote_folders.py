@@ -444,6 +444,26 @@ class TestWorker:
         at("wait", report=report)
         assert looks[-1]
 
+    def test_a_file_system_that_is_away_for_a_while_costs_no_training(
+        self, at, tmp_path, monkeypatch
+    ):
+        push, tries = RunCopy.push, []
+
+        def fail_at_first(copy):
+            tries.append(1)
+            if len(tries) < 3:
+                raise ConnectionError("away")
+            push(copy)
+
+        monkeypatch.setattr(RunCopy, "push", fail_at_first)
+        monkeypatch.setattr(worker, "SECONDS_BETWEEN_PUSHES", 0.05)
+        there = tmp_path / "remote" / NAME
+        outcome = at("wait", report=lambda done, text: bool(checkpoint_folders(there)))
+        assert outcome.failure is None and len(tries) >= 3
+        assert [folder.name[-1] for folder in checkpoint_folders(there)] == ["4", "6"]
+        log = (tmp_path / "remote" / f"{NAME}.log").read_text()
+        assert log.count("Not sent, and tried again in 0 s: away") == 2
+
     def test_a_command_that_somebody_else_has_stopped_is_tried_again(self, at):
         assert at("stopped").has_died
 

@@ -158,14 +158,13 @@ def _wait_until_free(training: Training, report: Report) -> None:
 
 
 def _follow(order: Order, training: Training, copy: RunCopy | None, report: Report) -> Outcome:
-    is_stopped, last_push = False, time.monotonic()
+    is_stopped, is_well, last_push = False, True, time.monotonic()
     training.begin(order.device)
     try:
         while not (training.is_over or is_stopped):
             is_stopped = report(*training.progress())
-            if copy and (copy.has_new_checkpoint() or _is_due(last_push)):
-                copy.push()
-                last_push = time.monotonic()
+            if copy and ((is_well and copy.has_new_checkpoint()) or _is_due(last_push)):
+                is_well, last_push = _has_pushed(copy, training.log), time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
             training.move_on()
     finally:
@@ -174,6 +173,17 @@ def _follow(order: Order, training: Training, copy: RunCopy | None, report: Repo
     if copy:
         copy.push()
     return _outcome(order, training, is_stopped)
+
+
+def _has_pushed(copy: RunCopy, log: Path) -> bool:
+    """Send what is new; a file system that cannot be reached for a while costs no training."""
+    try:
+        copy.push()
+    except Exception as error:  # file systems raise many kinds
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"Not sent, and tried again in {SECONDS_BETWEEN_PUSHES:.0f} s: {error}\n")
+        return False
+    return True
 
 
 def _is_due(last_push: float) -> bool:
