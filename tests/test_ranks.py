@@ -17,7 +17,7 @@ from latentcot.errors import CheckpointError, TrainingError, UsageError
 from latentcot.interrupts import stop_requests
 from latentcot.layout import Layout
 from latentcot.preparation import prepare
-from latentcot.ranks import gathered, share_of, wants_shards
+from latentcot.ranks import every_nth, gathered, take_shard_request
 from latentcot.sharding import load_weights, whole
 from latentcot.trainer import Trainer
 from reference import reference_loss
@@ -133,7 +133,7 @@ def test_ranks_that_do_not_agree_never_end(tmp_path):
 
 class TestOneProcess:
     def test_has_all_items(self):
-        assert share_of([1, 2, 3]) == [1, 2, 3]
+        assert every_nth([1, 2, 3]) == [1, 2, 3]
         assert gathered([1, 2, 3]) == [1, 2, 3]
 
     def test_shards_nothing(self):
@@ -142,12 +142,12 @@ class TestOneProcess:
     @pytest.mark.parametrize("is_asked", [True, False])
     def test_shards_if_the_command_says_so(self, is_asked, monkeypatch):
         monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
-        assert wants_shards(is_asked) == is_asked
+        assert take_shard_request(is_asked) == is_asked
 
     def test_shards_if_accelerate_says_so(self, monkeypatch):
         monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
         monkeypatch.setenv("FSDP_VERSION", "2")
-        assert wants_shards(False)
+        assert take_shard_request(False)
         assert "ACCELERATE_USE_FSDP" not in os.environ  # it would shard too
 
     @pytest.mark.parametrize("version", [None, "1"])
@@ -157,7 +157,7 @@ class TestOneProcess:
         if version is not None:
             monkeypatch.setenv("FSDP_VERSION", version)
         with pytest.raises(UsageError, match=r"asks for FSDP 1, .*fsdp_version: 2"):
-            wants_shards(False)
+            take_shard_request(False)
 
 
 @pytest.fixture
@@ -196,9 +196,9 @@ class TestStartedByALauncher:
         monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
         monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
         monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-        assert share_of([1, 2, 3]) == [1, 2, 3]
+        assert every_nth([1, 2, 3]) == [1, 2, 3]
         ranks.prepare_to_join()
-        assert share_of([1, 2, 3]) == [2]
+        assert every_nth([1, 2, 3]) == [2]
 
     def test_a_signal_may_come_twice(self, started):
         """Schedulers send it to all processes, and the launcher passes on its own."""

@@ -26,7 +26,7 @@ from latentcot.errors import LatentcotError, RecipeError
 from latentcot.layout import LayoutRules, MarkerIds, Template
 from latentcot.methods import method_named
 from latentcot.problems import Form, explain_all, listed
-from latentcot.recipe_values import read_values
+from latentcot.recipe_values import flat, read_values
 from latentcot.stages import Curriculum
 from latentcot.stopping import Stop
 from latentcot.tasks import AnswerMatch, task_named
@@ -235,6 +235,13 @@ def write_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(
         _ADAPTER.dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True
     )
+
+
+def differences(before: Recipe, now: Recipe) -> list[str]:
+    """Return in words which keys of two recipes differ."""
+    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]
 
 
 def _across_fields(recipe: Recipe) -> list[str]:

@@ -25,7 +25,7 @@ from latentcot.batching import collate
 from latentcot.errors import UsageError
 from latentcot.greedy import GreedyRecorder
 from latentcot.layout import Layout
-from latentcot.ranks import gathered, share_of
+from latentcot.ranks import every_nth, gathered
 from latentcot.stopping import StopRule
 from latentcot.thoughts import Feed, Rollout
 
@@ -145,7 +145,7 @@ def generate(
         recorder = None
     found: list[Generation] = []
     order = _alike_side_by_side(prompts)
-    mine = share_of(order)
+    mine = every_nth(order)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
         draw = _drawer(sampling, chosen)

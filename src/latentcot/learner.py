@@ -20,7 +20,7 @@ from latentcot.layout import NO_LABEL, Layout
 from latentcot.objective import LanguageLoss, LossParts
 from latentcot.optimization import make_optimizer, set_learning_rate
 from latentcot.parts import blocks_of, takes_parts
-from latentcot.ranks import frees_between_passes, prepare_to_join, wants_shards
+from latentcot.ranks import frees_between_passes, prepare_to_join, take_shard_request
 from latentcot.recompute import check_recomputes
 from latentcot.replay import Function, Record, Recording, Replayed, cuda_graphs
 from latentcot.sharding import (
@@ -95,7 +95,7 @@ class Learner:
         self.training = training
         self.stop_weight = stop_weight
         prepare_to_join()
-        self.shards, self._frees = wants_shards(shards), frees_between_passes()
+        self.shards, self._frees = take_shard_request(shards), frees_between_passes()
         # torch's own autocast: accelerate keeps one precision for all that a process does.
         self.accelerator = Accelerator(mixed_precision="no")
         self.shards = self.shards and self.accelerator.num_processes > 1

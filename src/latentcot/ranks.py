@@ -73,18 +73,18 @@ def own_device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if num_started() > 1 else "cuda"
 
 
-def share_of(items: Sequence[T]) -> Sequence[T]:
+def every_nth(items: Sequence[T]) -> Sequence[T]:
     """Return every n-th item, for the n processes that have joined; all of them for one."""
-    rank, num_ranks = _place()
+    rank, num_ranks = _rank_and_size()
     return items[rank::num_ranks]
 
 
 def gathered(mine: list[T]) -> list[T]:
-    """Put what came of the shares of `share_of` into one list, in the order of the items.
+    """Put what came of the shares of `every_nth` into one list, in the order of the items.
 
     All processes must come here; each gets the whole list.
     """
-    _, num_ranks = _place()
+    _, num_ranks = _rank_and_size()
     if num_ranks == 1:
         return mine
     from torch import distributed
@@ -97,7 +97,7 @@ def gathered(mine: list[T]) -> list[T]:
 
 def from_main(make: Callable[[], T]) -> T:
     """Return what the main process makes of something that can be read only once."""
-    _, num_ranks = _place()
+    _, num_ranks = _rank_and_size()
     if num_ranks == 1:
         return make()
     from torch import distributed
@@ -107,7 +107,7 @@ def from_main(make: Callable[[], T]) -> T:
     return cast(T, made[0])
 
 
-def wants_shards(is_asked: bool) -> bool:
+def take_shard_request(is_asked: bool) -> bool:
     """Return whether weights are to be shared out among processes (FSDP2).
 
     Args:
@@ -143,7 +143,7 @@ def is_of_others(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
-def _place() -> tuple[int, int]:
+def _rank_and_size() -> tuple[int, int]:
     """Return the number of this process among those that share work, and how many they are."""
     if num_started() == 1 or not _shares_work:
         return 0, 1

@@ -28,7 +28,7 @@ from latentcot.layout import (
     slots_of_chain,
 )
 from latentcot.parts import takes_parts
-from latentcot.ranks import gathered, own_device, share_of
+from latentcot.ranks import every_nth, gathered, own_device
 from latentcot.replay import cuda_graphs
 from latentcot.stopping import StopHead, StopRule, choose_threshold
 from latentcot.tasks import extract_answer
@@ -234,7 +234,7 @@ class Reasoner:
         """
         if self.stop_head is None or self.info.max_thoughts is None:
             raise UsageError("stop_probabilities: this checkpoint has no stop classifier.")
-        prompts = share_of(_without_words(self.prompts(encoded, self.info.max_thoughts)))
+        prompts = every_nth(_without_words(self.prompts(encoded, self.info.max_thoughts)))
         found: list[Tensor] = []
         for start in range(0, len(prompts), batch_size):
             rollout = roll_out(self.model, prompts[start : start + batch_size], self.feed, None)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from latentcot.config import Recipe, read_recipe, write_recipe
+from latentcot.config import Recipe, differences, read_recipe, write_recipe
 from latentcot.display import say
 from latentcot.errors import RunError, UsageError
 from latentcot.files import written_whole
 from latentcot.formats import source_hash
 from latentcot.preparation import prepare
+from latentcot.problems import at_most
 from latentcot.provenance import add_session, read_provenance, write_provenance
 from latentcot.runs import RECIPE, held, open_run, refuse_taken
 from latentcot.saving import NUM_KEPT
@@ -53,6 +54,8 @@ def train(
     model, tokenizer, data = prepare(recipe)
     trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints, shards=shards)
     accelerator = trainer.learner.accelerator
+    if shards and accelerator.num_processes == 1:
+        say("Note: --shard shares nothing out, since this is the only process (docs/devices.md).")
     with held(out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             open_run(out, resume=resume, overwrite=overwrite)
@@ -90,10 +93,12 @@ def _note_session(run: Path, device: str, update: int) -> None:
 
 def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
     path = run / RECIPE
-    if path.exists() and read_recipe(path) != recipe:
+    if path.exists() and (before := read_recipe(path)) != recipe:
+        told = ", ".join(at_most(differences(before, recipe), "and {} more"))
         raise RunError(
             f"{run}: was started with another recipe than the one given, so it can't go on with "
-            f"it. Compare with {path}, or start another run with another --out."
+            f"it: {told}. Take that back (the whole recipe is in {path}), or start another run "
+            "with another --out."
         )
 
 
