@@ -95,7 +95,7 @@ class TestIcot:
             ("How many?||<<1+1=2>> 2", "has no '####' before its answer"),
             ("How many?|| ####  ", "'answer' must be a string with text in it"),
             (" ||<<1+1=2>> #### 2", "'question' must be a string with text in it"),
-            ("How many? <<1+1=2>> #### 2", "not valid JSON"),
+            ("How many? <<1+1=2>> #### 2", "has no '||' between question and steps, and is no"),
             ('{"question": "q"}', "not valid JSON|'answer' must be|'steps' must be"),
         ],
     )

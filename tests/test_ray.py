@@ -209,6 +209,34 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once(address, monkeypatch)
         pass
 
 
+@pytest.mark.parametrize(
+    ("address", "is_quiet", "told"),
+    [
+        ("auto", False, "Joined the cluster at 10.0.0.1:6379: 2 machines, 1 CPU, 0 GPUs\n"),
+        ("10.0.0.1:6379", True, ""),
+        (None, False, ""),
+    ],
+)
+def test_the_cluster_that_was_joined_is_named(address, is_quiet, told, monkeypatch, capsys):
+    context = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    fake = SimpleNamespace(
+        init=lambda **options: None,
+        shutdown=lambda: None,
+        nodes=lambda: [{"Alive": True}, {"Alive": False}, {"Alive": True}],
+        cluster_resources=lambda: {"CPU": 1.0},
+        get_runtime_context=lambda: context,
+    )
+    monkeypatch.setattr(ray_studies, "ray", fake)
+    monkeypatch.setattr(ray_studies, "_refuse_unreachable", lambda address: None)
+    monkeypatch.setattr(ray_studies, "_be_quiet", lambda: None)
+    monkeypatch.setattr(ray_studies, "Cluster", lambda is_own: is_own)
+    for name in ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.setenv(name, "0")  # `joined` sets them
+    with ray_studies.joined(address, is_quiet=is_quiet) as is_own:
+        assert is_own == (address is None)
+    assert capsys.readouterr().err == told
+
+
 # --- on a real cluster ------------------------------------------------------------------------
 
 

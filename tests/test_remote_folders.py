@@ -18,7 +18,7 @@ from latentcot.checkpoint_folders import checkpoint_folders, prune_checkpoints
 from latentcot.processes import claim
 from latentcot.remote_folders import RemoteFolder, is_url
 from latentcot.remote_runs import RunCopy
-from latentcot.study_copies import StudyCopy, opened
+from latentcot.study_places import StudyCopy, opened
 
 NAME = "a/cot/seed-0"
 

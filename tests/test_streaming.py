@@ -21,14 +21,14 @@ from latentcot.batching import epoch_order
 from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.checkpoints import load_training_state
 from latentcot.examples import Example, read_examples
-from latentcot.feeding import Feeder
+from latentcot.feeding import Feeder, _with_what_to_do
 from latentcot.formats import source_hash
 from latentcot.layout import EncodedExample
 from latentcot.methods import METHODS
 from latentcot.preparation import prepare
 from latentcot.runs import read_metrics
 from latentcot.stages import phases_of
-from latentcot.stream_sources import Reader, shards_of
+from latentcot.stream_sources import Reader, parts_of
 from latentcot.streaming import EncodedStream, Stream, Windows, open_stream
 from latentcot.study_folder import _num_updates
 from latentcot.vocabulary import marker_ids
@@ -149,45 +149,45 @@ def test_each_example_comes_once_an_epoch(expected):
 
 @pytest.mark.parametrize("first", range(NUM_UPDATES))
 def test_it_goes_on_anywhere(folder, expected, first):
-    """Within a window, at its border, at that of an epoch; by the place that another has told."""
+    """Within a window, at its border, at that of an epoch; also by what another has told."""
     before = windows_of(folder, 24, 8)
     for update in range(first):
         before.batch(update)
-    place = before.place(first) if first else None
+    position = before.position(first) if first else None
     windows = windows_of(folder, 24, 8)
     assert [ids(windows.batch(u)) for u in range(first, NUM_UPDATES)] == expected[first:]
-    if place is not None:
-        place = json.loads(json.dumps(place))  # plain values, as a checkpoint keeps them
+    if position is not None:
+        position = json.loads(json.dumps(position))  # plain values, as a checkpoint keeps them
         windows = windows_of(folder, 24, 8)
-        windows.restore(place)
+        windows.restore(position)
         assert [ids(windows.batch(u)) for u in range(first, NUM_UPDATES)] == expected[first:]
 
 
-def test_a_place_is_known_but_where_an_epoch_begins(folder):
+def test_a_position_is_known_but_where_an_epoch_begins(folder):
     windows = windows_of(folder, 24, 8)
     for update in range(7):
         windows.batch(update)
-        assert (windows.place(update) is None) == (update < 3)
-    assert windows.place(7) is None
+        assert (windows.position(update) is None) == (update < 3)
+    assert windows.position(7) is None
 
 
-def test_a_place_is_used(folder, expected, monkeypatch):
+def test_a_position_is_used(folder, expected, monkeypatch):
     """Nothing is skipped, and no line before it is parsed."""
     before = windows_of(folder, 24, 8)
-    place = [before.batch(update) and before.place(update) for update in range(5)][4]
+    position = [before.batch(update) and before.position(update) for update in range(5)][4]
     monkeypatch.setattr(Reader, "skip", None)
     windows = windows_of(folder, 24, 8)
-    windows.restore(place)
+    windows.restore(position)
     assert ids(windows.batch(4)) == expected[4]
 
 
-def test_a_place_stands_before_what_is_left_out_there(folder):
+def test_a_position_stands_before_what_is_left_out_there(folder):
     """Of so many seeds some leave out just the example at which the window begins."""
     at_border = 0
     for seed in range(40):
         before, again = windows_of(folder, 24, 8, seed=seed), windows_of(folder, 24, 8, seed=seed)
         windows = [ids(before.batch(update)) for update in range(4)]
-        again.restore(before.place(3))
+        again.restore(before.position(3))
         assert ids(again.batch(3)) == windows[3]
         left_out = before._left_out(f"{seed}/0")
         used = [number for number in range(61) if number not in left_out]
@@ -195,11 +195,11 @@ def test_a_place_stands_before_what_is_left_out_there(folder):
     assert at_border
 
 
-def test_a_place_of_another_version_of_datasets_is_not_used(folder, expected):
+def test_a_position_of_another_version_of_datasets_is_not_used(folder, expected):
     before = windows_of(folder, 24, 8)
-    place = [before.batch(update) and before.place(update) for update in range(5)][4]
+    position = [before.batch(update) and before.position(update) for update in range(5)][4]
     windows = windows_of(folder, 24, 8)
-    windows.restore({**place, "datasets": "0.1", "state": {"odd": 1}})
+    windows.restore({**position, "datasets": "0.1", "state": {"odd": 1}})
     assert ids(windows.batch(4)) == expected[4]
 
 
@@ -231,7 +231,7 @@ def test_two_windows_are_in_memory(tmp_path):
         for future in windows._windows.values():
             future.result()
         held.append(len(alive))
-        assert len(windows._places) <= 4
+        assert len(windows._positions) <= 4
     assert max(held) == 80
 
 
@@ -362,13 +362,13 @@ class TestHub:
     def test_its_shards_are_shuffled_and_resumed(self, shards):
         source = f"hub:{shards}:train"
         stream = open_stream(source)
-        assert len(stream) == 30 and len(stream.shards) == 3
+        assert len(stream) == 30 and len(stream.parts) == 3
         assert [example.id for example in stream] == [f"e{i}" for i in range(30)]
         windows = windows_of(source, 8, 4)
         found = [ids(windows.batch(update)) for update in range(14)]
         assert len({one for batch in found[:7] for one in batch}) == 28
         again = windows_of(source, 8, 4)
-        again.restore(windows.place(13))
+        again.restore(windows.position(13))
         assert [ids(again.batch(u)) for u in (12, 13)] == found[12:]
         again = windows_of(source, 8, 4)
         assert [ids(again.batch(u)) for u in (12, 13)] == found[12:]
@@ -392,8 +392,8 @@ class TestHub:
             before, again = windows_of(source, 8, 4), windows_of(source, 8, 4)
             for update in range(first):
                 before.batch(update)
-            if (place := before.place(first)) is not None:
-                again.restore(place)
+            if (position := before.position(first)) is not None:
+                again.restore(position)
             assert [ids(again.batch(u)) for u in range(first, 12)] == found[first:]
 
     def test_its_hash_loads_nothing(self, shards, monkeypatch):
@@ -438,8 +438,24 @@ def test_a_file_that_cannot_be_streamed(tmp_path, content, message):
 def test_a_file_of_a_folder_that_is_no_data_is_found_at_once(folder, content):
     """And not when an epoch comes to it."""
     (folder / "part-9").write_bytes(b"\n" + content)
-    with pytest.raises(DataError, match=r"part-9:2: (not valid JSON|cannot be read as UTF-8)"):
+    with pytest.raises(DataError, match=r"part-9:2: (has no|not valid|cannot be read as)"):
         open_stream(str(folder), num_examples=61)
+
+
+def test_the_note_of_the_generator_is_no_data(folder):
+    before = source_hash(folder)
+    (folder / "data.json").write_text('{\n  "options": {}\n}\n')
+    assert len(open_stream(str(folder))) == 61 and source_hash(folder) == before
+
+
+def test_a_line_of_icot_text_without_its_mark(tmp_path):
+    path = write_lines(tmp_path / "train.txt", ["one||two #### 3", "one two #### 3"])
+    for read in (read_examples, lambda file: list(open_stream(str(file)))):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert str(caught.value).startswith(
+            f"{path}:2: has no '||' between question and steps, and is no JSON object either. "
+        )
 
 
 def test_files_without_an_example_among_others(folder):
@@ -454,13 +470,13 @@ def test_what_datasets_cannot_open_is_named(folder, monkeypatch):
     def fail(self: Any) -> Any:
         raise PermissionError("no cache")
 
-    monkeypatch.setattr("latentcot.stream_sources.FileShard.open", fail)
+    monkeypatch.setattr("latentcot.stream_sources.FilePart.open", fail)
     with pytest.raises(DataError, match=r"part-0\.jsonl: cannot be read: no cache"):
         next(iter(open_stream(str(folder))))
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(DataError, match="has no files"):
+    with pytest.raises(DataError, match=r"^no file matches .*\*\.jsonl\."):
         open_stream(str(tmp_path / "*.jsonl"))
     with pytest.raises(DataError, match="has no files"):
         open_stream(str(tmp_path))
@@ -540,7 +556,7 @@ def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
     assert results_of(run) == results_of(in_one_go)
 
 
-def test_resumed_without_the_place(recipe, in_one_go, tmp_path, monkeypatch):
+def test_resumed_without_the_position(recipe, in_one_go, tmp_path, monkeypatch):
     monkeypatch.setattr(Feeder, "state", lambda self, update: {})
     with in_update(7, press_ctrl_c):
         assert not train(recipe, tmp_path / "run", is_quiet=True)
@@ -587,6 +603,9 @@ def line(**changes: Any) -> bytes:
     return json.dumps(values).encode()
 
 
+SAVED = ". What was learned before is saved. Mend the line, then --resume (docs/data-format.md)."
+
+
 @pytest.fixture
 def known_words(recipe, monkeypatch):
     """Without it, the pass that makes the vocabulary would find a bad line before training."""
@@ -598,6 +617,7 @@ def known_words(recipe, monkeypatch):
     ("content", "message"),
     [
         (b"{", "not valid JSON"),
+        (b"[Q] 1 2", "not valid JSON"),
         (b'{"question": "\xff"}', "cannot be read as UTF-8 text"),
         (line(answer=""), "'answer' must be a string with text in it"),
         (line(question="[Q] what"), "example '30': its question cannot be written in the"),
@@ -611,8 +631,28 @@ def test_a_bad_line_is_named(known_words, long_file, content, message, recipe, t
     with pytest.raises(DataError) as caught:
         train(own, run, is_quiet=True)
     assert str(caught.value).startswith(f"{path}:30: {message}")
+    assert str(caught.value).endswith(SAVED) and "See docs" not in str(caught.value)
     assert checkpoint_folders(run)[-1].name == "update-00000002"
     assert [row["update"] for row in read_metrics(run)] == [1, 2]
+
+
+def test_nothing_is_said_to_be_saved_where_nothing_is(
+    known_words, long_file, recipe, tmp_path, monkeypatch
+):
+    """Before the first update; by one of several processes; and a stream that ends is no line."""
+    path = long_file(1, b"{")
+    own = replace(recipe, data=replace(recipe.data, train=str(path), num_examples=32))
+    with pytest.raises(DataError, match=r"train\.jsonl:1: not valid JSON"):
+        train(own, tmp_path / "never", is_quiet=True)
+    path.write_bytes(b"".join(line(answer=str(1 + i % 2)) + b"\n" for i in range(32)))
+    longer = replace(own, data=replace(own.data, num_examples=40))
+    with pytest.raises(DataError) as caught:
+        train(longer, tmp_path / "short", is_quiet=True)
+    assert "ends after 32 examples" in str(caught.value) and "Mend" not in str(caught.value)
+    assert _with_what_to_do("x. See docs/data-format.md.", 1) == f"x{SAVED}"
+    assert _with_what_to_do("x.", 0) == "x."
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert _with_what_to_do("x.", 1) == "x."
 
 
 def test_a_bad_line_costs_nothing(known_words, long_file, recipe, data, tmp_path):
@@ -650,6 +690,50 @@ def test_chains_are_looked_at_before_training(recipe, make_recipe, parts, data, 
         prepare(make_recipe(data={**sources, "train": str(path)}))
 
 
+@pytest.fixture
+def made(data, tmp_path, monkeypatch) -> Path:
+    """A folder as `latentcot data make` leaves it, seen from beside it."""
+    from shutil import copy
+
+    folder = tmp_path / "leak"
+    folder.mkdir()
+    for name, source in (("train", "train"), ("valid", "valid"), ("test", "valid")):
+        copy(data / f"{source}.jsonl", folder / f"{name}.jsonl")
+    (folder / "data.json").write_text('{\n  "options": {}\n}\n')
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize("source", ["leak", "leak/*.jsonl", "leak/[tv]*.jsonl", "../{}/leak"])
+def test_what_judges_is_not_trained_on(source, made, make_recipe):
+    """However the two are written."""
+    source = source.format(made.parent.name)
+    sources = {"train": source, "valid": str(made / "valid.jsonl"), **STREAM}
+    hint = f"{source.removesuffix('.jsonl').rpartition('/')[0] if '*' in source else source}"
+    with pytest.raises(DataError) as caught:
+        prepare(make_recipe(data=sources))
+    assert str(caught.value) == (
+        f"data.train: {source} holds data.valid (valid.jsonl), which would be trained on. Move it, "
+        f"or give a pattern such as {hint}/train*.jsonl."
+    )
+    (made / "valid.jsonl").rename(made.parent / "valid.jsonl")
+    sources |= {"valid": "valid.jsonl", "test": "leak/test.jsonl"}
+    with pytest.raises(DataError, match=r"holds data\.test \(test\.jsonl\)"):
+        prepare(make_recipe(data=sources))
+    (made / "test.jsonl").unlink()
+    (made / "test.jsonl").symlink_to(made.parent / "valid.jsonl")
+    with pytest.raises(DataError, match=r"holds data\.valid"):
+        prepare(make_recipe(data=sources))
+    (made / "test.jsonl").unlink()
+    assert len(prepare(make_recipe(data=sources))[2].train) == 32
+
+
+def test_a_pattern_without_files_names_its_key(make_recipe, data):
+    sources = {"train": "no/such/*.jsonl", "valid": str(data / "valid.jsonl"), **STREAM}
+    with pytest.raises(DataError, match=r"^data\.train: no file matches no/such/\*\.jsonl\.$"):
+        prepare(make_recipe(data=sources))
+
+
 def test_several_files_need_a_stream(make_recipe, parts):
     for source in (parts, f"{parts}/*.jsonl"):
         with pytest.raises(DataError, match=r"read with data\.stream: true|no such file"):
@@ -682,9 +766,9 @@ def test_the_bound_of_columns_holds(recipe, make_recipe):
             assert max(columns) <= feeder.most_columns(example)
 
 
-def test_shards_are_closed_when_nobody_reads(folder):
+def test_parts_are_closed_when_nobody_reads(folder):
     """A reader that goes away keeps no file open: warnings are errors."""
-    reader = Reader(shards_of(folder))
+    reader = Reader(parts_of(folder))
     assert reader.read() is not None
     del reader
     gc.collect()

@@ -12,11 +12,14 @@ from typing import Any
 
 from latentcot.batching import epoch_order
 from latentcot.config import Recipe
+from latentcot.errors import DataError
+from latentcot.formats import HELP
 from latentcot.layout import EncodedExample, Layout, LayoutRules, lay_out, one_of_each_shape
 from latentcot.learner import Share
 from latentcot.methods import Method
+from latentcot.ranks import num_started
 from latentcot.stages import Phase, draw_stages
-from latentcot.streaming import EncodedStream, Windows
+from latentcot.streaming import EncodedStream, LineError, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,18 @@ class Feeder:
             update: 0 for the first update of the run.
             phase: That of the update.
             num_updates: Updates of the whole run.
+
+        Raises:
+            DataError: A line of a stream is malformed, or a stream is too short.
         """
         if self._windows is not None:
             self._windows.num_updates = num_updates
         ahead, self._ahead = self._ahead, None
         is_ready = ahead is not None and ahead[:2] == (update, phase)
-        lesson = ahead[2].result() if ahead and is_ready else self._make(update, phase)
+        try:
+            lesson = ahead[2].result() if ahead and is_ready else self._make(update, phase)
+        except LineError as error:
+            raise DataError(_with_what_to_do(str(error), update)) from None
         if update + 1 < num_updates:
             # In the phase that may be over by then; then it is made anew.
             self._ahead = update + 1, phase, self._thread.submit(self._make, update + 1, phase)
@@ -120,8 +129,8 @@ class Feeder:
         Args:
             update: The first that it does.
         """
-        place = None if self._windows is None else self._windows.place(update)
-        return {} if place is None else {"stream": place}
+        position = None if self._windows is None else self._windows.position(update)
+        return {} if position is None else {"stream": position}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave."""
@@ -175,3 +184,13 @@ class Feeder:
         if stage == phase.stage and is_long:
             return layout
         return replace(layout, num_next=0)
+
+
+def _with_what_to_do(message: str, update: int) -> str:
+    """Tell that a bad line costs nothing, where that is so: the trainer saves for one process."""
+    if update == 0 or num_started() > 1:
+        return message
+    return (
+        f"{message.removesuffix(HELP).rstrip()} What was learned before is saved. Mend the line, "
+        "then --resume (docs/data-format.md)."
+    )

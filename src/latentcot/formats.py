@@ -22,6 +22,8 @@ from latentcot.parsing import named, one_line, parse_json, shown
 
 HELP = "See docs/data-format.md."
 HUB = "hub:"
+NOTE = "data.json"
+"""What `latentcot data make` writes beside its files."""
 
 Record = tuple[str, Any]
 """Where it stands, and what was read there: a dict, if all is well."""
@@ -58,22 +60,28 @@ def is_hub(source: Path | str) -> bool:
 def files_of(source: Path | str) -> list[Path]:
     """Return a file, or the files of a folder or of a pattern such as `data/part-*.jsonl`.
 
-    In a folder all but those whose names begin with a dot or a `_` count.
+    In a folder all but `data.json` and those whose names begin with a dot or a `_` count.
 
     Raises:
         DataError: There is none.
     """
     path = Path(source)
     if path.is_dir():
-        files = [one for one in path.iterdir() if one.is_file() and one.name[0] not in "._"]
+        files = [one for one in path.iterdir() if one.is_file() and _is_data(one.name)]
     elif is_pattern(source):
         files = [Path(one) for one in glob.glob(str(source), recursive=True)]
         files = [one for one in files if one.is_file()]
     else:
         return [path]
-    if not files:
+    if not files and path.is_dir():
         raise DataError(f"{source}: has no files.")
+    if not files:
+        raise DataError(f"no file matches {source}.")
     return sorted(files)
+
+
+def _is_data(name: str) -> bool:
+    return name[0] not in "._" and name != NOTE
 
 
 def is_pattern(source: Path | str) -> bool:
@@ -159,6 +167,10 @@ def line_record(line: str, where: str, start: str) -> Any:
     """
     if start != "{" and "||" in line:
         return icot_record(line, where)
+    if start != "{" and not line.lstrip().startswith("{"):
+        raise DataError(
+            f"{where}: has no '||' between question and steps, and is no JSON object either. {HELP}"
+        )
     return _parse(line, where)
 
 

@@ -17,7 +17,7 @@ from latentcot.config import Data, Recipe
 from latentcot.display import progress_bar, say
 from latentcot.errors import DataError, RecipeError
 from latentcot.examples import Example, read_examples
-from latentcot.formats import is_hub, is_pattern
+from latentcot.formats import files_of, is_hub, is_pattern
 from latentcot.layout import EncodedExample, Layout, encode
 from latentcot.methods import method_named
 from latentcot.objective import LanguageLoss
@@ -97,14 +97,34 @@ def _pretrained(recipe: Recipe, name: str) -> tuple[PreTrainedModel, PreTrainedT
 def _training_examples(data: Data) -> list[Example] | Stream:
     if not data.stream:
         return _read("train", data.train, data.max_train)
-    if not is_hub(data.train) and not is_pattern(data.train):
-        _refuse_missing("train", data.train)
+    if not is_hub(data.train):
+        _check_files(data)
     note = Timer(SLOW, say, [f"Counting the examples of {data.train} …"])
     note.start()
     try:
         return open_stream(data.train, data.max_train, data.num_examples)
     finally:
         note.cancel()
+
+
+def _check_files(data: Data) -> None:
+    """Make sure that there are files, and that examples to be judged by are not among several."""
+    if not is_pattern(data.train):
+        _refuse_missing("train", data.train)
+    try:
+        files = {file.resolve(): file for file in files_of(data.train)}
+    except DataError as error:
+        raise DataError(f"data.train: {error}") from None
+    if not is_pattern(data.train) and not Path(data.train).is_dir():
+        return
+    for key, other in (("valid", data.valid), ("test", data.test)):
+        found = None if other is None or is_hub(other) else files.get(Path(other).resolve())
+        if found is not None:
+            raise DataError(
+                f"data.train: {data.train} holds data.{key} ({found.name}), which would be trained "
+                "on. Move it, or give a pattern such as "
+                f"{found.with_name(f'train*{found.suffix}')}."
+            )
 
 
 def _encoded(

@@ -20,8 +20,9 @@ from latentcot.jobs import Job, Training, num_cores
 
 if TYPE_CHECKING:  # workers read this file too, and need no tensors
     from latentcot.study import Cell, Resources, Study
-    from latentcot.study_copies import StudyFolder
+    from latentcot.study_places import StudyFolder
 
+# Whoever imports this module where Ray is not installed gets the error that the command line shows.
 try:
     import ray
     from ray.exceptions import RayError
@@ -122,11 +123,12 @@ class Cluster:
 
 
 @contextmanager
-def joined(address: str | None) -> Iterator[Cluster]:
+def joined(address: str | None, *, is_quiet: bool = False) -> Iterator[Cluster]:
     """Join a cluster, or start one on this machine for as long as this lasts.
 
     Args:
         address: `auto` for the one that this machine belongs to, or HOST:PORT; None starts one.
+        is_quiet: Do not say which cluster of others was joined.
 
     Raises:
         UsageError: There is none.
@@ -150,10 +152,21 @@ def joined(address: str | None) -> Iterator[Cluster]:
         needs_token = isinstance(error, ConnectionError)  # it answers, and yet there is none
         hint = " If it asks for a token, set RAY_AUTH_MODE=token." if needs_token else ""
         raise _no_cluster(address, f"{_last_line(error)}.{hint}") from None
+    if address is not None and not is_quiet:
+        _tell_which()
     try:
         yield Cluster(is_own=address is None)
     finally:
         ray.shutdown()
+
+
+def _tell_which() -> None:
+    """`auto` may find a cluster that the person did not think of."""
+    count = sum(node["Alive"] for node in ray.nodes())
+    has = ray.cluster_resources()
+    numbers = {"machine": count, "CPU": has.get("CPU", 0), "GPU": has.get("GPU", 0)}
+    told = ", ".join(f"{n:g} {name}{'s' * (n != 1)}" for name, n in numbers.items())
+    say(f"Joined the cluster at {ray.get_runtime_context().gcs_address}: {told}")
 
 
 def _refuse_unreachable(address: str) -> None:

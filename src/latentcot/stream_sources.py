@@ -1,9 +1,10 @@
 """Records of data that do not fit in memory, read one after the other through `datasets`.
 
 A source is one file, a folder or pattern of files, or a data set of the hub; each is a list of
-shards, and a `Reader` goes through shards in the order that it is given. Files hold one example a
-line: JSON Lines or iCoT text. Where a reader stands can be written down (`Place`), so that another
-one goes on from there. Nothing is held but the row at hand.
+parts (files, or what the hub calls shards), and a `Reader` goes through parts in the order that it
+is given. Files hold one example a line: JSON Lines or iCoT text. Where a reader stands can be
+written down (`Position`), so that another one goes on from there. Nothing is held but the row at
+hand.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,11 +31,12 @@ HEAD = 2**20
 """Characters of a file that tell its form."""
 BOM = b"\xef\xbb\xbf"
 
-Place = dict[str, Any]
-"""Where a reader stands: `shard`, the rows read of it, and the state that `datasets` gives."""
+Position = dict[str, Any]
+"""Where a reader stands: `shard`, the number of its part; the rows read of it; and the state that
+`datasets` gives."""
 
 
-class Shard(Protocol):
+class StreamPart(Protocol):
     """A part of a source that is read from its beginning to its end."""
 
     @property
@@ -51,24 +53,24 @@ class Shard(Protocol):
         """Count the examples, up to a limit."""
 
 
-def shards_of(source: Path | str) -> list[Shard]:
-    """Return the shards of a source, in the order of their names.
+def parts_of(source: Path | str) -> list[StreamPart]:
+    """Return the parts of a source, in the order of their names.
 
     Raises:
         DataError: Nothing is there, or a file is in a form that is not one example a line, by its
             first line at the latest.
     """
     if is_hub(source):
-        return [*_hub_shards(str(source))]
-    return [_file_shard(path) for path in files_of(source)]
+        return [*_hub_parts(str(source))]
+    return [_file_part(path) for path in files_of(source)]
 
 
-def count_examples(source: Path | str, shards: Sequence[Shard], limit: int | None) -> int:
+def count_examples(source: Path | str, parts: Sequence[StreamPart], limit: int | None) -> int:
     """Count the examples of a source: from what the hub says of it, or by reading them once.
 
     Args:
         source: For the hub.
-        shards: Of the source.
+        parts: Of the source.
         limit: Count no further.
 
     Raises:
@@ -77,58 +79,65 @@ def count_examples(source: Path | str, shards: Sequence[Shard], limit: int | Non
     count = hub_stream(str(source))[1] if is_hub(source) else None
     if count is None:
         count = 0
-        for shard in shards:
+        for part in parts:
             if limit is None or count < limit:
-                count += shard.count(None if limit is None else limit - count)
+                count += part.count(None if limit is None else limit - count)
     if not count:
         raise DataError(f"{source}: holds no example. {HELP}")
     return count if limit is None else min(count, limit)
 
 
 class Reader:
-    """Goes through the records of shards.
+    """Goes through the records of parts.
 
     Args:
-        shards: In the order in which they are read.
-        place: Where another reader of the same shards stood.
+        parts: In the order in which they are read.
+        position: Where another reader of the same parts stood.
     """
 
-    def __init__(self, shards: Sequence[Shard], place: Mapping[str, Any] | None = None) -> None:
-        self._shards = shards
+    def __init__(
+        self, parts: Sequence[StreamPart], position: Mapping[str, Any] | None = None
+    ) -> None:
+        self._parts = parts
         self._dataset: Any = None
-        self._shard: int = place["shard"] if place else 0
-        self._num_read: int = place["row"] if place else 0
-        self._rows = self._all_rows(place["state"] if place else None)
+        self._part: int = position["shard"] if position else 0
+        self._num_read: int = position["row"] if position else 0
+        self._rows = self._all_rows(position["state"] if position else None)
 
-    def place(self) -> Place:
+    def position(self) -> Position:
         """Return where it stands."""
         state = None if self._dataset is None else self._dataset.state_dict()
-        return {"shard": self._shard, "row": self._num_read, "state": state}
+        return {"shard": self._part, "row": self._num_read, "state": state}
 
     def skip(self, count: int) -> None:
         """Go over so many records without a look at them."""
         for _ in islice(self._rows, count):
             pass
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether it has found that there is nothing more."""
+        return self._part == len(self._parts)
+
     def read(self) -> Record | None:
         """Return the next record; None at the end.
 
         Raises:
-            DataError: A shard cannot be read, or a line is malformed.
+            DataError: A part cannot be read, or a line is malformed.
         """
         row = next(self._rows, None)
-        return None if row is None else self._shards[self._shard].record(self._num_read - 1, row)
+        return None if row is None else self._parts[self._part].record(self._num_read - 1, row)
 
     def _all_rows(self, state: Any) -> Iterator[Any]:
-        while self._shard < len(self._shards):
-            shard = self._shards[self._shard]
-            for row in _told(shard.name, partial(self._open, shard, state)):
+        while self._part < len(self._parts):
+            part = self._parts[self._part]
+            for row in _told(part.name, partial(self._open, part, state)):
                 self._num_read += 1
                 yield row
-            self._shard, self._num_read, self._dataset, state = self._shard + 1, 0, None, None
+            self._part, self._num_read, self._dataset, state = self._part + 1, 0, None, None
 
-    def _open(self, shard: Shard, state: Any) -> Any:
-        self._dataset = shard.open()
+    def _open(self, part: StreamPart, state: Any) -> Any:
+        self._dataset = part.open()
         if state is not None:
             self._dataset.load_state_dict(state)
         return self._dataset
@@ -148,7 +157,7 @@ def _told(name: str, opened: Callable[[], Any]) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class FileShard:
+class FilePart:
     """A file of one example a line; `start` is its first character."""
 
     name: str
@@ -191,7 +200,7 @@ def _lines(path: str) -> Iterator[tuple[int, bytes]]:
                 yield number, text
 
 
-def _file_shard(path: Path) -> FileShard:
+def _file_part(path: Path) -> FilePart:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             head = file.read(HEAD)
@@ -204,17 +213,17 @@ def _file_shard(path: Path) -> FileShard:
             f"{path}: is one JSON {kind}, which can only be read whole. Write one example a line "
             f"for data.stream, or set data.stream: false. {HELP}"
         )
-    shard = FileShard(str(path), start)
-    for number, line in islice(_lines(shard.name), 1):  # what is no data at all is told at once
-        shard.record(0, {"number": number, "line": line})
-    return shard
+    part = FilePart(str(path), start)
+    for number, line in islice(_lines(part.name), 1):  # what is no data at all is told at once
+        part.record(0, {"number": number, "line": line})
+    return part
 
 
 # --- the hub ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class HubShard:
+class HubPart:
     """A shard of a data set of the hub."""
 
     name: str
@@ -223,7 +232,7 @@ class HubShard:
     num_shards: int
 
     def open(self) -> Any:
-        """Return its rows, for one reader alone: a data set keeps the place of its reader."""
+        """Return its rows, for one reader alone: a data set keeps the position of its reader."""
         return self.rows.shard(self.num_shards, self.number)
 
     def record(self, number: int, row: Any) -> Record:
@@ -235,9 +244,9 @@ class HubShard:
         return sum(1 for _ in islice(_told(self.name, self.open), limit))
 
 
-def _hub_shards(source: str) -> Iterator[HubShard]:
+def _hub_parts(source: str) -> Iterator[HubPart]:
     rows, _ = hub_stream(source)
     count = rows.num_shards
     for number in range(count):
         name = source if count == 1 else f"{source}:shard {number}"
-        yield HubShard(name, rows, number, count)
+        yield HubPart(name, rows, number, count)

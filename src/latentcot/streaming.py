@@ -22,10 +22,15 @@ from latentcot.batching import epoch_order
 from latentcot.errors import DataError, LatentcotError
 from latentcot.examples import Example, example_of
 from latentcot.layout import EncodedExample
-from latentcot.stream_sources import Place, Reader, Shard, count_examples, shards_of
+from latentcot.stream_sources import Position, Reader, StreamPart, count_examples, parts_of
 
 CHUNK = 8_192
 """Examples whose texts are held at a time; a step that stands in several is encoded once."""
+
+
+class LineError(DataError):
+    """A line of a stream cannot be read or used, which came out when its window was read."""
+
 
 Window = list[list[EncodedExample]]
 """Its batches, in the order in which they are learned from."""
@@ -38,13 +43,13 @@ class Stream:
 
     Attributes:
         source: A file, a folder or pattern of files, or a data set of the hub.
-        shards: Of the source.
+        parts: Of the source.
         num_examples: How many there are.
-        is_cut: Whether there are more, which are not to be used. Then shards keep their order.
+        is_cut: Whether there are more, which are not to be used. Then parts keep their order.
     """
 
     source: str
-    shards: Sequence[Shard]
+    parts: Sequence[StreamPart]
     num_examples: int
     is_cut: bool = False
 
@@ -58,22 +63,22 @@ class Stream:
         Raises:
             DataError: One is malformed (with file and line), or some are missing.
         """
-        reader = Reader(self.shards)
+        reader = Reader(self.parts)
         for number in range(self.num_examples):
             yield self.next_of(reader, number)[1]
 
-    def order(self, seed: str) -> list[Shard]:
-        """Return the shards in the order in which an epoch reads them."""
-        shards = list(self.shards)
+    def order(self, seed: str) -> list[StreamPart]:
+        """Return the parts in the order in which an epoch reads them."""
+        parts = list(self.parts)
         if not self.is_cut:
-            random.Random(f"{seed}/shards").shuffle(shards)
-        return shards
+            random.Random(f"{seed}/shards").shuffle(parts)
+        return parts
 
     def next_of(self, reader: Reader, number: int) -> tuple[str, Example]:
         """Return where the next example stands, and the example.
 
         Args:
-            reader: Of this stream's shards.
+            reader: Of this stream's parts.
             number: How many it has read.
 
         Raises:
@@ -87,7 +92,7 @@ class Stream:
                 "data.num_examples is set, set it to what the data hold."
             )
         where, record = found
-        name = where.rsplit(":" if len(self.shards) == 1 else "/", 1)[-1]
+        name = where.rsplit(":" if len(self.parts) == 1 else "/", 1)[-1]
         return where, example_of(record, where, default_id=name)
 
 
@@ -102,10 +107,10 @@ def open_stream(source: str, limit: int | None = None, num_examples: int | None 
     Raises:
         DataError: It cannot be read, or holds no example.
     """
-    shards = shards_of(source)
-    count = num_examples or count_examples(source, shards, limit)
+    parts = parts_of(source)
+    count = num_examples or count_examples(source, parts, limit)
     used = count if limit is None else min(count, limit)
-    return Stream(source, shards, used, is_cut=limit is not None)
+    return Stream(source, parts, used, is_cut=limit is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ class Windows:
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-stream")
         self._windows: dict[int, Future[Window]] = {}
-        self._places: dict[int, Place] = {}
+        self._positions: dict[int, Position] = {}
         self._reading: tuple[int, Reader, int] | None = None
         self._is_closed = False
 
@@ -169,8 +174,9 @@ class Windows:
         """Return the examples of an update; 0 is the first of the run.
 
         Raises:
-            DataError: An example of its window is malformed, or cannot be written or learned from;
+            LineError: An example of its window is malformed, or cannot be written or learned from;
                 with file and line.
+            DataError: There are fewer examples than there should be.
         """
         number, index = self._window_of(update)
         with self._lock:
@@ -189,16 +195,18 @@ class Windows:
         self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def place(self, update: int) -> Mapping[str, Any] | None:
+    def position(self, update: int) -> Mapping[str, Any] | None:
         """Return where the window of an update begins, if that is known."""
         number, _ = self._window_of(update)
-        place = self._places.get(number)
-        return None if place is None else {"window": number, "datasets": _version(), **place}
+        position = self._positions.get(number)
+        return None if position is None else {"window": number, "datasets": _version(), **position}
 
-    def restore(self, place: Mapping[str, Any]) -> None:
-        """Know again what `place` has told; nothing where another version of `datasets` told it."""
-        if place["datasets"] == _version():
-            self._places[place["window"]] = {key: place[key] for key in ("shard", "row", "state")}
+    def restore(self, position: Mapping[str, Any]) -> None:
+        """Know again what `position` has told; not what another version of `datasets` told."""
+        if position["datasets"] == _version():
+            self._positions[position["window"]] = {
+                key: position[key] for key in ("shard", "row", "state")
+            }
 
     def _window_of(self, update: int) -> tuple[int, int]:
         """Return the window of an update, counted over all epochs, and its batch there."""
@@ -214,21 +222,29 @@ class Windows:
         first = window * self._updates_per_window
         count = min(self._updates_per_window, self.updates_per_epoch - first) * self.batch_size
         left_out = self._left_out(seed)
-        reader, position = self._reader_at(number, seed, left_out)
+        reader, num_before = self._reader_at(number, seed, left_out)
         self._reading = None  # until it has come through
         examples: list[EncodedExample] = []
         while len(examples) < count:
             found: list[tuple[str, Example]] = []
             while len(found) < min(CHUNK, count - len(examples)):
                 self._end_if_closed()
-                one = self.train.stream.next_of(reader, position)
-                if position not in left_out:
+                one = self._next(reader, num_before)
+                if num_before not in left_out:
                     found.append(one)
-                position += 1
+                num_before += 1
             examples += self._encoded(found)
-        self._note(number + 1, reader, position)
+        self._note(number + 1, reader, num_before)
         order = epoch_order(self.lengths_of(examples), self.batch_size, f"{seed}/{window}")
         return [[examples[i] for i in batch] for batch in order]
+
+    def _next(self, reader: Reader, num_before: int) -> tuple[str, Example]:
+        try:
+            return self.train.stream.next_of(reader, num_before)
+        except DataError as error:
+            if reader.is_at_end:  # no line is to blame
+                raise
+            raise LineError(str(error)) from None
 
     def _left_out(self, seed: str) -> set[int]:
         """Return which examples of an epoch's sequence would begin a batch that is not full."""
@@ -241,28 +257,30 @@ class Windows:
         if self._reading is not None and self._reading[0] == number:
             return self._reading[1:]
         window = number % self._windows_per_epoch
-        position = window * self._updates_per_window * self.batch_size
+        num_before = window * self._updates_per_window * self.batch_size
         for one in sorted(left_out):
-            position += one < position
-        shards = self.train.stream.order(seed)
-        if number in self._places:
-            return Reader(shards, self._places[number]), position
-        reader = Reader(shards)
-        for start in range(0, position, CHUNK):
+            num_before += one < num_before
+        parts = self.train.stream.order(seed)
+        if number in self._positions:
+            return Reader(parts, self._positions[number]), num_before
+        reader = Reader(parts)
+        for start in range(0, num_before, CHUNK):
             self._end_if_closed()
-            reader.skip(min(CHUNK, position - start))
-        return reader, position
+            reader.skip(min(CHUNK, num_before - start))
+        return reader, num_before
 
     def _end_if_closed(self) -> None:
         if self._is_closed:
             raise CancelledError
 
-    def _note(self, number: int, reader: Reader, position: int) -> None:
+    def _note(self, number: int, reader: Reader, num_before: int) -> None:
         """Remember where the next window begins; an epoch begins at its beginning."""
-        self._places = {one: self._places[one] for one in self._places if one >= number - 2}
+        self._positions = {
+            one: self._positions[one] for one in self._positions if one >= number - 2
+        }
         if number % self._windows_per_epoch:
-            self._reading = number, reader, position
-            self._places[number] = reader.place()
+            self._reading = number, reader, num_before
+            self._positions[number] = reader.position()
 
     def _encoded(self, found: Sequence[tuple[str, Example]]) -> list[EncodedExample]:
         examples = [example for _, example in found]
@@ -273,7 +291,7 @@ class Windows:
                 try:
                     self._checked([example])
                 except LatentcotError as error:
-                    raise DataError(f"{where}: {error}") from None
+                    raise LineError(f"{where}: {error}") from None
             raise
 
     def _checked(self, examples: Sequence[Example]) -> list[EncodedExample]:

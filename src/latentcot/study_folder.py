@@ -21,14 +21,14 @@ from pathlib import Path
 import yaml
 
 from latentcot.checkpoint_folders import checkpoint_folders
-from latentcot.config import Data, Recipe, read_recipe, write_recipe
+from latentcot.config import Data, Recipe, differences, read_recipe, write_recipe
 from latentcot.errors import DataError, RunError
 from latentcot.examples import read_examples
 from latentcot.files import written_whole
 from latentcot.jobs import Making, Training
 from latentcot.problems import listed
 from latentcot.processes import claim
-from latentcot.recipe_values import flat, read_yaml
+from latentcot.recipe_values import read_yaml
 from latentcot.streaming import open_stream
 from latentcot.study import Cell, Study, data_folder, is_file
 
@@ -127,7 +127,7 @@ def _refuse_other_recipes(cells: Sequence[Cell], out: Path) -> None:
             continue  # it starts from the beginning
         before = read_recipe(path)
         if before != cell.recipe:
-            problems.append(f"{cell.name}: {', '.join(_differences(before, cell.recipe))}")
+            problems.append(f"{cell.name}: {', '.join(differences(before, cell.recipe))}")
     if problems:
         told = [*problems[:NUM_TOLD]]
         if len(problems) > NUM_TOLD:
@@ -136,12 +136,6 @@ def _refuse_other_recipes(cells: Sequence[Cell], out: Path) -> None:
             listed(f"{out}: runs were begun with other recipes", told)
             + "\nTake the change back, delete these runs, or give another --out."
         )
-
-
-def _differences(before: Recipe, now: Recipe) -> list[str]:
-    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]
 
 
 def making_jobs(study: Study, out: Path) -> list[Making]:

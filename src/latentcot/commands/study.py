@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from latentcot.jobs import Job, Training
     from latentcot.study import Cell, Study
-    from latentcot.study_copies import StudyFolder
+    from latentcot.study_places import StudyFolder
 
 NUM_LINES = 5
 """Of the log of a run that failed."""
@@ -50,8 +50,8 @@ def study(
     from latentcot.errors import UsageError
     from latentcot.jobs import slots_for
     from latentcot.study import cells_of, read_study, selected
-    from latentcot.study_copies import opened
     from latentcot.study_folder import open_study, training_jobs
+    from latentcot.study_places import opened
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
@@ -86,7 +86,8 @@ def _refuse_what_does_not_fit(
     from latentcot.remote_folders import is_url
 
     if backend == "ray":
-        import latentcot.ray_studies  # noqa: F401  before any work it says whether Ray is there
+        # Before any work: this raises UsageError where Ray is not installed.
+        import latentcot.ray_studies  # noqa: F401
     if backend == "ray" and devices is not None:
         raise UsageError("--devices: Ray hands out the GPUs itself. Leave it out.")
     if backend == "local" and address is not None:
@@ -129,7 +130,7 @@ def _run_on_ray(
     place.push()
     if all(run.is_done() for run in runs):
         return []
-    with joined(address) as cluster:
+    with joined(address, is_quiet=quiet) as cluster:
         tasks = ray_jobs(cluster, asked, chosen, runs, place)
         return _run(tasks, [None] * (num_jobs or len(tasks)), quiet=quiet)
 
