@@ -170,7 +170,7 @@ def table() -> None:
 
 
 def lengths(files: list[str]) -> None:
-    """Write the lengths of a hundred examples of each task, evenly spaced from short to long."""
+    """Write the lengths of up to 100 examples of each task, evenly spaced from short to long."""
     from latentcot.config import make_recipe
     from latentcot.examples import read_examples
     from latentcot.files import written_whole
@@ -239,7 +239,8 @@ def _table_lines() -> list[str]:
 
 
 def _where(found: dict[str, Any]) -> str:
-    return f"- commit {found['commit'][:10]}, {found['machine']}"
+    changes = " and changes that were not committed" if found.get("is_tree_dirty") else ""
+    return f"- commit {found['commit'][:10]}{changes}, {found['machine']}"
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def _table(path: Path) -> str:
     result = json.loads(path.read_text(encoding="utf-8"))
     setting = result["setting"]
     columns, row = (COUNTED, _counted) if path.stem == "kept" else (MEASURED, _measured)
+    if path.stem.startswith("cpu"):
+        columns, row = UNTIMED, _untimed
     rows = [
         row(key, found, setting) if "kept_mib" in found else _failed(key, found, len(columns))
         for key, found in sorted(result["points"].items(), key=_order)
@@ -53,7 +55,9 @@ def _table(path: Path) -> str:
 
 def _source(result: dict[str, Any]) -> str:
     devices = {found.get("device", "") for found in result["points"].values()} - {"cpu", ""}
-    source = f"commit {result['commit'][:10]}, {result['machine']}, threads {result['threads']}"
+    changes = " and changes that were not committed" if result.get("is_tree_dirty") else ""
+    commit = f"commit {result['commit'][:10]}{changes}"
+    source = f"{commit}, {result['machine']}, threads {result['threads']}"
     return ", ".join([*sorted(devices), source])
 
 
@@ -61,6 +65,9 @@ MEASURED = [
     "shape", "", "trained", "ms", "3 thoughts", "18 thoughts", "GiB", "kept, MiB",
     "KiB a column", "a thought", "fits",
 ]  # fmt: skip
+TIMES = slice(3, 6)
+"""Of `MEASURED`. On a CPU that others use they are noise: the page leaves them to the JSON."""
+UNTIMED = [*MEASURED[: TIMES.start], *MEASURED[TIMES.stop :]]
 COUNTED = [
     "shape", "", "trained", "state, GiB", "kept, GiB", "3 thoughts", "18 thoughts",
     "KiB a column", "a thought", "state and kept",
@@ -95,6 +102,14 @@ def _measured(key: str, found: Found, setting: dict[str, Any]) -> list[str]:
     kept = f"{found['kept_mib'][none]:,.0f}, {found['kept_mib'][many]:,.0f}"
     growth = [f"{kib:.0f}" for kib in _growth(found["kept_mib_a_layer"], setting)]
     return [*cells, *timed, kept, *growth, str(found.get("largest", "–"))]
+
+
+def _untimed(key: str, found: Found, setting: dict[str, Any]) -> list[str]:
+    cells = _measured(key, found, setting)
+    if "failed" in found:
+        cells[TIMES.stop] = found["failed"]
+    del cells[TIMES]
+    return cells
 
 
 def _counted(key: str, found: Found, setting: dict[str, Any]) -> list[str]:

@@ -258,6 +258,13 @@ def test_held_lightly_a_model_computes_the_same() -> None:
     assert torch.equal(held(ids).logits, plain(ids).logits)
 
 
+@pytest.mark.parametrize(("is_exact", "held"), [(True, 2 * 7), (False, 0)])
+def test_what_bfloat16_holds_may_be_known(is_exact: bool, held: int) -> None:
+    model = light(is_held=False).to("meta")  # no numbers to compare
+    hold_lightly(model, is_exact=is_exact)
+    assert sum(p.dtype == torch.bfloat16 for p in model.parameters()) == held
+
+
 def test_held_lightly_no_pass_keeps_copies_of_the_weights() -> None:
     weights = sum(
         p.numel() * 2 for p in light(is_held=True).parameters() if p.dtype == torch.bfloat16

@@ -31,6 +31,7 @@ SETTING = shapes.Setting(
 )  # fmt: skip
 
 
+SOURCE = {"commit": "1234567890ab", "is_tree_dirty": True, "machine": "here", "threads": 1}
 WAYS = list(shapes.WAYS.values())
 
 
@@ -140,6 +141,12 @@ def test_counting_needs_no_weights_and_agrees_with_real_tensors():
     assert counted["trained"] < counted["parameters"]
 
 
+def test_adapters_are_those_of_the_packaged_recipes():
+    assert shapes._lora().rank == 128
+    names = [path.stem for path in (ROOT / "src/latentcot/recipes/gsm8k").glob("*-lora.yaml")]
+    assert all(read_recipe(f"gsm8k/{name}").lora == shapes._lora() for name in names)
+
+
 def _needs_peft(way):
     if way.has_lora:
         pytest.importorskip("peft")
@@ -152,6 +159,7 @@ def test_a_table_is_made_of_what_was_measured(tmp_path, monkeypatch):
     results, page = tmp_path / "results", tmp_path / "page.md"
     monkeypatch.setattr(shapes, "RESULTS", results)
     monkeypatch.setattr(shapes_page, "PAGE", page)
+    monkeypatch.setattr(shapes, "provenance", lambda: SOURCE)
     setting = shapes.replace(SETTING, gib=240 / 2**20)
     measured = shapes.point("llama-3.2-1b", shapes.Way(), setting)
     assert measured["largest"] in range(2, 30)
@@ -166,9 +174,11 @@ def test_a_table_is_made_of_what_was_measured(tmp_path, monkeypatch):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
-    assert {len(row) for row in rows} == {len(shapes_page.MEASURED), len(shapes_page.COUNTED)}
+    assert {len(row) for row in rows} == {len(shapes_page.UNTIMED), len(shapes_page.COUNTED)}
+    assert not any("ms" in row or "×" in cell for row in rows for cell in row)
     assert text.count("| llama-3.2-1b |") == 4
     assert text.count("| llama-3.2-1b |  |") == 2
+    assert "and changes that were not committed" in text
     assert "**Not run.** There is no `results/shapes/cuda.json` yet." in text
 
 
@@ -206,6 +216,11 @@ def test_larger_models_have_the_settings_of_the_papers_appendix(name):
     assert [phase.epochs for phase in phases[:-1]] == [3, 1, 1, 1]
     assert recipe.training.epochs == 7
     assert (recipe.training.learning_rate, recipe.training.precision) == (1e-5, "bfloat16")
+
+
+def test_on_eight_gpus_no_gradients_of_the_largest_wait_in_memory():
+    training = read_recipe("gsm8k/llama-3-8b").training  # they would not fit, as the page says
+    assert 8 * training.micro_batch_size == training.batch_size
 
 
 def test_other_tasks_are_set_as_the_page_says():

@@ -244,7 +244,7 @@ class _LightLinear(nn.Linear):
         return functional.linear(input, self.weight.to(input.dtype), self.bias)
 
 
-def hold_lightly(model: PreTrainedModel) -> None:
+def hold_lightly(model: PreTrainedModel, *, is_exact: bool | None = None) -> None:
     """Hold frozen weights of the blocks in bfloat16, where that changes none of them.
 
     For training under autocast to bfloat16. It keeps one copy in that precision of each weight that
@@ -255,12 +255,14 @@ def hold_lightly(model: PreTrainedModel) -> None:
 
     Args:
         model: With adapters.
+        is_exact: Whether bfloat16 holds these weights as they are, where that is known: of weights
+            that are only planned there are no numbers to compare. Found out for each if None.
     """
     for _, layer in _linear_layers(model):
         weight = layer.weight
         if type(layer) is nn.Linear and not weight.requires_grad:
             light = weight.detach().bfloat16()
-            if torch.equal(light.to(weight.dtype), weight):
+            if torch.equal(light.to(weight.dtype), weight) if is_exact is None else is_exact:
                 layer.weight = nn.Parameter(light, requires_grad=False)
                 layer.__class__ = _LightLinear
 

@@ -5,7 +5,7 @@ memory from a count of the code that trains (`plan_work.py`), seconds from a dev
 (`plan_devices.py`). Here they are put together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from latentcot.config import Recipe
@@ -83,13 +83,17 @@ class Way:
         save_memory: As in the recipe.
         sharded: Whether the devices share weights and optimizer (FSDP2).
         bytes: On each device, with the recipe's micro-batch.
-        largest: The largest micro-batch that fits; 0 where none does.
+        largest: The largest micro-batch that fits, above 39 to within a twentieth; 0 where none
+            does.
+        needs_one: Whether that fits for being all of an update: one example less, and gradients
+            would wait in memory for another micro-batch, which is too much.
     """
 
     save_memory: bool
     sharded: bool
     bytes: float
     largest: int
+    needs_one: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Plan:
     Attributes:
         method: A row of the method table.
         num_weights: Of the model.
-        num_trained: Bytes of trained weights, divided by four.
+        num_trained: Weights that are trained.
         device: On which.
         gpus: How many.
         sharded: Whether they share weights and optimizer.
@@ -208,7 +212,7 @@ class _Planner:
         return Plan(
             method=self.method.name,
             num_weights=self.weights.number,
-            num_trained=self.weights.trained // 4,
+            num_trained=self.weights.num_trained,
             device=self.device,
             gpus=self.gpus,
             sharded=self.is_sharded,
@@ -245,7 +249,7 @@ class _Planner:
         work = update_work(
             self.subject,
             lesson.micro_batches,
-            replace(self.weights, trained=self.weights.trained // share),
+            replace(self.weights, trained_bytes=self.weights.trained_bytes // share),
             clips=clips,
         )
         passes = sum((shape.slots + 1) * times for shape, times in lesson.micro_batches)
@@ -264,8 +268,8 @@ class _Planner:
         """Return the seconds in which devices exchange gradients and weights, beside all else."""
         if self.gpus == 1 or self.device.link is None:
             return 0.0
-        trained, others = self.weights.trained, (self.gpus - 1) / self.gpus
-        moved = self.weights.held + trained if self.is_sharded else 2 * trained
+        trained, others = self.weights.trained_bytes, (self.gpus - 1) / self.gpus
+        moved = self.weights.held_bytes + trained if self.is_sharded else 2 * trained
         return others * moved / self.device.link
 
     # --- memory ---------------------------------------------------------------------------------
@@ -275,7 +279,7 @@ class _Planner:
         return max(shapes, key=lambda shape: work_of(self.subject, shape).peak)
 
     def _memory(self, subject: Subject, shape: Shape, *, is_sharded: bool) -> Memory:
-        held, trained, share = self.weights.held, self.weights.trained, 1
+        held, trained, share = self.weights.held_bytes, self.weights.trained_bytes, 1
         copies = 0.0 if self.gpus == 1 else float(trained)  # DDP's buckets
         if is_sharded:
             share = self.gpus
@@ -305,21 +309,26 @@ class _Planner:
             shape = replace(worst, rows=rows)
             return self._memory(subject, shape, is_sharded=is_sharded).total
 
-        most = max(1, self.lessons.batch_size // self.gpus)
-        largest = largest_that_fits(total, self.device.memory, most)
-        return Way(saves, is_sharded, total(worst.rows), largest)
+        limit = self.device.memory
+        most = -(-self.lessons.batch_size // self.gpus)  # all of an update
+        largest = largest_that_fits(total, limit, most)
+        needs_one = largest == most > 1 and total(most - 1) > limit
+        return Way(saves, is_sharded, total(worst.rows), largest, needs_one)
 
 
 def largest_that_fits(total: Callable[[int], float], limit: float, most: int) -> int:
-    """Return the most rows, up to `most`, whose total is within a limit; 0 if one is too much.
+    """Return the most rows, up to `most`, whose total is within a limit; 0 if none is.
 
-    Memory bends upwards or is straight in the number of rows, so a chord lies above it: what fits
-    by the chord fits indeed, and a few chords come close.
+    At `most` memory may jump down: that is all of an update, and no gradients wait for another
+    micro-batch. So `most` is looked at by itself. Below it memory bends upwards or is straight in
+    the number of rows, so a chord lies above it: what fits by the chord fits indeed, and a few
+    chords come to within a twentieth; up to 39 rows to the very number.
     """
-    if total(most) <= limit:
-        return most
-    low, high = 1, most
-    if total(low) > limit:
+    for rows in range(most, max(0, most - 2), -1):
+        if total(rows) <= limit:
+            return rows
+    low, high = 1, most - 1
+    if high <= low or total(low) > limit:
         return 0
     while high - low > max(1, low // 20):
         rise = (total(high) - total(low)) / (high - low)
@@ -355,6 +364,14 @@ def _sum(same: Sequence[StagePlan]) -> StagePlan:
     )
 
 
-def gib(size: float) -> str:
-    """Write bytes as GiB."""
-    return f"{size / GIB:.1f}"
+COUNTS = {"B": 1e9, "M": 1e6, "k": 1e3, "": 1.0}
+TIMES = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}
+SIZES = {"GiB": float(GIB), "MiB": 2.0**20}
+
+
+def scaled(value: float, units: Mapping[str, float]) -> str:
+    """Write a value in the largest of the units of which there is one at least, or in the last."""
+    if not value:
+        return "0"
+    name = next((name for name, unit in units.items() if value >= unit), [*units][-1])
+    return f"{value / units[name]:,.{1 if name else 0}f} {name}".rstrip()

@@ -67,7 +67,7 @@ def calibrate(say: Callable[[str], None] = lambda line: None) -> Device:
         seconds = seconds_of(subject, shape)
         work = update_work(subject, [(shape, 1.0)], weights_of(subject))
         points.append(_Point(work, seconds))
-        say(f"width {config.hidden_size}, {shape}: {seconds:.3f} s an update")
+        say(f"width {config.hidden_size}, {shape}: {1000 * seconds:,.0f} ms an update")
     rate, bandwidth, start = _fitted(points)
     return Device(
         name=f"{platform.machine()}, {torch.get_num_threads()} threads",

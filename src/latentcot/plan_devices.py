@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from latentcot.errors import UsageError, did_you_mean
-from latentcot.parsing import one_line
 from latentcot.plan_work import Work
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -103,10 +102,28 @@ def device_named(name: str) -> Device:
         )
     try:
         return _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    except (OSError, ValidationError):
+        # Not with this name: whoever gave a recipe by mistake must not be told to write over it.
         raise UsageError(
-            f"--device: {path}: is not a calibration: {one_line(str(error))} Make one with "
-            f"`latentcot plan --calibrate {path}`."
+            f"--device: {path}: is not a calibration. `latentcot plan --calibrate cal.json` makes "
+            "one, for `--device cal.json`."
+        ) from None
+
+
+def refuse_other_files(path: Path) -> None:
+    """Make sure that a calibration would be written over nothing but an older one.
+
+    Raises:
+        UsageError: There is something else already.
+    """
+    if not path.exists():
+        return
+    try:
+        _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise UsageError(
+            f"--calibrate: {path}: is there already, and is not a calibration: nothing was written "
+            "over it. Give a file that is not there yet, such as cal.json."
         ) from None
 
 

@@ -144,8 +144,8 @@ def _typical(recipe: Recipe, error: DataError) -> Lengths:
         number,
         None if isinstance(recipe.model, str) else _WORDS,
         (
-            f"{recipe.data.train} is not here: {number:,} examples of typical length, from "
-            f"{known['source']} in roughly counted tokens",
+            f"{recipe.data.train} is not here: {number:,} examples of typical length, as "
+            f"{len(sample)} picked from {known['source']}, in roughly counted tokens",
         ),
     )
 

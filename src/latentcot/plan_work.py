@@ -22,14 +22,13 @@ from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
-from latentcot.adapters import Adapters, Lora, add_adapters
+from latentcot.adapters import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.batching import Batch
 from latentcot.layout import MarkerIds
 from latentcot.methods import Method
 from latentcot.objective import LanguageLoss
-from latentcot.parts import blocks_of
 from latentcot.shapes import model_of
 from latentcot.stopping import StopHead
 from latentcot.thoughts import feed_of
@@ -58,6 +57,17 @@ class Shape:
     prefix: int
     slots: int
     suffix: int
+
+    def __str__(self) -> str:
+        """Write it in words."""
+        return (
+            f"{_many(self.rows, 'example')} of {_many(self.prefix, 'token')}, "
+            f"{_many(self.slots, 'slot')}, {_many(self.suffix, 'token')}"
+        )
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,7 @@ class Subject:
             with torch.device(device):
                 add_adapters(model, Adapters("", "", self.lora), markers=(0, 1, 2))
             if self.precision == "bfloat16":
-                _hold_lightly(model)
+                hold_lightly(model, is_exact=True)  # as if published in bfloat16
         return LanguageLoss(
             model,
             feed_of(self.method, MarkerIds(0, 0, 0, 0)),
@@ -132,36 +142,32 @@ class Subject:
         ).train()
 
 
-def _hold_lightly(model: PreTrainedModel) -> None:
-    """Do what `adapters.hold_lightly` does to weights that were published in bfloat16."""
-    for block in blocks_of(model.base_model):
-        for layer in block.modules():
-            if type(layer) is nn.Linear and not layer.weight.requires_grad:
-                layer.weight = nn.Parameter(layer.weight.detach().bfloat16(), requires_grad=False)
-
-
 @dataclass(frozen=True, slots=True)
 class Weights:
     """How large a model is.
 
     Attributes:
         number: Weights.
-        held: Bytes of all of them.
-        trained: Bytes of those that are trained, and so of their gradients.
+        num_trained: Those that are trained.
+        held_bytes: Of all of them.
+        trained_bytes: Of those that are trained, and so of their gradients.
     """
 
     number: int
-    held: int
-    trained: int
+    num_trained: int
+    held_bytes: int
+    trained_bytes: int
 
 
 def weights_of(subject: Subject) -> Weights:
     """Return how large the model is, stop classifier and adapters included."""
     every = list(subject.loss().parameters())
+    trained = [weight for weight in every if weight.requires_grad]
     return Weights(
         number=sum(weight.numel() for weight in every),
-        held=sum(weight.nbytes for weight in every),
-        trained=sum(weight.nbytes for weight in every if weight.requires_grad),
+        num_trained=sum(weight.numel() for weight in trained),
+        held_bytes=sum(weight.nbytes for weight in every),
+        trained_bytes=sum(weight.nbytes for weight in trained),
     )
 
 
@@ -177,7 +183,7 @@ def update_work(
     AdamW reads weight, gradient and two moments, and writes three of them back. To clip gradients
     they are read twice and written once.
     """
-    work = Work(moved=(7 + 3 * clips) * weights.trained)
+    work = Work(moved=(7 + 3 * clips) * weights.trained_bytes)
     for shape, times in micro_batches:
         work = work.plus(work_of(subject, shape), times)
     return work

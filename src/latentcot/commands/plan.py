@@ -35,7 +35,7 @@ def plan(
         device: h100, h200, a100 (data sheets, not measured), or a file of --calibrate.
         shard: Share weights and optimizer out among the devices (FSDP2), as `train --shard` does.
         set_: Change a key of the recipe, for example --set training.micro_batch_size=4.
-        calibrate: Measure this machine for a minute or two, and write its figures to this file.
+        calibrate: Measure this machine for some two minutes, and write its figures to this file.
         as_json: Print it as JSON.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nobody waits for a network here
@@ -61,9 +61,10 @@ def _calibrate(file: Path) -> None:
     from latentcot.display import say
     from latentcot.files import refuse_unwritable, write_json
     from latentcot.plan_calibration import calibrate
-    from latentcot.plan_devices import dumped
+    from latentcot.plan_devices import dumped, refuse_other_files
 
     refuse_unwritable(file)
+    refuse_other_files(file)
     write_json(file, dumped(calibrate(say)))
 
 
@@ -83,34 +84,36 @@ def _print(plan: "Plan") -> None:
     from rich.table import Table
 
     from latentcot.commands.tables import print_table
+    from latentcot.plan import COUNTS, TIMES, scaled
 
     print(
-        f"{plan.method}: {plan.num_weights / 1e6:,.1f} M weights, {plan.num_trained / 1e6:,.1f} M "
-        f"trained, on {plan.gpus} × {plan.device.name}{', sharded' if plan.sharded else ''}, "
-        f"{plan.micro_batch} examples at once"
+        f"{plan.method}: {scaled(plan.num_weights, COUNTS)} weights, "
+        f"{scaled(plan.num_trained, COUNTS)} trained, on {plan.gpus} × {plan.device.name}"
+        f"{', sharded' if plan.sharded else ''}, "
+        f"{plan.micro_batch} example{'' if plan.micro_batch == 1 else 's'} at once"
     )
     table = Table(box=box.SIMPLE)
-    for name in ("stage", "updates", "M tokens", "passes", "FLOPs", "s an update", "hours"):
+    for name in ("stage", "updates", "tokens", "passes", "FLOPs", "an update", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in plan.stages:
         table.add_row(
             "–".join(map(str, dict.fromkeys(one.stages))),
             f"{one.updates:,}",
-            f"{one.tokens / 1e6:,.1f}",
+            scaled(one.tokens, COUNTS),
             f"{one.passes:,.0f}",
             f"{one.flops:.2e}",
-            f"{one.seconds:.3f}",
-            f"{one.hours:.2f}",
+            scaled(one.seconds, TIMES),
+            scaled(3600 * one.hours, TIMES),
         )
     table.add_section()
     table.add_row(
         "all",
         f"{sum(one.updates for one in plan.stages):,}",
-        f"{sum(one.tokens for one in plan.stages) / 1e6:,.1f}",
+        scaled(sum(one.tokens for one in plan.stages), COUNTS),
         f"{sum(one.passes for one in plan.stages):,.0f}",
         f"{sum(one.flops for one in plan.stages):.2e}",
         "",
-        f"{plan.hours:.2f}",
+        scaled(3600 * plan.hours, TIMES),
     )
     print_table(table)
     _print_memory(plan)
@@ -123,25 +126,28 @@ def _print_memory(plan: "Plan") -> None:
     from rich.table import Table
 
     from latentcot.commands.tables import print_table
-    from latentcot.plan import gib
+    from latentcot.plan import SIZES, scaled
 
-    memory, worst = plan.memory, plan.worst
+    def size(value: float) -> str:
+        return scaled(value, SIZES)
+
+    memory = plan.memory
     print(
-        f"{gib(memory.total)} of {gib(plan.device.memory)} GiB on each device: weights "
-        f"{gib(memory.weights)}, gradients {gib(memory.gradients)}, optimizer "
-        f"{gib(memory.optimizer)}, for other devices {gib(memory.copies)}, activations "
-        f"{gib(memory.activations)} ({worst.rows} × {worst.prefix} tokens, {worst.slots} slots, "
-        f"{worst.suffix} tokens), driver and gaps {gib(memory.reserved)}"
+        f"{size(memory.total)} of {size(plan.device.memory)} on each device: weights "
+        f"{size(memory.weights)}, gradients {size(memory.gradients)}, optimizer "
+        f"{size(memory.optimizer)}, for other devices {size(memory.copies)}, activations "
+        f"{size(memory.activations)} ({plan.worst}), driver and gaps {size(memory.reserved)}"
     )
     table = Table(box=box.SIMPLE)
-    for name in ("weights", "save_memory", "GiB", "largest micro_batch_size"):
+    for name in ("weights", "save_memory", "memory", "largest micro_batch_size"):
         table.add_column(name, no_wrap=True)
     for way in plan.ways:
         table.add_row(
             "sharded" if way.sharded else "whole",
             "true" if way.save_memory else "false",
-            gib(way.bytes),
-            str(way.largest) if way.largest else "none fits",
+            size(way.bytes),
+            (str(way.largest) if way.largest else "none fits")
+            + (", all of an update" if way.needs_one else ""),
         )
     print_table(table)
     if not plan.fits:
@@ -155,7 +161,10 @@ def _advice(plan: "Plan") -> str:
             "Nor does any micro-batch: take `lora:`, more or larger devices with --shard, or a "
             "smaller model."
         )
-    return "Fits: " + "; ".join(_words(way) for way in fitting) + "."
+    why = ""
+    if any(way.needs_one for way in fitting):
+        why = " With one micro-batch an update no gradients wait in memory."
+    return "Fits: " + "; ".join(_words(way) for way in fitting) + "." + why
 
 
 def _words(way: "Way") -> str:
