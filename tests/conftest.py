@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# Machines are busy: no example of a property has to be quick.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Read when huggingface_hub and tokenizers are imported: no test reaches a network.
 os.environ["HF_HUB_OFFLINE"] = "1"

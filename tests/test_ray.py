@@ -20,7 +20,9 @@ from latentcot.checkpoint_folders import checkpoint_folders
 from latentcot.jobs import Training, run_jobs
 from latentcot.runs import read_metrics
 
-ray_studies = pytest.importorskip("latentcot.ray_studies")
+pytest.importorskip("ray", reason="Ray is an extra: pip install -c constraints.txt -e '.[ray]'")
+
+from latentcot import ray_studies
 
 # Long enough that it cannot be over before a kill arrives.
 LONG = {"training.max_updates": 300, "training.validate_every": 25}
