@@ -161,18 +161,8 @@ class TestSharded:
         self, runs: Path, tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
-        words = ["train", runs / "recipe.yaml", "--out", run, "--shard", "--quiet"]
-        endless = [*words, "--set", "training.max_updates=100000"]
-        job = subprocess.Popen(
-            command(2, *endless), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            wait_until(lambda: len(checkpoint_folders(run)) > 0)
-            os.kill(pid_of_rank(job.pid, 1), signal.SIGKILL)
-            _, error = job.communicate(timeout=60)
-        finally:
-            kill_all(job)
-        assert job.returncode != 0
+        code, error = endless_run(runs / "recipe.yaml", run, signal.SIGKILL, "--shard")
+        assert code != 0
         assert "rank      : 1" in error
         assert "SIGKILL" in error
         last = checkpoint_folders(run)[-1]
@@ -186,20 +176,28 @@ class TestSharded:
         self, runs: Path, tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
-        words = ["train", runs / "recipe.yaml", "--out", run, "--quiet"]
-        endless = [*words, "--set", "training.max_updates=100000"]
-        job = subprocess.Popen(
-            command(2, *endless), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            wait_until(lambda: len(checkpoint_folders(run)) > 0)
-            os.kill(pid_of_rank(job.pid, 1), signal.SIGTERM)
-            _, error = job.communicate(timeout=60)
-        finally:
-            kill_all(job)
+        _, error = endless_run(runs / "recipe.yaml", run, signal.SIGTERM)
         last = read_metrics(run)[-1]["update"]
         assert f"Stopped after update {last}. --resume goes on." in error
         assert checkpoint_folders(run)[-1].name == f"update-{last:08d}"
+
+
+def endless_run(recipe: Path, run: Path, number: signal.Signals, *words: str) -> tuple[int, str]:
+    """Signal one of two processes after a checkpoint; return exit code and standard error."""
+    endless = [*words, "--quiet", "--set", "training.max_updates=100000"]
+    job = subprocess.Popen(
+        command(2, "train", recipe, "--out", run, *endless),
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: len(checkpoint_folders(run)) > 0)
+        os.kill(pid_of_rank(job.pid, 1), number)
+        _, error = job.communicate(timeout=60)
+    finally:
+        kill_all(job)
+    return job.returncode, error
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:

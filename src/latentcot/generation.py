@@ -136,11 +136,7 @@ def generate(
     Raises:
         UsageError: `max_new_tokens` or `batch_size` is below 1.
     """
-    if max_new_tokens < 1 or batch_size < 1:
-        raise UsageError(
-            f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
-            f"{batch_size}."
-        )
+    _refuse_nothing(max_new_tokens, batch_size)
     if sampling is not None or stop is not None or forced is not None:
         recorder = None
     found: list[Generation] = []
@@ -162,6 +158,14 @@ def generate(
             on_progress(_of_all(start + len(chosen), mine, order) - _of_all(start, mine, order))
     results = dict(zip(order, gathered(found), strict=True))
     return [results[i] for i in range(len(prompts))]
+
+
+def _refuse_nothing(max_new_tokens: int, batch_size: int) -> None:
+    if max_new_tokens < 1 or batch_size < 1:
+        raise UsageError(
+            f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
+            f"{batch_size}."
+        )
 
 
 def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:

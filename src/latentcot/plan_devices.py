@@ -100,14 +100,22 @@ def device_named(name: str) -> Device:
             f"There are: {', '.join(DEVICES)}; `latentcot plan --calibrate FILE` measures "
             "this machine."
         )
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    found = _calibrated(path)
+    if found is None:
         # Not with this name: whoever gave a recipe by mistake must not be told to write over it.
         raise UsageError(
             f"--device: {path}: is not a calibration. `latentcot plan --calibrate cal.json` makes "
             "one, for `--device cal.json`."
-        ) from None
+        )
+    return found
+
+
+def _calibrated(path: Path) -> Device | None:
+    """Return the device of a calibration file; None if it is none."""
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def refuse_other_files(path: Path) -> None:
@@ -116,15 +124,11 @@ def refuse_other_files(path: Path) -> None:
     Raises:
         UsageError: There is something else already.
     """
-    if not path.exists():
-        return
-    try:
-        _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    if path.exists() and _calibrated(path) is None:
         raise UsageError(
             f"--calibrate: {path}: is there already, and is not a calibration: nothing was written "
             "over it. Give a file that is not there yet, such as cal.json."
-        ) from None
+        )
 
 
 def dumped(device: Device) -> Any:

@@ -40,19 +40,14 @@ def evaluate(
     """
     from latentcot.commands.tables import print_evaluation
     from latentcot.display import progress_bar
-    from latentcot.errors import UsageError
     from latentcot.evaluation import evaluate as run_evaluation
     from latentcot.examples import read_examples
-    from latentcot.files import refuse_unwritable, write_json
+    from latentcot.files import write_json
     from latentcot.ranks import is_main, join
     from latentcot.reasoner import load
-    from latentcot.runs import eval_path, recipe_test_file, refuse_no_result
+    from latentcot.runs import eval_path, recipe_test_file
 
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit: must be at least 1, got {limit}.")
-    if out is not None:
-        refuse_unwritable(out)  # before the work, not after it
-        refuse_no_result(out)
+    _refuse_in_vain(limit, out)
     join()
     reasoner = load(checkpoint)
     file = data or recipe_test_file(checkpoint)
@@ -76,6 +71,19 @@ def evaluate(
         print(json.dumps(values, ensure_ascii=False))
     else:
         print_evaluation(result, target)
+
+
+def _refuse_in_vain(limit: int | None, out: Path | None) -> None:
+    """Say before the work, not after it, what would make it vain."""
+    from latentcot.errors import UsageError
+    from latentcot.files import refuse_unwritable
+    from latentcot.runs import refuse_no_result
+
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit: must be at least 1, got {limit}.")
+    if out is not None:
+        refuse_unwritable(out)
+        refuse_no_result(out)
 
 
 def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> dict[str, Any]:
