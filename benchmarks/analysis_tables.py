@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentcot.files import write_json, written_whole
-from latentcot.statistics import percent
+from latentcot.evaluation.statistics import percent
+from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "analysis"

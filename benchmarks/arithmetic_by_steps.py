@@ -13,9 +13,9 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from latentcot.examples import read_examples
-from latentcot.files import write_json
-from latentcot.statistics import percent
+from latentcot.data.examples import read_examples
+from latentcot.evaluation.statistics import percent
+from latentcot.utils.files import write_json
 
 OUT = Path(__file__).parent.parent / "results" / "arithmetic" / "by_steps.json"
 

@@ -27,22 +27,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from latentcot.batching import collate
-from latentcot.config import Recipe, make_recipe
-from latentcot.examples import read_examples
-from latentcot.feeding import Feeder, Lesson
-from latentcot.files import write_json, written_whole
-from latentcot.formats import source_hash
-from latentcot.layout import NO_LABEL, Layout, encode
-from latentcot.learner import Share
-from latentcot.methods import method_named
-from latentcot.preparation import _collector_at_rest, fresh_tokenizer
-from latentcot.provenance import provenance
-from latentcot.stages import phases_of
-from latentcot.streaming import EncodedStream, open_stream
-from latentcot.tasks.arithmetic import make_splits
-from latentcot.tasks.arithmetic_options import ArithmeticOptions
-from latentcot.vocabulary import marker_ids
+from latentcot.curriculum.layout import NO_LABEL, Layout, encode
+from latentcot.curriculum.stages import phases_of
+from latentcot.data.examples import read_examples
+from latentcot.data.formats import source_hash
+from latentcot.methods.table import method_named
+from latentcot.models.special_tokens import marker_ids
+from latentcot.recipes.recipe import Recipe, make_recipe
+from latentcot.runs.provenance import provenance
+from latentcot.tasks.arithmetic.generator import make_splits
+from latentcot.tasks.arithmetic.options import ArithmeticOptions
+from latentcot.thinking.batch import collate
+from latentcot.training.build import _collector_at_rest, fresh_tokenizer
+from latentcot.training.loader import Feeder, Lesson
+from latentcot.training.step import Share
+from latentcot.training.stream import EncodedStream, open_stream
+from latentcot.utils.files import write_json, written_whole
 
 FOLDER = Path("/tmp/latentcot-data-path")
 SMALL, LARGE = FOLDER / "arithmetic-385620.txt", FOLDER / "made-10m.jsonl"

@@ -54,8 +54,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from latentcot.files import write_json
-from latentcot.provenance import provenance
+from latentcot.runs.provenance import provenance
+from latentcot.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
 TRIED = ("classifier", "learned")

@@ -14,8 +14,8 @@ from faults_processes import STOPPED, Child, FileOperations, Lost
 from faults_results import compare, newest_and_best
 from faults_runs import PAGE, Trial
 
-from latentcot.checkpoint_folders import checkpoint_folders
-from latentcot.runs import METRICS
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import METRICS
 
 NAMED = (
     "metrics.jsonl", "best.json", "training_state.pt", "checksums.json", "latentcot.json",

@@ -10,7 +10,7 @@ from faults_processes import Lost
 from faults_results import compare
 from faults_runs import Trial, killed_halfway
 
-from latentcot.checkpoint_folders import CHECKSUMS_FILE, best_checkpoint, checkpoint_folders
+from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, best_checkpoint, checkpoint_folders
 
 Damage = Callable[[Trial, Path], None]
 

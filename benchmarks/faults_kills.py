@@ -8,7 +8,7 @@ from faults_files import flip
 from faults_processes import Child, FileOperations, Lost, die
 from faults_runs import Trial, being_written
 
-from latentcot.checkpoint_folders import checkpoint_folders
+from latentcot.runs.checkpoint_folders import checkpoint_folders
 
 MOST_KILLS = 4
 """Of one run; the last time it is let through."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from latentcot.examples import Example, write_examples
-from latentcot.files import written_whole
+from latentcot.data.examples import Example, write_examples
+from latentcot.utils.files import written_whole
 
 SIZES = {"train": 32, "valid": 12, "test": 12}
 NUM_UPDATES = 24

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from faults_processes import Child, Lost
 
-from latentcot.checkpoint_folders import CHECKSUMS_FILE, STATE_FILE, checkpoint_folders
-from latentcot.checkpoints import load_checkpoint, load_training_state
 from latentcot.errors import LatentcotError
-from latentcot.runs import read_metrics
+from latentcot.runs.checkpoint import load_checkpoint, load_training_state
+from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, STATE_FILE, checkpoint_folders
+from latentcot.runs.folder import read_metrics
 
 
 def result_of(run: Path) -> dict[str, str]:

@@ -20,8 +20,8 @@ from faults_processes import (
 from faults_recipes import NUM_UPDATES, make_data, write_recipe
 from faults_results import check_whole, compare, result_of
 
-from latentcot.checkpoint_folders import checkpoint_folders
-from latentcot.runs import METRICS
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import METRICS
 
 PAGE = 4096
 """Bytes."""

@@ -1,4 +1,4 @@
-"""Valid files turned into broken ones: what `fuzz.py` and tests/test_fuzz.py feed to the readers.
+"""Valid files turned into broken ones: what `fuzz.py` and its tests feed to the readers.
 
 `mutated` takes the bytes of a valid file and changes a few things in them: bytes (bits, cuts,
 encodings), the text (an odd value in the place of a value, lines twice or gone), or the structure
@@ -14,7 +14,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any, Literal
 
-from latentcot.parsing import parse_yaml
+from latentcot.utils.parsing import parse_yaml
 
 Form = Literal["json", "jsonl", "yaml", "text", "binary"]
 """What a file is made of: which changes make sense."""

@@ -1,4 +1,4 @@
-"""The readers that `fuzz.py` and tests/test_fuzz.py feed with broken files.
+"""The readers that `fuzz.py` and tests/robustness/test_fuzz.py feed with broken files.
 
 A `Reader` reads a small folder as the package does, and uses what it was given: an accepted example
 is written and read again, encoded and laid out; an accepted recipe is written and read again; an
@@ -52,8 +52,8 @@ class _TooLong(BaseException):
 
 def warm_up() -> None:
     """Import what the readers need: it takes seconds, which no input is to be blamed for."""
-    for name in ("comparison_files", "commands.data_tables", "commands.tables", "reasoner",
-                 "study_folder", "training"):  # fmt: skip
+    for name in ("evaluation.tables", "cli.data_tables", "cli.tables", "evaluation.reasoner",
+                 "studies.folder", "training.train"):  # fmt: skip
         import_module(f"latentcot.{name}")
     _tokenizer()
 
@@ -123,7 +123,7 @@ def _check_same(what: str, first: object, second: object) -> None:
 
 
 def _read_recipe(folder: Path) -> None:
-    from latentcot.config import read_recipe, write_recipe
+    from latentcot.recipes.recipe import read_recipe, write_recipe
 
     path = Path((folder / "main").read_text())
     overrides = folder / "overrides"
@@ -137,8 +137,8 @@ def _read_recipe(folder: Path) -> None:
 
 
 def _read_study(folder: Path) -> None:
-    from latentcot.study import cells_of, read_study
-    from latentcot.study_folder import making_jobs, open_study, training_jobs
+    from latentcot.studies.folder import making_jobs, open_study, training_jobs
+    from latentcot.studies.study import cells_of, read_study
 
     study = read_study(folder / "study.yaml")
     if (folder / "is-large").exists():
@@ -160,9 +160,9 @@ def _read_study(folder: Path) -> None:
 
 
 def _read_examples(folder: Path) -> None:
-    from latentcot.commands.data_tables import as_values, print_statistics, statistics_of
-    from latentcot.examples import read_examples, write_examples
-    from latentcot.formats import source_hash
+    from latentcot.cli.data_tables import as_values, print_statistics, statistics_of
+    from latentcot.data.examples import read_examples, write_examples
+    from latentcot.data.formats import source_hash
 
     path = folder / "data"
     examples = read_examples(path)
@@ -178,9 +178,9 @@ def _read_examples(folder: Path) -> None:
 
 def _lay_out(examples: list[Any]) -> None:
     """Encode examples, and lay each out by every method at its first and last stage."""
-    from latentcot.layout import LayoutRules, Template, encode, lay_out
-    from latentcot.methods import METHODS, Plan
-    from latentcot.vocabulary import marker_ids
+    from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
+    from latentcot.methods.table import METHODS, Plan
+    from latentcot.models.special_tokens import marker_ids
 
     tokenizer = _tokenizer()
     plan = Plan(num_stages=2)
@@ -196,7 +196,7 @@ _TOKENIZERS: list[Any] = []
 
 
 def _tokenizer() -> Any:
-    from latentcot.vocabulary import bpe_tokenizer
+    from latentcot.models.special_tokens import bpe_tokenizer
 
     if not _TOKENIZERS:
         _TOKENIZERS.append(bpe_tokenizer(["Every lempus is a gorpus. 12 + 3 = 15"], 300))
@@ -207,20 +207,20 @@ def _tokenizer() -> Any:
 
 
 def _read_checkpoint(folder: Path) -> None:
-    from latentcot.reasoner import load
+    from latentcot.evaluation.reasoner import load
 
     reasoner = load(folder / "checkpoint", device="cpu")
     reasoner.generate(["0 1 2 [Q] 1 2 [R] 0"], max_new_tokens=2)
 
 
 def _read_state(folder: Path) -> None:
-    from latentcot.checkpoints import load_training_state
+    from latentcot.runs.checkpoint import load_training_state
 
     load_training_state(folder / "checkpoint")
 
 
 def _read_best(folder: Path) -> None:
-    from latentcot.checkpoint_folders import best_checkpoint, prune_checkpoints
+    from latentcot.runs.checkpoint_folders import best_checkpoint, prune_checkpoints
 
     run = folder / "run"
     best = best_checkpoint(run)
@@ -235,9 +235,9 @@ def _read_best(folder: Path) -> None:
 
 
 def _read_results(folder: Path) -> None:
-    from latentcot.commands.tables import comparison_table, print_summaries, print_table
-    from latentcot.comparison import compare, summarize
-    from latentcot.comparison_files import write_summaries
+    from latentcot.cli.tables import comparison_table, print_summaries, print_table
+    from latentcot.evaluation.comparison import compare, summarize
+    from latentcot.evaluation.tables import write_summaries
 
     runs = sorted(folder.glob("run-*")) or [folder / "study"]
     rows = compare(runs)
@@ -255,15 +255,15 @@ def _no_json(name: str) -> None:
 
 
 def _read_run(folder: Path) -> None:
-    from latentcot.jobs import Training
-    from latentcot.provenance import read_provenance
-    from latentcot.runs import (
+    from latentcot.runs.folder import (
         eval_path,
         forget_metrics_after,
         read_metrics,
         recipe_test_file,
         refuse_no_result,
     )
+    from latentcot.runs.provenance import read_provenance
+    from latentcot.studies.jobs import Training
 
     run = folder / "run"
     read_provenance(run)

@@ -91,7 +91,7 @@ _OVERRIDES = (
 
 
 def _recipes() -> list[Sample]:
-    from latentcot.recipe_values import RECIPES
+    from latentcot.recipes.values import RECIPES
 
     found = [
         _one("tiny.yaml", "yaml", yaml.safe_dump(values), {"main": "tiny.yaml"})
@@ -140,8 +140,8 @@ def _studies() -> list[Sample]:
 
 
 def _prosqa_records(rendering: str) -> list[dict[str, Any]]:
-    from latentcot.tasks.prosqa import make_splits
-    from latentcot.tasks.prosqa_options import options_named
+    from latentcot.tasks.prosqa.generator import make_splits
+    from latentcot.tasks.prosqa.options import options_named
 
     options = options_named("two-family", layers=2, shared=0, rendering=rendering)
     return [
@@ -179,8 +179,8 @@ def _icot() -> list[Sample]:
 
 
 def _prontoqa() -> list[Sample]:
-    from latentcot.tasks.prontoqa import make_splits, official_json
-    from latentcot.tasks.prontoqa_options import ProntoqaOptions
+    from latentcot.tasks.prontoqa.generator import make_splits, official_json
+    from latentcot.tasks.prontoqa.options import ProntoqaOptions
 
     splits = make_splits(ProntoqaOptions(hops=2), {"test": 2}, 0)
     made = official_json(splits["test"])
@@ -199,12 +199,12 @@ def _prontoqa() -> list[Sample]:
 
 def make_run(work: Path) -> Path:
     """Train a run of a dozen updates, with a stop classifier, and evaluate it; return it."""
-    from latentcot.commands.evaluate import evaluate
-    from latentcot.config import make_recipe
-    from latentcot.examples import write_examples
-    from latentcot.tasks.prosqa import make_splits
-    from latentcot.tasks.prosqa_options import options_named
-    from latentcot.training import train
+    from latentcot.cli.evaluate import evaluate
+    from latentcot.data.examples import write_examples
+    from latentcot.recipes.recipe import make_recipe
+    from latentcot.tasks.prosqa.generator import make_splits
+    from latentcot.tasks.prosqa.options import options_named
+    from latentcot.training.train import train
 
     options = options_named("two-family", layers=2, shared=0)
     files = {}

@@ -23,10 +23,10 @@ import torch
 from measuring import MIB, gpt2, layout, peak, start_of_peak, synchronize
 from scipy.stats import linregress
 
-from latentcot.config import Training
-from latentcot.files import write_json
-from latentcot.provenance import provenance
-from latentcot.replay import SIGHTS
+from latentcot.models.backend.cuda_graphs import SIGHTS
+from latentcot.recipes.recipe import Training
+from latentcot.runs.provenance import provenance
+from latentcot.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -137,7 +137,7 @@ def draw() -> None:
     """Draw the points of the result file, with the fitted lines."""
     from matplotlib.figure import Figure
 
-    from latentcot.files import written_whole
+    from latentcot.utils.files import written_whole
 
     result = json.loads(RESULT.read_text(encoding="utf-8"))
     figure = Figure(figsize=(11, 5), layout="constrained")

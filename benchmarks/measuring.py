@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from latentcot import passes
-from latentcot.config import Training
-from latentcot.layout import Layout
-from latentcot.learner import Learner
+from latentcot.curriculum.layout import Layout
+from latentcot.recipes.recipe import Training
+from latentcot.thinking import passes
+from latentcot.training.step import Learner
 
 QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
 MIB = 2**20

@@ -65,10 +65,10 @@ def main() -> None:
 
 
 def _subject(number: int) -> Any:
-    from latentcot.adapters import Lora
-    from latentcot.methods import method_named
-    from latentcot.plan_work import Shape, Subject
-    from latentcot.shapes import config_of
+    from latentcot.methods.table import method_named
+    from latentcot.models.lora import Lora
+    from latentcot.models.shapes import config_of
+    from latentcot.planning.work import Shape, Subject
 
     _, model, blocks, shape, saves, rank = SETTINGS[number]
     config = config_of(model)
@@ -81,8 +81,8 @@ def point(number: int) -> dict[str, float]:
     """Measure one setting in this process: seconds of an update, and its peak in bytes."""
     from measuring import peak, start_of_peak
 
-    from latentcot.plan_calibration import learner_of, seconds_of, share_of
-    from latentcot.plan_work import Shape
+    from latentcot.planning.calibration import learner_of, seconds_of, share_of
+    from latentcot.planning.work import Shape
 
     subject, shape = _subject(number)
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
@@ -113,11 +113,11 @@ def _measured(number: int) -> dict[str, float]:
 
 def check() -> None:
     """Calibrate, measure each setting, and write both with what was planned."""
-    from latentcot.files import write_json
-    from latentcot.plan_calibration import calibrate
-    from latentcot.plan_devices import dumped
-    from latentcot.plan_work import update_work, weights_of
-    from latentcot.provenance import provenance
+    from latentcot.planning.calibration import calibrate
+    from latentcot.planning.devices import dumped
+    from latentcot.planning.work import update_work, weights_of
+    from latentcot.runs.provenance import provenance
+    from latentcot.utils.files import write_json
 
     device = calibrate(lambda line: print(line, flush=True))
     write_json(CALIBRATION, dumped(device))
@@ -150,12 +150,12 @@ def table() -> None:
     """Plan every row of the paper's table for Llama-3.2-1B on eight H100, and print it."""
     from dataclasses import asdict
 
-    from latentcot.config import read_recipe
-    from latentcot.files import write_json
-    from latentcot.methods import PAPER_METHODS
-    from latentcot.plan import make_plan
-    from latentcot.plan_devices import device_named
-    from latentcot.provenance import provenance
+    from latentcot.methods.table import PAPER_METHODS
+    from latentcot.planning.devices import device_named
+    from latentcot.planning.plan import make_plan
+    from latentcot.recipes.recipe import read_recipe
+    from latentcot.runs.provenance import provenance
+    from latentcot.utils.files import write_json
 
     rows = {}
     for method in PAPER_METHODS:
@@ -171,10 +171,10 @@ def table() -> None:
 
 def lengths(files: list[str]) -> None:
     """Write the lengths of up to 100 examples of each task, evenly spaced from short to long."""
-    from latentcot.config import make_recipe
-    from latentcot.examples import read_examples
-    from latentcot.files import written_whole
-    from latentcot.plan_lengths import TYPICAL, roughly_encoded
+    from latentcot.data.examples import read_examples
+    from latentcot.planning.lengths import TYPICAL, roughly_encoded
+    from latentcot.recipes.recipe import make_recipe
+    from latentcot.utils.files import written_whole
 
     found = {}
     for given in files:

@@ -18,17 +18,17 @@ from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
-from studies import accuracy_table
 
-from latentcot.checkpoint_folders import best_checkpoint
-from latentcot.evaluation import evaluate
-from latentcot.examples import Example, read_examples
-from latentcot.files import write_json, written_whole
-from latentcot.reasoner import load
-from latentcot.runs import read_metrics
-from latentcot.statistics import percent
-from latentcot.tasks.graph_stats import depth, graph_stats
-from latentcot.tasks.prosqa import graph_of
+from latentcot.data.examples import Example, read_examples
+from latentcot.evaluation.evaluate import evaluate
+from latentcot.evaluation.reasoner import load
+from latentcot.evaluation.statistics import percent
+from latentcot.runs.checkpoint_folders import best_checkpoint
+from latentcot.runs.folder import read_metrics
+from latentcot.tasks.prosqa.generator import graph_of
+from latentcot.tasks.prosqa.stats import depth, graph_stats
+from latentcot.utils.files import write_json, written_whole
+from studies import accuracy_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "prosqa-symbolic"

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from latentcot.statistics import percent
+from latentcot.evaluation.statistics import percent
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "quickstart"

@@ -23,9 +23,9 @@ from faults_recipes import make_data, write_recipe
 from faults_results import compare, newest_and_best
 from faults_study import _results as results_of
 
-from latentcot.checkpoint_folders import checkpoint_folders
-from latentcot.files import write_json
-from latentcot.provenance import provenance
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.provenance import provenance
+from latentcot.utils.files import write_json
 
 NUM_UPDATES = 240
 STUDY = {

@@ -25,14 +25,14 @@ from typing import Any
 import torch
 from measuring import MIB, gpt2, layout, peak, small, start_of_peak
 
-from latentcot import saving
-from latentcot.config import Training, read_recipe
-from latentcot.examples import write_examples
-from latentcot.files import write_json, written_whole
-from latentcot.provenance import provenance
-from latentcot.tasks.prosqa import make_splits
-from latentcot.tasks.prosqa_options import options_named
-from latentcot.training import train
+from latentcot.data.examples import write_examples
+from latentcot.recipes.recipe import Training, read_recipe
+from latentcot.runs.provenance import provenance
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
+from latentcot.training import saving
+from latentcot.training.train import train
+from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "safety"
@@ -134,10 +134,10 @@ def _timed(do: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
 
 def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
     """Save GPT-2 small with its optimizer, as a run does after each validation that is its best."""
-    from latentcot.checkpoints import CheckpointInfo
-    from latentcot.layout import Template
-    from latentcot.methods import Plan
-    from latentcot.vocabulary import word_tokenizer
+    from latentcot.curriculum.layout import Template
+    from latentcot.methods.table import Plan
+    from latentcot.models.special_tokens import word_tokenizer
+    from latentcot.runs.checkpoint import CheckpointInfo
 
     learner = gpt2(Training())
     learner.learn([layout(8)], rate=1e-5)
@@ -166,7 +166,7 @@ def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
 
 def deterministic(given: argparse.Namespace) -> dict[str, Any]:
     """Time the same updates with and without the switch, turn and turn about."""
-    from latentcot.guards import deterministic as switch
+    from latentcot.training.guards import deterministic as switch
 
     learner = gpt2(Training()) if torch.cuda.is_available() else small()
     layouts = [layout(seed=i) for i in range(given.batch_size)]

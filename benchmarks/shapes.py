@@ -5,7 +5,8 @@
     python benchmarks/shapes.py count           # memory of whole models, on any machine: minutes
     python benchmarks/shapes.py write           # the tables of docs/larger-models.md
 
-Real architectures with fresh weights (`latentcot.shapes`), at questions of the length of GSM8k's;
+Real architectures with fresh weights (`latentcot.models.shapes`), at questions of the length of
+GSM8k's;
 each setting in a process of its own. What is measured goes into results/shapes/cuda.json, or
 cpu-2-layers.json for two layers on a CPU, one setting after the other: `--shapes` and `--ways` do
 some of them, and the file keeps the others. `count` runs the forward pass on tensors that have a
@@ -36,17 +37,17 @@ from shapes_page import GIB, THOUGHTS, write_page
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
-from latentcot.adapters import Adapters, Lora, add_adapters, hold_lightly
-from latentcot.batching import collate
-from latentcot.config import Training, read_recipe
+from latentcot.curriculum.layout import Layout
 from latentcot.errors import TrainingError
-from latentcot.files import write_json
-from latentcot.layout import Layout
-from latentcot.learner import Learner
-from latentcot.objective import LanguageLoss
-from latentcot.provenance import provenance
-from latentcot.replay import SIGHTS
-from latentcot.shapes import config_of, model_of
+from latentcot.models.backend.cuda_graphs import SIGHTS
+from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
+from latentcot.models.shapes import config_of, model_of
+from latentcot.recipes.recipe import Training, read_recipe
+from latentcot.runs.provenance import provenance
+from latentcot.thinking.batch import collate
+from latentcot.thinking.loss import LanguageLoss
+from latentcot.training.step import Learner
+from latentcot.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "shapes"

@@ -6,7 +6,7 @@ from typing import Any
 
 from measuring import Found
 
-from latentcot.files import written_whole
+from latentcot.utils.files import written_whole
 
 PAGE = Path(__file__).parent.parent / "docs" / "larger-models.md"
 THOUGHTS = (0, 3, 18)

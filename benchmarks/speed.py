@@ -37,15 +37,15 @@ from speed_gpt2 import (
     train_rate_gpt2,
 )
 
-from latentcot import preparation
-from latentcot.config import read_recipe
-from latentcot.examples import write_examples
-from latentcot.files import write_json, written_whole
-from latentcot.provenance import provenance
-from latentcot.reasoner import Reasoner
-from latentcot.tasks.prosqa import make_splits
-from latentcot.tasks.prosqa_options import options_named
-from latentcot.trainer import Trainer
+from latentcot.data.examples import write_examples
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.recipes.recipe import read_recipe
+from latentcot.runs.provenance import provenance
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
+from latentcot.training import build as preparation
+from latentcot.training.loop import Trainer
+from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "speed"
@@ -166,7 +166,7 @@ def _quickstart_data(folder: Path, num_examples: int) -> list[str]:
 
 def eval_seconds_quickstart() -> Found:
     """Seconds for 2,000 questions; untrained weights, so that each text takes all of its words."""
-    from latentcot.examples import read_examples
+    from latentcot.data.examples import read_examples
 
     trainer = _quickstart_trainer(640)
     trainer.clock.number = len(trainer.phases) - 1

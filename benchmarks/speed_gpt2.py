@@ -18,12 +18,12 @@ from measuring import (
     start_of_peak,
 )
 
-from latentcot.config import Training
-from latentcot.generation import generate
-from latentcot.greedy import GreedyRecorder
-from latentcot.layout import Layout
-from latentcot.learner import Learner
-from latentcot.replay import SIGHTS, cuda_graphs
+from latentcot.curriculum.layout import Layout
+from latentcot.models.backend.cuda_graphs import SIGHTS, cuda_graphs
+from latentcot.recipes.recipe import Training
+from latentcot.thinking.decoding import generate
+from latentcot.thinking.recorded import GreedyRecorder
+from latentcot.training.step import Learner
 
 PEAK_TFLOPS = 989.0
 """Dense bfloat16 of one H100 or H200, by its data sheet."""

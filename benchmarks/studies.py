@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from latentcot.files import write_json
-from latentcot.provenance import provenance
-from latentcot.statistics import percent
+from latentcot.evaluation.statistics import percent
+from latentcot.runs.provenance import provenance
+from latentcot.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

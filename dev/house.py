@@ -69,7 +69,8 @@ def measure(checkout: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
         "files": len(files),
         "lines of source": sum(sizes.values()),
         "lines of tests": lines_of(checkout / "tests"),
-        "lines of benchmarks and dev": lines_of(checkout / "benchmarks") + lines_of(checkout / "dev"),
+        "lines of benchmarks and dev": lines_of(checkout / "benchmarks")
+        + lines_of(checkout / "dev"),
         "file: median / p90 / max": spread(list(sizes.values())),
         "function: median / p90 / max": spread([length for length, _ in functions]),
         "functions": len(functions),

@@ -87,7 +87,8 @@ def main() -> None:
                 for label, side in (("other", given.other), ("here", HERE))
             ]
             num_different += hashes[0] != hashes[1]
-            print(f"{'same' if hashes[0] == hashes[1] else 'DIFFERENT':9} {hashes[0]} {hashes[1]}  {name}", flush=True)
+            verdict = "same" if hashes[0] == hashes[1] else "DIFFERENT"
+            print(f"{verdict:9} {hashes[0]} {hashes[1]}  {name}", flush=True)
     print(f"{len(cases) - num_different} of {len(cases)} the same")
     sys.exit(num_different > 0)
 

@@ -38,9 +38,9 @@ Recipes = Callable[..., Values]
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.jsonl, valid.jsonl and test.jsonl: 2 steps, single-token nodes."""
-    from latentcot.examples import write_examples
-    from latentcot.tasks.prosqa import make_splits
-    from latentcot.tasks.prosqa_options import options_named
+    from latentcot.data.examples import write_examples
+    from latentcot.tasks.prosqa.generator import make_splits
+    from latentcot.tasks.prosqa.options import options_named
 
     folder = tmp_path_factory.mktemp("data")
     options = options_named("two-family", layers=NUM_STAGES, shared=0)
@@ -81,7 +81,7 @@ def recipe_values(data: Path) -> Recipes:
 @pytest.fixture(scope="session")
 def make_recipe(recipe_values: Recipes) -> Callable[..., Any]:
     """The same, as a `Recipe`."""
-    from latentcot.config import make_recipe
+    from latentcot.recipes.recipe import make_recipe
 
     return lambda *args, **changes: make_recipe(recipe_values(*args, **changes))
 
@@ -89,7 +89,7 @@ def make_recipe(recipe_values: Recipes) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def tiny_run(make_recipe: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished Coconut run of all stages. Tests read it, and write only into its evals/."""
-    from latentcot.training import train
+    from latentcot.training.train import train
 
     run = tmp_path_factory.mktemp("runs") / "coconut"
     assert train(make_recipe(), run, is_quiet=True)
@@ -158,7 +158,7 @@ def in_update(number: int, do: Callable[[Any], object]) -> Iterator[None]:
     """Do something to the model as an update begins; the first one in here is number 1."""
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    from latentcot.objective import LanguageLoss
+    from latentcot.thinking.loss import LanguageLoss
 
     num_seen = 0
 

@@ -2,7 +2,7 @@
 
 import json
 
-from latentcot.checkpoint_folders import write_checksums
+from latentcot.runs.checkpoint_folders import write_checksums
 
 
 def write(path, text="x"):

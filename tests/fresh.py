@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from latentcot.analysis.subject import Subject
-from latentcot.backbones import FreshModel, make_fresh
-from latentcot.checkpoints import CheckpointInfo
-from latentcot.examples import Example
-from latentcot.layout import Template
-from latentcot.methods import Plan
-from latentcot.reasoner import Reasoner
-from latentcot.tasks.prosqa import make_splits
-from latentcot.tasks.prosqa_options import options_named
-from latentcot.vocabulary import add_markers, bpe_tokenizer, word_tokenizer
+from latentcot.analysis.shared.subject import Subject
+from latentcot.curriculum.layout import Template
+from latentcot.data.examples import Example
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.methods.table import Plan
+from latentcot.models.loading import FreshModel, make_fresh
+from latentcot.models.special_tokens import add_markers, bpe_tokenizer, word_tokenizer
+from latentcot.runs.checkpoint import CheckpointInfo
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
 
 
 def prosqa(preset: str, count: int, **options: Any) -> list[Example]:

@@ -13,11 +13,11 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from latentcot.data.examples import Example
 from latentcot.errors import DataError
-from latentcot.examples import Example
-from latentcot.reasoner import Reasoner
-from latentcot.tasks.graphs import distances
-from latentcot.tasks.prosqa import graph_of
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.tasks.prosqa.generator import graph_of
+from latentcot.tasks.prosqa.graphs import distances
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import random
 from itertools import pairwise
 
-from latentcot.page import (
+from latentcot.pages.analysis import (
     OUTCOMES,
     ChangedAnswer,
     DepthMass,

@@ -1,4 +1,4 @@
-"""What tests/test_ranks.py runs in several processes: `torchrun rank_worker.py JOB FOLDER`."""
+"""What test_ranks.py runs in several processes: `torchrun rank_worker.py JOB FOLDER`."""
 
 import os
 import random
@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from latentcot.adapters import Adapters, Lora, add_adapters
-from latentcot.config import Training
-from latentcot.layout import NO_LABEL, Layout
-from latentcot.learner import Learner
-from latentcot.sharding import local, whole
-from latentcot.stopping import StopHead
+from latentcot.curriculum.layout import NO_LABEL, Layout
+from latentcot.models.lora import Adapters, Lora, add_adapters
+from latentcot.recipes.recipe import Training
+from latentcot.thinking.stopping import StopHead
+from latentcot.training.sharding import local, whole
+from latentcot.training.step import Learner
 from reference import VOCAB_SIZE, tiny_model
 
 WAYS = {"ddp": (False, "false"), "fsdp2": (True, "false"), "fsdp2, freeing": (True, "true")}
@@ -124,7 +124,7 @@ def passes(folder: Path, num_updates: int = 200) -> None:
 
 def disagreeing(folder: Path) -> None:
     """The same, were each rank to make the passes of its own rows alone."""
-    from latentcot import learner as module
+    from latentcot.training import step as module
 
     collate = module.collate
     module.collate = lambda layouts, **settings: collate(  # type: ignore[attr-defined]

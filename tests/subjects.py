@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from latentcot.analysis.subject import Subject
-from latentcot.backbones import FreshModel, make_fresh
-from latentcot.checkpoints import CheckpointInfo
-from latentcot.examples import Example
-from latentcot.layout import Template
-from latentcot.methods import Plan
-from latentcot.reasoner import Reasoner
-from latentcot.tasks.prosqa import make_splits
-from latentcot.tasks.prosqa_options import options_named
-from latentcot.vocabulary import bpe_tokenizer, word_tokenizer
+from latentcot.analysis.shared.subject import Subject
+from latentcot.curriculum.layout import Template
+from latentcot.data.examples import Example
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.methods.table import Plan
+from latentcot.models.loading import FreshModel, make_fresh
+from latentcot.models.special_tokens import bpe_tokenizer, word_tokenizer
+from latentcot.runs.checkpoint import CheckpointInfo
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
 
 
 @cache

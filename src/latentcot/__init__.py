@@ -14,8 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentcot.comparison import compare
-    from latentcot.config import Recipe, read_recipe
+    from latentcot.data.examples import Example, read_examples, write_examples
     from latentcot.errors import (
         CheckpointError,
         DataError,
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
         TrainingError,
         UsageError,
     )
-    from latentcot.evaluation import Evaluation, evaluate
-    from latentcot.examples import Example, read_examples, write_examples
-    from latentcot.generation import Sampling
-    from latentcot.methods import METHODS, Method, register
-    from latentcot.reasoner import Output, Reasoner, Thinking, load
-    from latentcot.thoughts import think
-    from latentcot.training import train
+    from latentcot.evaluation.comparison import compare
+    from latentcot.evaluation.evaluate import Evaluation, evaluate
+    from latentcot.evaluation.reasoner import Output, Reasoner, Thinking, load
+    from latentcot.methods.table import METHODS, Method, register
+    from latentcot.recipes.recipe import Recipe, read_recipe
+    from latentcot.thinking.decoding import Sampling
+    from latentcot.thinking.think import think
+    from latentcot.training.train import train
 
 __all__ = [
     "METHODS",
@@ -64,8 +64,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "comparison": ("compare",),
-    "config": ("Recipe", "read_recipe"),
+    "evaluation.comparison": ("compare",),
+    "recipes.recipe": ("Recipe", "read_recipe"),
     "errors": (
         "CheckpointError",
         "DataError",
@@ -76,13 +76,13 @@ _HOMES = {
         "TrainingError",
         "UsageError",
     ),
-    "evaluation": ("Evaluation", "evaluate"),
-    "examples": ("Example", "read_examples", "write_examples"),
-    "generation": ("Sampling",),
-    "methods": ("METHODS", "Method", "register"),
-    "reasoner": ("Output", "Reasoner", "Thinking", "load"),
-    "thoughts": ("think",),
-    "training": ("train",),
+    "evaluation.evaluate": ("Evaluation", "evaluate"),
+    "data.examples": ("Example", "read_examples", "write_examples"),
+    "thinking.decoding": ("Sampling",),
+    "methods.table": ("METHODS", "Method", "register"),
+    "evaluation.reasoner": ("Output", "Reasoner", "Thinking", "load"),
+    "thinking.think": ("think",),
+    "training.train": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

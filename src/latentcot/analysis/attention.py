@@ -25,12 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentcot.analysis.edge_columns import columns_of_edges
-from latentcot.analysis.node_groups import EDGE_GROUPS, depth_of, edge_places, mean_fields
-from latentcot.analysis.slots import MEANING, Chains, record, with_slots
-from latentcot.analysis.subject import Progress, Subject, no_progress
+from latentcot.analysis.shared.edge_columns import columns_of_edges
+from latentcot.analysis.shared.node_groups import EDGE_GROUPS, depth_of, edge_places, mean_fields
+from latentcot.analysis.shared.slots import MEANING, Chains, record, with_slots
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, UsageError
-from latentcot.layout import Layout
 
 SCHEMA_VERSION = 1
 MAX_PARAMETERS = 50_000_000

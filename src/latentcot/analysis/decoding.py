@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis.naming import has_graphs
-from latentcot.analysis.node_groups import (
+from latentcot.analysis.shared.naming import has_graphs
+from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
     depth_of,
     mean_fields,
@@ -30,10 +30,10 @@ from latentcot.analysis.node_groups import (
     node_places,
     rounded,
 )
-from latentcot.analysis.result_tokens import ResultTokens, result_tokens
-from latentcot.analysis.slots import MEANING, Chains, record, with_slots
-from latentcot.analysis.subject import Progress, Subject, no_progress
-from latentcot.statistics import share_with_interval
+from latentcot.analysis.shared.result_tokens import ResultTokens, result_tokens
+from latentcot.analysis.shared.slots import MEANING, Chains, record, with_slots
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.evaluation.statistics import share_with_interval
 
 SCHEMA_VERSION = 1
 TOPS = (1, 5, 10)

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from latentcot.analysis.outcomes import has_slots, own_numbers
-from latentcot.analysis.question_sets import (
+from latentcot.analysis.shared.question_sets import (
     SAME,
     LeftOut,
     QuestionSet,
@@ -24,14 +24,14 @@ from latentcot.analysis.question_sets import (
     options_beside,
     question_sets,
 )
-from latentcot.analysis.subject import Progress, Subject, no_progress, with_own_names
-from latentcot.backbones import check_lengths
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress, with_own_names
+from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
-from latentcot.examples import Example
-from latentcot.statistics import holm, mcnemar, share_with_interval
-from latentcot.tasks.graph_stats import graph_stats
-from latentcot.tasks.prosqa import fact, make_splits
-from latentcot.tasks.prosqa_options import ProsqaOptions
+from latentcot.evaluation.statistics import holm, mcnemar, share_with_interval
+from latentcot.models.loading import check_lengths
+from latentcot.tasks.prosqa.generator import fact, make_splits
+from latentcot.tasks.prosqa.options import ProsqaOptions
+from latentcot.tasks.prosqa.stats import graph_stats
 
 SCHEMA_VERSION = 1
 NUM_QUESTIONS = 500

@@ -25,16 +25,16 @@ from scipy.stats import t
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from latentcot.analysis.paired import adjusted, difference, short
-from latentcot.analysis.slots import (
+from latentcot.analysis.shared.paired import adjusted, difference, short
+from latentcot.analysis.shared.slots import (
     MEANING,
     Chains,
     compared,
     record,
     with_slots,
 )
-from latentcot.analysis.subject import Progress, Subject, no_progress
-from latentcot.statistics import mean_interval
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.evaluation.statistics import mean_interval
 
 SCHEMA_VERSION = 1
 NUM_GROUPS = 10

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis import effects
-from latentcot.analysis.effects import Effect, Place, Ran
-from latentcot.analysis.naming import answer_naming, has_graphs, key_of
-from latentcot.analysis.slots import (
+from latentcot.analysis.shared import effects
+from latentcot.analysis.shared.effects import Effect, Place, Ran
+from latentcot.analysis.shared.naming import answer_naming, has_graphs, key_of
+from latentcot.analysis.shared.slots import (
     Chains,
     compared,
     feed_of_slots,
@@ -31,8 +31,8 @@ from latentcot.analysis.slots import (
     unit_noise,
     with_slots,
 )
-from latentcot.analysis.subject import NUM_LISTED, Progress, Subject, no_progress
-from latentcot.thoughts import Feed, Slot
+from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
+from latentcot.thinking.think import Feed, Slot
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 1_000

@@ -14,12 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latentcot.analysis.paths import OUTCOMES, End, Form, Judge, Lead, Outcome, Written, read
-from latentcot.analysis.subject import Progress, Subject, no_progress
-from latentcot.backbones import check_lengths, max_positions
-from latentcot.layout import count_slots
-from latentcot.reasoner import Output
-from latentcot.statistics import holm, mcnemar, share_with_interval
+from latentcot.analysis.shared.paths import OUTCOMES, End, Form, Judge, Lead, Outcome, Written, read
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.curriculum.layout import count_slots
+from latentcot.evaluation.reasoner import Output
+from latentcot.evaluation.statistics import holm, mcnemar, share_with_interval
+from latentcot.models.loading import check_lengths, max_positions
 
 SCHEMA_VERSION = 1
 MOST_FORCED = 6

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis.subject import Progress, Subject, no_progress
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.analysis.shared.values import form_of, mean_of, nodes_at, scored_depth, values_after
 from latentcot.analysis.tree import counts_with_choice
-from latentcot.analysis.values import form_of, mean_of, nodes_at, scored_depth, values_after
 
 SCHEMA_VERSION = 1
 BEST = 3

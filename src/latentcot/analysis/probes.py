@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis.paired import adjusted, difference, short, short_p
-from latentcot.analysis.probe_labels import Labels, draw_order, labels_of, types_of
-from latentcot.analysis.ridge import Ridge
-from latentcot.analysis.slots import (
+from latentcot.analysis.shared.paired import adjusted, difference, short, short_p
+from latentcot.analysis.shared.probe_labels import Labels, draw_order, labels_of, types_of
+from latentcot.analysis.shared.ridge import Ridge
+from latentcot.analysis.shared.slots import (
     MEANING,
     Chains,
     compared,
@@ -30,8 +30,8 @@ from latentcot.analysis.slots import (
     stream,
     with_slots,
 )
-from latentcot.analysis.subject import Progress, Subject, no_progress
-from latentcot.statistics import share_interval
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.evaluation.statistics import share_interval
 
 SCHEMA_VERSION = 1
 SEED = 0

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis.naming import answer_naming
-from latentcot.analysis.paired import adjusted, short, short_p
-from latentcot.analysis.slots import (
+from latentcot.analysis.shared.naming import answer_naming
+from latentcot.analysis.shared.paired import adjusted, short, short_p
+from latentcot.analysis.shared.slots import (
     Chains,
     compared,
     feed_of_slots,
@@ -29,10 +29,10 @@ from latentcot.analysis.slots import (
     unit_noise,
     with_slots,
 )
-from latentcot.analysis.subject import Progress, Subject, no_progress
-from latentcot.reasoner import Output
-from latentcot.statistics import mcnemar, share_with_interval
-from latentcot.thoughts import Feed, Slot
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.evaluation.reasoner import Output
+from latentcot.evaluation.statistics import mcnemar, share_with_interval
+from latentcot.thinking.think import Feed, Slot
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 400

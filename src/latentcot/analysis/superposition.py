@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentcot.analysis.node_groups import (
+from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
     NameTokens,
     depth_of,
@@ -33,10 +33,10 @@ from latentcot.analysis.node_groups import (
     name_tokens,
     node_places,
 )
-from latentcot.analysis.slots import MEANING, record, with_slots
-from latentcot.analysis.subject import NUM_LISTED, Progress, Subject, no_progress
+from latentcot.analysis.shared.slots import MEANING, record, with_slots
+from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.errors import DataError
-from latentcot.tasks.graphs import Graph
+from latentcot.tasks.prosqa.graphs import Graph
 
 SCHEMA_VERSION = 1
 

@@ -13,8 +13,8 @@ from graphlib import TopologicalSorter
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from latentcot.analysis.subject import NUM_LISTED, Progress, Subject, no_progress
-from latentcot.analysis.values import (
+from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
+from latentcot.analysis.shared.values import (
     form_of,
     mean_of,
     nodes_at,
@@ -24,9 +24,9 @@ from latentcot.analysis.values import (
     values_after,
 )
 from latentcot.errors import UsageError
-from latentcot.reasoner import Output
-from latentcot.tasks.graphs import Graph, distances
-from latentcot.tasks.prosqa import chain_of
+from latentcot.evaluation.reasoner import Output
+from latentcot.tasks.prosqa.generator import chain_of
+from latentcot.tasks.prosqa.graphs import Graph, distances
 
 SCHEMA_VERSION = 1
 

@@ -1,8 +1,8 @@
 """Tasks: how an answer is read off a generated text, and when it counts as right.
 
 A new task is a new row of `TASKS`; for data of one's own an `AnswerMatch` is enough. Files of
-examples are read the same way for all of them (`latentcot.examples`); what only one task has, such
-as ProsQA's graphs, is in its own module.
+examples are read the same way for all of them (`latentcot.data.examples`); what only one task has,
+such as ProsQA's graphs, is in its own module.
 """
 
 import re
@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from latentcot.errors import MethodError, RecipeError, did_you_mean
-from latentcot.parsing import shown
+from latentcot.utils.parsing import shown
 
 
 @dataclass(frozen=True, slots=True)

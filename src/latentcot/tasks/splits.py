@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from random import Random
 from typing import TypeVar
 
-from latentcot.examples import Example
+from latentcot.data.examples import Example
 
 MAX_CLASHES = 1_000
 """Draws in a row that all exist already before a generator gives up."""

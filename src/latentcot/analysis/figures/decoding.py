@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from latentcot.analysis.figures.group_lines import COLOURS, HATCHES, LABELS, errors, panel_grid
 from latentcot.analysis.figures.style import BLUE, COLUMN, GREEN, GREY, MARKERS, ORANGE, figure
-from latentcot.statistics import percent
+from latentcot.evaluation.statistics import percent
 
 Row = Mapping[str, Any]
 Rows = list[dict[str, Any]]

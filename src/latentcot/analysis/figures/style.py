@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from latentcot.files import written_whole
+from latentcot.utils.files import written_whole
 
 COLUMN = 3.3
 """Width of a column of a paper, in inches; twice as much spans both."""

@@ -1,0 +1,220 @@
+"""Groups of nodes, and of edges, seen from a search that has come some way from the root.
+
+The groups of arXiv 2505.12514, made disjoint where they can be. At depth d, a node at distance x
+from the root is
+
+    unreachable     no path leads to it from the root
+    passed          x < d: the search has been there (the root is one of them)
+    frontier        x = d: a breadth-first search stands there now
+    not_yet         x > d
+
+and two groups part the frontier: `optimal`, the nodes on a shortest path from root to target, and
+`off_path`, the others. That paper's "reachable" is passed and frontier together; its "not
+reachable" is unreachable and not_yet.
+
+An edge is in the group of its parent, where the search must be to go along it; it is `optimal` if
+the edge itself is on a shortest path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentcot.analysis.shared.subject import Subject
+from latentcot.evaluation.statistics import mean_interval
+from latentcot.tasks.prosqa.graphs import Graph, distances
+
+NODE_GROUPS = {
+    "unreachable": "no path from the root",
+    "passed": "reachable from the root, at distance < depth",
+    "frontier": "at distance = depth from the root; optimal and off_path together",
+    "optimal": "the frontier's nodes on a shortest path from root to target",
+    "off_path": "the frontier's other nodes",
+    "not_yet": "reachable from the root, at distance > depth",
+}
+EDGE_GROUPS = {
+    "unreachable": "the edge's parent cannot be reached from the root",
+    "passed": "its parent is at distance < depth from the root",
+    "frontier": "its parent is at distance = depth; optimal and off_path together",
+    "optimal": "the frontier's edges on a shortest path from root to target",
+    "off_path": "the frontier's other edges",
+    "not_yet": "its parent is reachable, at distance > depth",
+}
+NEVER = float("inf")
+"""The distance of what cannot be reached."""
+
+
+def mirror_of(graph: Graph) -> dict[int, list[int]]:
+    """Return, by depth, what would be the frontier if the other candidate's root were asked about.
+
+    Nodes that the root reaches too are left out. A model that only repeats the two candidates puts
+    as much on this layer as on the frontier, a search does not.
+    """
+    reached = distances(graph, graph.root)
+    found: dict[int, set[int]] = {}
+    for source in range(graph.num_nodes):
+        below = distances(graph, source) if not graph.parents[source] else {}
+        if graph.neg_target in below:
+            for node, depth in below.items():
+                if node not in reached:
+                    found.setdefault(depth, set()).add(node)
+    return {depth: sorted(nodes) for depth, nodes in found.items()}
+
+
+def depth_of(thought: int, thoughts_per_step: int) -> int:
+    """Return how far from the root a breadth-first search is with thought i: ⌈i / c⌉."""
+    return -(-thought // thoughts_per_step)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the nodes, or the edges, of some questions lie; M the most of any of them.
+
+    Attributes:
+        distances: (B, M). Of a node, or of an edge's parent, from the root; NEVER without a path.
+        is_optimal: (B, M). Whether it lies on a shortest path from root to target.
+        is_used: (B, M). Whether it is there at all, and can be looked up.
+    """
+
+    distances: Tensor
+    is_optimal: Tensor
+    is_used: Tensor
+
+    def groups(self, depths: Sequence[int]) -> dict[str, Tensor]:
+        """Return which are in each group, seen from each of N depths: (B, N, M) each."""
+        away = self.distances[:, None, :]
+        depth = torch.tensor(depths, device=away.device)[None, :, None]
+        frontier, optimal = away == depth, self.is_optimal[:, None, :]
+        found = {
+            "unreachable": (away == NEVER).expand_as(frontier),
+            "passed": away < depth,
+            "frontier": frontier,
+            "optimal": frontier & optimal,
+            "off_path": frontier & ~optimal,
+            "not_yet": (away > depth) & (away < NEVER),
+        }
+        return {name: is_in & self.is_used[:, None, :] for name, is_in in found.items()}
+
+
+def node_places(graphs: Sequence[Graph], usable: Sequence[Sequence[bool]]) -> Places:
+    """Return where the nodes of some graphs lie; those that are not usable are left out."""
+    rows = []
+    for graph in graphs:
+        away, on_path = distances(graph, graph.root), optimal_nodes(graph)
+        rows.append([(away.get(node, NEVER), node in on_path) for node in range(graph.num_nodes)])
+    return _places(rows, usable)
+
+
+def edge_places(graphs: Sequence[Graph], usable: Sequence[Sequence[bool]]) -> Places:
+    """Return where the edges of some graphs lie, in the order of `edges`."""
+    rows = []
+    for graph in graphs:
+        away, on_path = distances(graph, graph.root), optimal_nodes(graph)
+        rows.append(
+            [
+                (
+                    away.get(parent, NEVER),
+                    {parent, child} <= on_path and away[child] == away[parent] + 1,
+                )
+                for parent, child in graph.edges
+            ]
+        )
+    return _places(rows, usable)
+
+
+def optimal_nodes(graph: Graph) -> set[int]:
+    """Return the nodes on a shortest path from root to target, both ends included."""
+    away = distances(graph, graph.root)
+    level = {graph.target}
+    found = set(level)
+    while level:
+        level = {
+            parent
+            for node in level
+            for parent in graph.parents[node]
+            if away.get(parent) == away[node] - 1
+        }
+        found |= level
+    return found
+
+
+def _places(
+    rows: Sequence[Sequence[tuple[float, bool]]], usable: Sequence[Sequence[bool]]
+) -> Places:
+    width = max(map(len, rows))
+
+    def padded(values: Sequence[Sequence[float]]) -> Tensor:
+        return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in values])
+
+    return Places(
+        distances=padded([[away for away, _ in row] for row in rows]),
+        is_optimal=padded([[on_path for _, on_path in row] for row in rows]).bool(),
+        is_used=padded(usable).bool(),
+    )
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NameTokens:
+    """One token for each node by which its name is told, for each question.
+
+    Attributes:
+        ids: The name's first token; 0 where it cannot be used.
+        is_used: Whether no other name of the question begins with the same token.
+        num_whole: Names that are one token.
+        num_begun: Names of several tokens, told by the first.
+        num_left_out: Names that begin like another of their question, or cannot be written.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    is_used: tuple[tuple[bool, ...], ...]
+    num_whole: int
+    num_begun: int
+    num_left_out: int
+
+    def padded(self, numbers: Sequence[int]) -> Tensor:
+        """Return the ids of some questions side by side, (B, M), padded with 0."""
+        width = max(len(self.ids[i]) for i in numbers)
+        return torch.tensor([[*self.ids[i], *[0] * (width - len(self.ids[i]))] for i in numbers])
+
+
+def name_tokens(subject: Subject) -> NameTokens:
+    """Find the token by which each node's name is told."""
+    unknown = subject.reasoner.tokenizer.unk_token_id
+    ids, is_used, is_whole = [], [], []
+    for names in subject.name_ids:
+        first = [name[0] if name else unknown for name in names]
+        usable = [token != unknown and first.count(token) == 1 for token in first]
+        ids.append(tuple(token if ok else 0 for token, ok in zip(first, usable, strict=True)))
+        is_used.append(tuple(usable))
+        is_whole += [ok and len(name) == 1 for name, ok in zip(names, usable, strict=True)]
+    num_used, num_whole = sum(map(sum, is_used)), sum(is_whole)
+    num_left_out = len(is_whole) - num_used
+    return NameTokens(tuple(ids), tuple(is_used), num_whole, num_used - num_whole, num_left_out)
+
+
+# --- means over questions ---------------------------------------------------------------------
+
+
+def mean_fields(
+    name: str, values: Sequence[float], *, is_share: bool = False
+) -> dict[str, float | None]:
+    """Return {name, name_low, name_high}: a mean over questions with its 95 % interval.
+
+    Student's interval of the mean, over questions; None at both ends for a single one. That of a
+    share is cut off at 0 and 1.
+    """
+    mean = sum(values) / len(values)
+    low, high = mean_interval(values) or (None, None)
+    if is_share and low is not None and high is not None:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return {name: rounded(mean), f"{name}_low": rounded(low), f"{name}_high": rounded(high)}
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a value as results hold it: six decimals."""
+    return None if value is None else round(value, 6)

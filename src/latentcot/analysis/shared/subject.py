@@ -1,0 +1,216 @@
+"""What is analyzed: a trained model, questions with their graphs, and how they are put to it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, count
+from pathlib import Path
+
+from latentcot.curriculum.layout import EncodedExample, Layout
+from latentcot.data.examples import Example, read_examples
+from latentcot.errors import DataError, UsageError
+from latentcot.evaluation.reasoner import Output, Reasoner, load
+from latentcot.tasks import Task, task_named
+from latentcot.tasks.prosqa.generator import graph_of
+from latentcot.tasks.prosqa.graphs import Graph
+from latentcot.thinking.decoding import roll_out
+from latentcot.thinking.think import Feed, Rollout
+
+NUM_LISTED = 40
+"""Questions whose results are kept one by one; the page shows them."""
+
+FeedFor = Callable[[Sequence[int]], Feed]
+"""Questions of a batch, by number in their order in it → what is fed into their slots."""
+Progress = Callable[[int], None]
+"""Takes the number of questions that have just been done."""
+
+
+def no_progress(count: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the questions that it is looked at with.
+
+    Attributes:
+        name: What tables and figures call it: its method, or what was given.
+        reasoner: The model with its checkpoint's settings.
+        examples: The questions.
+        encoded: The same as token ids.
+        batch_size: Questions at a time; no result depends on it but for rounding.
+        source: Where the questions were read from; None if they were made.
+    """
+
+    name: str
+    reasoner: Reasoner
+    examples: tuple[Example, ...]
+    encoded: tuple[EncodedExample, ...]
+    batch_size: int = 100
+    source: str | None = None
+
+    @property
+    def task(self) -> Task:
+        """How answers are scored."""
+        return task_named(self.reasoner.info.task)
+
+    @property
+    def most_thoughts(self) -> int:
+        """Return how many slots a full example has, as in training."""
+        return self.reasoner.info.num_thoughts
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Return whether continuous thoughts stand in its slots."""
+        return self.reasoner.info.row.fill.is_thought and self.most_thoughts > 0
+
+    @cached_property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The graph of each question.
+
+        Raises:
+            DataError: A question carries none.
+        """
+        return tuple(graph_of(example) for example in self.examples)
+
+    @cached_property
+    def is_in_words(self) -> bool:
+        """Return whether the graphs are told in sentences, and not in symbols."""
+        return "[R]" not in self.examples[0].question
+
+    @cached_property
+    def name_ids(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """The token ids of each node's name, as it stands behind a blank, for each question."""
+        names = sorted({name for graph in self.graphs for name in graph.names})
+        blank = " " if self._knows_blanks else ""
+        ids = self.reasoner.tokenizer([blank + name for name in names], add_special_tokens=False)
+        found = dict(zip(names, map(tuple, ids["input_ids"]), strict=True))
+        return tuple(tuple(found[name] for name in graph.names) for graph in self.graphs)
+
+    @property
+    def _knows_blanks(self) -> bool:
+        """Return whether a blank in front makes another token: not where words are the tokens."""
+        ids = self.reasoner.tokenizer(["a a", "a"], add_special_tokens=False)["input_ids"]
+        return len(ids[1]) > 0 and ids[0][-1] != ids[1][-1]
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def prompts(self, num_thoughts: int | None = None) -> list[Layout]:
+        """Lay every question out up to where the model takes over.
+
+        Args:
+            num_thoughts: This number of slots for each; as in training if left out.
+        """
+        return self.reasoner.prompts(self.encoded, num_thoughts)
+
+    def batches(self, prompts: Sequence[Layout]) -> Iterator[list[int]]:
+        """Yield the numbers of the questions of each batch, sorted as `generate` sorts them."""
+        order = sorted(
+            range(len(prompts)), key=lambda i: (prompts[i].num_slots, len(prompts[i].prefix))
+        )
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def answers(
+        self,
+        num_thoughts: int | None = None,
+        *,
+        force_steps: bool = False,
+        feed_for: FeedFor | None = None,
+        on_progress: Progress = no_progress,
+    ) -> list[Output]:
+        """Answer every question, greedily.
+
+        Args:
+            num_thoughts: This number of thoughts; as in training if left out.
+            force_steps: Make every text begin with a step of the chain.
+            feed_for: What is fed into the slots of a batch; as in training if left out.
+            on_progress: Called after each batch.
+        """
+        prompts, found = self.prompts(num_thoughts), dict[int, Output]()
+        for chosen in self.batches(prompts):
+            feed = self.reasoner.feed if feed_for is None else feed_for(chosen)
+            outputs = self.reasoner.answer_prompts(
+                [prompts[i] for i in chosen],
+                batch_size=len(chosen),
+                feed=feed,
+                force_steps=force_steps,
+            )
+            found.update(zip(chosen, outputs, strict=True))
+            on_progress(len(chosen))
+        return [found[i] for i in range(len(prompts))]
+
+    def rollouts(
+        self, num_thoughts: int | None = None, *, feed_for: FeedFor | None = None
+    ) -> Iterator[tuple[list[int], Rollout]]:
+        """Yield (numbers of the questions, what came of thinking about them) batch by batch.
+
+        The slots are filled and `<eot>` is read; no word is written. Without gradients.
+        """
+        prompts = self.prompts(num_thoughts)
+        for chosen in self.batches(prompts):
+            feed = self.reasoner.feed if feed_for is None else feed_for(chosen)
+            yield chosen, roll_out(self.reasoner.model, [prompts[i] for i in chosen], feed, None)
+
+    def are_right(self, outputs: Sequence[Output]) -> list[bool]:
+        """Return which answers count as right."""
+        return [
+            self.task.is_correct(output.answer, example.answer)
+            for output, example in zip(outputs, self.examples, strict=True)
+        ]
+
+    def first(self, count: int) -> "Subject":
+        """Return the same model with the first `count` questions."""
+        return self.of(range(min(count, len(self.examples))))
+
+    def of(self, numbers: Sequence[int]) -> "Subject":
+        """Return the same model with these questions, counted from 0."""
+        return replace(
+            self,
+            examples=tuple(self.examples[i] for i in numbers),
+            encoded=tuple(self.encoded[i] for i in numbers),
+        )
+
+
+def with_own_names(subject: Subject, others: Sequence[Subject]) -> list[Subject]:
+    """Return other models under names that no two models share: coconut, coconut-2, …"""
+    taken, found = {subject.name}, []
+    for other in others:
+        names = chain([other.name], (f"{other.name}-{number}" for number in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        found.append(replace(other, name=name))
+    return found
+
+
+def open_subject(
+    checkpoint: Path | str,
+    data: str,
+    *,
+    limit: int | None = None,
+    batch_size: int = 100,
+    name: str | None = None,
+) -> Subject:
+    """Load a model and questions.
+
+    Args:
+        checkpoint: A run, a checkpoint folder, or a hub id.
+        data: A file of examples, or hub:NAME:SPLIT.
+        limit: Use this many questions, from the beginning of the file.
+        batch_size: Questions at a time.
+        name: What it is called; its method if left out.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it is damaged.
+        DataError: The data cannot be read, or hold no question.
+        UsageError: `limit` or `batch_size` is below 1.
+    """
+    for option, value in (("limit", limit), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option}: must be at least 1, got {value}.")
+    reasoner = load(checkpoint)
+    examples = tuple(read_examples(data, limit))
+    if not examples:
+        raise DataError(f"{data}: holds no example.")
+    encoded = tuple(reasoner.encode(examples))
+    return Subject(name or reasoner.info.method, reasoner, examples, encoded, batch_size, data)

@@ -1,0 +1,290 @@
+"""The value of a node after k thoughts: the probability of writing its name where a step would.
+
+After k thoughts the text is made to go on with the beginning of a step ("Every" in words, nothing
+in symbols, where a step is a name). The value of a node is the product of the probabilities of the
+tokens of its name from there on (arXiv 2412.06769, section 5). All nodes of the graph get one, the
+unreachable ones too.
+
+The question and the thoughts are read once for all nodes. The first token of every name comes from
+one softmax; names of several tokens are read side by side, each over a copy of its question's
+cache.
+
+Shapes: B questions of a batch, P candidates (pairs of a question and a name), D hidden size,
+C columns that a pass adds, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.curriculum.layout import Layout
+from latentcot.errors import DataError
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.evaluation.statistics import mean_interval
+from latentcot.models.loading import check_lengths, max_positions
+from latentcot.tasks.prosqa.graphs import Graph, distances
+from latentcot.thinking.batch import collate
+from latentcot.thinking.decoding import roll_out
+from latentcot.thinking.passes import Passes
+
+Form = Literal["words", "symbols"]
+Ids = tuple[int, ...]
+
+MOST_THOUGHTS = 6
+"""Values are asked for after up to this many thoughts, whatever a model was trained for."""
+
+_FRONT: dict[Form, str] = {"words": "Every", "symbols": ""}
+_BEHIND: dict[Form, str] = {"words": " is", "symbols": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What is asked for after the thoughts.
+
+    Attributes:
+        front: Token ids of the forced beginning of a step; none in symbols.
+        names: For each question, the token ids of each node's name behind it.
+    """
+
+    front: Ids
+    names: tuple[tuple[Ids, ...], ...]
+
+    @property
+    def num_columns(self) -> int:
+        """The most columns that are read behind a prompt: the last token is never read."""
+        return len(self.front) + max(len(ids) for names in self.names for ids in names) - 1
+
+
+# --- which thoughts, which nodes --------------------------------------------------------------
+
+
+def form_of(subject: Subject) -> Form:
+    """Return how the graphs are told."""
+    return "words" if subject.is_in_words else "symbols"
+
+
+def depth_of(num_thoughts: int, form: Form, thoughts_per_step: int = 1) -> int:
+    """Return the distance from the root of the nodes that the values after k thoughts are about.
+
+    c thoughts stand for a step, so after k of them step k // c + 1 is written. In symbols that is
+    the name of the node it leads to. In words it begins with the node it starts from ("Every A is a
+    B."): k = 1 scores the children of the root (arXiv 2412.06769), and k = 0 the root itself, whose
+    name is a person's and never stands behind "Every".
+    """
+    return num_thoughts // thoughts_per_step + (1 if form == "symbols" else 0)
+
+
+def scored_depth(subject: Subject, num_thoughts: int) -> int:
+    """Return `depth_of` for a model and its questions."""
+    return depth_of(num_thoughts, form_of(subject), subject.reasoner.rules.plan.thoughts_per_step)
+
+
+def nodes_at(graph: Graph, depth: int) -> list[int]:
+    """Return the nodes at this distance from the root."""
+    return [node for node, found in distances(graph, graph.root).items() if found == depth]
+
+
+def possible_counts(subject: Subject) -> list[int]:
+    """Return the numbers of thoughts after which values can be had.
+
+    From 0 to as many as in training, and on to MOST_THOUGHTS, as far as the model has positions; 0
+    alone for a method without slots.
+
+    Raises:
+        DataError: Not even the questions fit.
+    """
+    fill = subject.reasoner.info.row.fill
+    most = max(subject.most_thoughts, MOST_THOUGHTS) if fill.has_slots else 0
+    limit, room = max_positions(subject.reasoner.model), candidates_of(subject).num_columns
+    counts = []
+    for count in range(most + 1):
+        prompts = subject.prompts(count)
+        if count == 0:
+            ids = [example.id for example in subject.examples]
+            check_lengths(subject.reasoner.model, prompts, ids, new_tokens=room)
+        if limit is not None and max(map(len, prompts)) + room > limit:
+            break
+        counts.append(count)
+    return counts
+
+
+def scored_counts(subject: Subject) -> list[int]:
+    """Return those of `possible_counts` after which some question has nodes to score.
+
+    The root alone is none: there is nothing to choose.
+    """
+    deepest = max(max(distances(graph, graph.root).values()) for graph in subject.graphs)
+    return [k for k in possible_counts(subject) if 1 <= scored_depth(subject, k) <= deepest]
+
+
+# --- the candidates ---------------------------------------------------------------------------
+
+
+def candidates_of(subject: Subject, *, with_end: bool = False) -> Candidates:
+    """Return the tokens of all names, as they stand in a step.
+
+    Args:
+        subject: Its tokenizer, and the graphs of its questions.
+        with_end: Count what follows a name (" is", or the end of a step) as part of it. That tells
+            names apart of which one begins another, which the plain product does not; no name of
+            the official data begins another.
+
+    Raises:
+        DataError: The tokenizer joins the name with what stands before or behind it.
+    """
+    form = form_of(subject)
+    names = sorted({name for graph in subject.graphs for name in graph.names})
+    behind = (_BEHIND[form] or subject.reasoner.info.template.step_end) if with_end else ""
+    front, *starts = _ids(subject, [_FRONT[form], *(_start(form, name) for name in names)])
+    wholes = _ids(subject, [_start(form, name) + behind for name in names]) if behind else starts
+    found = {}
+    for name, start, whole in zip(names, starts, wholes, strict=True):
+        if start[: len(front)] != front or whole[: len(start)] != start or start == front:
+            raise DataError(
+                f"node {name!r}: the tokens of {_start(form, name) + behind!r} are not those of "
+                f"{_FRONT[form]!r}, the name and {behind!r} in a row, so the name has no "
+                "probability of its own. Use a tokenizer that keeps words apart."
+            )
+        found[name] = whole[len(front) :]
+    return Candidates(
+        front, tuple(tuple(found[name] for name in graph.names) for graph in subject.graphs)
+    )
+
+
+def _start(form: Form, name: str) -> str:
+    """Return the beginning of a step, up to the end of the name."""
+    return f"{_FRONT[form]} {name}".lstrip()
+
+
+def _ids(subject: Subject, texts: list[str]) -> list[Ids]:
+    ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [tuple(tokens) for tokens in ids]
+
+
+# --- their values -----------------------------------------------------------------------------
+
+
+def values_after(
+    subject: Subject,
+    counts: Sequence[int],
+    *,
+    with_end: bool = False,
+    on_progress: Progress = no_progress,
+) -> list[Tensor]:
+    """Return the value of every node after each number of thoughts.
+
+    Args:
+        subject: The model and the questions.
+        counts: Numbers of thoughts.
+        with_end: See `candidates_of`.
+        on_progress: Called with the number of questions that have just been done, for all counts.
+
+    Returns:
+        For each question (counts, nodes), float64, on the CPU.
+
+    Raises:
+        UsageError: A method without slots is asked for thoughts.
+        DataError: A name has no tokens of its own.
+    """
+    found: dict[int, Tensor] = {}
+    for numbers in subject.batches(subject.prompts(0)):
+        part = subject.of(numbers)
+        candidates = candidates_of(part, with_end=with_end)
+        by_count = [_values(part, part.prompts(count), candidates) for count in counts]
+        found.update(
+            (number, torch.stack(rows)) for number, *rows in zip(numbers, *by_count, strict=True)
+        )
+        on_progress(len(numbers))
+    return [found[i] for i in range(len(subject.examples))]
+
+
+@torch.no_grad()
+def _values(subject: Subject, prompts: Sequence[Layout], candidates: Candidates) -> list[Tensor]:
+    """Return the values of the nodes of each question of one batch."""
+    reasoner = subject.reasoner
+    prompts = [_with_front(prompt, candidates.front) for prompt in prompts]
+    rollout = roll_out(reasoner.model, prompts, reasoner.feed, None)
+    state_BD = rollout.states[range(len(prompts)), [len(prompt.suffix) for prompt in prompts]]
+    pairs = [(row, ids) for row, names in enumerate(candidates.names) for ids in names]
+    rows = torch.tensor([row for row, _ in pairs])
+    first = torch.tensor([ids[0] for _, ids in pairs])
+    log_P = _log_probabilities(reasoner, state_BD).cpu()[rows, first]
+    longer = [i for i, (_, ids) in enumerate(pairs) if len(ids) > 1]
+    for chosen in _chunks(longer, subject.batch_size):
+        log_P[chosen] += _log_of_rest(reasoner, rollout.passes, [pairs[i] for i in chosen])
+    sizes = [len(names) for names in candidates.names]
+    return list(torch.split(log_P.exp(), sizes))
+
+
+def _with_front(prompt: Layout, front: Ids) -> Layout:
+    """Put the forced words behind the thoughts, so that they ride along in the last pass."""
+    return replace(prompt, suffix=prompt.suffix + front, labels=prompt.labels + front)
+
+
+def _log_of_rest(reasoner: Reasoner, passes: Passes, pairs: list[tuple[int, Ids]]) -> Tensor:
+    """Return the log-probability of each name's tokens behind its first: (P,).
+
+    Reads them over a copy of the rows of `passes`, which itself is left as it is.
+    """
+    # Laid out as a prompt, a name's tokens are padded like any words.
+    names = collate([Layout(ids, 0, ids[1:], ids[1:]) for _, ids in pairs])
+    names = names.to(reasoner.model.device)
+    num_next = int(names.suffix_lengths.max())
+    column = torch.arange(num_next, device=names.suffix.device)
+    is_real_PC = column < names.suffix_lengths[:, None]
+    over = _copy_of(passes)
+    over.keep_rows(torch.tensor([row for row, _ in pairs], device=names.suffix.device))
+    embeds = reasoner.model.get_input_embeddings()(names.prefix[:, :num_next])
+    log_PCV = _log_probabilities(reasoner, over.read(embeds, is_real_PC))
+    log_PC = log_PCV.gather(-1, names.suffix[:, :, None])[:, :, 0]
+    return (log_PC * is_real_PC).sum(1).cpu()
+
+
+def _copy_of(passes: Passes) -> Passes:
+    """Return passes that can drop, double and read rows without changing these.
+
+    Tensors of a cache are replaced and never written into, so that the copy can share them.
+    """
+    copied = copy(passes)
+    copied.cache = copy(passes.cache)
+    copied.cache.layers = [copy(layer) for layer in passes.cache.layers]
+    return copied
+
+
+def _log_probabilities(reasoner: Reasoner, states: Tensor) -> Tensor:
+    """Read states by the output head, in double precision from there on."""
+    logits: Tensor = reasoner.model.get_output_embeddings()(states)
+    return logits.double().log_softmax(-1)
+
+
+def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
+    """Cut into pieces, so that copied caches take as much room as a batch does at most."""
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+# --- means over questions ---------------------------------------------------------------------
+
+
+def mean_of(values: Sequence[float], lowest: float = 0.0) -> dict[str, Any]:
+    """Return the mean of one value a question, with its 95 % interval by Student's t.
+
+    Args:
+        values: One a question, at least one, each in lowest … 1.
+        lowest: The interval ends there, and at 1.
+
+    Returns:
+        {"mean", "low", "high", "num_questions"}; low and high are None for a single question.
+    """
+    interval = mean_interval(values)
+    low, high = interval if interval is not None else (None, None)
+    return {
+        "mean": round(sum(values) / len(values), 5),
+        "low": None if low is None else round(max(low, lowest), 5),
+        "high": None if high is None else round(min(high, 1.0), 5),
+        "num_questions": len(values),
+    }

@@ -1,0 +1,89 @@
+"""The command `latentcot`: one module of `commands` for each group of subcommands."""
+
+import os
+import sys
+
+from cyclopts import App
+from rich.console import Console
+
+from latentcot.cli.analyze import analyze
+from latentcot.cli.compare import compare
+from latentcot.cli.convert import convert
+from latentcot.cli.data import data
+from latentcot.cli.evaluate import evaluate
+from latentcot.cli.generate import generate
+from latentcot.cli.list import list_
+from latentcot.cli.plan import plan
+from latentcot.cli.quickstart import quickstart
+from latentcot.cli.show import show
+from latentcot.cli.study import study
+from latentcot.cli.train import train
+from latentcot.errors import LatentcotError, UsageError
+from latentcot.utils.distributed import is_main, is_of_others, num_started
+from latentcot.utils.parsing import one_line
+
+SHARED = ("train", "eval", "generate")
+"""Commands that several processes do together."""
+
+app = App(
+    name="latentcot",
+    help="Reasoning in continuous thoughts (Coconut, arXiv 2412.06769).",
+    version_flags=["--version"],
+)
+app.command(quickstart)
+app.command(data)
+app.command(train)
+app.command(plan)
+app.command(evaluate, name="eval")
+app.command(study)
+app.command(compare)
+app.command(analyze)
+app.command(generate)
+app.command(convert)
+app.command(show)
+app.command(list_, name="list")
+
+
+def main() -> None:
+    """Run the command line; our own errors end it with their message and exit code 2."""
+    # Tokenizers work in batches of one process here; their warning about forks helps nobody.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Their bars for files of a few kilobytes would tear ours; read when transformers is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        _refuse_crowd()
+        app()
+    except LatentcotError as error:
+        _end_with(f"{type(error).__name__}: {error}")
+    except RuntimeError as error:
+        if num_started() == 1 or not is_of_others(error):
+            raise
+        _end_with(
+            "another process of this job has ended or cannot be reached, so this one ends too. "
+            "What that one printed says why. `latentcot train … --resume` goes on from the last "
+            f"checkpoint. Seen from here: {one_line(str(error))}"
+        )
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _refuse_crowd() -> None:
+    """Let no command be done several times at once, into the same files."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if num_started() > 1 and command in tuple(app) and command[0] != "-" and command not in SHARED:
+        raise UsageError(
+            f"latentcot {command}: is work for one process, and {num_started()} were started "
+            "(WORLD_SIZE). Start it without torchrun or accelerate launch; several processes "
+            f"share {', '.join(SHARED)}."
+        )
+
+
+def _end_with(message: str) -> None:
+    """Print what went wrong, and in which process if there are several."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    where = "" if is_main() else f"process {os.environ['RANK']}: "
+    console.print(f"{where}{message}", markup=False, emoji=False)
+    sys.exit(2)

@@ -1,0 +1,99 @@
+"""`latentcot analyze`: what goes on inside the thoughts of a trained model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from latentcot.analysis.analyze import Done
+
+
+def analyze(
+    run: str,
+    *,
+    data: str | None = None,
+    against: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    only: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    limit: int | None = None,
+    batch_size: int = 100,
+    out: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Look inside the thoughts of a model: figures, their numbers, and a page to play with.
+
+    Args:
+        run: A run (its best checkpoint), a checkpoint folder, or a hub id.
+        data: File of questions, or hub:NAME:SPLIT; the run's test file if left out.
+        against: Another model to compare with, such as the pause control's run; repeatable. The
+            page and most analyses show the first; `distribution` shows them all.
+        only: Do this analysis alone; repeatable. Without it all that the model allows.
+        limit: Use this many questions, from the beginning of the file.
+        batch_size: Questions at a time; the figures do not depend on it.
+        out: Where to write; if left out RUN/analysis, or RUN/analysis-update-… for a checkpoint
+            that is named by its own folder.
+        quiet: Show no progress.
+    """
+    from latentcot.analysis.analyze import analyze as do
+    from latentcot.analysis.analyze import analyze_other
+    from latentcot.analysis.page import write_analysis_page
+    from latentcot.analysis.registry import chosen
+    from latentcot.analysis.shared.subject import Progress, Subject, open_subject, with_own_names
+    from latentcot.runs.folder import recipe_test_file
+    from latentcot.utils.display import progress_bars, say
+
+    analyses, folder = chosen(only), out or _folder_in(run)
+    file = data or recipe_test_file(run)
+    subject = open_subject(run, file, limit=limit, batch_size=batch_size)
+    others = [open_subject(one, file, limit=limit, batch_size=batch_size) for one in against]
+    others = with_own_names(subject, others)
+    with progress_bars(is_quiet=quiet) as bars:
+
+        def on_start(name: str) -> Progress:
+            bar = bars.add_task(name, total=None)
+            return lambda count: bars.advance(bar, count)
+
+        done = do(subject, analyses, folder, others, on_start)
+        measured: list[tuple[Subject, Sequence[Done]]] = [(subject, done)]
+        if others:
+            measured.append((others[0], analyze_other(others[0], done, folder, on_start)))
+    has_page = write_analysis_page(folder / "report.html", measured)
+    _print(done)
+    for one in done:
+        beside = (one.result or {}).get("against", {})
+        if isinstance(beside, dict) and "reason" in beside:
+            say(f"{one.name}: without {beside['name']}, which {beside['reason']}.")
+    say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
+    if has_page:
+        say(f"The page to play with: {folder / 'report.html'}")
+
+
+def _folder_in(run: str) -> Path:
+    """Return where the analysis of a run goes, or of one of its checkpoints."""
+    from latentcot.errors import UsageError
+    from latentcot.runs.folder import run_of
+
+    home = run_of(run)
+    if home is None:
+        raise UsageError(f"{run}: no such run. Of a checkpoint without a run, --out says where.")
+    is_run = Path(run).resolve() == home.resolve()
+    return home / ("analysis" if is_run else f"analysis-{Path(run).name}")
+
+
+def _print(done: "Sequence[Done]") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from latentcot.analysis.registry import ANALYSES
+    from latentcot.cli.tables import print_table
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("analysis")
+    table.add_column("what it shows")
+    table.add_column("seconds", justify="right")
+    for one in done:
+        shown = ANALYSES[one.name].summary if one.reason is None else f"not done: {one.reason}"
+        table.add_row(one.name, shown, f"{one.seconds:.1f}")
+    print_table(table)

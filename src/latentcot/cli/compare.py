@@ -1,0 +1,66 @@
+"""`latentcot compare`: runs side by side, methods over several seeds."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def compare(
+    *runs: Path,
+    evaluation: str = "test",
+    baseline: str | None = None,
+    out: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    each_run: Annotated[bool, Parameter("--runs", negative="")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> None:
+    """Compare runs that have been evaluated on the same questions.
+
+    Runs of one method with several seeds become one row: mean ± standard deviation.
+
+    Args:
+        runs: Run folders, or folders of studies.
+        evaluation: Which file of their evals/ to take, without its ending.
+        baseline: The method that the others are tested against, on the same questions.
+        out: Write the comparison over the seeds to this file too: .md, .tex, .csv or .json by its
+            ending. Repeatable.
+        each_run: Show a row for each run, even if there are several seeds.
+        as_json: Print the rows as JSON.
+    """
+    from dataclasses import asdict
+
+    from latentcot.cli.tables import (
+        comparison_table,
+        print_failed,
+        print_summaries,
+        print_table,
+    )
+    from latentcot.errors import RunError, UsageError
+    from latentcot.evaluation.comparison import compare as read_rows
+    from latentcot.evaluation.comparison import failed_runs, summarize
+    from latentcot.evaluation.tables import document, refuse_unknown_form, write_summaries
+
+    if not runs:
+        raise RunError("compare: needs at least one run folder.")
+    if each_run and baseline is not None:
+        raise UsageError("--runs shows single runs, and --baseline compares methods. Give one.")
+    for path in out:
+        refuse_unknown_form(path)
+    rows, failed = read_rows(runs, evaluation), failed_runs(runs, evaluation)
+    seeds = {(row.task, row.method, row.seed) for row in rows}
+    seeds |= {(one.task, one.method, one.seed) for one in failed}
+    has_one_seed = len(seeds) == len({(task, method) for task, method, _ in seeds})
+    shows_runs = each_run or (bool(rows) and has_one_seed and baseline is None)
+    summaries = [] if shows_runs and not out else summarize(runs, evaluation, baseline)
+    for path in out:
+        write_summaries(path, summaries, evaluation)
+    if as_json:
+        shown = [asdict(row) for row in rows] if shows_runs else document(summaries, evaluation)
+        print(json.dumps(shown, ensure_ascii=False))
+        print_failed(failed if shows_runs else [], to_stderr=True)
+    elif shows_runs:
+        print_table(comparison_table(rows))
+        print_failed(failed)
+    else:
+        print_summaries(summaries)

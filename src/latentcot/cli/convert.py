@@ -1,0 +1,124 @@
+"""`latentcot convert`: weights of others → a checkpoint of ours; adapters → plain weights."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from latentcot.curriculum.layout import Template
+    from latentcot.runs.convert import Conversion
+    from latentcot.tasks import AnswerMatch
+
+
+def convert(
+    source: Path,
+    *,
+    out: Path,
+    base: str | None = None,
+    method: str | None = None,
+    task: str | None = None,
+    thoughts_per_step: int | None = None,
+    num_stages: int | None = None,
+    stage: int | None = None,
+    pad_to_num_stages: bool | None = None,
+    max_new_tokens: int = 256,
+    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    markers_start_from: str = "<<",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write a checkpoint from weights of the official Coconut code, or of plain fine-tuning.
+
+    What weights cannot tell must be said. All that is missing is named at once: begin with SOURCE
+    and --out alone. Nothing more is needed for a run that was trained with lora, whose adapters are
+    merged with their base.
+
+    Args:
+        source: A torch state dict, a .safetensors file, or a folder of save_pretrained; or a run or
+            checkpoint with adapters.
+        out: The checkpoint folder to write.
+        base: Hub id or folder of the model that the run started from, for what SOURCE lacks:
+            configuration and tokenizer. Its weights are not read, but for adapters: there it is
+            the model that they were trained beside, if that is not where it was.
+        method: What was trained: `latentcot list methods`.
+        task: How answers are scored: `latentcot list tasks`; or exact, number or regex:PATTERN.
+        thoughts_per_step: Thoughts in place of one step (c); for methods with thoughts.
+        num_stages: Stages after stage 0; for methods with thoughts.
+        stage: The stage in which these weights were saved; for methods with thoughts and stages.
+        pad_to_num_stages: Whether short chains get the stage's full number of thoughts.
+        max_new_tokens: Words at most.
+        set_: Change the text between the parts of an example, if it was trained with another:
+            --set 'template.answer_start="Answer: "'. Repeatable.
+        markers_start_from: The token that the markers start as copies of, where a method has none.
+        overwrite: Replace the checkpoint in this folder.
+    """
+    from latentcot.runs.convert import Request
+    from latentcot.runs.convert import convert as write
+
+    request = Request(
+        method=method,
+        task=_task(task),
+        thoughts_per_step=thoughts_per_step,
+        num_stages=num_stages,
+        stage=stage,
+        pad_to_num_stages=pad_to_num_stages,
+        template=_template(set_),
+        max_new_tokens=max_new_tokens,
+        markers_start_from=markers_start_from,
+    )
+    _print_summary(source, write(source, out, request, base=base, overwrite=overwrite))
+
+
+def _task(text: str | None) -> "str | AnswerMatch | None":
+    from latentcot.tasks import AnswerMatch
+
+    if text in ("exact", "number"):
+        return AnswerMatch(match=text)  # type: ignore[arg-type]  # mypy does not narrow `in`
+    if text is not None and text.startswith("regex:"):
+        return AnswerMatch("regex", text.removeprefix("regex:"))
+    return text
+
+
+def _template(changes: tuple[str, ...]) -> "Template":
+    """Apply overrides `template.KEY=VALUE` to the default, values read as YAML, as recipes are."""
+    from dataclasses import asdict, replace
+
+    import yaml
+
+    from latentcot.curriculum.layout import Template
+    from latentcot.errors import UsageError
+
+    template = Template()
+    for change in changes:
+        key, is_given, text = change.partition("=")
+        name = key.strip().removeprefix("template.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:  # such as #### without quotes
+            value = None
+        if not is_given or name not in asdict(template) or not isinstance(value, str):
+            keys = ", ".join(f"template.{key}" for key in asdict(template))
+            raise UsageError(
+                f"--set: must be KEY=TEXT with one of {keys} and the text in double quotes, as in "
+                f"'template.answer_start=\\"  ### \\"', got {change!r}."
+            )
+        template = replace(template, **{name: value})
+    return template
+
+
+def _print_summary(source: Path, done: "Conversion") -> None:
+    from dataclasses import asdict
+
+    info, markers = done.info, done.markers
+    last = info.row.stages(info.plan)[-1]
+    texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
+    slots = f", {info.num_thoughts} slots" if info.row.fill.has_slots else ""
+    print(f"{source} → {done.folder}")
+    print(f"  method    {info.method}, stage {info.stage} of {last}{slots}")
+    print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
+    print(f"  markers   <bot> {markers.bot}, <eot> {markers.eot}, <pause> {markers.pause}")
+    print(f"  template  {texts}")
+    for note in done.notes:
+        print(f"  note      {note}")
+    print(f"Evaluate it: latentcot eval {done.folder} --data FILE")

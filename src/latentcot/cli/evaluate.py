@@ -1,0 +1,104 @@
+"""`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from latentcot.evaluation.evaluate import Evaluation
+
+
+def evaluate(
+    checkpoint: str,
+    *,
+    data: str | None = None,
+    num_thoughts: int | None = None,
+    force_steps: Annotated[bool, Parameter(negative="")] = False,
+    limit: int | None = None,
+    batch_size: int = 100,
+    out: Path | None = None,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
+
+    Under torchrun or accelerate launch the processes share the questions.
+
+    Args:
+        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
+        data: File of examples, or hub:NAME:SPLIT; the run's test file if left out.
+        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
+        force_steps: Make it write at least one step of its chain behind the thoughts.
+        limit: Use this many examples, from the beginning of the file.
+        batch_size: Questions at a time; answers do not depend on it.
+        out: Where to write the result; if left out RUN/evals/DATA.json, after the data file, with
+            what differs (checkpoint, thoughts, limit) in its name.
+        as_json: Print the result as JSON, records included.
+        quiet: Show no progress.
+    """
+    from latentcot.cli.tables import print_evaluation
+    from latentcot.data.examples import read_examples
+    from latentcot.evaluation.evaluate import evaluate as run_evaluation
+    from latentcot.evaluation.reasoner import load
+    from latentcot.runs.folder import eval_path, recipe_test_file
+    from latentcot.utils.display import progress_bar
+    from latentcot.utils.distributed import is_main, join
+    from latentcot.utils.files import write_json
+
+    _refuse_in_vain(limit, out)
+    join()
+    reasoner = load(checkpoint)
+    file = data or recipe_test_file(checkpoint)
+    examples = read_examples(file, limit)
+    with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
+        result = run_evaluation(
+            reasoner,
+            examples,
+            num_thoughts=num_thoughts,
+            force_steps=force_steps,
+            batch_size=batch_size,
+            on_progress=move_on,
+        )
+    if not is_main():
+        return
+    values = _with_source(result, checkpoint, reasoner.info.update, file)
+    target = out or eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
+    if target is not None:
+        write_json(target, values)
+    if as_json:
+        print(json.dumps(values, ensure_ascii=False))
+    else:
+        print_evaluation(result, target)
+
+
+def _refuse_in_vain(limit: int | None, out: Path | None) -> None:
+    """Say before the work, not after it, what would make it vain."""
+    from latentcot.errors import UsageError
+    from latentcot.runs.folder import refuse_no_result
+    from latentcot.utils.files import refuse_unwritable
+
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit: must be at least 1, got {limit}.")
+    if out is not None:
+        refuse_unwritable(out)
+        refuse_no_result(out)
+
+
+def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> dict[str, Any]:
+    """Return a result together with what was evaluated, on what, and by what."""
+    from dataclasses import asdict
+
+    from latentcot.data.formats import source_hash
+    from latentcot.runs.folder import read_metrics, run_of
+    from latentcot.runs.provenance import provenance
+
+    run = run_of(checkpoint)
+    # Of the whole run until now: the checkpoint was chosen among them on validation.
+    run_updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
+    return asdict(result) | {
+        "checkpoint": {"path": checkpoint, "update": update, "run_updates": run_updates},
+        "data": {"file": file, "sha256": source_hash(file)},
+        "provenance": provenance(),
+    }

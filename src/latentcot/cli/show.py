@@ -1,0 +1,128 @@
+"""`latentcot show`: what a recipe makes of an example, or what a run folder says of itself."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from latentcot.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from latentcot.data.examples import Example
+    from latentcot.recipes.recipe import Recipe
+
+
+def show(
+    path: Path,
+    *,
+    example: str | None = None,
+    method: str | None = None,
+    stage: int | None = None,
+    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> None:
+    """Draw what a recipe makes of an example, or show how far a run is and where it comes from.
+
+    A drawing has tokens, slots and labels at every stage; the options but --json belong to it. Of a
+    run: method, model, progress; commit, versions, machine, command, data; each time that it was
+    resumed; its checkpoints, compared with their checksums; its evaluations.
+
+    Args:
+        path: A recipe (a YAML file, or the name of one that comes with the package), or the folder
+            of a run or checkpoint.
+        example: FILE:LINE, or FILE for its first example; the first validation example of the
+            recipe if left out. Examples of a file are counted from 1.
+        method: Draw this method instead of the recipe's; `all` for every one.
+        stage: Show this stage column by column: position, token, id, label.
+        set_: Change a key of the recipe, for example --set curriculum.thoughts_per_step=2.
+        as_json: Print what is shown of a run as JSON.
+    """
+    if path.is_dir():
+        from latentcot.cli.show_run import show_run
+
+        given = {"--example": example, "--method": method, "--stage": stage, "--set": set_ or None}
+        _refuse_options(path, [name for name, value in given.items() if value is not None])
+        show_run(path, as_json=as_json)
+        return
+    if as_json:
+        raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
+    _draw(path, example, method, stage, set_)
+
+
+def _refuse_options(path: Path, options: Sequence[str]) -> None:
+    if options:
+        raise UsageError(
+            f"{', '.join(options)}: belongs to the drawing of a recipe, but {path} is a folder. "
+            f"For a run give {path / 'recipe.yaml'}."
+        )
+
+
+def _draw(
+    recipe: Path, example: str | None, method: str | None, stage: int | None, set_: Sequence[str]
+) -> None:
+    from latentcot.cli.drawing import LEGEND, draw, drawing_tokenizer
+    from latentcot.methods.table import METHODS, load_entry_points
+    from latentcot.recipes.recipe import read_recipe
+
+    if method == "all":
+        load_entry_points()
+    names = list(METHODS) if method == "all" else [method]
+    recipes = [
+        read_recipe(recipe, [*set_, *([f"method={name}"] if name else [])]) for name in names
+    ]
+    found = _example(example or recipes[0].data.valid)
+    tokenizer = drawing_tokenizer(recipes[0], [found])
+    print(f"question: {found.question}")
+    print(f"steps: {' / '.join(found.steps) or '(none)'}")
+    print(f"answer: {found.answer}")
+    if stage is None:
+        print(LEGEND)
+    for one in recipes:
+        print()
+        if stage is None:
+            print(draw(one, found, tokenizer))
+        else:
+            _print_columns(one, found, tokenizer, stage)
+
+
+def _example(place: str) -> "Example":
+    """Find FILE:LINE; a file whose name ends so is meant as a whole."""
+    from latentcot.data.examples import read_examples
+
+    match = re.fullmatch(r"(.+):(\d+)", place)
+    if match is None or Path(place).exists():
+        return read_examples(place, limit=1)[0]
+    number = int(match[2])
+    examples = read_examples(match[1], limit=max(1, number))
+    if not 1 <= number <= len(examples):
+        raise DataError(
+            f"--example {place}: examples are counted from 1, and {match[1]} has "
+            f"{len(examples) if number else 'no number 0'}."
+        )
+    return examples[number - 1]
+
+
+def _print_columns(recipe: "Recipe", example: "Example", tokenizer: object, stage: int) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from latentcot.cli.drawing import columns
+    from latentcot.cli.tables import print_table
+    from latentcot.methods.table import method_named
+
+    stages = method_named(recipe.method).stages(recipe.curriculum.plan)
+    if stage not in stages:
+        raise UsageError(
+            f"--stage: {recipe.method} has the stages {stages[0]} to {stages[-1]} with this "
+            f"recipe, got {stage}."
+        )
+    table = Table(title=f"{recipe.method}, stage {stage}", title_justify="left", box=box.SIMPLE)
+    for name in ("position", "id"):
+        table.add_column(name, justify="right")
+    table.add_column("reads")
+    table.add_column("has to say next")
+    for position, token, id_, label in columns(recipe, example, tokenizer, stage):  # type: ignore[arg-type]
+        table.add_row(position, id_, token, label)
+    print_table(table)

@@ -1,0 +1,52 @@
+"""`latentcot train`: one recipe, one run folder."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def train(
+    recipe: Path,
+    *,
+    out: Path,
+    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    keep_checkpoints: int = 2,
+    shard: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train a model as a recipe says.
+
+    Under torchrun or accelerate launch all processes train it together (docs/devices.md).
+
+    Args:
+        recipe: A YAML file (docs/recipes.md), or the name of a recipe of `latentcot list recipes`.
+        out: The run folder to write.
+        set_: Change a key of the recipe, for example --set training.learning_rate=3e-4. Repeatable.
+        resume: Go on with the run in this folder from its newest checkpoint.
+        overwrite: Delete the run in this folder first.
+        keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
+        shard: Of several processes, let each hold a share of the weights (FSDP2), for models that
+            are too large for one device.
+        quiet: Show no progress.
+    """
+    from latentcot.recipes.recipe import read_recipe
+    from latentcot.training.train import train as run
+    from latentcot.utils.distributed import is_main
+
+    is_finished = run(
+        read_recipe(recipe, set_),
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        keep_checkpoints=keep_checkpoints,
+        shards=shard,
+        is_quiet=quiet,
+    )
+    if not is_finished:
+        sys.exit(130)
+    if not quiet and is_main():
+        sys.stderr.write(f"Done. `latentcot eval {out}` evaluates its best checkpoint.\n")

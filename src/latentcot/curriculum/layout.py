@@ -1,0 +1,330 @@
+"""(example, method, stage) → tokens, labels and thought slots: the only place that does this.
+
+Training and generation both come here, so that they cannot count slots by different rules. A laid
+out sequence has three parts:
+
+    prefix                 slots, one pass each   suffix
+    question [<bot>]       filled by `think`      [<pause> …] [<eot>] steps left, answer, <eos>
+
+Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, slots and
+`<eot>` carry none (arXiv 2412.06769, section 3). Imports no torch: it can be read and tested
+without knowing tensors.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from latentcot.data.examples import Example
+from latentcot.errors import DataError, UsageError
+from latentcot.methods.table import Method, Plan
+
+NO_LABEL = -100
+CHUNK = 2_000
+"""Texts that a tokenizer gets at a time."""
+
+ZeroThoughts = Literal["both", "bot", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The text between the parts of an example.
+
+    Attributes:
+        question_end: Follows the question.
+        step_end: Follows each step.
+        answer_start: Stands before the answer.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, see config.py
+
+    question_end: str = "\n"
+    step_end: str = "\n"
+    answer_start: str = "### "
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerIds:
+    """Token ids of the markers: `<bot>`, `<eot>`, `<pause>` and the end of text."""
+
+    bot: int
+    eot: int
+    pause: int
+    eos: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutRules:
+    """What a layout depends on beside example, method and stage.
+
+    Attributes:
+        markers: Token ids of the markers.
+        plan: What each stage removes and puts in.
+        zero_thoughts: What stands in place of no thoughts at all, for methods with markers:
+            `<bot><eot>` (the official layout), `<bot>` alone, or nothing.
+    """
+
+    markers: MarkerIds
+    plan: Plan
+    zero_thoughts: ZeroThoughts = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """An example as token ids; `steps` is None where only the question is known."""
+
+    id: str
+    question: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...] | None
+    answer: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, tuple[int, ...] | None, int]:
+        """How long its parts are: how long it is when laid out depends on nothing else."""
+        steps = None if self.steps is None else tuple(map(len, self.steps))
+        return len(self.question), steps, len(self.answer)
+
+
+def one_of_each_shape(examples: Iterable[EncodedExample]) -> list[EncodedExample]:
+    """Return the first example of each shape."""
+    first: dict[Any, EncodedExample] = {}
+    for example in examples:
+        first.setdefault(example.shape, example)
+    return list(first.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One sequence, ready for `think`.
+
+    Attributes:
+        prefix: Token ids of the first pass: the question, and `<bot>` if the method has one.
+        num_slots: How many slots are filled one pass after the other, as thoughts are.
+        suffix: Token ids from there on.
+        labels: One a suffix token: the token itself, or NO_LABEL.
+        num_next: How many labelled tokens belong to the first remaining step (or to the answer,
+            where no step is left).
+        stop_after: How many slots the whole chain would take; None where the chain is unknown.
+    """
+
+    prefix: tuple[int, ...]
+    num_slots: int
+    suffix: tuple[int, ...]
+    labels: tuple[int, ...]
+    num_next: int = 0
+    stop_after: int | None = None
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.prefix) + self.num_slots + len(self.suffix)
+
+    @property
+    def opening(self) -> int:
+        """The number of suffix tokens before the model's own words: `<pause>` and `<eot>`."""
+        unlabelled = (i for i, label in enumerate(self.labels) if label != NO_LABEL)
+        return next(unlabelled, len(self.labels))
+
+    def prompt(self) -> "Layout":
+        """Return what is given at generation: everything up to the first word with a label."""
+        return replace(
+            self,
+            suffix=self.suffix[: self.opening],
+            labels=self.labels[: self.opening],
+            num_next=0,
+        )
+
+
+def count_slots(method: Method, stage: int, num_steps: int | None, plan: Plan) -> int:
+    """Return how many slots stand in place of the removed steps: the one rule for all uses.
+
+    Where the number of steps is unknown (a question alone), the stage's full number.
+    """
+    if not method.fill.has_slots:
+        return 0
+    num_replaced = min(stage, plan.num_stages)
+    if not plan.pad_to_num_stages and num_steps is not None:
+        num_replaced = min(num_replaced, num_steps)
+    return num_replaced * plan.thoughts_per_step
+
+
+def slots_of_chain(num_steps: int, plan: Plan) -> int:
+    """Return how many slots a whole chain takes: where latent mode should end."""
+    return min(num_steps, plan.num_stages) * plan.thoughts_per_step
+
+
+def lay_out(
+    example: EncodedExample,
+    method: Method,
+    stage: int,
+    rules: LayoutRules,
+    num_thoughts: int | None = None,
+) -> Layout:
+    """Lay out one example at one stage.
+
+    Args:
+        example: Its token ids.
+        method: A row of the table.
+        stage: One of `method.stages(rules.plan)`.
+        rules: Markers, c and the choices of the recipe.
+        num_thoughts: Forces another number of slots (evaluation with K thoughts).
+
+    Raises:
+        UsageError: `num_thoughts` is negative, or the method has no slots.
+    """
+    _refuse_thoughts(method, num_thoughts)
+    steps = example.steps
+    slots = count_slots(method, stage, None if steps is None else len(steps), rules.plan)
+    if num_thoughts is not None:
+        slots = num_thoughts
+    prefix, opening = _frame(example.question, method, slots, rules)
+    left = () if steps is None else method.schedule.left(steps, stage, rules.plan)
+    language = () if steps is None else (*_joined(left), *example.answer, rules.markers.eos)
+    return Layout(
+        prefix=prefix,
+        num_slots=slots if method.fill.feed else 0,
+        suffix=opening + language,
+        labels=(NO_LABEL,) * len(opening) + language,
+        num_next=len(left[0]) if left else len(example.answer),
+        stop_after=None if steps is None else slots_of_chain(len(steps), rules.plan),
+    )
+
+
+def _refuse_thoughts(method: Method, num_thoughts: int | None) -> None:
+    if num_thoughts is not None and num_thoughts < 0:
+        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
+    if num_thoughts and not method.fill.has_slots:
+        raise UsageError(
+            f"num_thoughts: {method.name} has no thoughts, so it must be 0 or left out."
+        )
+
+
+def _frame(
+    question: tuple[int, ...], method: Method, slots: int, rules: LayoutRules
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the prefix, and the tokens between the thoughts and the first word."""
+    markers = rules.markers
+    token = method.fill.token
+    in_slots = (getattr(markers, token),) * slots if token else ()
+    around = rules.zero_thoughts if slots == 0 else "both"
+    if not method.has_markers or around == "none":
+        return question, in_slots
+    return (*question, markers.bot), ((*in_slots, markers.eot) if around == "both" else ())
+
+
+def _joined(steps: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(token for step in steps for token in step)
+
+
+def encode(
+    examples: Sequence[Example], tokenizer: Any, template: Template, *, reads_steps: bool = True
+) -> list[EncodedExample]:
+    """Turn examples into token ids; a Hugging Face tokenizer is expected.
+
+    Args:
+        examples: With their chains.
+        tokenizer: Of the model.
+        template: The text between the parts.
+        reads_steps: Whether anyone will read the words of a step, and not only how many there are.
+
+    Raises:
+        DataError: A text that will be read holds something that the tokenizer cannot represent.
+    """
+    questions = _ids(tokenizer, [e.question + template.question_end for e in examples], True)
+    words = {s + template.step_end for e in examples for s in e.steps}
+    words |= {template.answer_start + e.answer for e in examples}
+    pieces = sorted(words)
+    ids_of = dict(zip(pieces, _ids(tokenizer, pieces, False), strict=True))
+    encoded = [
+        EncodedExample(
+            id=example.id,
+            question=question,
+            steps=tuple(ids_of[step + template.step_end] for step in example.steps),
+            answer=ids_of[template.answer_start + example.answer],
+        )
+        for example, question in zip(examples, questions, strict=True)
+    ]
+    _refuse_unwritable(encoded, examples, tokenizer, reads_steps=reads_steps)
+    return encoded
+
+
+def encode_questions(
+    questions: Sequence[str], tokenizer: Any, template: Template
+) -> list[EncodedExample]:
+    """Turn bare questions into token ids, for generation.
+
+    Raises:
+        DataError: A question holds something that the tokenizer cannot represent.
+    """
+    ids = _ids(tokenizer, [question + template.question_end for question in questions], True)
+    encoded = [EncodedExample(str(i), tokens, None, ()) for i, tokens in enumerate(ids)]
+    examples = [Example(str(i), question, (), "") for i, question in enumerate(questions)]
+    _refuse_unwritable(encoded, examples, tokenizer)
+    return encoded
+
+
+def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ...]]:
+    """Encode texts; the start of a sequence gets what the tokenizer puts in front, as Llama's."""
+    if not texts:
+        return []
+    front = _front(tokenizer) if is_start else ()
+    return [
+        (*front, *ids)
+        for start in range(0, len(texts), CHUNK)  # of all at once, masks and offsets take gigabytes
+        for ids in tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
+    ]
+
+
+def _front(tokenizer: Any) -> tuple[int, ...]:
+    """Return the special tokens that a tokenizer puts before a text; those behind it are left out.
+
+    An end of text behind the question would stand in the middle of the sequence here.
+    """
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return tuple(whole[: next(starts, 0)])
+
+
+def _refuse_unwritable(
+    encoded: Sequence[EncodedExample],
+    examples: Sequence[Example],
+    tokenizer: Any,
+    *,
+    reads_steps: bool = True,
+) -> None:
+    empty = next((example.id for example in encoded if not example.question), None)
+    if empty is not None:
+        raise DataError(f"example {empty!r}: its question has no tokens. Give it some text.")
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        return  # byte-level vocabularies represent everything; GPT-2 names its <eos> as unk
+    for ids, example in zip(encoded, examples, strict=True):
+        texts = [
+            ("question", example.question, ids.question),
+            ("answer", example.answer, ids.answer),
+        ]
+        texts += [
+            (f"step {number}", text, step)
+            for number, (text, step) in enumerate(
+                zip(example.steps, ids.steps or (), strict=True), start=1
+            )
+            if reads_steps
+        ]
+        for part, text, tokens in texts:
+            if unknown in tokens:
+                raise DataError(
+                    f"example {example.id!r}: its {part} cannot be written in the model's "
+                    f"vocabulary, got {_short(text)!r}. {_unknown_words(text, tokenizer)}"
+                )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:76]} …"
+
+
+def _unknown_words(text: str, tokenizer: Any) -> str:
+    words = dict.fromkeys(word.strip(".,?!") for word in text.split())
+    ids = tokenizer(list(words), add_special_tokens=False)["input_ids"]
+    unknown = [w for w, pieces in zip(words, ids, strict=True) if tokenizer.unk_token_id in pieces]
+    shown = ", ".join(repr(word) for word in unknown[:5])
+    return f"Not in the vocabulary: {shown or 'part of it'}. Use data like the training data."

@@ -1,0 +1,259 @@
+"""The curriculum: which stage an update, and each example in it, belongs to.
+
+Stage 0 is ordinary chain of thought; at stage s the first s reasoning steps have become thoughts
+(arXiv 2412.06769, section 3). A stage ends after its epochs, as in the paper, or once it has been
+learned. Imports no torch.
+"""
+
+import math
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from latentcot.curriculum.layout import ZeroThoughts
+from latentcot.methods.table import Method, Plan, Schedule
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The `curriculum:` part of a recipe."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    num_stages: Annotated[int, Field(ge=0)] = 3
+    """Stages after stage 0."""
+    thoughts_per_step: Count = 1
+    """The paper's c: thoughts that stand in place of one step."""
+    pad_to_num_stages: bool = True
+    """Every example gets the stage's full number of thoughts; otherwise min(stage, its steps)·c."""
+    final_stage_without_text: bool = False
+    """One more stage after the last: no step is left, but no thought is added. For chains that are
+    longer than `num_stages`, as the paper does on GSM8k."""
+    zero_thoughts: ZeroThoughts = "both"
+    """What stands in place of no thoughts, if the method has markers: `<bot><eot>`, `<bot>`, or
+    nothing."""
+    introduce_markers: bool = False
+    """Stage 0 comes in two parts: ordinary chain of thought first, then the same with the markers
+    of `zero_thoughts`. A model from scratch gets stuck when it has to learn both at once
+    (docs/log.md); for a pretrained one it hardly matters."""
+    stage_mix_prob: Probability = 0.0
+    """Probability that an example (or batch) is drawn at any stage of `stage_mix_range`."""
+    stage_mix_range: Literal["all", "past"] = "all"
+    """All of the method's stages, or those up to the present one."""
+    stage_mix_per: Literal["example", "batch"] = "example"
+    """Whether each example draws for itself or the batch as a whole."""
+    reset_optimizer: bool = True
+    """Start the optimizer anew when the stage changes, as in the paper."""
+    advance: Literal["epochs", "learned"] = "epochs"
+    """When a stage ends: after its epochs, or once `learned_below` is reached."""
+    epochs_stage_0: Annotated[float, Field(gt=0)] = 5
+    """Epochs at stage 0, with `advance: epochs`; its two parts, if it has two, share them."""
+    epochs_per_stage: Annotated[float, Field(gt=0)] = 5
+    """Epochs at each later stage but the last, which goes on until training ends."""
+    learned_below: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 0.4
+    """With `advance: learned`: nats per token of the first remaining step, averaged over
+    `learned_window` updates, below which a stage counts as learned. One number, or one for each
+    phase but the last: each stage is a phase, and stage 0 is two with `introduce_markers`. Only
+    examples with at least `num_stages` steps count."""
+    learned_window: Count = 40
+    """Updates over which that loss is averaged; a stage lasts at least this long."""
+    max_updates_per_stage: Count | list[Count] | None = None
+    """With `advance: learned`: a phase that is not learned by then ends all the same."""
+    tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
+    """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
+    tokens_until_all: Count = 39
+    """Methods by tokens: once so many are gone, the rest of the chain goes at once."""
+    removal_smoothing: Annotated[float, Field(gt=0)] | None = 4.0
+    """Methods by tokens: the λ of arXiv 2405.14838. Each example loses o more tokens, with
+    probability proportional to exp(−λ·o). None at all if empty."""
+
+    @property
+    def num_phases(self) -> int:
+        """The phases of a method that goes through all stages, one step each."""
+        return self.plan.last_stage + 1 + self.introduce_markers
+
+    @property
+    def plan(self) -> Plan:
+        """What each stage removes and puts in."""
+        return Plan(
+            num_stages=self.num_stages,
+            thoughts_per_step=self.thoughts_per_step,
+            pad_to_num_stages=self.pad_to_num_stages,
+            final_stage_without_text=self.final_stage_without_text,
+            tokens_until_all=self.tokens_until_all,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the curriculum.
+
+    Attributes:
+        stage: Its stage.
+        zero_thoughts: What stands for no thoughts in it.
+        epochs: How long it lasts, where nothing else ends it.
+        learned_below: The loss that ends it, with `advance: learned`.
+        max_updates: Where it ends at the latest, with `advance: learned`.
+        is_minor: It removes one more token: too little for a validation or a checkpoint.
+    """
+
+    stage: int
+    zero_thoughts: ZeroThoughts
+    epochs: float
+    learned_below: float | None = None
+    max_updates: int | None = None
+    is_minor: bool = False
+
+
+def phases_of(curriculum: Curriculum, method: Method) -> list[Phase]:
+    """Return what a method goes through, in order."""
+    stages, around = method.stages(curriculum.plan), curriculum.zero_thoughts
+    if not curriculum.introduce_markers:
+        return [_phase(curriculum, method, stage, around, stage) for stage in stages]
+    plain = [_phase(curriculum, method, 0, "none", 0)] if 0 in stages else []
+    marked = [stage for stage in stages if stage > 0 or method.has_markers]
+    return [*plain, *(_phase(curriculum, method, stage, around, stage + 1) for stage in marked)]
+
+
+def _phase(
+    rules: Curriculum, method: Method, stage: int, around: ZeroThoughts, number: int
+) -> Phase:
+    """Make a phase; `number` tells which value of a list with one for each is meant for it."""
+    if stage > 0 and method.schedule.is_by_token:
+        return Phase(stage, around, 1 / rules.tokens_per_epoch, is_minor=True)
+    is_halved = stage == 0 and rules.introduce_markers and method.has_markers
+    epochs = rules.epochs_per_stage if stage > 0 else rules.epochs_stage_0 / (1 + is_halved)
+    if rules.advance == "epochs" or number >= rules.num_phases - 1:  # nothing ends the last one
+        return Phase(stage, around, epochs)
+    below, cap = rules.learned_below, rules.max_updates_per_stage
+    return Phase(
+        stage,
+        around,
+        epochs,
+        learned_below=below[number] if isinstance(below, list) else below,
+        max_updates=cap[number] if isinstance(cap, list) else cap,
+    )
+
+
+class StageClock:
+    """Tells the phase of each update, from how long it has lasted and what has been learned.
+
+    Args:
+        curriculum: Its rules.
+        phases: What the method goes through.
+        updates_per_epoch: Length of an epoch, for `advance: epochs`.
+    """
+
+    def __init__(self, curriculum: Curriculum, phases: Sequence[Phase], updates_per_epoch: int):
+        self.curriculum = curriculum
+        self.phases = list(phases)
+        self.updates_per_epoch = updates_per_epoch
+        self.number = 0
+        self.num_updates = 0
+        self.losses: deque[float] = deque(maxlen=curriculum.learned_window)
+
+    @property
+    def phase(self) -> Phase:
+        """The present phase."""
+        return self.phases[self.number]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the last phase has been reached; it goes on until training ends."""
+        return self.number == len(self.phases) - 1
+
+    def record(self, next_step_loss: float | None) -> bool:
+        """Count an update; return whether the next one belongs to a new phase.
+
+        Args:
+            next_step_loss: Nats per token of the first remaining step, over the examples of the
+                update that are at the present stage; None if there were none.
+        """
+        self.num_updates += 1
+        if next_step_loss is not None:
+            self.losses.append(next_step_loss)
+        if self.is_last or not self._is_over():
+            return False
+        self.number += 1
+        self.num_updates = 0
+        self.losses.clear()
+        return True
+
+    def updates_before_last(self) -> int:
+        """Return how many updates the phases before the last take, with `advance: epochs`."""
+        return sum(self._length(phase) for phase in self.phases[:-1])
+
+    def _is_over(self) -> bool:
+        phase = self.phase
+        if phase.learned_below is None:
+            return self.num_updates >= self._length(phase)
+        if phase.max_updates is not None and self.num_updates >= phase.max_updates:
+            return True
+        is_full = len(self.losses) == self.curriculum.learned_window
+        mean = sum(self.losses) / max(1, len(self.losses))
+        return is_full and mean < phase.learned_below
+
+    def _length(self, phase: Phase) -> int:
+        return max(1, round(phase.epochs * self.updates_per_epoch))
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        return {
+            "number": self.number,
+            "num_updates": self.num_updates,
+            "losses": list(self.losses),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.number = state["number"]
+        self.num_updates = state["num_updates"]
+        self.losses.clear()
+        self.losses.extend(state["losses"])
+
+
+def draw_stages(
+    curriculum: Curriculum,
+    schedule: Schedule,
+    stages: Iterable[int],
+    stage: int,
+    num_examples: int,
+    seed: str,
+) -> list[int]:
+    """Draw the stage of each example of a batch: mostly `stage`, sometimes another one.
+
+    A schedule by tokens is not mixed but smoothed. The same seed gives the same draw, so that a
+    resumed run needs no state of ours.
+    """
+    rng = random.Random(seed)
+    if schedule.is_by_token:
+        return _smoothed(curriculum, stage, num_examples, rng)
+    if curriculum.stage_mix_prob == 0:
+        return [stage] * num_examples
+    pool = [s for s in sorted(set(stages)) if curriculum.stage_mix_range == "all" or s <= stage]
+
+    def draw() -> int:
+        return rng.choice(pool) if rng.random() < curriculum.stage_mix_prob else stage
+
+    if curriculum.stage_mix_per == "batch":
+        return [draw()] * num_examples
+    return [draw() for _ in range(num_examples)]
+
+
+def _smoothed(
+    curriculum: Curriculum, stage: int, num_examples: int, rng: random.Random
+) -> list[int]:
+    """Let each example lose o more tokens, P(o) ∝ exp(−λ·o) (arXiv 2405.14838, section 3)."""
+    smoothing, last = curriculum.removal_smoothing, curriculum.tokens_until_all
+    if smoothing is None or stage >= last:
+        return [stage] * num_examples
+    # The largest o with P(offset ≥ o) = exp(−λ·o) above a uniform number; short of "all of them".
+    offsets = (int(-math.log(1 - rng.random()) / smoothing) for _ in range(num_examples))
+    return [min(stage + offset, last - 1) for offset in offsets]

@@ -1,0 +1,128 @@
+"""An example of a task, read from any of the forms in `formats.py`, and written as JSON Lines.
+
+Every record has `question`, `steps` and `answer`; `id` is optional; every other key is kept in
+`meta`. docs/data-format.md shows all forms.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentcot.data.formats import HELP, read_records
+from latentcot.errors import DataError
+from latentcot.utils.files import written_whole
+from latentcot.utils.parsing import has_control, shown
+
+MAX_ID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with its reasoning.
+
+    Attributes:
+        id: Unique name within its file; the line or list number where the file gives none.
+        question: What is asked, facts included.
+        steps: The reasoning chain, one string a step.
+        answer: The answer alone, without any marker.
+        meta: Everything else that the file holds, for example ProsQA's graph.
+    """
+
+    id: str
+    question: str
+    steps: tuple[str, ...]
+    answer: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
+    """Read all examples of a file or of a data set of the hub (`hub:NAME:SPLIT`), or some.
+
+    Args:
+        path: Where they are, in any form of docs/data-format.md.
+        limit: Read the first ones only.
+
+    Raises:
+        DataError: The file is missing, empty, malformed (with its line), or an id stands twice.
+    """
+    examples: list[Example] = []
+    seen: dict[str, str] = {}
+    for where, record in read_records(path):
+        example = example_of(record, where, default_id=where.rsplit(":", 1)[-1])
+        if example.id in seen:
+            raise DataError(
+                f"{where}: the id {shown(example.id)} stands at {seen[example.id]} already. "
+                f"Ids must be unique within a file. {HELP}"
+            )
+        seen[example.id] = where
+        examples.append(example)
+        if limit is not None and len(examples) >= limit:
+            break
+    if not examples:
+        raise DataError(f"{path}: holds no example. {HELP}")
+    return examples
+
+
+def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
+    """Write examples as JSON Lines, whole or not at all."""
+    with written_whole(path) as file:
+        for example in examples:
+            record: dict[str, Any] = {
+                "id": example.id,
+                "question": example.question,
+                "steps": list(example.steps),
+                "answer": example.answer,
+            }
+            record |= {key: value for key, value in example.meta.items() if key not in record}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def example_of(record: Any, where: str, default_id: str) -> Example:
+    """Return a record as an example.
+
+    Args:
+        record: Of `read_records`.
+        where: It stands.
+        default_id: For a record without one.
+
+    Raises:
+        DataError: It is malformed.
+    """
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: must be an object, got {_kind(record)}. {HELP}")
+    rest = dict(record)
+    question = _text(rest, "question", where)
+    answer = _text(rest, "answer", where)
+    steps = rest.pop("steps", None)
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")
+    if any(not step.strip() for step in steps):
+        raise DataError(f"{where}: 'steps' holds an empty step. Leave it out. {HELP}")
+    id_ = rest.pop("id", default_id)
+    if not isinstance(id_, str | int):
+        raise DataError(f"{where}: 'id' must be a string or a number, got {_kind(id_)}. {HELP}")
+    if len(str(id_)) > MAX_ID or has_control(str(id_)):
+        raise DataError(
+            f"{where}: 'id' must be one line of at most {MAX_ID} characters, got {shown(id_)}. "
+            f"{HELP}"
+        )
+    return Example(str(id_), question, tuple(steps), answer, rest)
+
+
+def _text(rest: dict[str, Any], key: str, where: str) -> str:
+    value = rest.pop(key, None)
+    if not isinstance(value, str) or not value.strip():
+        shown = "an empty string" if isinstance(value, str) else _kind(value)
+        raise DataError(f"{where}: {key!r} must be a string with text in it, got {shown}. {HELP}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list):
+        odd = next((item for item in value if not isinstance(item, str)), None)
+        return "a list" if odd is None else f"a list with {type(odd).__name__} in it"
+    return type(value).__name__

@@ -1,0 +1,290 @@
+"""The forms in which examples are kept, each read as it is, by what a file holds and not its name.
+
+    JSON Lines        ours: one object a line
+    one JSON list     the official ProsQA files
+    one JSON object   what the official ProntoQA generator writes
+    iCoT text         GSM8k-Aug: question||<<4-2=2>> <<2/.5=4>> #### 4
+    hub:NAME:SPLIT    a data set of the Hugging Face hub, or a folder that `datasets` can read
+
+`read_records` turns all of them into the same plain records (question, steps, answer, …);
+`examples.py` checks these. docs/data-format.md shows each form.
+"""
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from latentcot.errors import DataError
+from latentcot.utils.parsing import named, one_line, parse_json, shown
+
+HELP = "See docs/data-format.md."
+HUB = "hub:"
+NOTE = "data.json"
+"""What `latentcot data make` writes beside its files."""
+
+Record = tuple[str, Any]
+"""Where it stands, and what was read there: a dict, if all is well."""
+
+
+def read_records(source: Path | str) -> Iterator[Record]:
+    """Yield every record of a file or of a data set of the hub.
+
+    Raises:
+        DataError: It cannot be read, or is in none of the forms above.
+    """
+    if is_hub(source):
+        yield from _hub_records(str(source))
+        return
+    path = Path(source)
+    text = _text_of(path)
+    start = text.lstrip()[:1]
+    if start == "[":
+        records = _parse(text, str(path))
+        yield from ((f"{path}:{number}", record) for number, record in enumerate(records))
+    elif start == "{" and is_one_object(text):
+        yield from _prontoqa_records(_parse(text, str(path)), path)
+    else:
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield f"{path}:{number}", line_record(line, f"{path}:{number}", start)
+
+
+def is_hub(source: Path | str) -> bool:
+    """Return whether a source names a data set of the hub."""
+    return str(source).startswith(HUB)
+
+
+def files_of(source: Path | str) -> list[Path]:
+    """Return a file, or the files of a folder or of a pattern such as `data/part-*.jsonl`.
+
+    In a folder all but `data.json` and those whose names begin with a dot or a `_` count.
+
+    Raises:
+        DataError: There is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = [one for one in path.iterdir() if one.is_file() and _is_data(one.name)]
+    elif is_pattern(source):
+        files = [Path(one) for one in glob.glob(str(source), recursive=True)]
+        files = [one for one in files if one.is_file()]
+    else:
+        return [path]
+    if not files and path.is_dir():
+        raise DataError(f"{source}: has no files.")
+    if not files:
+        raise DataError(f"no file matches {source}.")
+    return sorted(files)
+
+
+def _is_data(name: str) -> bool:
+    return name[0] not in "._" and name != NOTE
+
+
+def is_pattern(source: Path | str) -> bool:
+    """Return whether a source stands for several files by `*`, `?` or `[…]`."""
+    return glob.has_magic(str(source)) and not Path(source).exists()
+
+
+def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
+    """Return the SHA-256, as hex digits, of a file, of several, or of the records of a data set.
+
+    Of the whole file, also of one that is streamed: it is read as fast as the disk gives it, by
+    far faster than it is learned from, and a part of it would not tell that a line was changed.
+
+    Args:
+        source: A file, a folder or pattern of files, or a data set of the hub.
+        is_streamed: Whether a data set of the hub is too large to be loaded. Then the hash is of
+            the list of its files with their versions.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    if is_hub(source) and is_streamed:
+        return hashlib.sha256(_hub_listing(str(source)).encode()).hexdigest()
+    if is_hub(source):
+        digest = hashlib.sha256()
+        for _, record in read_records(source):
+            digest.update(json.dumps(record, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+    files = files_of(source)
+    if files == [Path(source)]:
+        return _file_hash(files[0])
+    listed = "".join(f"{_file_hash(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from None
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
+
+
+def is_one_object(text: str) -> bool:
+    """Tell one object over many lines, by its beginning, from JSON Lines, whose first is whole."""
+    first = text.lstrip().split("\n", 1)[0]
+    try:
+        values = parse_json(first).values()
+    except ValueError:
+        return '"test_example"' in text
+    return any(isinstance(value, dict) and "test_example" in value for value in values)
+
+
+def line_record(line: str, where: str, start: str) -> Any:
+    """Read a line of JSON Lines, or of iCoT text.
+
+    Args:
+        line: With text in it.
+        where: It stands.
+        start: The first character of its file.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if start != "{" and "||" in line:
+        return icot_record(line, where)
+    if start != "{" and not line.lstrip().startswith("{"):
+        raise DataError(
+            f"{where}: has no '||' between question and steps, and is no JSON object either. {HELP}"
+        )
+    return _parse(line, where)
+
+
+def icot_record(line: str, where: str) -> dict[str, Any]:
+    """Read a line `question||step step #### answer`; steps are split at blanks.
+
+    Raises:
+        DataError: One of the two marks is missing.
+    """
+    question, _, rest = line.strip().partition("||")
+    chain, mark, answer = rest.rpartition("####")
+    if not mark:
+        raise DataError(
+            f"{where}: has no '####' before its answer, got {line.strip()[:80]!r}. The form is "
+            f"question||step step #### answer. {HELP}"
+        )
+    return {"question": question.strip(), "steps": chain.split(), "answer": answer.strip()}
+
+
+def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
+    """Read what the official generator writes: {"example1": {"test_example": {…}}, …}."""
+    if not isinstance(examples, dict):
+        raise DataError(f"{path}: must hold an object, got {type(examples).__name__}. {HELP}")
+    for name, entry in examples.items():
+        where = f"{path}:{named(name)}"
+        test = entry.get("test_example") if isinstance(entry, dict) else None
+        if not isinstance(test, dict):
+            raise DataError(f"{where}: has no object 'test_example'. {HELP}")
+        yield where, _prontoqa_record(test, name, where)
+
+
+def _prontoqa_record(test: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    for key in ("question", "query", "answer"):
+        if not isinstance(test.get(key), str):
+            got = shown(test.get(key))
+            raise DataError(f"{where}: {key!r} must be a string, got {got}. {HELP}")
+    chain = test.get("chain_of_thought")
+    if not isinstance(chain, list) or not all(isinstance(sentence, str) for sentence in chain):
+        raise DataError(f"{where}: 'chain_of_thought' must be a list of strings. {HELP}")
+    return {
+        "id": name,
+        "question": f"{test['question']} {test['query']}",
+        "steps": prontoqa_steps(chain),
+        "answer": test["answer"],
+        "facts": test["question"],
+        "query": test["query"],
+        "chain_of_thought": chain,
+    }
+
+
+def prontoqa_steps(chain: list[str]) -> list[str]:
+    """Return the fact that a chain begins with, then each pair of rule and conclusion as one."""
+    pairs = [" ".join(chain[i : i + 2]) for i in range(1, len(chain), 2)]
+    return [*chain[:1], *pairs]
+
+
+# --- the hub ----------------------------------------------------------------------------------
+
+
+def _hub_records(source: str) -> Iterator[Record]:
+    for number, row in enumerate(_hub_rows(source)):
+        yield f"{source}:{number}", hub_record(row)
+
+
+def hub_record(row: Any) -> dict[str, Any]:
+    """Return the record of a row of a data set."""
+    record = dict(row)
+    if "steps" not in record and isinstance(record.get("cot"), str):
+        record["steps"] = record.pop("cot").split()
+    return record
+
+
+def hub_stream(source: str) -> tuple[Any, int | None]:
+    """Open a data set of the hub without loading it.
+
+    Returns:
+        A `datasets.IterableDataset`, and how many rows it has if the hub says so.
+
+    Raises:
+        DataError: It cannot be opened.
+    """
+    rows: Any = _hub_rows(source, streaming=True)
+    split = (rows.info.splits or {}).get(source.rpartition(":")[2])
+    return rows, (split.num_examples or None) if split else None
+
+
+def _hub_listing(source: str) -> str:
+    """Return which files a data set has now, and what the hub says of their versions."""
+    name, *config, split = source.removeprefix(HUB).split(":")
+    _hub_rows(source, streaming=True)  # says what is wrong, if it is
+    import datasets
+
+    files = datasets.load_dataset_builder(name, *config).config.data_files[split]
+    return json.dumps([list(map(str, files)), files.origin_metadata])
+
+
+def _hub_rows(source: str, *, streaming: bool = False) -> Iterable[Any]:
+    """Load `hub:NAME:SPLIT` or `hub:NAME:CONFIG:SPLIT`."""
+    parts = source.removeprefix(HUB).split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise DataError(
+            f"{source}: must be hub:NAME:SPLIT or hub:NAME:CONFIG:SPLIT, such as "
+            f"hub:whynlp/gsm8k-aug:train. {HELP}"
+        )
+    import datasets  # takes seconds to import
+
+    try:
+        name, *config, split = parts
+        rows: Iterable[Any] = datasets.load_dataset(name, *config, split=split, streaming=streaming)
+    except Exception as error:  # datasets, its hub and its readers raise many kinds
+        cause = error.__cause__ or error  # its own words often tell nothing
+        reason = one_line(str(cause)).rstrip(".")
+        raise DataError(
+            f"{source}: cannot be loaded: {reason or type(cause).__name__}. Give a data "
+            f"set of the hub (needs a network or the hub's cache), a folder, or a file. {HELP}"
+        ) from None
+    return rows

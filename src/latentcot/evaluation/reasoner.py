@@ -1,0 +1,314 @@
+"""The Python API: a trained model that thinks and answers.
+
+reasoner = latentcot.load("runs/quickstart/coconut")
+out = reasoner.generate(["…question…"])
+out[0].answer, out[0].num_thoughts
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latentcot.curriculum.layout import (
+    EncodedExample,
+    Layout,
+    encode,
+    encode_questions,
+    lay_out,
+    slots_of_chain,
+)
+from latentcot.data.examples import Example
+from latentcot.errors import UsageError
+from latentcot.models.backend.cuda_graphs import cuda_graphs
+from latentcot.models.backend.split_cache import takes_parts
+from latentcot.models.loading import check_lengths, max_positions
+from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
+from latentcot.tasks import extract_answer
+from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
+from latentcot.thinking.recorded import GreedyRecorder
+from latentcot.thinking.stopping import StopHead, StopRule, choose_threshold
+from latentcot.thinking.think import Feed, feed_of
+from latentcot.utils.distributed import every_nth, gathered, own_device
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a question gave.
+
+    Attributes:
+        text: All words after the thoughts.
+        answer: The part behind the template's `answer_start`; empty where the text has none.
+        num_tokens: Words and continuous thoughts, without markers, pauses and end of text: the
+            paper's count (docs/method.md).
+        num_thoughts: Continuous thoughts.
+        num_passes: Sequential calls of the backbone.
+        is_finished: Whether the end of text came before `max_new_tokens` did.
+    """
+
+    text: str
+    answer: str
+    num_tokens: int
+    num_thoughts: int
+    num_passes: int
+    is_finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The continuous thoughts about some questions.
+
+    Attributes:
+        thoughts: (batch, thoughts, hidden size). `thoughts[b, i]` was fed into slot i of row b.
+        last_states: (batch, hidden size). The last hidden state at the last slot (or at the end of
+            the question, without thoughts): what one more thought would have been.
+    """
+
+    thoughts: Tensor
+    last_states: Tensor
+
+
+class Reasoner:
+    """A model, its tokenizer, and what its checkpoint says of method, stage and thoughts.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: With the markers.
+        info: What the checkpoint says.
+        stop_head: The classifier that ends latent mode, if it was trained with one.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        info: CheckpointInfo,
+        stop_head: StopHead | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.info = info
+        self.rules = info.layout_rules(tokenizer)
+        self.stop_head = stop_head
+        self.feed = feed_of(info.row, self.rules.markers)
+        self.recorder: GreedyRecorder | None = None
+        graphs = cuda_graphs(model.device)
+        if graphs is not None and takes_parts(model):
+            self.recorder = GreedyRecorder(model, self.feed, graphs)
+
+    def generate(
+        self,
+        questions: Sequence[str],
+        *,
+        num_thoughts: int | None = None,
+        force_steps: bool = False,
+        max_new_tokens: int | None = None,
+        batch_size: int = 100,
+        sampling: Sampling | None = None,
+    ) -> list[Output]:
+        """Think about each question and answer it.
+
+        Args:
+            questions: Texts as in the training data, without steps or answer.
+            num_thoughts: This number of thoughts, instead of what was trained for; a stop
+                classifier is not asked then.
+            force_steps: Make every text begin with a step of the chain.
+            max_new_tokens: Words at most; as in training if left out. A text that reaches the
+                model's last position stops there.
+            batch_size: Questions at a time; the results do not depend on it.
+            sampling: How words are drawn; greedy if left out.
+
+        Raises:
+            DataError: A question does not fit the vocabulary or the model's positions.
+        """
+        encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
+        return self.answer(
+            encoded,
+            num_thoughts=num_thoughts,
+            force_steps=force_steps,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            sampling=sampling,
+        )
+
+    def answer(
+        self,
+        encoded: Sequence[EncodedExample],
+        *,
+        num_thoughts: int | None = None,
+        force_steps: bool = False,
+        max_new_tokens: int | None = None,
+        batch_size: int = 100,
+        sampling: Sampling | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Output]:
+        """Answer encoded examples; their slots are counted as in training."""
+        stop = self._stop_rule() if num_thoughts is None else None
+        prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
+        check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
+        return self.answer_prompts(
+            prompts,
+            feed=self.feed,
+            stop=stop,
+            force_steps=force_steps,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            sampling=sampling,
+            on_progress=on_progress,
+        )
+
+    def answer_prompts(
+        self,
+        prompts: Sequence[Layout],
+        *,
+        feed: Feed | None,
+        stop: StopRule | None = None,
+        force_steps: bool = False,
+        max_new_tokens: int | None = None,
+        batch_size: int = 100,
+        sampling: Sampling | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Output]:
+        """Answer questions that are laid out already, whatever is fed into their slots."""
+        generations = generate(
+            self.model,
+            prompts,
+            eos_id=self.rules.markers.eos,
+            max_new_tokens=self.info.max_new_tokens if max_new_tokens is None else max_new_tokens,
+            max_length=max_positions(self.model),
+            batch_size=batch_size,
+            sampling=sampling,
+            feed=feed,
+            stop=stop,
+            forced=self._forced_steps() if force_steps else None,
+            recorder=self.recorder if feed is self.feed else None,
+            on_progress=on_progress,
+        )
+        are_thoughts = self.info.row.fill.is_thought
+        texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in generations]
+        return [
+            Output(
+                text=text,
+                answer=extract_answer(text, self.info.template.answer_start),
+                num_tokens=generation.num_tokens + generation.num_slots * are_thoughts,
+                num_thoughts=generation.num_slots * are_thoughts,
+                num_passes=generation.num_passes,
+                is_finished=generation.is_finished,
+            )
+            for generation, text in zip(generations, texts, strict=True)
+        ]
+
+    def think(self, questions: Sequence[str], num_thoughts: int | None = None) -> Thinking:
+        """Return the continuous thoughts about each question.
+
+        Args:
+            questions: Texts as in the training data, without steps or answer.
+            num_thoughts: Thoughts of each; as in training if left out.
+
+        Raises:
+            UsageError: The number of thoughts is negative.
+            DataError: A question does not fit the vocabulary or the model's positions.
+        """
+        encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
+        stop = self._stop_rule() if num_thoughts is None else None
+        prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
+        check_lengths(self.model, prompts, [e.id for e in encoded])
+        if not prompts:
+            size = self.model.config.hidden_size
+            slots = self.info.num_thoughts if num_thoughts is None else num_thoughts
+            return Thinking(torch.zeros(0, slots, size), torch.zeros(0, size))
+        rollout = roll_out(self.model, _without_words(prompts), self.feed, stop)
+        return Thinking(rollout.fed, rollout.states[:, 0])
+
+    def stop_probabilities(self, encoded: Sequence[EncodedExample], batch_size: int) -> Tensor:
+        """Let every example think to the upper bound; return where the classifier would end it.
+
+        Returns:
+            (examples, most thoughts), the probability at each slot that the chain ends there.
+
+        Raises:
+            UsageError: The checkpoint has no stop classifier.
+        """
+        if self.stop_head is None or self.info.max_thoughts is None:
+            raise UsageError("stop_probabilities: this checkpoint has no stop classifier.")
+        prompts = every_nth(_without_words(self.prompts(encoded, self.info.max_thoughts)))
+        found: list[Tensor] = []
+        for start in range(0, len(prompts), batch_size):
+            rollout = roll_out(self.model, prompts[start : start + batch_size], self.feed, None)
+            with torch.no_grad():
+                found += self.stop_head(rollout.slot_states).sigmoid().cpu()
+        return torch.stack(gathered(found))
+
+    def best_threshold(self, encoded: Sequence[EncodedExample], batch_size: int) -> float:
+        """Return the threshold with which most of these examples stop where their chain ends.
+
+        Raises:
+            UsageError: The checkpoint has no stop classifier.
+        """
+        plan = self.rules.plan
+        ends = [slots_of_chain(len(example.steps or ()), plan) for example in encoded]
+        probabilities = self.stop_probabilities(encoded, batch_size)
+        return choose_threshold(probabilities, torch.tensor(ends))
+
+    def _stop_rule(self) -> StopRule | None:
+        if self.stop_head is None or self.info.stop_threshold is None:
+            return None
+        most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
+        return StopRule(self.stop_head, self.info.stop_threshold, most) if most else None
+
+    def _forced_steps(self) -> ForcedSteps:
+        template, markers = self.info.template, self.rules.markers
+        begin: list[int] = self._ids(template.answer_start)
+        # A tokenizer of whole words writes no line ends; nor do steps of one token need an end.
+        end = template.step_end if template.step_end and self._ids(template.step_end) else ""
+
+        def has_step(words: Sequence[int]) -> bool:
+            return bool(words) and end in str(self.tokenizer.decode(list(words)))
+
+        return ForcedSteps((begin[0], markers.eos), has_step)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def encode(self, examples: Sequence[Example]) -> list[EncodedExample]:
+        """Turn examples into token ids."""
+        return encode(examples, self.tokenizer, self.info.template, reads_steps=False)
+
+    def prompts(
+        self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None
+    ) -> list[Layout]:
+        """Lay examples out up to where the model takes over."""
+        row, stage = self.info.row, self.info.stage
+        return [lay_out(e, row, stage, self.rules, num_thoughts).prompt() for e in encoded]
+
+
+def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner:
+    """Load a run (its best checkpoint), a checkpoint folder, or a hub id.
+
+    Args:
+        path: Where it is.
+        device: Where to put it; a GPU if there is one, that of this process if there are more.
+
+    Raises:
+        CheckpointError: It is none, it is damaged, or it is of a newer format.
+    """
+    found = load_checkpoint(path)
+    device = device or own_device()
+    found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
+    head = found.stop_head.to(device) if found.stop_head else None
+    return Reasoner(found.model, found.tokenizer, found.info, head)
+
+
+def _without_words(prompts: Sequence[Layout]) -> list[Layout]:
+    """Leave out what stands behind the slots: only the thoughts are asked for."""
+    return [replace(prompt, suffix=(), labels=()) for prompt in prompts]
+
+
+def _texts(questions: Sequence[str]) -> list[str]:
+    if isinstance(questions, str):
+        raise TypeError("questions must be a list of strings, got one string: put it in a list.")
+    return list(questions)

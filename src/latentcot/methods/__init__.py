@@ -1,0 +1,41 @@
+"""The training regimes: `table.py` has a row for each of them."""
+
+from latentcot.methods.table import (
+    ALL_AT_ONCE,
+    KEEP_ALL,
+    METHODS,
+    NOTHING,
+    PAPER_METHODS,
+    PAUSE,
+    PAUSE_MULTIPASS,
+    STEP_PER_STAGE,
+    THOUGHT,
+    TOKEN_BY_TOKEN,
+    Fill,
+    Method,
+    Plan,
+    Schedule,
+    Steps,
+    method_named,
+    register,
+)
+
+__all__ = [
+    "ALL_AT_ONCE",
+    "KEEP_ALL",
+    "METHODS",
+    "NOTHING",
+    "PAPER_METHODS",
+    "PAUSE",
+    "PAUSE_MULTIPASS",
+    "STEP_PER_STAGE",
+    "THOUGHT",
+    "TOKEN_BY_TOKEN",
+    "Fill",
+    "Method",
+    "Plan",
+    "Schedule",
+    "Steps",
+    "method_named",
+    "register",
+]

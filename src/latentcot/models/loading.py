@@ -1,0 +1,292 @@
+"""The language model that thinks: from the hub, from a folder, or small and fresh."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from latentcot.curriculum.layout import Layout
+from latentcot.errors import DataError, RecipeError
+from latentcot.utils.parsing import one_line, shown
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class FreshModel:
+    """The `model:` part of a recipe, for a model made from scratch by transformers."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    architecture: Literal["gpt2", "llama", "qwen3"] = "gpt2"
+    """A family of transformers."""
+    hidden_size: Count = 64
+    """Width."""
+    num_layers: Count = 2
+    """Blocks."""
+    num_heads: Count = 4
+    """Attention heads; must divide `hidden_size`."""
+    intermediate_size: Count = 128
+    """Width of the feed-forward layer."""
+    num_positions: Count = 512
+    """The longest sequence, thoughts included."""
+    init_std: Annotated[float, Field(gt=0)] = 0.1
+    """Standard deviation of the initial weights. transformers' 0.02 suits a width of 768; a narrow
+    model learns several times slower with it (docs/log.md)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout everywhere that the family has it."""
+    positions: Literal["learned", "sinusoidal"] = "sinusoidal"
+    """GPT-2 only: a position table that is learned from random numbers, or one of sines and cosines
+    that stays as it is. With a learned one, what a small model has found at one position it must
+    find again at the next, where each new thought stands (docs/log.md)."""
+    position_scale: Annotated[float, Field(gt=0)] = 0.3
+    """Root mean square of the sines and cosines."""
+    tokenizer: Literal["words", "bpe"] = "words"
+    """One token a word of the training file, or a byte-level BPE trained on it, digits apart, in
+    which every text can be written."""
+    vocabulary_size: Annotated[int, Field(ge=300)] = 1000
+    """Tokens of the BPE at most."""
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for what takes no time."""
+    was_on = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers_logging.enable_progress_bar()
+
+
+def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal LM and its tokenizer from a folder or from the hub.
+
+    Raises:
+        RecipeError: Nothing of this name can be loaded.
+    """
+    try:
+        tokenizer = load_tokenizer_of(name)
+        model = load_weights(name)
+    except Exception as error:  # transformers, its hub and safetensors raise many kinds
+        raise _not_loaded(name, error) from None
+    check_reads_last_state(model)
+    return model, tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model alone.
+
+    Raises:
+        RecipeError: Nothing of this name can be loaded.
+    """
+    try:
+        return load_tokenizer_of(name)
+    except Exception as error:  # transformers and its hub raise many kinds
+        raise _not_loaded(name, error) from None
+
+
+def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer, never code that comes with it.
+
+    Raises:
+        Exception: Many kinds, by transformers, if there is none.
+    """
+    # False, since without an answer transformers would ask the terminal.
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        name, trust_remote_code=False
+    )
+    if len(tokenizer) < 2:  # transformers makes an empty one where a folder has a config alone
+        raise ValueError("it holds no tokenizer.")
+    return tokenizer
+
+
+def _not_loaded(name: str, error: Exception) -> RecipeError:
+    reason = one_line(str(error)) or type(error).__name__
+    return RecipeError(
+        f"model: {shown(name)} cannot be loaded: {reason} Give a folder with a saved causal "
+        "LM, a hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "
+        "settings of a fresh model. See docs/recipes.md."
+    )
+
+
+def load_weights(name: str) -> PreTrainedModel:
+    """Load a causal LM in float32: safetensors only, and never code that comes with it.
+
+    Raises:
+        Exception: Many kinds, by transformers and safetensors, if nothing can be loaded.
+        ValueError: Some of its weights are missing; transformers would draw them at random. Or it
+            holds adapters, whose settings can make peft import what they name.
+    """
+    if find_adapter_config_file(name) is not None:
+        raise ValueError(
+            "it holds adapters. Merge them with their base first: latentcot convert "
+            f"{name} --out FOLDER."
+        )
+    with no_bars():
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        _refuse_code(config)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}.")
+    return model
+
+
+_OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
+
+def _refuse_code(config: Any) -> None:
+    """Refuse a config.json that makes transformers fetch and run more than its own code.
+
+    Raises:
+        ValueError: It names a kernel of the hub for its attention, or a library that unpacks it.
+    """
+    if config._attn_implementation not in _OWN_ATTENTION:  # "owner/name" is a kernel of the hub
+        raise ValueError(
+            f"config.json asks for the attention {shown(config._attn_implementation)}, which is "
+            "code that transformers does not hold itself; take attn_implementation out of it"
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError("its weights are quantized; give a model whose weights are plain floats")
+
+
+def make_fresh(
+    settings: FreshModel, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> PreTrainedModel:
+    """Make a small model from scratch, its weights drawn from `seed` alone.
+
+    Raises:
+        RecipeError: The heads do not divide the width.
+    """
+    if settings.hidden_size % settings.num_heads:
+        raise RecipeError(
+            f"model.num_heads: must divide model.hidden_size, got {settings.num_heads} and "
+            f"{settings.hidden_size}."
+        )
+    config = AutoConfig.for_model(
+        settings.architecture,
+        vocab_size=len(tokenizer),
+        initializer_range=settings.init_std,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+        **_family_settings(settings),
+    )
+    # On a CPU the plain attention is the faster one at these sizes (docs/log.md).
+    attention = None if torch.cuda.is_available() else "eager"
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention
+        )
+    if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
+        _fix_to_sines(model.get_parameter("transformer.wpe.weight"), settings.position_scale)
+    return model
+
+
+def _family_settings(settings: FreshModel) -> dict[str, Any]:
+    if settings.architecture == "gpt2":
+        return {
+            "n_embd": settings.hidden_size,
+            "n_layer": settings.num_layers,
+            "n_head": settings.num_heads,
+            "n_inner": settings.intermediate_size,
+            "n_positions": settings.num_positions,
+            # The same function as GPT-2's gelu_new, but one kernel.
+            "activation_function": "gelu_pytorch_tanh",
+            **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.dropout),
+        }
+    return {
+        "hidden_size": settings.hidden_size,
+        "num_hidden_layers": settings.num_layers,
+        "num_attention_heads": settings.num_heads,
+        "num_key_value_heads": settings.num_heads,
+        "head_dim": settings.hidden_size // settings.num_heads,
+        "intermediate_size": settings.intermediate_size,
+        "max_position_embeddings": settings.num_positions,
+        "attention_dropout": settings.dropout,
+        "tie_word_embeddings": True,
+    }
+
+
+def _fix_to_sines(table: torch.nn.Parameter, scale: float) -> None:
+    """Fill a (positions, width) table with sines and cosines of falling frequency, for good."""
+    num_positions, width = table.shape
+    frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
+    angle = torch.arange(num_positions)[:, None] * frequency
+    with torch.no_grad():
+        table[:, 0::2] = scale * 2**0.5 * angle.sin()
+        table[:, 1::2] = scale * 2**0.5 * angle.cos()[:, : width // 2]
+    table.requires_grad_(False)
+
+
+def check_reads_last_state(model: PreTrainedModel) -> None:
+    """Make sure that the logits are the output head on the last hidden state, as thoughts need it.
+
+    Raises:
+        RecipeError: The model scales or caps its logits, or has no such head.
+    """
+    head = model.get_output_embeddings()
+    ids = torch.tensor([[0, 1, 2]], device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        states = model.base_model(input_ids=ids).last_hidden_state
+        is_plain = head is not None and torch.allclose(
+            head(states), model(input_ids=ids).logits, rtol=1e-3, atol=1e-4
+        )
+    model.train(was_training)
+    if not is_plain:
+        raise RecipeError(
+            f"model: {type(model).__name__} does not compute its logits as output head times last "
+            "hidden state, which continuous thoughts need. GPT-2, Llama, Qwen2, Qwen3 and Mistral "
+            "do."
+        )
+
+
+def max_positions(model: PreTrainedModel) -> int | None:
+    """Return the longest sequence that the model takes, or None where it does not say."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def check_lengths(
+    model: PreTrainedModel, layouts: Iterable[Layout], ids: Iterable[str], new_tokens: int = 0
+) -> None:
+    """Refuse sequences that have more columns than the model has positions.
+
+    Raises:
+        DataError: With the first example that is too long.
+    """
+    limit = max_positions(model)
+    for layout, id_ in zip(layouts, ids, strict=True):
+        if limit is not None and len(layout) + new_tokens > limit:
+            raise DataError(
+                f"example {id_!r}: needs {len(layout) + new_tokens} positions "
+                f"({len(layout.prefix)} for the question, {layout.num_slots} slots, "
+                f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
+                "Leave it out, shorten it, or use a model with more positions (for a fresh one, "
+                "model.num_positions)."
+            )

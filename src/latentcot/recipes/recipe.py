@@ -1,0 +1,309 @@
+"""Recipes: a YAML file with only what differs from the defaults.
+
+`read_recipe` reads one, applies overrides and reports all mistakes in one message. The parts
+`curriculum:` and `model:` are described where they are used, in `stages.py` and `backbones.py`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from latentcot.curriculum.layout import LayoutRules, MarkerIds, Template
+from latentcot.curriculum.stages import Curriculum
+from latentcot.errors import LatentcotError, RecipeError
+from latentcot.methods.table import method_named
+from latentcot.models.loading import FreshModel
+from latentcot.models.lora import Lora
+from latentcot.recipes.values import flat, read_values
+from latentcot.tasks import AnswerMatch, task_named
+from latentcot.thinking.stopping import Stop
+from latentcot.utils.problems import Form, explain_all, listed
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The `data:` part of a recipe: files in any format of docs/data-format.md."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    train: str
+    """Training examples."""
+    valid: str
+    """Examples on which the best checkpoint is chosen."""
+    test: str | None = None
+    """Examples for `latentcot eval`; never looked at in training."""
+    max_train: Count | None = None
+    """Use this many training examples at most, from the beginning of the file."""
+    max_valid: Count | None = None
+    """Use this many validation examples at most."""
+    stream: bool = False
+    """Read training examples while training goes on, for files that do not fit in memory; `train`
+    may then be a folder or a pattern of files."""
+    shuffle_buffer: Count = 32_768
+    """Examples of a stream that are shuffled at a time; memory holds twice as many."""
+    num_examples: Count | None = None
+    """How many training examples a stream has, if known; they are counted if empty."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The `training:` part of a recipe."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    epochs: Positive | None = 50
+    """Length of the whole training; leave empty to use `max_updates` alone."""
+    max_updates: Count | None = None
+    """Updates at most."""
+    batch_size: Count = 128
+    """Examples of one update, over all devices and micro-batches."""
+    micro_batch_size: Count | None = None
+    """Examples that go through the model at once on one device; all of them if empty."""
+    learning_rate: Positive = 1e-4
+    """Peak learning rate of AdamW."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.999,
+    )
+    """AdamW's decay rates."""
+    weight_decay: NotNegative = 0.01
+    """AdamW's weight decay, on all weights as in the paper."""
+    max_grad_norm: Positive | None = None
+    """Clip the gradient's norm to this; no clipping if empty."""
+    warmup_updates: Annotated[int, Field(ge=0)] = 0
+    """Updates over which the learning rate rises from 0; anew after an optimizer restart."""
+    decay_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of all updates, at the end, over which the learning rate falls linearly."""
+    final_learning_rate_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Where it falls to, as a share of the peak."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Autocast precision."""
+    validate_every: Count | None = None
+    """Updates between validations; once an epoch if empty. Each phase ends with one too."""
+    save_every: Count | None = None
+    """Write a checkpoint after this many updates too."""
+    save_memory: bool = False
+    """Drop what the blocks computed, thoughts included, and compute it again for the gradients."""
+    deterministic: bool = False
+    """Take only kernels that give the same bits each time; on a CPU all do."""
+    diverged_above: Positive | None = None
+    """End training when the loss, averaged over some 100 updates, is above this many nats; above
+    twice the loss of guessing if empty."""
+    log_every: Count = 10
+    """Updates between two rows of metrics.jsonl."""
+
+    def num_updates(self, updates_per_epoch: int) -> int:
+        """Return how many updates the whole training has."""
+        limits = [math.inf if self.max_updates is None else self.max_updates]
+        if self.epochs is not None:
+            limits.append(max(1, round(self.epochs * updates_per_epoch)))
+        return int(min(limits))
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The `generation:` part of a recipe: how answers are read off."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    max_new_tokens: Count = 64
+    """Words at most, the end of text included."""
+    batch_size: Count = 100
+    """Questions at a time."""
+
+
+def _rule_alone(value: Any) -> Any:
+    """Let `stop: classifier` stand for `stop: {rule: classifier}`."""
+    return {"rule": value} if isinstance(value, str) else value
+
+
+def _known(find: Callable[[Any], object]) -> Callable[[Any], Any]:
+    """Make a validator of a function that raises for a name that does not exist."""
+
+    def check(name: Any) -> Any:
+        try:
+            find(name)
+        except LatentcotError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    return check
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that one training run depends on."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    data: Data
+    """Files."""
+    method: Annotated[str, AfterValidator(_known(method_named))] = "coconut"
+    """A row of the method table: `latentcot list methods`."""
+    task: Annotated[str | AnswerMatch, AfterValidator(_known(task_named))] = "prosqa"
+    """How answers are scored: `latentcot list tasks`, or how to match those of your own data."""
+    model: str | FreshModel = "openai-community/gpt2"
+    """A hub id, a folder, or the settings of a model made from scratch."""
+    markers_start_from: str = "<<"
+    """The token whose embedding and output row the markers of a pretrained model start from."""
+    lora: Lora | None = None
+    """Train adapters beside the frozen weights of a pretrained model; all weights if empty."""
+    template: Template = field(default_factory=Template)
+    """The text between question, steps and answer."""
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    """Stages and thoughts."""
+    stop: Annotated[Stop, BeforeValidator(_rule_alone)] = field(default_factory=Stop)
+    """When latent mode ends: `constant`, `classifier`, or the settings of these."""
+    training: Training = field(default_factory=Training)
+    """Optimizer, batches, precision."""
+    generation: Generation = field(default_factory=Generation)
+    """How answers are read off."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Draws the fresh weights, the order of the data and the stage mixing."""
+
+    def layout_rules(self, markers: MarkerIds) -> LayoutRules:
+        """Return what `layout.py` needs to know of this recipe."""
+        return LayoutRules(
+            markers=markers,
+            plan=self.curriculum.plan,
+            zero_thoughts=self.curriculum.zero_thoughts,
+        )
+
+
+_ADAPTER = TypeAdapter(Recipe)
+_UNIONS = {
+    "task": "the name of a task, or how to match answers (match: exact, number or regex)",
+    "model": "a hub id, a folder, or the settings of a fresh model",
+    "learned_below": "a number above 0, or a list with one for each phase but the last",
+    "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
+}
+"""Fields that take one thing or another, and what they take."""
+_INNER = {"model": FreshModel, "task": AnswerMatch, "stop": Stop, "lora": Lora}
+_FORM = Form("a recipe", Recipe, _UNIONS, _INNER)
+_PARTS = ("template", "curriculum", "stop", "training", "generation")  # may be named and left empty
+
+
+def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply overrides of the form `training.learning_rate=3e-4`.
+
+    Args:
+        path: A file, or the name of a recipe that comes with the package.
+        overrides: What differs.
+
+    Raises:
+        RecipeError: With every mistake in the fields; what several fields together tell comes
+            once each of them is right.
+    """
+    return make_recipe(read_values(path, overrides), where=str(path))
+
+
+def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """Check values against the fields of `Recipe`, and what only several fields together tell.
+
+    Raises:
+        RecipeError: With every mistake.
+    """
+    given = {key: value for key, value in values.items() if value is not None or key not in _PARTS}
+    try:
+        recipe = _ADAPTER.validate_python(given)
+    except ValidationError as error:
+        raise RecipeError(listed(where, explain_all(error.errors(), _FORM))) from None
+    problems = _across_fields(recipe)
+    if problems:
+        raise RecipeError(listed(where, problems))
+    return recipe
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """Return the fully resolved recipe as YAML."""
+    return yaml.safe_dump(
+        _ADAPTER.dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True
+    )
+
+
+def differences(before: Recipe, now: Recipe) -> list[str]:
+    """Return in words which keys of two recipes differ."""
+    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]
+
+
+def _across_fields(recipe: Recipe) -> list[str]:
+    problems = []
+    training, curriculum = recipe.training, recipe.curriculum
+    if not recipe.template.answer_start.strip():
+        problems.append(
+            "template.answer_start: must hold a word or sign, by which answers are found, got "
+            f"{recipe.template.answer_start!r}."
+        )
+    if training.epochs is None and training.max_updates is None:
+        problems.append("training: needs epochs or max_updates, both are empty.")
+    if (training.micro_batch_size or 1) > training.batch_size:
+        problems.append(
+            f"training.micro_batch_size: must not exceed batch_size {training.batch_size}, got "
+            f"{training.micro_batch_size}."
+        )
+    if recipe.lora is not None and not isinstance(recipe.model, str):
+        problems.append(
+            "lora: adapters change little of what a model can do already, and one made from "
+            "scratch can do nothing. Leave lora out, or name a pretrained model."
+        )
+    problems += _stream_problems(recipe)
+    problems += _stop_problems(recipe)
+    for name in ("learned_below", "max_updates_per_stage"):
+        value = getattr(curriculum, name)
+        needed = curriculum.num_phases - 1
+        if isinstance(value, list) and len(value) != needed:
+            problems.append(
+                f"curriculum.{name}: a list needs one value for each phase but the last, that is "
+                f"{needed}, got {len(value)}."
+            )
+    return problems
+
+
+def _stream_problems(recipe: Recipe) -> list[str]:
+    data, size = recipe.data, recipe.training.batch_size
+    problems = []
+    if data.stream and data.shuffle_buffer < size:
+        problems.append(
+            f"data.shuffle_buffer: must be at least batch_size {size}, got {data.shuffle_buffer}."
+        )
+    if data.num_examples is not None and not data.stream:
+        problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
+    return problems
+
+
+def _stop_problems(recipe: Recipe) -> list[str]:
+    if recipe.stop.rule == "constant":
+        return []
+    problems = []
+    method = method_named(recipe.method)
+    if method.fill.feed is None:
+        problems.append(
+            f"stop: a classifier needs slots that are filled one by one, which {recipe.method} "
+            "does not have. Use stop: constant."
+        )
+    if recipe.curriculum.pad_to_num_stages:
+        problems.append(
+            "stop: a classifier learns where each chain ends, so that every example must have its "
+            "own number of thoughts. Set curriculum.pad_to_num_stages: false."
+        )
+    if recipe.curriculum.num_stages == 0:
+        problems.append("stop: a classifier needs thoughts. Set curriculum.num_stages above 0.")
+    return problems

@@ -1,0 +1,396 @@
+"""Checkpoints that know what they are: method, c, stage and number of thoughts.
+
+A checkpoint folder holds what `save_pretrained` writes (it loads with plain
+`AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, for a run that can go on
+`training_state.pt`, and `checksums.json`, by which damage is found. One with adapters holds these
+in place of the weights (`adapter_files.py`). Folders are written under another name and renamed
+once they are whole. Nothing of a checkpoint is ever run: weights are safetensors, no code that lies
+beside them is loaded, and the training state holds tensors and plain values only.
+"""
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latentcot.curriculum.layout import LayoutRules, Template, ZeroThoughts
+from latentcot.errors import CheckpointError, DamagedError, LatentcotError, RunError
+from latentcot.methods.table import Method, Plan, method_named
+from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
+from latentcot.models.lora import adapters_of
+from latentcot.models.lora_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
+from latentcot.models.special_tokens import marker_ids
+from latentcot.runs.checkpoint_folders import (
+    INFO_FILE,
+    STATE_FILE,
+    best_checkpoint,
+    verify,
+    write_checksums,
+)
+from latentcot.tasks import AnswerMatch, task_named
+from latentcot.thinking.stopping import StopHead
+from latentcot.utils.files import write_json
+from latentcot.utils.parsing import is_plain_name, one_line, parse_json, shown
+from latentcot.utils.problems import Form, explain_all, listed
+
+FORMAT_VERSION = 3
+STOP_FILE = "stop_head.safetensors"
+SHIPPED = Path(__file__).parent / "shipped"
+"""Checkpoints that come with the package: small ones, with the provenance of their runs."""
+MAX_NUMBER = 10_000
+"""Of stages, thoughts of a step, and the like: no table of slots becomes larger than memory."""
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What `latentcot.json` holds: all that generation and evaluation need beside the weights.
+
+    Attributes:
+        method: A row of the method table.
+        task: How answers are read and scored.
+        stage: The stage that the weights were trained for.
+        plan: What each stage removes and puts in; c is in it.
+        num_thoughts: Slots of a full example at this stage.
+        stop_threshold: Probability at which the stop classifier ends latent mode; None without one.
+        max_thoughts: The most thoughts that the classifier may take; None without one.
+        zero_thoughts: What stands where there are no thoughts.
+        template: The text between the parts of an example.
+        max_new_tokens: Words that an answer may take.
+        update: Updates that the weights have seen.
+        seed: Of the run.
+        format_version: Of this file.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    method: str
+    task: str | AnswerMatch
+    stage: int
+    plan: Plan
+    num_thoughts: int
+    zero_thoughts: ZeroThoughts
+    template: Template
+    max_new_tokens: int
+    update: int
+    seed: int
+    stop_threshold: float | None = None
+    max_thoughts: int | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def row(self) -> Method:
+        """The method's row of the table."""
+        return method_named(self.method)
+
+    def layout_rules(self, tokenizer: PreTrainedTokenizerBase) -> LayoutRules:
+        """Return what `layout.py` needs to know."""
+        return LayoutRules(
+            markers=marker_ids(tokenizer),
+            plan=self.plan,
+            zero_thoughts=self.zero_thoughts,
+        )
+
+
+def save_checkpoint(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    info: CheckpointInfo,
+    training_state: dict[str, Any] | None = None,
+    stop_head: StopHead | None = None,
+    *,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        folder: Where it goes.
+        model: Its configuration, and its weights if they are not given.
+        tokenizer: That of the model.
+        info: What `latentcot.json` will hold.
+        training_state: Tensors and plain values that a run needs to go on.
+        stop_head: The stop classifier, if there is one.
+        weights: A copy of the model's weights, where the model itself may change meanwhile.
+
+    Raises:
+        RunError: It cannot be written; what was there is as it was.
+    """
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        if adapters_of(model) is not None:
+            save_adapters(beside, model, weights)
+        else:
+            with no_bars():
+                model.save_pretrained(beside, state_dict=weights)
+        tokenizer.save_pretrained(beside)
+        if stop_head is not None:
+            save_file(stop_head.state_dict(), beside / STOP_FILE)
+        if training_state is not None:
+            torch.save(training_state, beside / STATE_FILE)
+        write_json(beside / INFO_FILE, asdict(info))
+        write_checksums(beside)
+        for file in beside.iterdir():
+            _sync(file)
+        before = folder.with_name(f".{folder.name}.before.partial")
+        if folder.exists():  # the same update, written again after a resume
+            folder.rename(before)
+        beside.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
+        _sync(folder.parent)
+    except Exception as error:  # torch and tokenizers have no kind of their own for a full disk
+        raise RunError(
+            f"{folder}: the checkpoint cannot be written: {error}. What was there is as it was; a "
+            "run goes on from its last checkpoint with --resume."
+        ) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded checkpoint; `stop_head` is None where latent mode ends by a constant."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: CheckpointInfo
+    stop_head: StopHead | None
+
+
+def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
+    """Load a checkpoint from its folder, from a run folder (its best), or from the hub.
+
+    "quickstart", where there is no such folder, is the one that comes with the package.
+
+    Args:
+        path: Where it is.
+        base: For one with adapters: hub id or folder of the model that they were trained beside,
+            if it is not where it was then.
+
+    Raises:
+        CheckpointError: It is none, it is of a newer format, or its base is not there.
+        DamagedError: Its files are not what was written.
+    """
+    name, info = _locate(path)
+    try:
+        tokenizer = load_tokenizer_of(name)
+        model = _load_model(name, tokenizer, base)
+        _check_fits(model, tokenizer)
+        stop_head = _load_stop_head(name, model) if info.stop_threshold is not None else None
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers and safetensors raise many kinds
+        raise DamagedError(
+            f"{name}: its weights or tokenizer cannot be read: {one_line(str(error), 600)}. The "
+            "checkpoint is damaged; take another one of the same run."
+        ) from error
+    return Checkpoint(model.eval(), tokenizer, info, stop_head)
+
+
+def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise what comes up where a tokenizer does not work, or names rows that a model lacks."""
+    tokenizer("a b", add_special_tokens=True)
+    _ = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
+    marker_ids(tokenizer)
+    rows = model.get_input_embeddings().get_parameter("weight").shape[0]
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= rows:
+        raise ValueError(f"the tokenizer has a token {highest}, but there are {rows} embeddings")
+    with torch.no_grad():  # a config.json can be right in itself and fit no weights
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long))
+
+
+def has_adapters(path: Path | str) -> bool:
+    """Return whether a checkpoint, or the best one of a run, holds adapters beside a base.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    return _file_of(_locate(path)[0], SETTINGS_FILE) is not None
+
+
+def _load_model(name: str, tokenizer: PreTrainedTokenizerBase, base: str | None) -> PreTrainedModel:
+    settings = _file_of(name, SETTINGS_FILE)
+    if settings is None:
+        return load_weights(name)
+    weights = _file_of(name, WEIGHTS_FILE)
+    if weights is None:
+        raise FileNotFoundError(f"{WEIGHTS_FILE} is missing")
+    return load_adapted(name, settings, weights, tokenizer, base)
+
+
+def _file_of(name: str, file: str) -> Path | None:
+    """Return a file of a folder or of the hub; None if it is not there."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.exists() else None
+    try:
+        return Path(hf_hub_download(name, file))
+    except (EntryNotFoundError, LocalEntryNotFoundError):
+        return None
+
+
+def _load_stop_head(name: str, model: PreTrainedModel) -> StopHead:
+    head = StopHead(model.config.hidden_size)
+    head.load_state_dict(load_file(_file_of(name, STOP_FILE) or Path(name) / STOP_FILE))
+    return head
+
+
+def load_training_state(folder: Path) -> dict[str, Any]:
+    """Load what a run needs to go on from a checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint holds no training state.
+        DamagedError: It holds a damaged one.
+    """
+    path = folder / STATE_FILE
+    verify(folder)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: holds no {STATE_FILE}, so training can't go on."
+        ) from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        # Not torch's own words: they advise to load it with all the code that may be in it.
+        reason = "it holds more than tensors and plain values" if _is_code(error) else error
+        raise DamagedError(
+            f"{path}: cannot be read: {one_line(str(reason))}. It is damaged."
+        ) from error
+    if not isinstance(state, dict):
+        raise DamagedError(f"{path}: must hold a dict, got {type(state).__name__}.")
+    return state
+
+
+def _is_code(error: Exception) -> bool:
+    return isinstance(error, pickle.UnpicklingError)
+
+
+def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
+    folder = Path(path)
+    if not folder.exists() and is_plain_name(str(path)) and (SHIPPED / path).is_dir():
+        folder = SHIPPED / path
+    if (folder / "checkpoints").is_dir() or (folder / "recipe.yaml").is_file():
+        best = best_checkpoint(folder)
+        if best is None:
+            raise CheckpointError(f"{folder}: this run has no checkpoint yet.")
+        folder = best
+    if folder.is_dir():
+        if not (folder / INFO_FILE).exists():
+            raise CheckpointError(
+                f"{folder}: is no checkpoint of latentcot: it holds no {INFO_FILE}. Give a run "
+                "folder (with checkpoints/ in it) or one of its checkpoints."
+            )
+        verify(folder, leave_out=(STATE_FILE,))
+        return str(folder), _read_info(folder / INFO_FILE)
+    if folder.is_absolute() or (len(folder.parts) > 1 and folder.parent.exists()):
+        raise CheckpointError(f"{path}: no such folder.")
+    return str(path), _read_info(_from_hub(str(path)))
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        return Path(hf_hub_download(name, INFO_FILE))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{name}: no such folder, and the hub has no {INFO_FILE} under this name: {reason}"
+        ) from None
+
+
+def _read_info(path: Path) -> CheckpointInfo:
+    try:
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}.") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {shown(version)}. A higher "
+            "one "
+            "was written by a newer latentcot: upgrade it."
+        )
+    try:
+        info = TypeAdapter(CheckpointInfo).validate_python(_upgraded(values))
+    except ValidationError as error:
+        raise CheckpointError(listed(str(path), explain_all(error.errors(), _FORM))) from None
+    problems = list(_problems(info))
+    if problems:
+        raise CheckpointError(listed(str(path), problems))
+    return info
+
+
+_FORM = Form(
+    "latentcot.json",
+    CheckpointInfo,
+    unions={"task": "the name of a task, or how to match answers"},
+    inner={"task": AnswerMatch},
+)
+
+
+def _problems(info: CheckpointInfo) -> Iterator[str]:
+    """Yield what is wrong with values of the right kinds: no such method, numbers out of range."""
+    try:
+        method_named(info.method)
+        task_named(info.task)
+    except LatentcotError as error:
+        yield one_line(str(error), 600)
+    plan = info.plan
+    numbers: dict[str, int | float | None] = {
+        "stage": info.stage,
+        "num_thoughts": info.num_thoughts,
+        "max_thoughts": info.max_thoughts,
+        "max_new_tokens": info.max_new_tokens,
+        "plan.num_stages": plan.num_stages,
+        "plan.thoughts_per_step": plan.thoughts_per_step,
+        "plan.tokens_until_all": plan.tokens_until_all,
+        "plan.num_stages × plan.thoughts_per_step": plan.num_stages * plan.thoughts_per_step,
+    }
+    for key, number in numbers.items():
+        if number is not None and not 0 <= number <= MAX_NUMBER:
+            yield f"{key}: must be 0 … {MAX_NUMBER}, got {shown(number)}."
+    if not 0 <= (info.stop_threshold or 0.0) <= 1:
+        yield f"stop_threshold: must be 0 … 1, got {shown(info.stop_threshold)}."
+    if not info.template.answer_start.strip():
+        got = shown(info.template.answer_start)
+        yield f"template.answer_start: must hold a word or sign, got {got}."
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn older versions into the present form.
+
+    Version 1 had the numbers of the plan beside the rest. Version 3 has the fields of version 2,
+    and checksums in the folder.
+    """
+    if values["format_version"] == FORMAT_VERSION:
+        return values
+    if values["format_version"] == 2:
+        return values | {"format_version": FORMAT_VERSION}
+    of_plan = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
+    rest = {key: value for key, value in values.items() if key not in of_plan}
+    plan = {key: values[key] for key in of_plan if key in values}
+    return rest | {"plan": plan, "format_version": FORMAT_VERSION}

@@ -1,0 +1,171 @@
+"""The checkpoints of a run folder: which are there, which are whole, which one is the best.
+
+RUN/checkpoints/update-00001200/          a checkpoint; checksums.json in it lists its files
+RUN/checkpoints/best.json                 names the one that validation chose
+RUN/checkpoints/.update-….partial         one that is being written, or was when a process died
+RUN/checkpoints/damaged-update-00001200/  one that a resumed run found damaged and passed over
+"""
+
+import hashlib
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from latentcot.errors import CheckpointError, DamagedError, RunError
+from latentcot.utils.files import write_json
+from latentcot.utils.parsing import is_plain_name, one_line, parse_json
+
+INFO_FILE = "latentcot.json"
+STATE_FILE = "training_state.pt"
+CHECKSUMS_FILE = "checksums.json"
+MAX_TOLD = 10
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Return the checkpoints of a run folder, oldest first; those half written do not count."""
+    return sorted(path for path in (run / "checkpoints").glob("update-*") if path.is_dir())
+
+
+def best_checkpoint(run: Path) -> Path | None:
+    """Return the checkpoint that validation chose, or the newest, or None if there is none."""
+    folders = checkpoint_folders(run)
+    pointer = run / "checkpoints" / "best.json"
+    if pointer.exists():
+        name = _named_best(pointer)
+        best = next((folder for folder in folders if folder.name == name), None)
+        if best is not None:
+            return best
+    return folders[-1] if folders else None
+
+
+def _named_best(pointer: Path) -> str:
+    try:
+        return str(parse_json(pointer.read_text(encoding="utf-8"))["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{pointer}: does not name a checkpoint: {one_line(str(error))}. "
+            "Give one of the checkpoints beside "
+            "it by its own folder."
+        ) from None
+
+
+def write_best(run: Path, update: int, accuracy: float) -> None:
+    """Point to the checkpoint that validation chose."""
+    best = {"checkpoint": folder_of(run, update).name, "accuracy": accuracy}
+    write_json(run / "checkpoints" / "best.json", best)
+
+
+def folder_of(run: Path, update: int) -> Path:
+    """Return where the checkpoint of an update lies."""
+    return run / "checkpoints" / f"update-{update:08d}"
+
+
+def prune_checkpoints(run: Path, num_kept: int) -> None:
+    """Delete all checkpoints but the newest ones and the best, and what dead processes left.
+
+    Raises:
+        RunError: Something cannot be deleted.
+    """
+    kept = {*checkpoint_folders(run)[-num_kept:], best_checkpoint(run)}
+    try:
+        for folder in checkpoint_folders(run):
+            if folder not in kept:  # by one rename, so that none is ever there by half
+                folder.rename(folder.with_name(f".{folder.name}.old.partial"))
+        for torn in (run / "checkpoints").glob(".update-*.partial"):
+            shutil.rmtree(torn)
+    except OSError as error:
+        raise RunError(f"{run}: an old checkpoint cannot be deleted: {error}.") from None
+
+
+def set_aside(folder: Path) -> Path:
+    """Give a damaged checkpoint a name under which it is none; return it.
+
+    Raises:
+        RunError: It cannot be renamed.
+    """
+    aside = folder.with_name(f"damaged-{folder.name}")
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        return folder.rename(aside)
+    except OSError as error:
+        raise RunError(f"{folder}: is damaged, but cannot be renamed: {error}.") from None
+
+
+# --- checksums --------------------------------------------------------------------------------
+
+
+def write_checksums(folder: Path) -> None:
+    """Write down the SHA-256 of each file of a checkpoint."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    write_json(folder / CHECKSUMS_FILE, {"sha256": sums})
+
+
+def verify(folder: Path, leave_out: Collection[str] = ()) -> bool:
+    """Make sure that the files of a checkpoint are what was written.
+
+    Args:
+        folder: The checkpoint.
+        leave_out: Names of files that are not needed now.
+
+    Returns:
+        False where there is nothing to compare with: a checkpoint of formats 1 and 2, or one
+        whose list was deleted on purpose.
+
+    Raises:
+        DamagedError: With every file that is not, or that is missing.
+    """
+    path = folder / CHECKSUMS_FILE
+    if not path.exists():
+        if not (folder / INFO_FILE).exists():
+            raise DamagedError(f"{folder}: this checkpoint is damaged: {INFO_FILE} is missing.")
+        return False
+    wrong = [
+        problem
+        for name, digest in _read_checksums(path).items()
+        if name not in leave_out and (problem := _problem(folder / name, digest))
+    ]
+    if wrong:
+        raise DamagedError(
+            f"{folder}: this checkpoint is damaged: {_listed(wrong)}. Take another one of the "
+            f"same run; if the change was made on purpose, delete {path}."
+        )
+    return True
+
+
+def _listed(problems: list[str]) -> str:
+    told = ", ".join(problems[:MAX_TOLD])
+    return told if len(problems) <= MAX_TOLD else f"{told} and {len(problems) - MAX_TOLD} more"
+
+
+def _problem(path: Path, digest: str) -> str | None:
+    try:
+        return None if _sha256(path) == digest else f"{path.name} is not what was written"
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return f"{path.name} cannot be read ({error})"
+
+
+def _read_checksums(path: Path) -> dict[str, str]:
+    try:
+        found: Any = parse_json(path.read_text(encoding="utf-8"))
+        sums = dict(found["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{path}: cannot be read: {one_line(str(error))}. "
+            "This checkpoint is damaged; take another one of "
+            "the same run."
+        ) from None
+    if not all(is_plain_name(name) for name in sums):
+        raise DamagedError(
+            f"{path}: names other than files of its own folder. This checkpoint is damaged; take "
+            "another one of the same run."
+        )
+    return sums
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

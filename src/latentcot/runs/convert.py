@@ -1,0 +1,312 @@
+"""Weights of others → a checkpoint of ours; adapters → plain weights (docs/convert.md).
+
+Weights do not tell what they were trained for. Whatever changes results and cannot be read off them
+must be said, in a `Request`; nothing of that has a default.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latentcot.curriculum.layout import MarkerIds, Template, count_slots
+from latentcot.errors import CheckpointError, RunError, UsageError
+from latentcot.methods.table import METHODS, Method, Plan, method_named
+from latentcot.models.loading import check_reads_last_state
+from latentcot.models.lora import adapters_of, merge_adapters
+from latentcot.models.special_tokens import add_markers, marker_ids, missing_markers
+from latentcot.runs.checkpoint import (
+    CheckpointInfo,
+    has_adapters,
+    load_checkpoint,
+    save_checkpoint,
+)
+from latentcot.runs.checkpoint_folders import INFO_FILE
+from latentcot.runs.external import OFFICIAL, Foreign, lacking, load_foreign
+from latentcot.tasks import TASKS, AnswerMatch, task_named
+from latentcot.training.build import check_thinks_in_batches
+
+MATCHES = ("exact", "number", "regex")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the weights do not tell; None where it was not said.
+
+    Attributes:
+        method: A row of the method table.
+        task: A row of the table of tasks, or how to compare answers.
+        thoughts_per_step: The paper's c.
+        num_stages: Stages after stage 0.
+        stage: The stage that the weights were trained for.
+        pad_to_num_stages: Whether short chains get the stage's full number of thoughts.
+        template: The text between the parts of an example.
+        max_new_tokens: Words at most. More than any answer needs changes nothing, so this has a
+            default.
+        markers_start_from: The token from which markers start that a method does not use.
+    """
+
+    method: str | None = None
+    task: str | AnswerMatch | None = None
+    thoughts_per_step: int | None = None
+    num_stages: int | None = None
+    stage: int | None = None
+    pad_to_num_stages: bool | None = None
+    template: Template = field(default_factory=Template)
+    max_new_tokens: int = 256
+    markers_start_from: str = "<<"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What was written.
+
+    Attributes:
+        folder: The checkpoint.
+        info: What it says of itself.
+        num_tensors: Tensors that were read.
+        num_rows: Rows of its embedding table.
+        markers: Token ids of the markers.
+        notes: What was changed or added, one sentence each.
+    """
+
+    folder: Path
+    info: CheckpointInfo
+    num_tensors: int
+    num_rows: int
+    markers: MarkerIds
+    notes: tuple[str, ...]
+
+
+def convert(
+    source: Path, out: Path, request: Request, *, base: str | None = None, overwrite: bool = False
+) -> Conversion:
+    """Write a checkpoint of ours from weights of others, or from one of ours with adapters.
+
+    Args:
+        source: A file of weights, a folder that `save_pretrained` wrote, or a run or checkpoint
+            with adapters, which are merged.
+        out: The checkpoint folder to write.
+        request: What the weights do not tell.
+        base: Hub id or folder with the configuration and the tokenizer that SOURCE lacks; of
+            adapters the model that they were trained beside, if it is not where it was then.
+        overwrite: Replace the checkpoint that is there.
+
+    Raises:
+        UsageError: Something is missing (all of it is named) or has a value that it cannot have.
+        MethodError: There is no such method or task.
+        CheckpointError: The weights cannot be read, or are not those of such a model or method.
+        RunError: `out` is taken or cannot be written.
+        RecipeError: The model cannot think in batches, or has no end of text.
+    """
+    if (source / INFO_FILE).is_file() or (source / "recipe.yaml").is_file():
+        return _merge(source, out, request, base=base, overwrite=overwrite)
+    if not source.exists():
+        raise CheckpointError(f"{source}: no such file or folder.")
+    info = checkpoint_info(request, lacking(source, base))
+    _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
+    foreign = load_foreign(source, base)
+    check_reads_last_state(foreign.model)
+    check_thinks_in_batches(foreign.model)
+    note = _give_markers(foreign, source, info.row, request.markers_start_from)
+    markers = marker_ids(foreign.tokenizer)
+    save_checkpoint(out, foreign.model, foreign.tokenizer, info)
+    notes = (*foreign.notes, note)
+    return Conversion(out, info, foreign.num_tensors, foreign.num_rows, markers, notes)
+
+
+def _merge(
+    source: Path, out: Path, request: Request, *, base: str | None, overwrite: bool
+) -> Conversion:
+    """Turn a checkpoint with adapters into one with plain weights."""
+    if not has_adapters(source):
+        raise CheckpointError(f"{source}: is latentcot's own already: `latentcot eval` takes it.")
+    if request != Request():
+        raise UsageError(
+            f"convert: {source} is latentcot's own, and tells of itself all that --method, --task "
+            "and the like would. Leave them out."
+        )
+    _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
+    found = load_checkpoint(source, base=base)
+    adapters = adapters_of(found.model)
+    assert adapters is not None
+    merge_adapters(found.model)
+    save_checkpoint(out, found.model, found.tokenizer, found.info, stop_head=found.stop_head)
+    weights = found.model.state_dict()
+    return Conversion(
+        folder=out,
+        info=found.info,
+        num_tensors=len({tensor.data_ptr() for tensor in weights.values()}),
+        num_rows=len(found.model.get_input_embeddings().get_parameter("weight")),
+        markers=marker_ids(found.tokenizer),
+        notes=(f"Adapters of rank {adapters.lora.rank} were merged with {base or adapters.base}.",),
+    )
+
+
+# --- what must be said --------------------------------------------------------------------------
+
+
+def checkpoint_info(request: Request, lacks: list[str]) -> CheckpointInfo:
+    """Return what the checkpoint will say of itself.
+
+    Args:
+        request: What was said.
+        lacks: Files of the base model that nobody gives.
+
+    Raises:
+        UsageError: Something is missing, all of which is named, or has an impossible value.
+        MethodError: There is no such method or task.
+    """
+    row = None if request.method is None else method_named(request.method)
+    if request.task is not None:
+        task_named(request.task)
+    missing = _missing(request, row, lacks)
+    if missing or row is None or request.task is None:
+        lines = "\n".join(f"  {option}: {meaning}" for option, meaning in missing.items())
+        raise UsageError(f"convert: the weights do not tell everything. Give also\n{lines}")
+    _refuse_too_small(request)
+    plan = _plan(request)
+    stages = row.stages(plan)
+    stage = stages[-1] if request.stage is None else request.stage
+    if stage not in stages:
+        raise UsageError(
+            f"--stage: must be {_range(stages)} for {row.name} with --num-stages "
+            f"{plan.num_stages}, got {stage}."
+        )
+    return CheckpointInfo(
+        method=row.name,
+        task=request.task,
+        stage=stage,
+        plan=plan,
+        num_thoughts=count_slots(row, stage, None, plan),
+        zero_thoughts="both",
+        template=request.template,
+        max_new_tokens=request.max_new_tokens,
+        update=0,
+        seed=0,
+    )
+
+
+def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str, str]:
+    """Return option → meaning of all that was not said and has to be."""
+    options: dict[str, tuple[object, str]] = {
+        "--base": (
+            None if lacks else True,
+            f"hub id or folder of the model that the run started from ({' and '.join(lacks)} "
+            "cannot be told from weights)",
+        ),
+        "--method": (request.method, f"what was trained: {', '.join(METHODS)}"),
+        "--task": (
+            request.task,
+            f"how answers are scored: {', '.join(TASKS)}, or {', '.join(MATCHES[:2])} or "
+            "regex:PATTERN for data of your own",
+        ),
+    }
+    if row is None or row.fill.has_slots:
+        unless = " (not for methods without thoughts)" if row is None else ""
+        options |= {
+            "--thoughts-per-step": (
+                request.thoughts_per_step,
+                f"thoughts in place of one step; officially c_thought{unless}",
+            ),
+            "--num-stages": (
+                request.num_stages,
+                f"stages after stage 0; officially max_latent_stage{unless}",
+            ),
+            "--pad-to-num-stages or --no-pad-to-num-stages": (
+                request.pad_to_num_stages,
+                "whether chains that are shorter than the stage get its full number of thoughts; "
+                f"officially pad_latent_to_max{unless}",
+            ),
+        }
+    if row is None or (row.fill.has_slots and len(row.stages(Plan(num_stages=1))) > 1):
+        options["--stage"] = (
+            request.stage,
+            "the stage in which these weights were saved, 0 … num-stages; one more for a stage "
+            f"without text behind them{' (not for all methods)' if row is None else ''}",
+        )
+    return {option: meaning for option, (value, meaning) in options.items() if value is None}
+
+
+def _plan(request: Request) -> Plan:
+    num_stages = request.num_stages or 0
+    return Plan(
+        num_stages=num_stages,
+        thoughts_per_step=request.thoughts_per_step or 1,
+        pad_to_num_stages=request.pad_to_num_stages is not False,
+        final_stage_without_text=request.stage == num_stages + 1 > 1,
+    )
+
+
+def _refuse_too_small(request: Request) -> None:
+    for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')}: must be at least {least}, got {value}.")
+
+
+def _range(stages: range) -> str:
+    first, last = stages[0], stages[-1]
+    return str(first) if first == last else f"{first} … {last}"
+
+
+def _refuse_taken(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
+    place = out.resolve()
+    for path in inputs:
+        if path.exists() and place in (path.resolve(), *path.resolve().parents):
+            raise RunError(f"{out}: {path} is read from there. Give another --out.")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / INFO_FILE).is_file():
+        raise RunError(
+            f"{out}: exists, and is no checkpoint of latentcot (it holds no {INFO_FILE}), so it "
+            "will not be replaced. Delete it yourself, or give another --out."
+        )
+    if not overwrite:
+        raise RunError(f"{out}: exists already. Give --overwrite to replace it, or another --out.")
+
+
+# --- markers ------------------------------------------------------------------------------------
+
+
+def _give_markers(foreign: Foreign, source: Path, method: Method, start_from: str) -> str:
+    """Make sure that the tokenizer has the markers and each its row; tell where they come from.
+
+    Rows behind the vocabulary are markers only where something shows it: many models pad their
+    table, and an untrained row must not pass for a trained marker.
+
+    Raises:
+        CheckpointError: The rows are not those of the tokenizer, or the method needs trained
+            markers and there are none.
+        RecipeError: `start_from` is needed and is not one token.
+    """
+    tokenizer = foreign.tokenizer
+    note = "The tokenizer has the markers."
+    if foreign.is_grown and foreign.num_rows == len(tokenizer) + len(OFFICIAL):
+        tokenizer.add_special_tokens({"additional_special_tokens": list(OFFICIAL.values())})
+        note = "The last three rows are the official markers."
+    _refuse_other_rows(foreign, source)
+    if not missing_markers(tokenizer):
+        return note
+    if method.has_markers or method.fill.has_slots:
+        raise CheckpointError(
+            f"{source}: {method.name} needs markers that were trained, but none of its "
+            f"{foreign.num_rows} rows is known to be one: the tokenizer has neither "
+            f"{', '.join(OFFICIAL)} nor {', '.join(OFFICIAL.values())}, and a run of the official "
+            f"code would have {len(tokenizer) + len(OFFICIAL)} rows, three more than tokens. Give "
+            "the --base that the run started from, or weights and tokenizer in one folder, or "
+            "another --method."
+        )
+    add_markers(tokenizer, foreign.model, start_from)
+    return f"The markers were added, each a copy of {start_from!r}; {method.name} uses none."
+
+
+def _refuse_other_rows(foreign: Foreign, source: Path) -> None:
+    """A row must be a token, or padding that the configuration knows of."""
+    num_tokens, num_rows = len(foreign.tokenizer), foreign.num_rows
+    is_padded = num_rows == foreign.base_rows and not foreign.is_wrapped
+    last = max(foreign.tokenizer.get_vocab().values())
+    if last >= num_rows or not (num_rows == num_tokens or is_padded):
+        raise CheckpointError(
+            f"{source}: has {num_rows} rows, but the tokenizer has {num_tokens} tokens (the last "
+            f"is {last}) and the configuration {foreign.base_rows} rows. Give the --base that the "
+            "run started from, or weights and tokenizer in one folder."
+        )

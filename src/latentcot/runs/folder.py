@@ -1,0 +1,296 @@
+"""A run folder: the recipe, where it came from, what it measured.
+
+    .lock             held by the process that trains
+    recipe.yaml       fully resolved
+    provenance.json   commit, versions, device, command, data hashes
+    metrics.jsonl     one row a line, `kind` train, valid or stage
+    checkpoints/      update-00001200/ …, best.json names the best
+    evals/            one file an evaluation
+
+Analysis, comparison and report read these files only.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from latentcot.data.formats import is_hub
+from latentcot.errors import RunError
+from latentcot.utils.display import say
+from latentcot.utils.files import written_whole
+from latentcot.utils.parsing import parse_json, parse_yaml
+from latentcot.utils.processes import claim
+
+RECIPE = "recipe.yaml"
+METRICS = "metrics.jsonl"
+LOCK = ".lock"
+
+
+def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that a folder can be used as asked, before any long work; change nothing.
+
+    Raises:
+        RunError: It exists and neither `resume` nor `overwrite` was asked for, or there is nothing
+            to resume or overwrite.
+    """
+    if resume and overwrite:
+        raise RunError(f"{path}: --resume and --overwrite exclude each other. Give one of them.")
+    is_taken = path.exists() and (not path.is_dir() or _holds_something(path))
+    if is_taken and resume and not (path / RECIPE).is_file():
+        raise RunError(
+            f"{path}: holds no {RECIPE}, so there is nothing to resume. Bring it back if this was "
+            "a run, or give another --out."
+        )
+    if resume and not is_taken:
+        raise RunError(f"{path}: there is no run to resume. Leave --resume out to start one.")
+    if is_taken and not (resume or overwrite):
+        raise RunError(
+            f"{path}: exists already. Give --resume to go on with it, --overwrite to delete it "
+            "first, or another --out."
+        )
+    if is_taken and overwrite and not (path / RECIPE).exists():
+        raise RunError(
+            f"{path}: is no run folder (it holds no recipe.yaml), so --overwrite will not delete "
+            "it. Delete it yourself, or give another --out."
+        )
+
+
+def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
+    """Make the folder of a new run, or take an old one up again.
+
+    Raises:
+        RunError: As `refuse_taken`, or the folder cannot be made.
+    """
+    refuse_taken(path, resume=resume, overwrite=overwrite)
+    try:
+        if overwrite and path.exists():
+            _clear(path)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: the run folder cannot be made: {error}.") from None
+    return path
+
+
+def _holds_something(path: Path) -> bool:
+    """Return whether a folder holds more than a process leaves that died as it began."""
+    try:
+        return any(p.name != LOCK and p.suffix != ".partial" for p in path.iterdir())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+
+
+def _clear(path: Path) -> None:
+    """Delete all but the lock; what makes it a run folder goes last."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == RECIPE):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep other processes from training into a run folder meanwhile.
+
+    Raises:
+        RunError: Another process does, or the folder cannot be made.
+    """
+    try:
+        lock = claim(run / LOCK)
+    except OSError as error:
+        raise RunError(f"{run}: the run folder cannot be written to: {error}.") from None
+    if lock is None:
+        raise RunError(
+            f"{run}: another process is training into this folder. Wait for its end, or give "
+            "another --out."
+        )
+    with lock:
+        yield
+
+
+def append_metrics(run: Path, row: dict[str, Any]) -> None:
+    """Add one row to metrics.jsonl.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    path = run / METRICS
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error}. The last checkpoint is whole: make room, and go "
+            "on with --resume."
+        ) from None
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl; a last line that is not whole is left out.
+
+    Raises:
+        RunError: Another line is not what was written.
+    """
+    path = run / METRICS
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        row = _row_of(line)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines):
+            raise RunError(
+                f"{path}:{number}: is damaged, got {line[:80]!r}. Bring the file back, or delete "
+                "it, and its rows are lost."
+            )
+    return rows
+
+
+def _row_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = parse_json(line.decode())
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and _is_row(row) else None
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    """Return whether a row holds what every reader of rows relies on."""
+    needed: dict[str, tuple[type, ...]] = {"kind": (str,), "update": (int,), "stage": (int,)}
+    needed |= {"valid": {"accuracy": (float, int)}}.get(str(row.get("kind")), {})
+    return all(type(row.get(key)) in kinds for key, kinds in needed.items())
+
+
+def metrics_hash(run: Path) -> str:
+    """Return the SHA-256 of metrics.jsonl as it is now.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    path = run / METRICS
+    try:
+        return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+
+
+def forget_metrics_after(run: Path, update: int, digest: str | None = None) -> None:
+    """Drop the rows that a resumed run will write again.
+
+    Args:
+        run: The run folder.
+        update: Of the checkpoint that it goes on from.
+        digest: What `metrics_hash` gave for that one; None compares nothing.
+
+    Raises:
+        RunError: The file is damaged, or cannot be written.
+    """
+    path = run / METRICS
+    rows = [row for row in read_metrics(run) if row["update"] <= update]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if digest is not None and hashlib.sha256(text.encode()).hexdigest() != digest:
+        if path.exists():
+            raise RunError(
+                f"{path}: its rows up to update {update} are not what was written. Bring the file "
+                "back, or delete it, and those rows are lost."
+            )
+        say(f"{path}: is missing, so the rows up to update {update} are lost.")
+    with written_whole(path) as file:
+        file.write(text)
+
+
+def read_run_recipe(run: Path) -> dict[str, Any]:
+    """Return the resolved recipe of a run, as plain values.
+
+    Raises:
+        RunError: The folder holds none.
+    """
+    path = run / RECIPE
+    try:
+        recipe = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{run}: is no run folder: its recipe.yaml cannot be read: {error}"
+        ) from None
+    if not isinstance(recipe, dict):
+        raise RunError(f"{path}: must hold keys and values, got {type(recipe).__name__}.")
+    return recipe
+
+
+def run_of(checkpoint: Path | str) -> Path | None:
+    """Return the run folder that a path is or lies in, or None."""
+    path = Path(checkpoint)
+    return next((p for p in (path, path.parent.parent) if (p / RECIPE).is_file()), None)
+
+
+def recipe_test_file(checkpoint: Path | str) -> str:
+    """Return the test file (or data set of the hub) that the recipe of a checkpoint's run names.
+
+    Raises:
+        RunError: There is no run, or its recipe names none.
+    """
+    run = run_of(checkpoint)
+    data = read_run_recipe(run).get("data") if run else None
+    file = data.get("test") if isinstance(data, dict) else None
+    if file is None:
+        raise RunError(f"{checkpoint}: its recipe names no test file. Give one with --data.")
+    return str(file)
+
+
+def refuse_no_result(path: Path) -> None:
+    """Check that an evaluation would replace nothing but an earlier one.
+
+    Raises:
+        RunError: Something else is there.
+    """
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise RunError(f"{path}: must be a file, but it is none. Give another --out.")
+    try:
+        is_result = "accuracy" in parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError):
+        is_result = False
+    if not is_result or path.name == "best.json":
+        raise RunError(
+            f"{path}: exists, and is no result of an evaluation, so it will not be replaced. Give "
+            "another --out."
+        )
+
+
+def eval_path(
+    checkpoint: Path | str,
+    data: str,
+    num_thoughts: int | None,
+    limit: int | None,
+    *,
+    force_steps: bool = False,
+) -> Path | None:
+    """Return where the result of an evaluation goes: into its run, if it has one.
+
+    Its name tells what differs from the run's best checkpoint on the whole file.
+    """
+    run = run_of(checkpoint)
+    if run is None:
+        return None
+    name = data.rpartition(":")[2] if is_hub(data) else Path(data).stem
+    parts = [re.sub(r"[^\w.+-]+", "-", name)]  # a name may hold slashes, and the file stays here
+    if Path(checkpoint) != run:
+        parts.append(Path(checkpoint).name)
+    if num_thoughts is not None:
+        parts.append(f"{num_thoughts}-thoughts")
+    if force_steps:
+        parts.append("forced-steps")
+    if limit is not None:
+        parts.append(f"first-{limit}")
+    return run / "evals" / f"{'-'.join(parts)}.json"

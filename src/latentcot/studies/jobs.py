@@ -1,0 +1,385 @@
+"""Jobs: chains of `latentcot` commands that run as processes, some at a time.
+
+    Making    `data make`
+    Training  `train`, then `eval`
+    run_jobs  runs them, shows how far they are, and stops them all
+
+What runs elsewhere than in processes of this machine is a job too (`ray_studies.py`).
+
+What a job has to do is read off its files when it begins. So what an interrupted one has done is
+not done again, whatever ended it.
+"""
+
+import os
+import shutil
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.progress import Progress, TaskID
+
+from latentcot.evaluation.statistics import percent
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import read_metrics
+from latentcot.utils.display import progress_bars
+from latentcot.utils.processes import Process, claim, end_of, has_ended, start
+from latentcot.utils.signals import stop_requests
+
+SECONDS_BETWEEN_LOOKS = 0.5
+NUM_BARS = 8
+"""Of more jobs than this, only those that run have a bar."""
+
+
+class Job(ABC):
+    """Something that takes long, and has a bar.
+
+    Attributes:
+        name: In front of its bar.
+        total: Steps of its bar; None if unknown.
+        is_at_work: Whether it has been begun and need not wait for anything.
+        is_over: Whether it has come to its end, good or bad.
+        has_failed: Whether that was a bad one.
+    """
+
+    def __init__(self, name: str, total: int | None = None) -> None:
+        self.name, self.total = name, total
+        self.is_at_work = self.is_over = self.has_failed = False
+
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Return whether its result is there."""
+
+    @abstractmethod
+    def begin(self, device: str | None) -> None:
+        """Start, on this GPU, or on what the machine has."""
+
+    @abstractmethod
+    def move_on(self) -> None:
+        """Notice what has ended, and start what comes next."""
+
+    @abstractmethod
+    def failure(self, num_lines: int) -> str:
+        """Return how it failed, with the last lines of its log."""
+
+    @abstractmethod
+    def terminate(self) -> None:
+        """Ask for its end, as Ctrl-C does: training writes a checkpoint first."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait until what was asked to end has ended."""
+
+    def progress(self) -> tuple[int, str]:
+        """Return how many steps are done, and the text in front of the bar."""
+        return 0, self.name
+
+
+class Chain(Job):
+    """A chain of commands with one log, as processes on this machine.
+
+    Attributes:
+        log: What its commands print.
+        code: Exit code of the command that failed; None while none has.
+    """
+
+    def __init__(self, name: str, log: Path, total: int | None = None) -> None:
+        super().__init__(name, total)
+        self.log = log
+        self.code: int | None = None
+        self._device: str | None = None
+        self._chain: Iterator[list[str]] | None = None
+        self._process: Process | None = None
+
+    @abstractmethod
+    def commands(self) -> Iterator[list[str]]:
+        """Yield one after the other what is left to do."""
+
+    def begin(self, device: str | None) -> None:
+        """Start the first command."""
+        self._device, self.is_at_work = device, True
+        self._start_next()
+
+    def move_on(self) -> None:
+        """Notice the end of a command, and start the next one."""
+        if self._process is not None:
+            if not has_ended(self._process):
+                return
+            code, self._process = self._process.returncode, None
+            if code != 0:
+                self._fail(code)
+                return
+        self._start_next()
+
+    def _start_next(self) -> None:
+        """Start the next command, unless what an earlier study started is still at work on it."""
+        log = claim(self.log)
+        if log is None:
+            return
+        with log:
+            self._chain = self._chain or self.commands()
+            command = next(self._chain, None)
+            if command is None:
+                self.is_over = True
+            else:
+                self._process = start(command, log, self._device)
+
+    def _fail(self, code: int) -> None:
+        if code < 0:  # it could not say so itself
+            with suppress(ValueError), self.log.open("a", encoding="utf-8") as log:
+                log.write(f"Ended by signal {-code} ({signal.Signals(-code).name}).\n")
+        self.code, self.has_failed, self.is_over = code, True, True
+
+    def failure(self, num_lines: int) -> str:
+        """Return how it failed, with the last lines of its log."""
+        return (
+            f"a command ended with exit code {self.code}. The end of {self.log}:\n"
+            f"{end_of(self.log, num_lines)}"
+        )
+
+    def terminate(self) -> None:
+        """Ask its process for an end, as Ctrl-C does: training writes a checkpoint first."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait until its process has ended."""
+        if self._process is not None:
+            self._process.wait()
+            has_ended(self._process)
+
+
+class Making(Chain):
+    """Make a data set, or render a file, unless it is there.
+
+    Args:
+        words: What stands behind `latentcot data make`, or behind `latentcot data` if it begins
+            with "render".
+        out: Its folder or file, which `words` names too.
+        overwrite: Replace what an interrupted one has left there.
+    """
+
+    def __init__(
+        self, name: str, log: Path, words: Sequence[str], out: Path, *, overwrite: bool
+    ) -> None:
+        super().__init__(name, log)
+        self.out = out
+        self.words = [*words, *(["--overwrite"] if overwrite else [])]
+        self.renders = words[0] == "render"
+
+    def is_done(self) -> bool:
+        """Return whether the file is there, or data.json, which is written last."""
+        return self.out.is_file() if self.renders else (self.out / "data.json").exists()
+
+    def commands(self) -> Iterator[list[str]]:
+        """Yield one command."""
+        if not self.is_done():
+            yield ["data", *([] if self.renders else ["make"]), *self.words]
+
+
+class Training(Chain):
+    """Train one run, and evaluate it on its test file.
+
+    Args:
+        run: Its folder; only this job writes there. Its log lies beside it.
+        recipe: File of the recipe.
+        changes: KEY=VALUE, for the recipe.
+        num_updates: How many there will be, if that is known.
+        batch_size: Questions at a time in the evaluation.
+        limit: Ask this many questions of the test file; all if None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Path,
+        recipe: Path,
+        *,
+        changes: Sequence[str] = (),
+        num_updates: int | None = None,
+        batch_size: int = 100,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(name, run.with_name(f"{run.name}.log"), num_updates)
+        self.run, self.recipe, self.changes = run, recipe, changes
+        self.batch_size, self.limit = batch_size, limit
+
+    @property
+    def result(self) -> Path:
+        """The file of its evaluation, whatever the test file is called."""
+        return self.run / "evals" / f"{evaluation_name(self.limit)}.json"
+
+    def is_done(self) -> bool:
+        """Return whether it has been evaluated."""
+        return self.result.exists()
+
+    def commands(self) -> Iterator[list[str]]:
+        """Yield training from the newest checkpoint, or from the start; then the evaluation."""
+        if self.is_done():
+            return
+        is_begun = bool(checkpoint_folders(self.run))
+        if not is_begun and self.run.exists():
+            shutil.rmtree(self.run)  # `--overwrite` refuses one that was killed in its first moment
+        changes = [part for change in self.changes for part in ("--set", change)]
+        how = ["--resume"] if is_begun else []
+        yield ["train", str(self.recipe), "--out", str(self.run), *changes, *how, "--quiet"]
+        asked = [] if self.limit is None else ["--limit", str(self.limit)]
+        yield ["eval", str(self.run), "--batch-size", str(self.batch_size), *asked,
+               "--out", str(self.result), "--quiet"]  # fmt: skip
+
+    def progress(self) -> tuple[int, str]:
+        """Return updates done, and what the run measured last."""
+        rows = read_metrics(self.run)
+        if not rows:
+            return 0, self.name
+        stages = {row["stage"] for row in rows}
+        valid = [row["accuracy"] for row in rows if row["kind"] == "valid"]
+        shown = f" · {percent(valid[-1])}" if valid else ""
+        return rows[-1]["update"], f"{self.name} · stage {max(stages)}{shown}"
+
+
+def evaluation_name(limit: int | None) -> str:
+    """Return the name of a result file on the first `limit` questions of the test file."""
+    return "test" if limit is None else f"test-first-{limit}"
+
+
+# --- running them -----------------------------------------------------------------------------
+
+
+def slots_for(num_jobs: int | None = None, devices: Sequence[str] = ()) -> list[str | None]:
+    """Return the device of each job that runs at a time.
+
+    Args:
+        num_jobs: Jobs at a time; if None one for each GPU, or for each core where there is none.
+        devices: GPUs to use, as CUDA_VISIBLE_DEVICES names them; if empty all that are visible.
+    """
+    devices = devices or _visible_gpus()
+    if not devices:
+        return [None] * (num_jobs or num_cores())
+    return [devices[index % len(devices)] for index in range(num_jobs or len(devices))]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    slots: Sequence[str | None],
+    *,
+    on_failure: Callable[[Job], None],
+    is_quiet: bool = False,
+) -> None:
+    """Run jobs in their order, as many at a time as there are slots.
+
+    Args:
+        jobs: Those that are done are not begun.
+        slots: The device of each job that runs at a time, as `slots_for` gives them.
+        on_failure: Called with a job that failed; what it raises stops all others.
+        is_quiet: Show no progress.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was being trained has written its checkpoint.
+    """
+    with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
+        pool = _Pool(jobs, slots, on_failure, _Bars(bars, jobs))
+        try:
+            while pool.move_on():
+                if stop.is_set:
+                    raise KeyboardInterrupt
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        finally:
+            pool.stop()
+
+
+class _Pool:
+    """Jobs that wait, and those that run with the slot of each."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        slots: Sequence[str | None],
+        on_failure: Callable[[Job], None],
+        bars: "_Bars",
+    ) -> None:
+        self.waiting, self.free = list(jobs), list(slots)
+        self.on_failure, self.bars = on_failure, bars
+        self.running: dict[Job, str | None] = {}
+
+    def move_on(self) -> bool:
+        """Look at what runs, start what can be started; return whether anything is left."""
+        for job in list(self.running):
+            job.move_on()
+            self._look_at(job)
+        while self.waiting and self.free:
+            job = self.waiting.pop(0)
+            if job.is_done():
+                self.bars.end(job)
+                continue
+            self.running[job] = self.free.pop(0)
+            job.begin(self.running[job])
+            self._look_at(job)
+        return bool(self.running)
+
+    def _look_at(self, job: Job) -> None:
+        if not job.is_over:
+            self.bars.show(job)
+            return
+        self.free.append(self.running.pop(job))
+        self.bars.end(job)
+        if job.has_failed:
+            self.on_failure(job)
+
+    def stop(self) -> None:
+        """End what still runs; all of them write their checkpoints at the same time."""
+        for job in self.running:
+            job.terminate()
+        for job in self.running:
+            job.wait()
+
+
+class _Bars:
+    """A bar for each job; for many jobs one for those that run, and one for all together."""
+
+    def __init__(self, bars: Progress, jobs: Sequence[Job]) -> None:
+        self.bars, self.ids = bars, dict[Job, TaskID]()
+        self.whole: TaskID | None = None
+        if bars.disable:
+            return
+        if len(jobs) > NUM_BARS:
+            self.whole = bars.add_task("all", total=len(jobs))
+        else:
+            for job in jobs:
+                self.show(job)
+
+    def show(self, job: Job) -> None:
+        """Show how far a job is."""
+        if self.bars.disable or (self.whole is not None and not job.is_at_work):
+            return
+        done, text = job.progress()
+        text += " · failed" if job.has_failed else ""
+        if job in self.ids:
+            self.bars.update(self.ids[job], completed=done, description=text)
+        else:  # with what was done before, which would make the rate look high
+            self.ids[job] = self.bars.add_task(text, total=job.total, completed=done)
+
+    def end(self, job: Job) -> None:
+        """Show that a job is over."""
+        if self.whole is None:
+            self.show(job)
+            return
+        if job in self.ids:
+            self.bars.remove_task(self.ids.pop(job))
+        self.bars.advance(self.whole)
+
+
+def _visible_gpus() -> list[str]:
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = [name.strip() for name in named if name.strip()]
+    return (names or [str(index) for index in range(num_gpus)])[:num_gpus]
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,202 @@
+"""What the quickstart shows: the comparison, the frontier inside the thoughts, report.html."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from latentcot.analysis import superposition
+from latentcot.analysis.shared.subject import open_subject
+from latentcot.data.examples import Example
+from latentcot.evaluation.comparison import Row
+from latentcot.evaluation.evaluate import Record
+from latentcot.evaluation.statistics import percent
+from latentcot.methods.table import METHODS
+from latentcot.pages.report import (
+    AccuracyPoint,
+    Curve,
+    DepthMass,
+    Frontier,
+    LossPoint,
+    Provenance,
+    ReportData,
+    SearchQuestion,
+    TableRow,
+    write_report,
+)
+from latentcot.runs.folder import read_metrics
+from latentcot.runs.provenance import provenance
+from latentcot.tasks.prosqa.generator import chain_of, graph_of
+from latentcot.utils.files import write_json
+from latentcot.utils.versions import EVALUATION_VERSION, read_versioned
+
+SCHEMA_VERSION = 1
+NUM_SHOWN = 12
+NUM_POINTS = 300
+CAPTION = (
+    "Trained from scratch on two-family graphs, with as many updates for each method. The thoughts "
+    "are trained by the paper's loss alone: no label stands on a thought, though the state that "
+    "becomes thought 1 had one at stage 0."
+)
+
+
+def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
+    """Read off a run what its thoughts hold on the test questions; write analysis/frontier.json."""
+    subject = open_subject(run, str(data))
+    mass = superposition.measure(subject)["frontier"]
+    result = read_versioned(
+        run / "evals" / f"{data.stem}.json", EVALUATION_VERSION, "schema_version"
+    )
+    records = [Record(**record) for record in result["records"]]
+    frontier = {
+        "schema_version": SCHEMA_VERSION,
+        "method": subject.reasoner.info.method,
+        "num_questions": len(subject.examples),
+        "mass": [{key: row[key] for key in DepthMass.__dataclass_fields__} for row in mass],
+        "questions": shown_questions(
+            subject.examples, superposition.node_probabilities(subject), records, NUM_SHOWN
+        ),
+    }
+    write_json(run / "analysis" / "frontier.json", frontier)
+    return frontier
+
+
+def shown_questions(
+    examples: Sequence[Example],
+    probabilities: Sequence[Tensor],
+    records: Sequence[Record],
+    count: int,
+) -> list[dict[str, Any]]:
+    """Return some questions with graph, thoughts and answer, as the report draws them.
+
+    The first ones of the file, with wrong answers (up to a quarter) moved to the end.
+    """
+    wrong = [i for i, record in enumerate(records) if not record.is_correct]
+    wrong = wrong[: count // 4]
+    right = [i for i, record in enumerate(records) if record.is_correct]
+    chosen = right[: count - len(wrong)] + wrong
+    return [_shown(examples[i], probabilities[i], records[i]) for i in chosen]
+
+
+def _shown(example: Example, shares: Tensor, record: Record) -> dict[str, Any]:
+    graph = graph_of(example)
+    return {
+        "id": example.id,
+        "nodes": list(graph.names),
+        "edges": [list(edge) for edge in graph.edges],
+        "root": graph.root,
+        "target": graph.target,
+        "neg_target": graph.neg_target,
+        "probabilities": [[round(float(p), 4) for p in row] for row in shares],
+        "answer": record.gold,
+        "predicted": record.answer,
+        "is_correct": record.is_correct,
+        "path": list(chain_of(example, graph) or ()),
+    }
+
+
+def write_result(
+    path: Path, rows: Sequence[Row], frontier: Mapping[str, Any], *, seconds: float, num_jobs: int
+) -> None:
+    """Write the figures of a quickstart and where they come from, for the tables of the README."""
+    write_json(
+        path,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "seed": rows[0].seed,
+            "seconds": round(seconds, 1),
+            "jobs": num_jobs,
+            "rows": [asdict(row) for row in rows],
+            "mass": frontier["mass"],
+            "provenance": provenance(),
+        },
+    )
+
+
+def conclusion(rows: Sequence[Row]) -> str:
+    """Say in one sentence what the table shows, from its numbers alone."""
+    by_method = {row.method: row for row in rows}
+    coconut = by_method["coconut"]
+    others = [row for row in rows if row is not coconut]
+    behind = [row for row in others if coconut.low > row.high]
+    level = [row for row in others if row not in behind]
+    text = (
+        f"With {coconut.thoughts_per_question:.0f} continuous thoughts and no written chain, "
+        f"Coconut answers {percent(coconut.accuracy)} of {coconut.num_questions:,} new questions"
+    )
+    if behind:
+        text += f"; after as many updates {_each(behind)}"
+    if level:
+        text += f"; it is not clearly ahead of the rest: {_each(level)}"
+    return f"{text} (a guess is right in 50 %)."
+
+
+def _each(rows: Sequence[Row]) -> str:
+    *first, last = [f"{row.method} has {percent(row.accuracy)}" for row in rows]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def mass_lines(frontier: Mapping[str, Any]) -> list[str]:
+    """Say what share of each thought lies on the nodes at exactly the right depth."""
+    return [
+        f"thought {mass['thought']}: {mass['mass']:.2f} of its probability is on the nodes at "
+        f"depth {mass['depth']} below the root (evenly spread: {mass['uniform']:.2f})"
+        for mass in frontier["mass"]
+    ]
+
+
+def write_quickstart_report(
+    path: Path, rows: Sequence[Row], runs: Mapping[str, Path], frontier: Mapping[str, Any]
+) -> None:
+    """Write report.html from the result files of the runs."""
+    source = provenance()
+    commit = source["commit"] or "not in a git checkout"
+    write_report(
+        path,
+        ReportData(
+            title="Reasoning in continuous thoughts: the quickstart",
+            conclusion=conclusion(rows),
+            caption=CAPTION,
+            rows=[_table_row(row) for row in rows],
+            curves=[_curve(row.method, runs[row.method]) for row in rows],
+            frontier=Frontier(
+                mass=[DepthMass(**mass) for mass in frontier["mass"]],
+                questions=[SearchQuestion(**question) for question in frontier["questions"]],
+                num_questions=frontier["num_questions"],
+            ),
+            provenance=Provenance(
+                commit=commit + (", with changes" if source["is_tree_dirty"] else ""),
+                machine=source["machine"],
+                date=source["time"],
+                command=f"latentcot quickstart --seed {rows[0].seed}",
+                seed=rows[0].seed,
+            ),
+        ),
+    )
+
+
+def _table_row(row: Row) -> TableRow:
+    values = {k: v for k, v in asdict(row).items() if k in TableRow.__dataclass_fields__}
+    return TableRow(**values, summary=METHODS[row.method].summary)
+
+
+def _curve(method: str, run: Path) -> Curve:
+    metrics = read_metrics(run)
+    losses = [row for row in metrics if row["kind"] == "train"]
+    every = max(1, math.ceil(len(losses) / NUM_POINTS))
+    return Curve(
+        method=method,
+        losses=[
+            LossPoint(row["update"], row["stage"], row["loss"])
+            for number, row in enumerate(losses, start=1)
+            if number % every == 0 or number == len(losses)
+        ],
+        accuracies=[
+            AccuracyPoint(r["update"], r["stage"], r["accuracy"])
+            for r in metrics
+            if r["kind"] == "valid"
+        ],
+    )

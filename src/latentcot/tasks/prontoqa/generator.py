@@ -1,0 +1,346 @@
+"""ProntoQA as data: fictional ontologies to examples, splits without a common ontology.
+
+An ontology says what each concept is: "Each vumpus is a brimpus.", "Brimpuses are not cold." The
+question is whether something holds for an individual of which only the lowest concept is told:
+"Max is a vumpus. True or false: Max is not cold." The steps are the fact, then one (rule,
+conclusion) pair for each hop.
+
+The shape of an ontology is that of the official 5-hop file, the same in all of its 60 examples:
+- a chain of concepts, each of which is the next and one other concept (a distractor); the last is
+  two others. One of these has no property, every other one has one;
+- one other concept for the individual, with a property and one concept above it;
+- a decoy: the property asked about on one more concept, negated where the chain's is not. No other
+  sentence names that concept, **so the property's holder that is named elsewhere gives the answer
+  away**, without following the chain. `decoy="twin"` removes that shortcut: see `ProntoqaOptions`.
+
+`meta` carries the texts under the keys of `official_json`. docs/data-format.md shows them. The
+answers are checked by `prover.py`, which shares nothing with this file.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from latentcot.data.examples import Example
+from latentcot.data.formats import HELP
+from latentcot.errors import DataError
+from latentcot.tasks.prontoqa.options import Order, ProntoqaOptions, Wording
+from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
+from latentcot.utils.files import write_json
+from latentcot.utils.parsing import shown
+
+# The names that occur in the official file.
+PERSONS = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella", "Wren")
+_OFFICIAL_CONCEPTS = """
+    brimpus dumpus gorpus grimpus impus jompus lempus lorpus numpus rompus shumpus sterpus tumpus
+    vumpus wumpus yumpus zumpus
+"""
+# More of the kind, from ProsQA's files.
+_MORE_CONCEPTS = """
+    bompus boompus chorpus felpus fompus gerpus gwompus hilpus jelpus kerpus quimpus rempus rorpus
+    scrompus storpus terpus timpus worpus yerpus yimpus zhorpus
+"""
+CONCEPTS = tuple((_OFFICIAL_CONCEPTS + _MORE_CONCEPTS).split())
+
+# No two properties of an official example come from one line, but for the one asked about.
+_PROPERTIES = """
+    blue red brown orange
+    small large
+    metallic wooden luminous liquid
+    transparent opaque
+    nervous happy feisty shy
+    bright dull
+    sweet sour spicy bitter
+    floral fruity earthy
+    hot cold temperate
+    kind mean angry amenable aggressive
+    melodic muffled discordant loud
+    slow moderate fast
+    windy sunny overcast rainy snowy
+"""
+PROPERTY_FAMILIES = tuple(tuple(line.split()) for line in _PROPERTIES.strip().splitlines())
+
+NEGATED_SHARE = 0.3
+"""How often a property that is not asked about is negated: 181 of 600 in the official file."""
+
+
+class Rule(NamedTuple):
+    """What every member of a concept is, or is not: another concept, or a property."""
+
+    concept: str
+    said: str
+    is_negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ontology:
+    """Rules, and what is asked about an individual.
+
+    Attributes:
+        rules: All rules, those of `chains` among them.
+        chains: Rules that lead from a concept to the property asked about: first those to apply,
+            then those of a twin decoy.
+        person: The individual.
+        other: What else it is, besides the concept at the beginning of the first chain.
+        is_query_negated: Whether the query says "not".
+    """
+
+    rules: tuple[Rule, ...]
+    chains: tuple[tuple[Rule, ...], ...]
+    person: str
+    other: str
+    is_query_negated: bool
+
+    @property
+    def root(self) -> str:
+        """The concept from which the chain starts."""
+        return self.chains[0][0].concept
+
+    @property
+    def answer(self) -> bool:
+        """Whether what the query says holds."""
+        return self.chains[0][-1].is_negated == self.is_query_negated
+
+
+# --- splits -----------------------------------------------------------------------------------
+
+
+def make_splits(
+    options: ProntoqaOptions,
+    sizes: Mapping[str, int],
+    seed: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[str, list[Example]]:
+    """Make examples for each split, none of them twice and none in two splits.
+
+    Two examples are the same if they agree in rules, facts and the property asked about, in
+    whatever words and order. Of two examples one after the other one is true and one false, in an
+    order drawn by a fair coin, so that a guess gets exactly half of an even split. Small splits are
+    made first, each from its own stream of random numbers, so a larger training split leaves
+    validation and test as they are.
+
+    Args:
+        options: How the ontologies are drawn and worded.
+        sizes: Number of examples of each split; ids are "split-0", "split-1", …
+        seed: With `options`, the split's name and the smaller splits it determines every byte.
+        on_progress: Called now and then with the number of examples made since the last call.
+
+    Raises:
+        DataError: There are too few different ontologies under these options.
+    """
+    taken: set[Hashable] = set()
+    answer = False
+
+    def draw(rng: Random, split: str, number: int) -> Example:
+        nonlocal answer
+        answer = not answer if number % 2 else rng.random() < 0.5
+        ontology = draw_new(lambda: draw_ontology(rng, options, answer), _identity, taken)
+        if ontology is None:
+            raise _too_few(taken, sizes)
+        return render(rng, ontology, options, id=f"{split}-{number}")
+
+    return fill_splits("prontoqa", sizes, seed, draw, on_progress)
+
+
+def _identity(ontology: Ontology) -> Hashable:
+    """Whether the query says "not" is left out: the rest of the example would be the same."""
+    return frozenset(ontology.rules), ontology.person, ontology.root, ontology.other
+
+
+def _too_few(taken: set[Hashable], sizes: Mapping[str, int]) -> DataError:
+    return DataError(
+        f"ProntoQA data: after {len(taken)} different ontologies {MAX_CLASHES} draws in a row "
+        f"brought none that is new, but {sum(sizes.values())} are asked for. Ask for fewer, or "
+        "raise hops, distractors or num_concepts."
+    )
+
+
+# --- making -----------------------------------------------------------------------------------
+
+
+def draw_ontology(rng: Random, options: ProntoqaOptions, answer: bool) -> Ontology:
+    """Draw rules and a query whose answer is `answer`.
+
+    With a twin decoy the answer only decides which of the two chains the individual is put at: all
+    else is drawn alike, so that rules and query alone say nothing about it.
+    """
+    hops = rng.randint(options.min_hops or options.hops, options.hops)
+    words = _draw_words(rng, options, hops)
+    person = rng.choice(PERSONS)
+    is_query_negated = rng.random() < 0.5 and options.negated_queries
+    asked, other = next(words.properties), next(words.concepts)
+    is_negated = is_query_negated == answer
+    rules = [Rule(other, next(words.concepts)), words.trait(other)]
+    if options.decoy == "lone":
+        rules.append(Rule(next(words.concepts), asked, not is_negated))
+        chains = [_draw_chain(words, hops, Rule("", asked, is_negated), rules, options)]
+    else:
+        ends = Rule("", asked, False), Rule("", asked, True)
+        chains = [_draw_chain(words, hops, end, rules, options) for end in ends]
+        if is_negated:
+            chains.reverse()
+    return Ontology(tuple(rules), tuple(chains), person, other, is_query_negated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Names and properties drawn for one ontology, each to be used once."""
+
+    rng: Random
+    concepts: Iterator[str]
+    properties: Iterator[str]
+    negated_share: float
+
+    def trait(self, concept: str) -> Rule:
+        """Return a rule that gives `concept` a property of its own."""
+        return Rule(concept, next(self.properties), self.rng.random() < self.negated_share)
+
+
+def _draw_words(rng: Random, options: ProntoqaOptions, hops: int) -> _Words:
+    names = CONCEPTS[: options.concepts_drawn_from]
+    concepts = rng.sample(names, options.num_concepts_needed(hops))
+    properties = _draw_properties(rng, options.num_properties_needed(hops))
+    return _Words(rng, iter(concepts), iter(properties), NEGATED_SHARE if options.negation else 0.0)
+
+
+def _draw_properties(rng: Random, count: int) -> list[str]:
+    """Draw different properties, from each family once before from any twice."""
+    families = [rng.sample(family, len(family)) for family in PROPERTY_FAMILIES]
+    drawn: list[str] = []
+    while len(drawn) < count:
+        rng.shuffle(families)
+        drawn += [family.pop() for family in families if family]
+    return drawn[:count]
+
+
+def _draw_chain(
+    words: _Words, hops: int, end: Rule, rules: list[Rule], options: ProntoqaOptions
+) -> tuple[Rule, ...]:
+    """Return the rules from a new concept to what `end` says, and add them and distractors."""
+    concepts = [next(words.concepts) for _ in range(hops)]
+    chain = [Rule(below, above) for below, above in pairwise(concepts)]
+    chain.append(end._replace(concept=concepts[-1]))
+    rules += chain
+    rules += [words.trait(concept) for concept in concepts[:-1]]
+    for concept in concepts:
+        for _ in range(options.distractors):
+            side = next(words.concepts)
+            rules += [Rule(concept, side), words.trait(side)]
+    if options.distractors:
+        rules.append(Rule(concepts[-1], next(words.concepts)))
+    return tuple(chain)
+
+
+# --- wording ----------------------------------------------------------------------------------
+
+
+def render(rng: Random, ontology: Ontology, options: ProntoqaOptions, id: str) -> Example:
+    """Return the example of an ontology; the order of sentences and their forms are drawn."""
+    wording, person, chain = options.wording, ontology.person, ontology.chains[0]
+    rules = _ordered(rng, ontology, options.order)
+    sentence = {rule: _rule_sentence(rng, rule, wording) for rule in rules}
+    kinds = [ontology.root, ontology.other]
+    rng.shuffle(kinds)
+    told = [_conclusion(person, Rule("", kind), wording) for kind in kinds]
+    facts = " ".join([*(sentence[rule] for rule in rules), *told])
+    asked = _conclusion(person, chain[-1]._replace(is_negated=ontology.is_query_negated), wording)
+    query = f"True or false: {asked}" if wording == "official" else f"{asked[:-1]}?"
+    first = _conclusion(person, Rule("", ontology.root), wording)
+    pairs = [(sentence[rule], _conclusion(person, rule, wording)) for rule in chain]
+    meta = {
+        "facts": facts,
+        "query": query,
+        "chain_of_thought": [first, *(part for pair in pairs for part in pair)],
+        "num_hops": len(chain),
+    }
+    steps = (first, *(" ".join(pair) for pair in pairs))
+    return Example(id, f"{facts} {query}", steps, str(ontology.answer), meta)
+
+
+def _ordered(rng: Random, ontology: Ontology, order: Order) -> list[Rule]:
+    rules = list(ontology.rules)
+    rng.shuffle(rules)
+    if order == "forward":
+        for chain in ontology.chains:
+            places = sorted(rules.index(rule) for rule in chain)
+            for place, rule in zip(places, chain, strict=True):
+                rules[place] = rule
+    return rules
+
+
+def _rule_sentence(rng: Random, rule: Rule, wording: Wording) -> str:
+    if wording == "short":
+        return f"{rule.concept} {'not ' * rule.is_negated}{rule.said}."
+    form = rng.choice(("Each", "Every", "plural", "plural"))  # 351, 376, 653 officially
+    if form != "plural":
+        return _is_sentence(f"{form} {rule.concept}", rule)
+    said = f"{rule.said}es" if rule.said in CONCEPTS else rule.said
+    return f"{rule.concept.capitalize()}es are {'not ' * rule.is_negated}{said}."
+
+
+def _conclusion(person: str, rule: Rule, wording: Wording) -> str:
+    """Return that what a rule says of its concept holds for the individual."""
+    if wording == "short":
+        return f"{person} {'not ' * rule.is_negated}{rule.said}."
+    return _is_sentence(person, rule)
+
+
+def _is_sentence(subject: str, rule: Rule) -> str:
+    article = ""
+    if rule.said in CONCEPTS:
+        article = "an " if rule.said[0] in "aeiou" else "a "
+    return f"{subject} is {'not ' * rule.is_negated}{article}{rule.said}."
+
+
+# --- the official file ------------------------------------------------------------------------
+
+
+def official_json(examples: Iterable[Example]) -> dict[str, Any]:
+    """Return examples as the official generator writes them, under "example1", "example2", …
+
+    Raises:
+        DataError: An example has no 'facts', 'query' or 'chain_of_thought' in its `meta`.
+    """
+    return {
+        f"example{number}": {"test_example": _official_record(example)}
+        for number, example in enumerate(examples, start=1)
+    }
+
+
+def write_official(path: Path | str, examples: Iterable[Example]) -> None:
+    """Write examples as a file of the official format, whole or not at all.
+
+    Raises:
+        DataError: An example is not ProntoQA.
+        RunError: The file cannot be written.
+    """
+    write_json(path, official_json(examples))
+
+
+def _official_record(example: Example) -> dict[str, Any]:
+    facts, query = facts_and_query(example)
+    chain = example.meta.get("chain_of_thought")
+    if not isinstance(chain, list) or not all(isinstance(part, str) for part in chain):
+        raise DataError(
+            f"example {example.id}: 'chain_of_thought' must be a list of sentences, got "
+            f"{shown(chain)}. {HELP}"
+        )
+    return {"question": facts, "query": query, "chain_of_thought": chain, "answer": example.answer}
+
+
+def facts_and_query(example: Example) -> tuple[str, str]:
+    """Return the two parts of a ProntoQA question, from our files or the official ones.
+
+    Raises:
+        DataError: `meta` lacks one of them.
+    """
+    facts, query = example.meta.get("facts"), example.meta.get("query")
+    if not isinstance(facts, str) or not isinstance(query, str):
+        raise DataError(
+            f"example {example.id}: is not ProntoQA: it must have the texts 'facts' and 'query', "
+            f"got {type(facts).__name__} and {type(query).__name__}. {HELP}"
+        )
+    return facts, query

@@ -1,0 +1,150 @@
+"""How a model reads on: pass after pass of new columns, over one cache that only grows.
+
+Rows are padded on the right: in the first pass no real column can see a pad, so it needs no mask;
+in the later, short passes the pads are masked. Models of the families that `parts.py` knows read
+by a faster way that gives the same; any other goes through transformers' own cache.
+
+Shapes: B batch, C columns of one pass, K columns so far, W columns that are read, D hidden size.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from latentcot.errors import DataError, TrainingError
+from latentcot.models.backend.activation_checkpointing import recomputed
+from latentcot.models.backend.last_layer import reads_only
+from latentcot.models.backend.split_cache import (
+    additive,
+    attends_over_parts,
+    blocks_of,
+    parts_cache,
+    takes_parts,
+)
+
+
+class Passes:
+    """The columns that a model has read so far, and the way to let it read more of them.
+
+    Attributes:
+        cache: Keys and values of every column, pads included.
+        is_real_BK: Which of those columns are real.
+        lengths_B: How many real columns each row has; the position of its next one.
+        num_passes: Calls of the backbone so far.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, batch_size: int, *, saves_memory: bool = False
+    ) -> None:
+        self.backbone = model.base_model
+        self.blocks = blocks_of(self.backbone)
+        if model.training:
+            _refuse_checkpointing(model, self.blocks)
+        self.saves_memory = saves_memory
+        self.has_parts = takes_parts(model)
+        self.is_eager = model.config._attn_implementation == "eager"
+        num_blocks = len(self.blocks)
+        self.cache = (
+            parts_cache(num_blocks) if self.has_parts else DynamicCache(config=model.config)
+        )
+        self.window = _sliding_window(self.cache)
+        self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
+        self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
+        self.num_passes = 0
+
+    def read(
+        self, embeds_BCD: Tensor, is_real_BC: Tensor, wanted_BW: Tensor | None = None
+    ) -> Tensor:
+        """Read C more columns in one pass.
+
+        Args:
+            embeds_BCD: What they are.
+            is_real_BC: Which of them are.
+            wanted_BW: The columns of this pass whose states are read; all of them if left out.
+
+        Returns:
+            Last hidden states, (B, C, D), or (B, W, D) of the wanted columns.
+        """
+        is_first = self.num_passes == 0
+        self.is_real_BK = torch.cat([self.is_real_BK, is_real_BC], dim=1)
+        # A column that is not real repeats its neighbour's position: always one the model has.
+        positions_BC = (self.lengths_B[:, None] + is_real_BC.cumsum(1) - 1).clamp(min=0)
+        self.lengths_B = self.lengths_B + is_real_BC.sum(1)
+        self._refuse_padded_window()
+        self.num_passes += 1
+        is_narrow = self._is_narrow(is_first, embeds_BCD, wanted_BW)
+        with ExitStack() as way:
+            if self.has_parts:
+                self._go_by_parts(way, is_first, embeds_BCD.shape[1])
+            if is_narrow and wanted_BW is not None:
+                way.enter_context(reads_only(self.blocks[-1], wanted_BW))
+            if self.saves_memory:
+                way.enter_context(recomputed(self.blocks, self.backbone.config, self.cache))
+            hidden_BCD: Tensor = self.backbone(
+                inputs_embeds=embeds_BCD,
+                attention_mask=None if is_first or self.has_parts else self.is_real_BK,
+                position_ids=positions_BC,
+                past_key_values=self.cache,
+                use_cache=True,
+            ).last_hidden_state
+        if wanted_BW is None:
+            return hidden_BCD
+        if is_narrow:
+            return hidden_BCD[:, : wanted_BW.shape[1]]
+        return hidden_BCD.gather(1, wanted_BW[:, :, None].expand(-1, -1, hidden_BCD.shape[-1]))
+
+    def _go_by_parts(self, way: ExitStack, is_first: bool, num_columns: int) -> None:
+        way.enter_context(attends_over_parts(self.backbone.config))
+        mask_B1CK = None if is_first and not self.is_eager else self._mask(num_columns)
+        layers: list[Any] = self.cache.layers
+        for layer in layers:
+            layer.mask_B1CK = mask_B1CK
+
+    def _mask(self, num_columns: int) -> Tensor:
+        """Let each of the newest columns see the real columns up to itself: (B, 1, C, K)."""
+        num_all = self.is_real_BK.shape[1]
+        column = torch.arange(num_all, device=self.is_real_BK.device)
+        is_before_CK = column <= column[num_all - num_columns :, None]
+        if num_all == num_columns:  # no real column has a pad before it
+            return additive(is_before_CK)[None, None]
+        return additive(is_before_CK & self.is_real_BK[:, None, None])
+
+    def _is_narrow(self, is_first: bool, embeds_BCD: Tensor, wanted_BW: Tensor | None) -> bool:
+        """Only the first pass has columns that nobody reads, and only parts can be left out."""
+        is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
+        return is_less and is_first and self.has_parts
+
+    def _refuse_padded_window(self) -> None:
+        """Sliding windows count columns, so that pads would push real columns out of them."""
+        if self.window is None or self.is_real_BK.shape[1] <= self.window:
+            return
+        if not bool(self.is_real_BK.all()):
+            raise DataError(
+                f"a padded batch has {self.is_real_BK.shape[1]} columns, but this model's sliding "
+                f"window is {self.window}. Use batch size 1, shorter questions, or a model with "
+                "full attention."
+            )
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop all rows but these from the cache, so that finished ones cost nothing."""
+        self.cache.batch_select_indices(rows)
+        self.is_real_BK = self.is_real_BK[rows]
+        self.lengths_B = self.lengths_B[rows]
+
+
+def _refuse_checkpointing(model: PreTrainedModel, blocks: list[nn.Module]) -> None:
+    if any(getattr(block, "gradient_checkpointing", False) for block in blocks):
+        raise TrainingError(
+            f"{type(model).__name__}: gradient checkpointing is on. transformers then drops the "
+            "cache, in which the thoughts find the question, and the loss would be wrong. Turn it "
+            "off, and save memory with training.save_memory: true."
+        )
+
+
+def _sliding_window(cache: Cache) -> int | None:
+    """Return the narrowest sliding window of a model's layers, or None."""
+    windows = [getattr(layer, "sliding_window", None) for layer in cache.layers]
+    return min((window for window in windows if window), default=None)

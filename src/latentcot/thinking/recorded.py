@@ -1,0 +1,113 @@
+"""Greedy texts of one batch after the other, each batch as one recorded run (`replay.py`).
+
+Thoughts and words are passes of one column each, and on a GPU each takes longer to launch than to
+run. So a whole batch, question, thoughts and words, is recorded once for its shape. A recorded run
+writes a fixed number of words, whether rows have ended or not: as many as the batches before it
+needed. If that is too few for a batch, the caller writes it word by word, and says how many words
+it took.
+
+Shapes: B batch, W words, N most slots of any row, D hidden size.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from latentcot.curriculum.layout import Layout
+from latentcot.models.backend.cuda_graphs import SIGHTS, Record, Replayed
+from latentcot.thinking.batch import ROUNDED, Batch, collate
+from latentcot.thinking.rollouts import roll_out
+from latentcot.thinking.think import Feed
+
+STEP = 4
+"""Recorded runs have a multiple of so many words."""
+
+
+class GreedyRecorder:
+    """Writes greedy texts by recorded runs.
+
+    Args:
+        model: In evaluation mode.
+        feed: What is fed into a slot; the thought if left out.
+        record: How a function is recorded.
+        sights: Record a shape when it is seen for this time.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        feed: Feed | None,
+        record: Record,
+        *,
+        sights: int = SIGHTS,
+    ) -> None:
+        self.model, self.feed = model, feed
+        self._replayed = Replayed(record, sights=sights)
+        self._most_words = 0
+
+    def saw(self, num_words: int) -> None:
+        """Take in how many words the longest text of a batch had, its end included."""
+        self._most_words = max(self._most_words, num_words)
+
+    def write(
+        self, prompts: Sequence[Layout], limits: Sequence[int], eos_id: int
+    ) -> tuple[list[list[int]], Tensor] | None:
+        """Write a batch of texts.
+
+        Args:
+            prompts: What is answered.
+            limits: How many words each may have.
+            eos_id: The token that ends a text.
+
+        Returns:
+            The words of each, with their end where it came, and (B, N, D) what was fed; None where
+            a recorded run would not do: nothing is known of the texts yet, or one is longer.
+        """
+        num_words = min(math.ceil(self._most_words / STEP) * STEP, max(limits))
+        if num_words == 0 or num_words > min(limits) or self._is_watched():
+            return None
+        batch = collate(prompts, columns=ROUNDED).to(self.model.device)
+
+        device, table = self.model.device.type, self.model.get_input_embeddings()
+        is_on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+
+        @torch.no_grad()
+        def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+            # Weights that an autocast around us keeps in another precision are gone when it ends.
+            with torch.autocast(device, dtype, enabled=is_on, cache_enabled=False):
+                return self._run(batch.with_tensors(tensors), num_words)
+
+        weight = table.get_parameter("weight")
+        kind = batch.most_slots, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
+        words_BW, fed_BND = self._replayed(kind, run, batch.tensors)
+        words = [_up_to(eos_id, row) for row in words_BW.tolist()]
+        pairs = zip(words, limits, strict=True)
+        if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
+            return None
+        return words, fed_BND.cpu()
+
+    def _is_watched(self) -> bool:
+        """A recorded run calls nobody's hooks, and writes to tensors of its own."""
+        modules = self.model.modules()
+        return torch.is_inference_mode_enabled() or any(
+            module._forward_hooks or module._forward_pre_hooks for module in modules
+        )
+
+    def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor]:
+        embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
+        rollout = roll_out(self.model, batch, feed=self.feed)
+        at_B11 = batch.suffix_lengths[:, None, None]
+        state_BD = rollout.states.gather(1, at_B11.expand(-1, 1, rollout.states.shape[-1]))[:, 0]
+        words_B = [head(state_BD).argmax(-1)]
+        is_real = torch.ones_like(words_B[0], dtype=torch.bool)[:, None]
+        while len(words_B) < num_words:
+            state_BD = rollout.passes.read(embed(words_B[-1])[:, None], is_real)[:, 0]
+            words_B.append(head(state_BD).argmax(-1))
+        return torch.stack(words_B, dim=1), rollout.fed
+
+
+def _up_to(eos_id: int, words: list[int]) -> list[int]:
+    return words[: words.index(eos_id) + 1] if eos_id in words else words

@@ -1,0 +1,118 @@
+"""From a recipe to a run folder: start a training, or take one up again."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from latentcot.data.formats import source_hash
+from latentcot.errors import RunError, UsageError
+from latentcot.recipes.recipe import Recipe, differences, read_recipe, write_recipe
+from latentcot.runs.folder import RECIPE, held, open_run, refuse_taken
+from latentcot.runs.provenance import add_session, read_provenance, write_provenance
+from latentcot.training.build import prepare
+from latentcot.training.loop import Trainer
+from latentcot.training.saving import NUM_KEPT
+from latentcot.utils.display import say
+from latentcot.utils.files import written_whole
+from latentcot.utils.problems import at_most
+
+
+def train(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep_checkpoints: int = NUM_KEPT,
+    shards: bool = False,
+    is_quiet: bool = False,
+) -> bool:
+    """Train as a recipe says, into a run folder; together with all processes of a launcher.
+
+    Args:
+        recipe: What to train.
+        out: The run folder.
+        resume: Go on with the run that is there, from its newest checkpoint.
+        overwrite: Delete the run that is there.
+        keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
+        shards: Of several processes, let each hold a share of the weights (FSDP2).
+        is_quiet: Show no progress.
+
+    Returns:
+        Whether training reached its end; False if Ctrl-C ended it, with a checkpoint.
+
+    Raises:
+        LatentcotError: With what is wrong; what had been saved stays.
+    """
+    out = Path(out)
+    if keep_checkpoints < 1:
+        raise UsageError(f"keep_checkpoints: must be at least 1, got {keep_checkpoints}.")
+    if resume:
+        _refuse_other_recipe(recipe, out)
+        _refuse_other_data(recipe, out)
+    refuse_taken(out, resume=resume, overwrite=overwrite)
+    model, tokenizer, data = prepare(recipe)
+    trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints, shards=shards)
+    accelerator = trainer.learner.accelerator
+    if shards and accelerator.num_processes == 1:
+        say("Note: --shard shares nothing out, since this is the only process (docs/devices.md).")
+    with held(out) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            open_run(out, resume=resume, overwrite=overwrite)
+            _write_origin(recipe, out, str(accelerator.device))
+        accelerator.wait_for_everyone()
+        if resume:
+            trainer.restore()
+        if resume and accelerator.is_main_process and trainer.update < trainer.num_updates:
+            _note_session(out, str(accelerator.device), trainer.update)
+        is_finished = trainer.run_to_end(is_quiet=is_quiet)
+    if accelerator.num_processes > 1:  # a rank that leaves while another talks to it would abort
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+    return is_finished
+
+
+def _write_origin(recipe: Recipe, run: Path, device: str) -> None:
+    """Write recipe and provenance, those that are not there."""
+    if not (run / RECIPE).exists():  # first: it makes the folder a run, which can be resumed
+        with written_whole(run / RECIPE) as file:
+            file.write(write_recipe(recipe))
+    if not (run / "provenance.json").exists():
+        files = [recipe.data.train, recipe.data.valid]
+        write_provenance(run, files, device, recipe.seed, _hash_of(recipe))
+
+
+def _note_session(run: Path, device: str, update: int) -> None:
+    different = add_session(run, device, update)
+    if different:
+        say(
+            f"Note: {', '.join(different)}. The result may differ in its last bits from that of a "
+            "run in one go."
+        )
+
+
+def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
+    path = run / RECIPE
+    if path.exists() and (before := read_recipe(path)) != recipe:
+        told = ", ".join(at_most(differences(before, recipe), "and {} more"))
+        raise RunError(
+            f"{run}: was started with another recipe than the one given, so it can't go on with "
+            f"it: {told}. Take that back (the whole recipe is in {path}), or start another run "
+            "with another --out."
+        )
+
+
+def _hash_of(recipe: Recipe) -> Callable[[str], str]:
+    """A stream is not loaded to tell its hash."""
+    data = recipe.data
+    return lambda file: source_hash(file, is_streamed=data.stream and file == data.train)
+
+
+def _refuse_other_data(recipe: Recipe, run: Path) -> None:
+    hash_of = _hash_of(recipe)
+    for file, before in read_provenance(run).get("data", {}).items():
+        if file in (recipe.data.train, recipe.data.valid) and hash_of(file) != before:
+            raise RunError(
+                f"{file}: has changed since {run} was started, so the run can't go on as it was. "
+                "Bring the old file back, or start another run."
+            )

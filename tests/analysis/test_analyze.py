@@ -1,0 +1,133 @@
+"""`latentcot analyze` from end to end, on tiny runs."""
+
+import csv
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from latentcot.analysis.analyze import ON_PAGE
+from latentcot.analysis.registry import ANALYSES, chosen
+from latentcot.analysis.shared.subject import open_subject, with_own_names
+from latentcot.errors import UsageError
+from latentcot.training.train import train
+
+
+@pytest.fixture(scope="module")
+def pauses(make_recipe, tmp_path_factory):
+    """The pause control, trained for as long."""
+    run = tmp_path_factory.mktemp("runs") / "pauses"
+    assert train(make_recipe("coconut-pause-as-thought"), run, is_quiet=True)
+    return run
+
+
+@pytest.fixture(scope="module")
+def no_cot(make_recipe, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "no-cot"
+    assert train(make_recipe("no-cot"), run, is_quiet=True)
+    return run
+
+
+@pytest.fixture(scope="module")
+def done(tiny_run, pauses, tmp_path_factory):
+    """The folder of all analyses, against the pause control."""
+    from latentcot.cli.analyze import analyze
+
+    run = shutil.copytree(tiny_run, tmp_path_factory.mktemp("analyzed") / "coconut")
+    analyze(str(run), against=(str(pauses),), quiet=True)
+    return run / "analysis"
+
+
+def test_every_analysis_has_its_files(done):
+    for name in ANALYSES:
+        result = json.loads((done / f"{name}.json").read_text())
+        assert result["schema_version"] == 1
+        assert result["provenance"]["command"]
+        for path in (done / f"{name}.png", done / f"{name}.pdf"):
+            assert path.stat().st_size > 1000, path
+        rows = list(csv.DictReader((done / f"{name}.csv").read_text().splitlines()))
+        assert rows, name
+
+
+def test_the_page_shows_both(done):
+    page = (done / "report.html").read_text()
+    assert "Inside the thoughts of coconut and coconut-pause-as-thought" in page
+    assert {path.stem for path in (done / "against-coconut-pause-as-thought").glob("*.json")} == {
+        *ON_PAGE
+    } - {"interventions"}
+    shown = json.loads(re.search(r"<script[^>]*json[^>]*>(.*?)</script>", page, re.DOTALL)[1])
+    first, second = shown["methods"]
+    assert len(first["interventions"]) > len(second["interventions"]) > 5
+    assert all(readings["interventions"] for readings in second["questions"])
+
+
+def test_the_comparisons_name_the_other(done):
+    assert json.loads((done / "interventions.json").read_text())["against"]["name"] == (
+        "coconut-pause-as-thought"
+    )
+    subjects = json.loads((done / "distribution.json").read_text())["subjects"]
+    assert [one["name"] for one in subjects] == ["coconut", "coconut-pause-as-thought"]
+
+
+def test_one_alone_on_other_questions(tiny_run, data, latentcot, tmp_path):
+    words = f"analyze {tiny_run} --data {data / 'valid.jsonl'} --only geometry --limit 4"
+    ended = latentcot(*words.split(), "--out", tmp_path / "here")
+    assert ended.code == 0, ended.err
+    assert {path.name for path in (tmp_path / "here").glob("*.json")} == {"geometry.json"}
+    assert json.loads((tmp_path / "here" / "geometry.json").read_text())["num_questions"] == 4
+    assert "geometry" in ended.out
+    assert not (tmp_path / "here" / "report.html").exists()
+
+
+def test_what_a_method_does_not_allow_is_told_and_the_rest_is_done(no_cot, latentcot, tmp_path):
+    ended = latentcot("analyze", no_cot, "--out", tmp_path / "here")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.split())
+    assert said.count("not done") >= 6
+    assert (tmp_path / "here" / "outcomes.json").exists()
+    assert not (tmp_path / "here" / "interventions.json").exists()
+
+
+def test_questions_without_graphs(tiny_run, data, latentcot, tmp_path):
+    lines = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    kept = ("id", "question", "steps", "answer")
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(json.dumps({k: one[k] for k in kept}) + "\n" for one in lines))
+    ended = latentcot("analyze", tiny_run, "--data", bare, "--out", tmp_path / "here")
+    assert ended.code == 0, ended.err
+    found = {path.stem for path in (tmp_path / "here").glob("*.json")}
+    assert found == {"decoding", "interventions", "probes", "geometry"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--only trees", "--only trees: is no analysis. Did you mean 'tree'?"),
+        ("--limit 0", "limit: must be at least 1, got 0"),
+        ("--batch-size 0", "batch_size: must be at least 1, got 0"),
+        ("--data nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("--against nowhere/run", "no such folder"),
+    ],
+)
+def test_bad_input_ends_with_one_message(words, message, tiny_run, latentcot, tmp_path):
+    ended = latentcot("analyze", tiny_run, *words.split(), "--out", tmp_path / "here")
+    assert ended.code == 2
+    assert message in ended.err
+    assert not (tmp_path / "here").exists()
+
+
+def test_two_of_one_method_get_names_of_their_own(tiny_run, data):
+    subject = open_subject(tiny_run, str(data / "test.jsonl"))
+    others = [subject, subject, replace(subject, name="coconut-2")]
+    assert [one.name for one in with_own_names(subject, others)] == [
+        "coconut-2", "coconut-3", "coconut-2-2"
+    ]  # fmt: skip
+
+
+def test_the_names_of_analyses():
+    assert [one.name for one in chosen(("tree", "probes"))] == ["tree", "probes"]
+    assert len(chosen(())) == len(ANALYSES)
+    with pytest.raises(UsageError, match="There are: outcomes, tree"):
+        chosen(("x",))

@@ -1,0 +1,159 @@
+"""Norms, ranks and angles: against numbers worked out by hand and by another way."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latentcot.analysis.figures.geometry import draw, rows
+from latentcot.analysis.geometry import (
+    NUM_GROUPS,
+    _jackknife,
+    _spectra_without,
+    effective_rank,
+    measure,
+    participation_ratio,
+    spectrum,
+)
+from latentcot.analysis.shared.paired import difference
+from latentcot.analysis.shared.slots import record, with_slots
+from latentcot.errors import UsageError
+from subjects import graph_examples, untrained
+
+
+class TestRanks:
+    def test_of_equal_directions(self):
+        for num in (1, 3, 7):
+            singular = torch.cat([torch.zeros(4), torch.full((num,), 2.5)])
+            assert effective_rank(singular) == pytest.approx(num)
+            assert participation_ratio(singular) == pytest.approx(num)
+
+    def test_of_unequal_directions(self):
+        singular = torch.tensor([3.0, 1.0])
+        shares = (0.75, 0.25)
+        assert effective_rank(singular) == pytest.approx(
+            math.exp(-sum(p * math.log(p) for p in shares))
+        )
+        assert participation_ratio(singular) == pytest.approx(10**2 / (81 + 1))
+        assert effective_rank(torch.zeros(3)) == participation_ratio(torch.zeros(3)) == 0
+
+    def test_spectrum_is_that_of_centred_vectors(self):
+        vectors = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)).double() + 4
+        expected = torch.linalg.svdvals(vectors - vectors.mean(0))
+        torch.testing.assert_close(spectrum(vectors), expected.flip(0))
+
+    def test_spectra_without_a_group_are_those_of_the_rest(self):
+        vectors = torch.randn(43, 5, generator=torch.Generator().manual_seed(0)).double() + 2
+        found = _spectra_without(vectors)
+        assert len(found) == NUM_GROUPS
+        for group, singular in enumerate(found):
+            rest = vectors[[i for i in range(43) if i % NUM_GROUPS != group]]
+            torch.testing.assert_close(singular, spectrum(rest))
+        assert _spectra_without(vectors[: 2 * NUM_GROUPS - 1]) == []
+
+    def test_jackknife_of_a_mean_is_students_interval(self):
+        values = [1.0, 4.0, 2.0, 8.0]
+        mean = sum(values) / 4
+        without = [(sum(values) - value) / 3 for value in values]
+        found = difference(values, [0.0] * 4)
+        assert _jackknife(mean, without) == pytest.approx((found.low, found.high))
+        assert _jackknife(1.0, []) == (None, None)
+
+
+class TestMeasure:
+    def test_figures_of_each_thought(self):
+        subject = untrained("symbols", examples=graph_examples("symbols", 24))
+        chains, result = record(with_slots(subject)), measure(subject)
+        assert [row["thought"] for row in result["thoughts"]] == [1, 2, 3]
+        norms = subject.reasoner.model.get_input_embeddings().weight.detach().norm(dim=-1)
+        assert result["embeddings"]["num"] == len(norms)
+        assert result["embeddings"]["norm"] == pytest.approx(float(norms.mean()), abs=1e-3)
+        for i, row in enumerate(result["thoughts"]):
+            thought = chains.states[:, i]
+            lengths = thought.norm(dim=-1)
+            assert row["norm"] == pytest.approx(float(lengths.mean()), abs=1e-3)
+            assert row["norm_sd"] == pytest.approx(float(lengths.std()), abs=1e-3)
+            assert row["relative_norm"] == pytest.approx(
+                float((lengths / norms.mean()).mean()), abs=1e-3
+            )
+            mean = thought.mean(0)
+            cosines = (thought @ mean) / lengths / mean.norm()
+            assert row["cosine_to_mean"] == pytest.approx(float(cosines.mean()), abs=1e-3)
+            assert row["effective_rank"] == pytest.approx(
+                effective_rank(spectrum(thought)), abs=1e-3
+            )
+            assert row["effective_rank_low"] < row["effective_rank"] < row["effective_rank_high"]
+            assert row["cosine_to_mean_low"] < row["cosine_to_mean"] < row["cosine_to_mean_high"]
+        a, b = chains.states[:, 0], chains.states[:, 1]
+        step = (a * b).sum(-1) / a.norm(dim=-1) / b.norm(dim=-1)
+        assert result["thoughts"][0]["cosine_to_next"] == pytest.approx(
+            float(step.mean()), abs=1e-3
+        )
+        assert result["thoughts"][2]["cosine_to_next"] is None
+        assert json.loads(json.dumps(result)) == result
+
+    def test_does_not_depend_on_the_batch_size(self):
+        subject = untrained("words", "bpe", examples=graph_examples("words", 5))
+        assert measure(subject) == measure(replace(subject, batch_size=2))
+
+    def test_against_pauses(self):
+        examples = graph_examples("words", 6)
+        subject = untrained("words", examples=examples)
+        other = untrained("words", examples=examples, method="coconut-pause-as-thought")
+        result = measure(subject, other)
+        assert "pause" in result["against"]["name"] and not result["against"]["has_thoughts"]
+        assert result["against"]["thought_means"] != result["thought_means"]
+        row = next(
+            r for r in result["comparison"] if (r["name"], r["thought"]) == ("cosine_to_next", 1)
+        )
+        here, there = (m["thoughts"][0]["cosine_to_next"] for m in (result, result["against"]))
+        assert row["more"] == pytest.approx(here - there, abs=2e-4)
+        assert {r["thought"] for r in result["comparison"]} == {1, 2, 3}
+        for shown in (result, measure(subject)):
+            draw(shown).draw_without_rendering()
+            tables = rows(shown)
+            assert all(
+                v is not None for table in tables.values() for r in table for v in r.values()
+            )
+        assert measure(subject.first(1))["thoughts"][0]["norm_low"] is None
+
+    def test_a_thought_before_any_slot_is_the_same_for_both(self):
+        """What stands before the first slot does not depend on what is fed later."""
+        examples = graph_examples("words", 6)
+        subject = untrained("words", examples=examples)
+        other = untrained("words", examples=examples, method="pause-multipass")
+        for row in measure(subject, other)["comparison"]:
+            if row["thought"] == 1 and row["name"] != "cosine_to_next":
+                assert row["more"] == 0 and row["p"] == 1
+
+    def test_refusals(self):
+        with pytest.raises(UsageError, match="has no slots"):
+            measure(untrained("words", method="no-cot"))
+        result = measure(untrained("words"), untrained("words", method="cot"))
+        assert result["against"] == {"name": "cot", "reason": "has no slots"}
+
+
+class TestDifference:
+    def test_of_pairs(self):
+        from scipy.stats import ttest_rel
+
+        one, two = [1.0, 2.0, 4.0, 4.5], [0.5, 2.5, 1.0, 2.0]
+        found = difference(one, two)
+        expected = ttest_rel(one, two)
+        assert found.mean == pytest.approx(1.375) and found.num_questions == 4
+        assert found.p == pytest.approx(float(expected.pvalue))
+        interval = expected.confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+    def test_without_spread(self):
+        assert difference([1.0, 1.0], [1.0, 1.0]).p == 1
+        same = difference([1.0, 2.0], [0.0, 1.0])
+        assert (same.low, same.mean, same.high, same.p) == (1.0, 1.0, 1.0, 0.0)
+        assert difference([2.0], [1.0]).low is None and difference([2.0], [1.0]).p == 1
+
+    def test_refusals(self):
+        for one, two in (([], []), ([1.0], [1.0, 2.0])):
+            with pytest.raises(UsageError, match="needs two values of each question"):
+                difference(one, two)

@@ -1,0 +1,117 @@
+"""The best one, two and three nodes: by hand, and over questions."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latentcot.analysis import parallelism
+from latentcot.analysis.figures import parallelism as figures
+from latentcot.analysis.figures import style
+from latentcot.analysis.parallelism import best_sums, measure, percentiles
+from latentcot.analysis.shared.values import mean_of, nodes_at, values_after
+from latentcot.errors import UsageError
+from subjects import graph_examples, untrained
+
+
+class TestBestSums:
+    def test_add_up_the_best(self):
+        values = torch.tensor([0.1, 0.5, 0.0, 0.3, 0.05], dtype=torch.float64)
+        assert best_sums(values) == pytest.approx([0.5, 0.8, 0.9])
+
+    def test_of_fewer_nodes(self):
+        assert best_sums(torch.tensor([0.25, 0.5], dtype=torch.float64)) == [0.5, 0.75, 0.75]
+
+
+class TestPercentiles:
+    def test_are_of_each_sum_by_itself(self):
+        rows = percentiles([[0.1, 0.9, 1.0], [0.5, 0.6, 0.7], [0.3, 0.7, 0.8]])
+        assert [len(row) for row in rows] == [101] * 3
+        assert [row[0] for row in rows] == [0.1, 0.6, 0.7]
+        assert [row[50] for row in rows] == [0.3, 0.7, 0.8]
+        assert [row[100] for row in rows] == [0.5, 0.9, 1.0]
+
+    def test_lie_on_a_line_between_two_questions(self):
+        [one, *_] = percentiles([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+        assert one == pytest.approx([i / 100 for i in range(101)])
+
+
+class TestMeasure:
+    @pytest.mark.parametrize(("form", "offset"), [("words", 0), ("symbols", 1)])
+    def test_is_what_loops_give(self, form, offset):
+        subject = untrained(form, examples=graph_examples(form, 6))
+        result = measure(subject)
+        counts = [row["k"] for row in result["by_k"]]
+        everything = [values.tolist() for values in values_after(subject, counts)]
+        gaps = {}
+        for place, row in enumerate(result["by_k"]):
+            assert row["depth"] == row["k"] + offset
+            asked = [i for i, g in enumerate(subject.graphs) if nodes_at(g, row["depth"])]
+            best = [sorted(everything[i][place], reverse=True)[:3] for i in asked]
+            gaps[row["k"]] = {
+                i: two + three for i, (_, two, three) in zip(asked, best, strict=True)
+            }
+            expected = mean_of(list(gaps[row["k"]].values()))
+            assert row["gap"] == pytest.approx(expected, abs=2e-5)
+            assert row["percentiles"][0][100] == pytest.approx(max(b[0] for b in best), abs=1e-5)
+            assert row["percentiles"][2][0] == pytest.approx(min(map(sum, best)), abs=1e-5)
+        asked = [row["gap"]["num_questions"] for row in result["by_k"]]
+        assert asked[0] == 6 and asked == sorted(asked, reverse=True) and asked[-1] < 6
+        for row, k in zip(result["narrowing"], counts, strict=False):
+            assert (row["from"], row["to"]) == (k, k + 1)
+            drops = [gaps[k][i] - gaps[k + 1][i] for i in gaps[k + 1]]
+            assert row["narrowing"] == pytest.approx(mean_of(drops, lowest=-1), abs=2e-5)
+        assert len(result["narrowing"]) == len(counts) - 1
+
+    def test_is_plain_and_says_what_it_is(self):
+        done = []
+        result = measure(replace(untrained(), batch_size=2), done.append)
+        assert json.loads(json.dumps(result)) == result
+        assert sum(done) == result["num_questions"] == 3
+        assert (result["schema_version"], result["analysis"]) == (1, "parallelism")
+        assert (result["form"], result["method"]) == ("words", "coconut")
+        assert {"value", "best", "gap", "narrowing"} <= result["definitions"].keys()
+
+    def test_of_a_method_without_thoughts(self):
+        result = measure(untrained("symbols", method="cot"))
+        assert [row["k"] for row in result["by_k"]] == [0] and result["narrowing"] == []
+        with pytest.raises(UsageError, match="no number of thoughts"):
+            measure(untrained("words", method="cot"))
+
+    def test_narrowing_is_none_without_a_question_that_has_both(self):
+        sums = {0: {1: [0.5, 0.6, 0.7]}, 1: {2: [0.5, 0.6, 0.7]}}
+        assert parallelism._narrowing(sums, 0) == {"from": 0, "to": 1, "narrowing": None}
+
+
+class TestFigures:
+    def test_have_a_panel_for_each_k(self, tmp_path):
+        result = measure(untrained("words", examples=graph_examples("words", 5)))
+        drawn = figures.draw(result)
+        shown = result["by_k"][:4]
+        assert [axes.get_title() for axes in drawn.axes] == [
+            f"k = {row['k']} (depth {row['depth']})" for row in shown
+        ]
+        for axes, row in zip(drawn.axes, shown, strict=True):
+            lines = [list(line.get_ydata()) for line in axes.lines]
+            assert lines == row["percentiles"]
+            assert axes.texts[0].get_text().startswith(f"mean gap {row['gap']['mean']:.2f}")
+        style.save(drawn, tmp_path / "parallelism")
+
+    def test_of_one_question_has_no_interval(self):
+        result = measure(untrained("words", examples=graph_examples("words", 1)))
+        drawn = figures.draw(result)
+        assert "(" not in drawn.axes[0].texts[0].get_text()
+        assert figures.rows(result)[0]["mean_gap_low"] == ""
+
+    def test_rows_hold_every_percentile(self):
+        result = measure(untrained("words"))
+        rows = figures.rows(result)
+        assert len(rows) == 101 * len(result["by_k"])
+        first = result["by_k"][0]
+        assert rows[7] == {
+            "k": 1, "depth": 1, "percentile": 7,
+            **{f"best {i + 1}": first["percentiles"][i][7] for i in range(3)},
+            "mean_gap": first["gap"]["mean"], "mean_gap_low": first["gap"]["low"],
+            "mean_gap_high": first["gap"]["high"], "num_questions": 3,
+        }  # fmt: skip

@@ -1,0 +1,195 @@
+"""Thoughts pushed along directions: the right vectors, and flips counted as they are."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latentcot import Example, read_examples
+from latentcot.analysis import steering
+from latentcot.analysis.figures.steering import draw, rows
+from latentcot.analysis.shared.slots import record, with_slots
+from latentcot.analysis.shared.subject import Subject
+from latentcot.analysis.steering import (
+    ALPHAS,
+    embedding_directions,
+    measure,
+    random_directions,
+    thought_directions,
+)
+from latentcot.errors import DataError, UsageError
+from latentcot.evaluation.reasoner import Output
+from latentcot.evaluation.statistics import mcnemar
+from subjects import graph_examples, untrained
+
+
+@pytest.fixture
+def subject(babbler, data):
+    examples = tuple(read_examples(data / "test.jsonl"))
+    return Subject("coconut", babbler, examples, tuple(babbler.encode(examples)), batch_size=3)
+
+
+def chained(name_of_target, name_of_other, id):
+    """A question whose root 0 leads over 2 to 3, and root 1 over 4 to 5."""
+    names = ["a", "b", "c", name_of_target, "d", name_of_other]
+    meta = {
+        "idx_to_symbol": names, "edges": [[0, 2], [2, 3], [1, 4], [4, 5]],
+        "root": 0, "target": 3, "neg_target": 5,
+    }  # fmt: skip
+    asked = f"a c | c {name_of_target} | b d | d {name_of_other} | "
+    question = f"{asked}[Q] {name_of_target} {name_of_other} [R] a"
+    return Example(id, question, ("c", name_of_target), name_of_target, meta)
+
+
+class TestDirections:
+    def test_of_thoughts_leave_the_question_itself_out(self):
+        examples = [chained(*pair, str(i)) for i, pair in enumerate(["xy", "xz", "yx", "zy", "xy"])]
+        subject = with_slots(untrained("symbols", examples=examples))
+        chains = record(subject)
+        x, y = chains.fed[[0, 1, 4]], chains.fed[[2]]
+        found = thought_directions(subject, chains)
+        torch.testing.assert_close(found[0], y.mean(0) - chains.fed[[1, 4]].mean(0))
+        torch.testing.assert_close(found[1], chains.fed[3] - chains.fed[[0, 4]].mean(0))
+        assert (found[2] == 0).all()  # nobody else has the answer y
+        assert not torch.allclose(found[4], y.mean(0) - x.mean(0))
+
+    def test_of_embeddings_average_the_tokens_of_a_name(self):
+        subject = untrained("words", "bpe")
+        found = embedding_directions(subject)
+        table = subject.reasoner.model.get_input_embeddings().weight.detach()
+        num_tokens = set()
+        for direction, graph in zip(found, subject.graphs, strict=True):
+            here, there = (
+                subject.reasoner.tokenizer(" " + graph.names[node])["input_ids"]
+                for node in (graph.target, graph.neg_target)
+            )
+            num_tokens |= {len(here), len(there)}
+            torch.testing.assert_close(direction[0], table[there].mean(0) - table[here].mean(0))
+        assert max(num_tokens) > 1
+
+    def test_random_ones_belong_to_question_and_thought(self, subject):
+        found = random_directions(subject, 2)
+        assert found.shape == (8, 2, 16)
+        torch.testing.assert_close(found.norm(dim=-1), torch.ones(8, 2))
+        turned = random_directions(subject.of([3, 1]), 2)
+        assert torch.equal(turned, found[[3, 1]])
+        assert len({tuple(row) for row in found.flatten(0, 1).tolist()}) == 16
+
+
+class TestPush:
+    def test_adds_alpha_norms_along_the_unit_direction(self, subject, monkeypatch):
+        slotted = with_slots(subject)
+        chains, seen = record(slotted), {}
+        original = Subject.answers
+
+        def answers(self, *args, feed_for=None, **kwargs):
+            for chosen, rollout in self.rollouts(feed_for=feed_for):
+                seen.update(zip(chosen, rollout.fed, strict=True))
+            return original(self, *args, feed_for=feed_for, **kwargs)
+
+        monkeypatch.setattr(Subject, "answers", answers)
+        towards = torch.zeros(8, 1, 16)
+        towards[:, 0, 5] = torch.tensor([3.0] * 7 + [0.0])  # the last question has no direction
+        for thought, alpha in ((1, -0.5), (2, 2.0)):
+            found = steering._answered(slotted, chains, towards, thought, alpha, lambda n: None)
+            fed, place = torch.stack([seen[i] for i in range(7)]), thought - 1
+            own = chains.fed[:7, place]
+            moved = fed[:, place] - own
+            expected = torch.zeros_like(own)
+            expected[:, 5] = alpha * own.norm(dim=-1)
+            torch.testing.assert_close(moved, expected, atol=1e-4, rtol=1e-4)
+            if thought == 2:
+                torch.testing.assert_close(fed[:, 0], chains.fed[:7, 0])
+            else:
+                assert not torch.allclose(fed[:, 1], chains.fed[:7, 1], atol=1e-2)
+            assert list(found) == list(range(7))
+
+    def test_what_an_answer_names(self):
+        subject = untrained("words")
+        graph = subject.graphs[0]
+        root, target, other = (
+            graph.names[node] for node in (graph.root, graph.target, graph.neg_target)
+        )
+        texts = [f"{root} is a {target}.", f"{root} is a {other}.", target, "", f"X is a {other}."]
+        named = [
+            steering._candidate(subject, 0, Output(text, text, 1, 1, 1, True)) for text in texts
+        ]
+        assert named == ["target", "neg_target", None, None, None]
+
+
+class TestMeasure:
+    def test_counts(self, subject, monkeypatch):
+        """With answers made up: t, u or neither before and after."""
+        roles = ["target", "target", "neg_target", None, "target", "target", "neg_target", "target"]
+        now = [
+            "neg_target",
+            "target",
+            "target",
+            "target",
+            None,
+            "neg_target",
+            "neg_target",
+            "neg_target",
+        ]
+        monkeypatch.setattr(
+            steering, "_named", lambda subject, numbers, outputs: {q: roles[q] for q in numbers}
+        )
+        at_random = [*roles[:7], "neg_target"]
+        monkeypatch.setattr(
+            steering,
+            "_answered",
+            lambda subject, chains, table, thought, alpha, progress: dict(
+                enumerate(at_random if table.shape[1] == 2 and thought == 1 else now)
+            ),
+        )
+        result = measure(subject)
+        row = next(r for r in result["steered"] if r["direction"] == "embeddings")
+        assert row["flipped_num_questions"] == 7  # one unchanged answer names no candidate
+        assert row["flipped"] == pytest.approx(4 / 7, abs=1e-4)
+        assert (row["target"], row["neg_target"], row["neither"]) == (3 / 8, 4 / 8, 1 / 8)
+        assert row["p_raw"] == pytest.approx(mcnemar(3, 0)) and row["p"] == 1.0
+        control = next(r for r in result["steered"] if r["direction"] == "random")
+        assert control["flipped"] == pytest.approx(1 / 7, abs=1e-4)
+        assert control["p"] is None and control["p_raw"] is None
+        assert result["unchanged"]["target"] == 5 / 8
+
+    def test_is_plain_and_does_not_depend_on_the_batch_size(self, subject):
+        result = measure(subject)
+        assert json.loads(json.dumps(result)) == result
+        assert result == measure(replace(subject, batch_size=8))
+        keys = {(r["direction"], r["thought"], r["alpha"]) for r in result["steered"]}
+        assert {a for _, _, a in keys} == set(ALPHAS) and {t for _, t, _ in keys} == {1, 2}
+        assert {d for d, _, _ in keys} | set(result["left_out"]) == set(steering.DIRECTIONS)
+
+    def test_only_so_many_questions_are_steered(self, subject, monkeypatch):
+        monkeypatch.setattr(steering, "MAX_QUESTIONS", 3)
+        done = []
+        result = measure(subject, on_progress=done.append)
+        assert (result["num_questions"], result["num_given"]) == (3, 8)
+        assert sum(done) >= 3 + 3 * 2 * 2 * 6  # unchanged, then two directions at least
+
+    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
+    def test_in_words_against_pauses(self, tokenizer):
+        examples = graph_examples("words", 3)
+        subject = untrained("words", tokenizer, examples=examples)
+        other = untrained("words", tokenizer, examples=examples, method="pause")
+        result = measure(subject, other)
+        assert result["against"]["left_out"] == {
+            "thoughts": "no question has two groups of thoughts that differ"
+        }
+        assert {row["direction"] for row in result["comparison"]} <= {"embeddings", "random"}
+        alone = {key: of for key, of in result.items() if key not in ("against", "comparison")}
+        for shown in (result, alone):
+            draw(shown).draw_without_rendering()
+            table = rows(shown)["steering"]
+            assert all(value is not None for row in table for value in row.values())
+
+    def test_refusals(self, subject, babbler):
+        with pytest.raises(UsageError, match="cot at stage 2 has no slots"):
+            measure(untrained("words", method="cot"))
+        bare = tuple(replace(e, meta={}) for e in subject.examples)
+        with pytest.raises(DataError, match="has no 'idx_to_symbol'"):
+            measure(replace(subject, examples=bare))
+        result = measure(subject.first(2), replace(untrained("words", method="cot"), name="chain"))
+        assert result["against"] == {"name": "chain", "reason": "has no slots"}

@@ -1,0 +1,249 @@
+"""The value of every node, against one forward pass for each of them, and how names are cut."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from latentcot.analysis.shared.subject import Subject
+from latentcot.analysis.shared.values import (
+    candidates_of,
+    depth_of,
+    form_of,
+    mean_of,
+    nodes_at,
+    possible_counts,
+    scored_counts,
+    scored_depth,
+    values_after,
+)
+from latentcot.curriculum.layout import Template
+from latentcot.data.examples import Example
+from latentcot.errors import DataError, UsageError
+from latentcot.evaluation.statistics import mean_interval
+from latentcot.tasks.prosqa.generator import graph_of
+from reference import pause, reference_states
+from subjects import graph_examples, untrained
+
+COUNTS = (0, 2, 3)
+
+
+@torch.no_grad()
+def brute_force(subject: Subject, number: int, name: str, k: int, behind: str = "") -> float:
+    """The value of one name: everything read again from the first token on, without a cache."""
+    reasoner, question = subject.reasoner, subject.examples[number].question
+    tokenizer, markers = reasoner.tokenizer, reasoner.rules.markers
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    method = subject.reasoner.info.method
+    prefix = [*ids(question + reasoner.info.template.question_end)]
+    around = "none" if method == "cot" else reasoner.info.zero_thoughts if k == 0 else "both"
+    pauses = [markers.pause] * k if method == "coconut-pause-as-thought" else []
+    prefix += [markers.bot] * (around != "none")
+    suffix = [*pauses, *[markers.eot] * (around == "both")]
+    front, word = (ids("Every"), " " + name) if "[R]" not in question else ([], name)
+    word = ids(word) + ids(behind)
+    fill = pause(markers.pause) if method == "pause-multipass" else None
+    states, _ = reference_states(
+        reasoner.model, prefix, 0 if pauses else k, [*suffix, *front, *word], fill=fill
+    )
+    shares = reasoner.model.get_output_embeddings()(states).softmax(-1)
+    value = 1.0
+    for i, token in enumerate(word, start=len(suffix) + len(front)):
+        value *= float(shares[i, token])
+    return value
+
+
+def check(subject: Subject, counts=COUNTS, *, behind: str = "") -> None:
+    found = values_after(subject, counts, with_end=bool(behind))
+    for number, (example, values) in enumerate(zip(subject.examples, found, strict=True)):
+        names = graph_of(example).names
+        assert values.shape == (len(counts), len(names)) and values.dtype == torch.float64
+        for row, k in zip(values.tolist(), counts, strict=True):
+            expected = [brute_force(subject, number, name, k, behind) for name in names]
+            # Llama's norms compute in float32, whatever the weights are.
+            assert row == pytest.approx(expected, abs=0, rel=1e-4)
+
+
+class TestValuesAfter:
+    @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
+    @pytest.mark.parametrize("form", ["words", "symbols"])
+    def test_are_those_of_one_pass_for_each_node(self, form, tokenizer, architecture):
+        subject = untrained(form, tokenizer, architecture)
+        lengths = {len(example.question) for example in subject.encoded}
+        several = {len(ids) for names in candidates_of(subject).names for ids in names}
+        assert len(lengths) > 1, "ragged questions"
+        assert (max(several) > 1) == (tokenizer == "bpe")
+        check(subject)
+
+    @pytest.mark.parametrize("method", ["coconut-pause-as-thought", "pause-multipass"])
+    def test_of_pauses(self, method):
+        check(untrained("words", "bpe", examples=graph_examples("words", 2), method=method))
+
+    def test_of_a_method_without_slots(self):
+        check(untrained("symbols", "bpe", method="cot"), (0,))
+
+    @pytest.mark.parametrize("form", ["words", "symbols"])
+    @pytest.mark.parametrize("zero_thoughts", ["bot", "none"])
+    def test_without_thoughts_in_another_layout(self, form, zero_thoughts):
+        check(untrained(form, zero_thoughts=zero_thoughts), (0, 1))
+
+    def test_can_count_what_follows_a_name(self):
+        check(untrained("words", "bpe", examples=graph_examples("words", 2)), (2,), behind=" is")
+        check(untrained("symbols", "bpe"), (1,), behind="\n")
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 5])
+    def test_do_not_depend_on_the_batch_size(self, batch_size):
+        subject = untrained("words", "bpe")
+        expected = values_after(subject, COUNTS)
+        found = values_after(replace(subject, batch_size=batch_size), COUNTS)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+    def test_come_in_the_order_of_the_questions_and_tell_progress(self):
+        subject = replace(untrained(examples=graph_examples("words", 5)), batch_size=2)
+        done = []
+        found = values_after(subject, (1,), on_progress=done.append)
+        assert done == [2, 2, 1]
+        lengths = [len(example.question) for example in subject.encoded]
+        assert lengths != sorted(lengths), "the batches are in another order"
+        for number, values in enumerate(found):
+            [alone] = values_after(subject.of([number]), (1,))
+            torch.testing.assert_close(values, alone)
+
+    def test_of_nodes_add_up_to_one_at_most(self):
+        for values in values_after(untrained("words", "bpe"), COUNTS):
+            assert (values.sum(1) < 1).all() and (values > 0).all()
+
+    def test_names_that_begin_others_are_told_apart_by_what_follows(self):
+        example = Example(
+            "nested", "1 12 | 1 13 | 2 3 | [Q] 12 3 [R] 1", ("12",), "12",
+            {"idx_to_symbol": ["1", "12", "13", "2", "3"], "edges": [[0, 1], [0, 2], [3, 4]],
+             "root": 0, "target": 1, "neg_target": 4},
+        )  # fmt: skip
+        subject = untrained("symbols", "bpe", examples=[example])
+        plain, ended = (values_after(subject, (1,), with_end=end)[0][0] for end in (False, True))
+        assert plain[0] > plain[1] + plain[2]  # "1" holds "12" and "13"
+        assert ended[0] < plain[0] - plain[1] - plain[2]
+        check(subject, (1,))
+        check(subject, (1,), behind="\n")
+
+    def test_of_thoughts_need_slots(self):
+        with pytest.raises(UsageError, match="cot has no thoughts"):
+            values_after(untrained(method="cot"), (1,))
+
+
+class TestCandidates:
+    def test_in_words_stand_behind_every(self):
+        subject = untrained("words", "bpe")
+        tokenizer, candidates = subject.reasoner.tokenizer, candidates_of(subject)
+        assert tokenizer.decode(candidates.front) == "Every"
+        for example, names in zip(subject.examples, candidates.names, strict=True):
+            written = [tokenizer.decode(ids) for ids in names]
+            assert written == [" " + name for name in example.meta["idx_to_symbol"]]
+        longest = max(len(ids) for names in candidates.names for ids in names)
+        assert candidates.num_columns == len(candidates.front) + longest - 1
+
+    def test_in_symbols_begin_a_step(self):
+        subject = untrained("symbols", "bpe")
+        candidates = candidates_of(subject)
+        assert candidates.front == ()
+        tokenizer = subject.reasoner.tokenizer
+        for example, names in zip(subject.examples, candidates.names, strict=True):
+            assert [tokenizer.decode(ids) for ids in names] == example.meta["idx_to_symbol"]
+
+    def test_have_the_end_of_a_step_if_asked(self):
+        for form, end in (("words", " is"), ("symbols", "\n")):
+            subject = untrained(form, "bpe")
+            [ids, *_], *_ = candidates_of(subject, with_end=True).names
+            assert subject.reasoner.tokenizer.decode(ids).endswith(end)
+
+    def test_without_a_written_end_have_none(self):
+        for template in (Template(step_end=""), Template()):  # line ends are no words
+            subject = untrained("symbols", "words", template=template)
+            assert candidates_of(subject, with_end=True) == candidates_of(subject)
+
+    def test_refuse_a_name_that_is_joined_with_what_follows(self):
+        [example] = graph_examples("symbols", 1)
+        names = ["b", *["bus" + "bus" * i for i in range(len(example.meta["idx_to_symbol"]) - 1)]]
+        example = replace(example, meta=example.meta | {"idx_to_symbol": names})
+        template = Template(step_end="us")
+        subject = untrained("symbols", "bpe", examples=[example], template=template)
+        assert candidates_of(subject).names
+        with pytest.raises(DataError, match="node 'b': the tokens of 'bus' are not those of ''"):
+            candidates_of(subject, with_end=True)
+
+    def test_refuse_a_name_without_tokens(self):
+        [example] = graph_examples("symbols", 1)
+        names = [*example.meta["idx_to_symbol"][:-1], " "]
+        example = replace(example, meta=example.meta | {"idx_to_symbol": names})
+        with pytest.raises(DataError, match="node ' '"):
+            candidates_of(untrained("symbols", examples=[example]))
+
+
+class TestCounts:
+    def test_depths(self):
+        assert [depth_of(k, "words") for k in range(4)] == [0, 1, 2, 3]
+        assert [depth_of(k, "symbols") for k in range(4)] == [1, 2, 3, 4]
+        assert [depth_of(k, "words", 2) for k in range(5)] == [0, 0, 1, 1, 2]
+        assert [depth_of(k, "symbols", 2) for k in range(5)] == [1, 1, 2, 2, 3]
+
+    def test_of_a_subject(self):
+        assert form_of(untrained("words")) == "words"
+        assert form_of(untrained("symbols")) == "symbols"
+        assert scored_depth(untrained("words", thoughts_per_step=2), 5) == 2
+        assert scored_depth(untrained("symbols", thoughts_per_step=2), 5) == 3
+
+    def test_nodes_at(self):
+        graph = graph_of(graph_examples("words", 1)[0])
+        assert nodes_at(graph, 0) == [graph.root]
+        children = {child for parent, child in graph.edges if parent == graph.root}
+        assert set(nodes_at(graph, 1)) == children
+        assert nodes_at(graph, 99) == []
+
+    def test_go_to_six_or_as_far_as_trained(self):
+        assert possible_counts(untrained()) == [0, 1, 2, 3, 4, 5, 6]
+        assert possible_counts(untrained(thoughts_per_step=4)) == list(range(9))
+        assert possible_counts(untrained(method="cot")) == [0]
+
+    @pytest.mark.parametrize("form", ["words", "symbols"])
+    def test_end_where_the_positions_do(self, form):
+        roomy = untrained(form, "bpe")
+        longest = max(map(len, roomy.prompts(2))) + candidates_of(roomy).num_columns
+        subject = untrained(form, "bpe", num_positions=longest)
+        assert possible_counts(subject) == [0, 1, 2]
+        assert len(values_after(subject, (2,))) == 3
+        with pytest.raises(IndexError):
+            values_after(subject, (3,))
+        with pytest.raises(DataError, match="the model has"):
+            possible_counts(untrained(form, "bpe", num_positions=longest - 3))
+
+    def test_are_scored_where_there_are_nodes_and_a_choice(self):
+        words, symbols = untrained("words"), untrained("symbols")
+        deep = {
+            subject.name: [k for k in range(8) if any(nodes_at(g, k) for g in subject.graphs)]
+            for subject in (replace(words, name="words"), replace(symbols, name="symbols"))
+        }
+        assert scored_counts(words) == [depth for depth in deep["words"] if depth >= 1]
+        assert scored_counts(symbols) == [depth - 1 for depth in deep["symbols"] if depth >= 1]
+        assert scored_counts(untrained("words", method="cot")) == []
+        assert scored_counts(untrained("symbols", method="cot")) == [0]
+
+
+class TestMeanOf:
+    def test_has_students_interval(self):
+        low, high = mean_interval([0.2, 0.4, 0.5])
+        assert mean_of([0.2, 0.4, 0.5]) == {
+            "mean": 0.36667, "low": pytest.approx(max(low, 0), abs=1e-5),
+            "high": pytest.approx(high, abs=1e-5), "num_questions": 3,
+        }  # fmt: skip
+
+    def test_is_cut_off_at_what_is_possible(self):
+        assert mean_of([0, 1])["low"] == 0 and mean_of([0, 1])["high"] == 1
+        assert mean_of([0, 1], lowest=-1)["low"] == -1
+
+    def test_of_one_has_no_interval(self):
+        assert mean_of([0.25]) == {"mean": 0.25, "low": None, "high": None, "num_questions": 1}

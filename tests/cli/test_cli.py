@@ -1,0 +1,293 @@
+"""The command line: every command once, and how it says no."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+
+from latentcot import METHODS, load, read_examples, write_examples
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+
+QUESTION = "2 3 5 6 [Q] 3 6 [R] 2"
+
+
+class TestCommands:
+    @pytest.fixture(autouse=True)
+    def _work_here(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    def test_help_and_version(self, latentcot):
+        shown = latentcot("--help")
+        assert shown.code == 0
+        for command in ("quickstart", "data", "train", "eval", "compare", "generate", "list"):
+            assert f" {command} " in shown.out
+            assert "Usage: latentcot" in latentcot(command, "--help").out
+        assert latentcot("--version").code == 0
+
+    def test_data_train_eval_compare_generate(self, latentcot, recipe_file, tmp_path):
+        """From nothing to an answer, as a user does it."""
+        sizes = ["--train", 32, "--valid", 4, "--test", 6]
+        graphs = ["--preset", "two-family", "--layers", 2, "--shared", 0]
+        assert latentcot("data", "make", "prosqa", "--out", "data", *graphs, *sizes).code == 0
+        stats = latentcot("data", "stats", "data/test.jsonl", "--json")
+        assert json.loads(stats.out)["num_examples"] == 6
+
+        files = [f"data.{split}=data/{split}.jsonl" for split in ("train", "valid", "test")]
+        for method in ("coconut", "no-cot"):
+            sets = [word for file in (*files, f"method={method}") for word in ("--set", file)]
+            trained = latentcot("train", recipe_file, "--out", f"runs/{method}", *sets, "--quiet")
+            assert (trained.code, trained.out) == (0, "")
+            evaluated = latentcot("eval", f"runs/{method}")
+            assert evaluated.code == 0
+            assert "questions" in evaluated.out
+            assert (tmp_path / "runs" / method / "evals" / "test.json").exists()
+
+        compared = latentcot("compare", "runs/coconut", "runs/no-cot")
+        assert compared.code == 0
+        assert compared.out.count("–") == 2  # two rows with an interval each
+        question = read_examples(tmp_path / "data" / "test.jsonl")[0].question
+        answered = latentcot("generate", "runs/coconut", question)
+        [output] = load(tmp_path / "runs" / "coconut").generate([question])
+        assert (answered.code, answered.out.strip()) == (0, output.text)
+
+    def test_train_goes_on_and_starts_anew(self, latentcot, recipe_file):
+        command = ["train", recipe_file, "--out", "run", "--quiet"]
+        for words, code in (([], 0), ([], 2), (["--resume"], 0), (["--overwrite"], 0)):
+            assert latentcot(*command, *words).code == code
+
+    def test_eval_as_json(self, latentcot, tiny_run):
+        shown = latentcot("eval", tiny_run, "--json", "--limit", 3, "--out", "few.json")
+        result = json.loads(shown.out)
+        assert (shown.code, shown.err) == (0, "")
+        assert (result["method"], result["num_questions"]) == ("coconut", 3)
+        assert [record["id"] for record in result["records"]] == ["test-0", "test-1", "test-2"]
+
+    @pytest.mark.parametrize(
+        ("place", "options", "name"),
+        [
+            ("", [], "test"),
+            ("", ["--num-thoughts", 4], "test-4-thoughts"),
+            ("", ["--limit", 3], "test-first-3"),
+            ("", ["--force-steps"], "test-forced-steps"),
+            ("checkpoints/update-00000008", [], "test-update-00000008"),
+        ],
+    )
+    def test_the_name_of_a_result_tells_what_differs(
+        self, latentcot, tiny_run, tmp_path, place, options, name
+    ):
+        """`compare` reads test.json: the best checkpoint, as it was trained, on the whole file."""
+        run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
+        assert latentcot("eval", run / place, *options, "--quiet").code == 0
+        [file] = (run / "evals").iterdir()
+        assert file.name == f"{name}.json"
+        result = json.loads(file.read_text())
+        found = (result["stage"], result["thoughts_per_question"], result["num_questions"])
+        assert (
+            found
+            == {
+                "test": (2, 2, 8),
+                "test-4-thoughts": (2, 4, 8),
+                "test-first-3": (2, 2, 3),
+                "test-forced-steps": (2, 2, 8),
+                "test-update-00000008": (1, 1, 8),
+            }[name]
+        )
+
+    def test_compare_as_json(self, latentcot, tiny_run, tmp_path):
+        runs = [shutil.copytree(tiny_run, tmp_path / name) for name in "ab"]
+        for run in runs:
+            latentcot("eval", run, "--quiet")
+        rows = json.loads(latentcot("compare", *runs, "--json").out)
+        assert [row["run"] for row in rows] == [str(run) for run in runs]
+        for row in rows:
+            assert (row["method"], row["updates"], row["seed"]) == ("coconut", 12, 0)
+            assert row["num_questions"] == 8
+            assert row["low"] <= row["accuracy"] <= row["high"]
+
+    def test_generate_as_json(self, latentcot, tiny_run):
+        shown = latentcot("generate", tiny_run, QUESTION, QUESTION, "--json", "--num-thoughts", 3)
+        rows = [json.loads(line) for line in shown.out.splitlines()]
+        assert [row["question"] for row in rows] == [QUESTION] * 2
+        assert [row["num_thoughts"] for row in rows] == [3, 3]
+        assert {"text", "answer", "num_tokens", "num_passes", "is_finished"} <= rows[0].keys()
+
+    def test_generate_reads_lines(self, latentcot, tiny_run, monkeypatch):
+        monkeypatch.setattr("sys.stdin", StringIO(f"{QUESTION}\n\n{QUESTION}\n"))
+        assert len(latentcot("generate", tiny_run).out.splitlines()) == 2
+
+    def test_generate_draws_by_seed(self, latentcot, tiny_run):
+        def drawn(seed):
+            words = ["--temperature", 2, "--top-p", 0.95, "--top-k", 15, "--seed", seed]
+            return latentcot("generate", tiny_run, QUESTION, *words).out
+
+        assert drawn(1) == drawn(1)
+        assert len({drawn(seed) for seed in range(4)}) > 1
+
+    def test_list(self, latentcot):
+        assert "prosqa" in latentcot("list", "tasks").out
+        assert "coconut" in latentcot("list", "methods").out
+
+    def test_list_names_every_method(self, latentcot):
+        shown = latentcot("list", "methods").out
+        assert [name for name in METHODS if name not in shown] == []
+
+    def test_compare_names_the_methods(self, latentcot, tiny_run, tmp_path):
+        run = shutil.copytree(tiny_run, tmp_path / "run")
+        latentcot("eval", run, "--quiet")
+        shown = latentcot("compare", run).out
+        assert [word for word in ("coconut", "accuracy", "thoughts") if word not in shown] == []
+
+
+@pytest.fixture(scope="module")
+def places(tiny_run, data, recipe_values, tmp_path_factory):
+    """Files and folders, most of them with something wrong, by name."""
+    here = tmp_path_factory.mktemp("places")
+    lines = (data / "train.jsonl").read_text().splitlines()
+    (here / "recipe.yaml").write_text(json.dumps(recipe_values()))
+    (here / "list.yaml").write_text("- method: coconut\n")
+    (here / "torn.jsonl").write_text("\n".join([lines[0], lines[1][:40], lines[2]]))
+    (here / "no-steps.jsonl").write_text('{"question": "1 2", "answer": "2"}\n')
+    (here / "full").mkdir()
+    (here / "full" / "thesis.txt").write_text("mine")
+    examples = read_examples(data / "test.jsonl")
+    write_examples(here / "test.jsonl", [replace(examples[0], question=QUESTION)])
+
+    for name in ("run", "other", "bare"):
+        shutil.copytree(tiny_run, here / name)
+        for result in (here / name).glob("evals/*"):
+            result.unlink()
+    newer = shutil.copytree(checkpoint_folders(tiny_run)[-1], here / "newer")
+    (newer / "checksums.json").unlink()
+    info = json.loads((newer / "latentcot.json").read_text())
+    (newer / "latentcot.json").write_text(json.dumps(info | {"format_version": 99}))
+    torn = shutil.copytree(checkpoint_folders(tiny_run)[-1], here / "torn")
+    (torn / "model.safetensors").write_bytes(b"")
+    return here
+
+
+# Command, class of the error, parts of its message. {h}: the folder of `places`.
+TRAIN = "train {h}/recipe.yaml --out {h}/new"
+REFUSED = [
+    (f"{TRAIN} --set method=cocnut", "RecipeError", "Did you mean 'coconut'?"),
+    (f"{TRAIN} --set method=pause --set stop=classifier", "RecipeError", "which pause does not"),
+    (f"{TRAIN} --set stop=classifier", "RecipeError", "Set curriculum.pad_to_num_stages: false"),
+    (f"{TRAIN} --set stop=sometimes", "RecipeError", "got 'sometimes'"),
+    (f"{TRAIN} --set task.match=regex", "RecipeError", "task.pattern: is for match: regex"),
+    (f"{TRAIN} --set task=prosq", "RecipeError", "Did you mean 'prosqa'?"),
+    (f"{TRAIN} --set training.batchsize=3", "RecipeError", "Did you mean 'batch_size'?"),
+    (f"{TRAIN} --set training.batch_size=many", "RecipeError", "got 'many'"),
+    (f"{TRAIN} --set training.batch_size", "RecipeError", "must be KEY=VALUE"),
+    (f"{TRAIN} --set seeds=1 --set metod=cot", "RecipeError", "2 problems"),
+    (f"{TRAIN} --set model=no/such-model", "RecipeError", "'no/such-model' cannot be loaded"),
+    (f"{TRAIN} --set model.num_heads=3", "RecipeError", "must divide model.hidden_size"),
+    ("train {h}/nowhere.yaml --out {h}/new", "RecipeError", "no such recipe"),
+    ("train {h}/list.yaml --out {h}/new", "RecipeError", "must hold keys and values"),
+    (f"{TRAIN} --set data.train={{h}}/nowhere.jsonl", "DataError", "nowhere.jsonl: no such file"),
+    (f"{TRAIN} --set data.train={{h}}/torn.jsonl", "DataError", "torn.jsonl:2: not valid JSON"),
+    (f"{TRAIN} --set data.train={{h}}/no-steps.jsonl", "DataError", "'steps' must be a list"),
+    ("train {h}/recipe.yaml --out {h}/run", "RunError", "exists already"),
+    ("train {h}/recipe.yaml --out {h}/run --resume --overwrite", "RunError", "exclude each other"),
+    ("train {h}/recipe.yaml --out {h}/full --overwrite", "RunError", "is no run folder"),
+    (f"{TRAIN} --resume", "RunError", "there is no run to resume"),
+    ("train {h}/recipe.yaml --out {h}/run --resume --set seed=1", "RunError", "another recipe"),
+    ("data make prosqa --out {h}/full", "DataError", "is not empty"),
+    ("data make prosqa --out {h}/new --train 0", "DataError", "at least 1 example"),
+    ("data make prosqa --out {h}/new --layers 3", "RecipeError", "'layers' has no effect"),
+    ("data stats {h}/torn.jsonl", "DataError", "torn.jsonl:2: not valid JSON"),
+    ("eval {h}/full --data {h}/test.jsonl", "CheckpointError", "holds no latentcot.json"),
+    ("eval {h}/nowhere --data {h}/test.jsonl", "CheckpointError", "no such folder"),
+    ("eval {h}/newer --data {h}/test.jsonl", "CheckpointError", "newer latentcot: upgrade it"),
+    ("eval {h}/torn --data {h}/test.jsonl", "DamagedError", "is damaged"),
+    ("eval {h}/run/checkpoints", "CheckpointError", "holds no latentcot.json"),
+    ("eval {h}/run --data {h}/nowhere.jsonl", "DataError", "no such file"),
+    ("eval {h}/run --num-thoughts 100", "DataError", "the model has 96"),
+    ("generate {h}/run zebra", "DataError", "'zebra'"),
+    ("generate {h}/full 1", "CheckpointError", "holds no latentcot.json"),
+    ("compare", "RunError", "at least one run folder"),
+    ("compare {h}/full", "RunError", "is no run folder"),
+    ("compare {h}/bare", "RunError", "`latentcot eval {h}/bare` writes it"),
+    ("quickstart --out {h}/full", "RunError", "something else than a quickstart"),
+]
+WORTHLESS = [
+    "generate {h}/run 1 --temperature 0",
+    "generate {h}/run 1 --max-new-tokens 0",
+    "generate {h}/run 1 --max-new-tokens -1",
+    "generate {h}/run 1 --num-thoughts -1",
+    "eval {h}/run --num-thoughts -1",
+    "eval {h}/run --batch-size 0",
+    "eval {h}/run --limit 0",
+    "eval {h}/run --out {h}/full",
+    "train {h}/recipe.yaml --out {h}/recipe.yaml --resume",
+    "train {h}/recipe.yaml --out {h}/recipe.yaml/run",
+]
+
+
+def assert_refuses(ended, kind, message):
+    """Exit code 2 and one message, which begins with the class of the error."""
+    assert ended.code == 2
+    assert ended.out == ""
+    assert re.findall(r"^\w+Error(?=: )", ended.err, re.MULTILINE) == [kind]
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(("command", "kind", "message"), REFUSED, ids=[one[0] for one in REFUSED])
+def test_bad_input_ends_with_one_message(command, kind, message, latentcot, places):
+    ended = latentcot(*(word.format(h=places) for word in command.split()))
+    assert_refuses(ended, kind, message.format(h=places))
+    assert not (places / "new").exists()
+
+
+@pytest.mark.parametrize("command", WORTHLESS)
+def test_bad_input_ends_without_a_traceback(command, latentcot, places):
+    ended = latentcot(*(word.format(h=places) for word in command.split()))
+    assert ended.code == 2
+    assert "Error: " in ended.err
+
+
+def test_an_unknown_option_ends_with_a_message(latentcot, tmp_path):
+    ended = latentcot("train", "recipe.yaml", "--out", tmp_path / "new", "--epochs", 3)
+    assert ended.code == 2
+    assert "--epochs" in ended.err
+
+
+class TestCompare:
+    """Only what answers the same questions is compared."""
+
+    def test_other_questions_are_refused(self, latentcot, places):
+        latentcot("eval", places / "run", "--quiet")
+        latentcot("eval", places / "other", "--data", places / "test.jsonl", "--quiet")
+        ended = latentcot("compare", places / "run", places / "other")
+        assert_refuses(ended, "RunError", "were evaluated on different files")
+
+    def test_another_number_of_questions_is_refused(self, latentcot, places):
+        latentcot("eval", places / "run", "--quiet")
+        result = places / "other" / "evals" / "test.json"
+        latentcot("eval", places / "other", "--limit", 3, "--out", result, "--quiet")
+        ended = latentcot("compare", places / "run", places / "other")
+        assert_refuses(ended, "RunError", "were evaluated on different files (or parts of them)")
+
+    def test_a_file_that_is_no_result_is_named(self, latentcot, places):
+        (places / "other" / "evals").mkdir(exist_ok=True)
+        (places / "other" / "evals" / "mine.json").write_text('{"accuracy": 1')
+        ended = latentcot("compare", places / "other", "--evaluation", "mine")
+        assert_refuses(ended, "RunError", "mine.json: cannot be read as JSON")
+
+
+def test_an_evaluation_replaces_nothing_but_an_earlier_one(latentcot, tiny_run, tmp_path):
+    other = tmp_path / "recipe.yaml"
+    other.write_text("seed: 1\n")
+    ended = latentcot("eval", tiny_run, "--out", other, "--limit", 1)
+    assert ended.code == 2 and "is no result of an evaluation" in ended.err
+    assert other.read_text() == "seed: 1\n"
+    result = tmp_path / "result.json"
+    for _ in range(2):
+        assert latentcot("eval", tiny_run, "--out", result, "--limit", 1, "--quiet").code == 0
+
+
+def test_a_file_name_is_printed_as_it_is(latentcot):
+    ended = latentcot("data", "stats", "a:smile:b.jsonl:x")
+    assert "a:smile:b.jsonl:x: no such file" in ended.err

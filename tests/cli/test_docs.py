@@ -1,0 +1,340 @@
+"""The documentation holds: keys and defaults, links, command lines, drawings, Python blocks."""
+
+import ast
+import contextlib
+import dataclasses
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("README.md")])
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+HEADING = re.compile(r"^#+ (.+)$", re.M)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return [body for name, body in FENCE.findall(read(path)) if name == language]
+
+
+def consoles(page: str) -> list[tuple[list[str], str]]:
+    """The `$ latentcot …` blocks of a page: the words of the command, and what it prints."""
+    found = []
+    for block in blocks(DOCS / page, "console"):
+        line, printed = block.replace("\\\n", " ").split("\n", maxsplit=1)
+        found.append((words_of(line.removeprefix("$ ")), printed))
+    return found
+
+
+def page_id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# --- links ---
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = LINK.findall(FENCE.sub("", read(page)))
+    for target in targets:
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(path), f"{page.name}: {target}"
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = HEADING.findall(FENCE.sub("", read(path)))
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+# --- command lines ---
+
+
+def command_lines(page: Path) -> Iterator[tuple[str, bool]]:
+    """The `latentcot …` lines of a page, and whether they stand in a block, so must be complete."""
+    text = read(page)
+    rest = FENCE.sub("", text)
+    code = [body for _, body in FENCE.findall(text)] + re.findall(r"^    (.*)$", rest, re.M)
+    for line in "\n".join(code).replace("\\\n", " ").splitlines():
+        if line.strip().removeprefix("$ ").startswith("latentcot "):
+            yield line.strip().removeprefix("$ "), True
+    for span in re.findall(r"`(latentcot\s[^`]+)`", rest):
+        yield " ".join(span.split()), False
+
+
+def words_of(line: str) -> list[str]:
+    """What the shell hands to `latentcot`."""
+    words = shlex.split(line, comments=True)[1:]
+    return list(takewhile(lambda word: word not in {"|", "<", ">", ">>", "&&", ";"}, words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_command_lines_are_understood(page: Path) -> None:
+    from cyclopts import CycloptsError, MissingArgumentError
+
+    from latentcot.cli import app
+
+    for line, is_complete in command_lines(page):
+        is_allowed = () if is_complete else MissingArgumentError
+        try:
+            with contextlib.suppress(is_allowed):
+                app.parse_args(words_of(line), exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            pytest.fail(f"{page.name}: {line}: {error}")
+
+
+# --- recipes.md ---
+
+
+def recipe_parts() -> dict[str, Any]:
+    from latentcot.curriculum.layout import Template
+    from latentcot.curriculum.stages import Curriculum
+    from latentcot.models.loading import FreshModel
+    from latentcot.models.lora import Lora
+    from latentcot.recipes.recipe import Data, Generation, Recipe, Training
+    from latentcot.tasks import AnswerMatch
+    from latentcot.thinking.stopping import Stop
+
+    return {
+        "Top": Recipe,
+        "`data:`": Data,
+        "`task:`": AnswerMatch,
+        "`model:`": FreshModel,
+        "`lora:`": Lora,
+        "`template:`": Template,
+        "`curriculum:`": Curriculum,
+        "`stop:`": Stop,
+        "`training:`": Training,
+        "`generation:`": Generation,
+    }
+
+
+def table_below(heading: str) -> dict[str, str]:
+    """Key → default, of the table in a section of recipes.md."""
+    sections = re.split(r"^#+ (.+)$", read(DOCS / "recipes.md"), flags=re.M)
+    body = sections[sections.index(heading) + 1]
+    return {
+        key: shown.strip("`") for key, shown in re.findall(r"^\| `(\w+)` \| (.+?) \| ", body, re.M)
+    }
+
+
+@pytest.mark.parametrize("heading", ["Top", *(f"`{p}:`" for p in (
+    "data", "task", "model", "lora", "template", "curriculum", "stop", "training", "generation",
+))])  # fmt: skip
+def test_every_key_is_documented_with_its_default(heading: str) -> None:
+    table = table_below(heading)
+    fields = dataclasses.fields(recipe_parts()[heading])
+    assert list(table) == [field.name for field in fields]
+    for field in fields:
+        if field.default_factory is not dataclasses.MISSING:
+            assert table[field.name] == "see below"
+        elif field.default is dataclasses.MISSING:
+            assert table[field.name] == "required"
+        else:
+            shown = yaml.safe_load(table[field.name])
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            # YAML takes 1e-4 for a text; recipes do not.
+            is_number = isinstance(default, float)
+            assert (float(shown) if is_number else shown) == default, field.name
+
+
+def test_the_recipes_shown_are_recipes(tmp_path: Path) -> None:
+    """All of them; what is no whole recipe must be a part of one."""
+    from latentcot.recipes.recipe import read_recipe
+
+    shown = blocks(DOCS / "recipes.md", "yaml")
+    (tmp_path / "first.yaml").write_text(shown[0], encoding="utf-8")
+    for number, block in enumerate(shown):
+        is_whole = {"data", "extends"} & yaml.safe_load(block).keys()
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block if is_whole else f"extends: first.yaml\n{block}", encoding="utf-8")
+        assert read_recipe(path).data.test
+
+
+def test_the_packaged_recipes_are_named() -> None:
+    """One by one; but `TASK/METHOD` and `small/…` stand for many."""
+    from latentcot.methods.table import METHODS
+    from latentcot.recipes.values import packaged_recipes
+
+    page = read(DOCS / "recipes.md")
+    tasks = "gsm8k|prontoqa|prosqa|prosqa-symbolic|prosqa-words"
+    named = set(re.findall(rf"`((?:{tasks})/[a-z0-9.-]+|quickstart)`", page))
+    there = set(packaged_recipes())
+    assert named <= there
+    others = {one for one in there - named if one.split("/")[-1] not in METHODS}
+    assert {one.split("/")[0] for one in others} <= {"small"}
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_errors_shown_are_those_printed(
+    number: int, folder: Path, latentcot: Callable[..., Any]
+) -> None:
+    words, message = consoles("recipes.md")[number]
+    with contextlib.chdir(folder):
+        ended = latentcot(*words)
+    assert (ended.code, ended.err) == (2, message)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader is after the first recipe of recipes.md."""
+    from latentcot.cli import app
+
+    folder = tmp_path_factory.mktemp("reader")
+    first = blocks(DOCS / "recipes.md", "yaml")[0]
+    (folder / "first.yaml").write_text(first, encoding="utf-8")
+    with contextlib.chdir(folder):
+        for line in blocks(DOCS / "recipes.md", "sh")[0].splitlines():
+            app(words_of(line), exit_on_error=False, result_action="return_value")
+    (folder / "example.jsonl").write_text(blocks(DOCS / "method.md", "json")[0], encoding="utf-8")
+    return folder
+
+
+def test_the_first_recipe_gives_a_run_as_described(folder: Path) -> None:
+    sections = re.split(r"^#+ (.+)$", read(DOCS / "recipes.md"), flags=re.M)
+    body = sections[sections.index("A run folder") + 1]
+    described = re.findall(r"^\| `([^`]+)` \|", body, re.M)
+    only_sometimes = {"nan-batch.json", "analysis/", "checkpoints/update-00001200/"}
+    run = folder / "runs" / "first"
+    assert only_sometimes < set(described)
+    assert all((run / name).is_file() for name in {*described} - only_sometimes)
+    found = {path.relative_to(run).parts[0] for path in run.rglob("*")}
+    assert found == {name.split("/")[0] for name in {*described} - {"analysis/", "nan-batch.json"}}
+    assert (run / "checkpoints" / "update-00000016" / "latentcot.json").is_file()
+
+
+# --- method.md ---
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_drawings_are_what_show_prints(
+    number: int, folder: Path, latentcot: Callable[..., Any]
+) -> None:
+    words, drawing = consoles("method.md")[number]
+    with contextlib.chdir(folder):
+        ended = latentcot(*words)
+    assert (ended.code, ended.out) == (0, drawing)
+
+
+def test_every_method_is_drawn_and_has_its_rows() -> None:
+    from latentcot.methods.table import METHODS, PAPER_METHODS
+
+    _, drawing = consoles("method.md")[0]
+    assert re.findall(r"^[\w-]+$", drawing, re.M) == [*METHODS]
+    rows = re.findall(r"^\| `([\w-]+)` \|", read(DOCS / "method.md"), re.M)
+    assert [row for row in rows if row in METHODS] == [*METHODS, *PAPER_METHODS]  # two tables
+
+
+# --- methods.md ---
+
+
+@pytest.fixture
+def own_methods() -> Iterator[None]:
+    """Forget afterwards what a test has added to the table."""
+    from latentcot.methods.table import METHODS, load_entry_points
+
+    before = dict(METHODS)
+    load_entry_points.cache_clear()
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+    load_entry_points.cache_clear()
+
+
+def test_the_table_of_methods_is_the_table() -> None:
+    from latentcot.methods import table as methods
+
+    row = r"^\| `([\w-]+)` \| `(\w+)` \| `(\w+)` \| (yes|no) \|$"
+    shown = {
+        name: (getattr(methods, schedule), getattr(methods, fill), markers == "yes")
+        for name, schedule, fill, markers in re.findall(row, read(DOCS / "methods.md"), re.M)
+    }
+    table = methods.METHODS.items()
+    assert shown == {name: (m.schedule, m.fill, m.has_markers) for name, m in table}
+
+
+@pytest.mark.usefixtures("own_methods")
+def test_the_methods_shown_can_be_added_and_trained(folder: Path) -> None:
+    names = run_python_blocks(DOCS / "methods.md", folder)
+    assert {"bare", "backwards", "soft"} <= names.keys()
+
+
+@pytest.mark.usefixtures("own_methods")
+def test_the_package_shown_adds_its_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, latentcot: Callable[..., Any]
+) -> None:
+    """As pip would install it: the module, and what its pyproject.toml says of entry points."""
+    (text,) = blocks(DOCS / "methods.md", "toml")
+    project = tomllib.loads(text)["project"]
+    (group, entries), *others = project["entry-points"].items()
+    module = "\n".join(blocks(DOCS / "methods.md", "python")[:3])
+    (tmp_path / "my_methods.py").write_text(module, encoding="utf-8")
+    about = tmp_path / "my_methods-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not others
+    with contextlib.chdir(folder):
+        ended = latentcot("show", "first.yaml", "--method", "coconut-backwards")
+    assert ended.code == 0, ended.err
+    assert "coconut-backwards" in ended.out
+    listed = latentcot("list", "methods").out
+    assert all(name in listed for name in entries)
+
+
+# --- python.md ---
+
+
+def test_every_public_name_is_in_python_md() -> None:
+    import latentcot
+
+    text = read(DOCS / "python.md")
+    assert [name for name in latentcot.__all__ if f"`{name}`" not in text] == []
+
+
+def test_the_python_blocks_run(folder: Path) -> None:
+    names = run_python_blocks(DOCS / "python.md", folder)
+    assert {"reasoner", "latentcot"} <= names.keys()
+
+
+def run_python_blocks(page: Path, folder: Path) -> dict[str, Any]:
+    """Run the Python blocks of a page in a folder; return what they have named."""
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        for block in blocks(page, "python"):
+            run_and_compare(block, names)
+    return names
+
+
+def run_and_compare(block: str, names: dict[str, Any]) -> None:
+    """Run a block; a line `expression  # → value` must have this value."""
+    lines = block.splitlines()
+    for node in ast.parse(block).body:
+        _, is_shown, value = lines[(node.end_lineno or 0) - 1].partition("# → ")
+        if is_shown and isinstance(node, ast.Expr):
+            found = eval(compile(ast.Expression(node.value), "python.md", "eval"), names)
+            assert repr(found) == value, lines[node.lineno - 1]
+        else:
+            assert not is_shown, f"only an expression has a value: {lines[node.lineno - 1]}"
+            exec(compile(ast.Module([node], []), "python.md", "exec"), names)

@@ -1,0 +1,77 @@
+"""The public names, and that asking for them is what loads torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+import latentcot
+
+PUBLIC = [
+    "METHODS",
+    "CheckpointError",
+    "DataError",
+    "Evaluation",
+    "Example",
+    "LatentcotError",
+    "Method",
+    "MethodError",
+    "Output",
+    "Reasoner",
+    "Recipe",
+    "RecipeError",
+    "RunError",
+    "Sampling",
+    "Thinking",
+    "TrainingError",
+    "UsageError",
+    "compare",
+    "evaluate",
+    "load",
+    "read_examples",
+    "read_recipe",
+    "register",
+    "think",
+    "train",
+    "write_examples",
+]
+
+
+def test_the_public_names_are_pinned() -> None:
+    assert latentcot.__all__ == PUBLIC
+    assert dir(latentcot) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_resolves_and_is_documented(name: str) -> None:
+    value = getattr(latentcot, name)
+    assert name == "METHODS" or value.__name__ == name
+    assert name == "METHODS" or value.__doc__
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="'latentcot' has no attribute 'nonsense'"):
+        latentcot.nonsense  # noqa: B018
+
+
+def test_every_error_is_a_latentcot_error() -> None:
+    errors = [getattr(latentcot, name) for name in PUBLIC if name.endswith("Error")]
+    assert all(issubclass(error, latentcot.LatentcotError) for error in errors)
+
+
+LIGHT = [
+    "latentcot",
+    "latentcot.cli",
+    "latentcot.data.examples",
+    "latentcot.curriculum.layout",
+    "latentcot.curriculum.stages",
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_import_does_not_wait_for_torch(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{'torch', 'transformers'}} & sys.modules.keys()))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == ""

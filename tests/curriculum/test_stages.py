@@ -1,0 +1,164 @@
+"""The curriculum: phases, the clock that goes through them, and stage mixing."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from latentcot.curriculum.stages import Curriculum, Phase, StageClock, draw_stages, phases_of
+from latentcot.methods.table import METHODS, STEP_PER_STAGE
+
+
+def clock(method: str = "coconut", updates_per_epoch: int = 10, **rules: Any) -> StageClock:
+    curriculum = Curriculum(**{"num_stages": 2, **rules})
+    return StageClock(curriculum, phases_of(curriculum, METHODS[method]), updates_per_epoch)
+
+
+def stages_seen(a_clock: StageClock, losses: list[float | None]) -> list[int]:
+    seen = []
+    for loss in losses:
+        seen.append(a_clock.phase.stage)
+        a_clock.record(loss)
+    return seen
+
+
+def test_coconut_goes_through_all_stages() -> None:
+    rules = Curriculum(num_stages=2, epochs_stage_0=6, epochs_per_stage=3)
+    phases = phases_of(rules, METHODS["coconut"])
+    assert phases == [Phase(0, "both", 6), Phase(1, "both", 3), Phase(2, "both", 3)]
+
+
+def test_the_final_stage_without_text_is_one_more() -> None:
+    rules = Curriculum(num_stages=2, final_stage_without_text=True)
+    assert [p.stage for p in phases_of(rules, METHODS["coconut"])] == [0, 1, 2, 3]
+    assert [p.stage for p in phases_of(rules, METHODS["coconut-no-curriculum"])] == [3]
+    assert rules.num_phases == 4
+
+
+def test_markers_are_introduced_after_ordinary_chain_of_thought() -> None:
+    rules = Curriculum(num_stages=1, zero_thoughts="bot", introduce_markers=True, epochs_stage_0=4)
+    phases = phases_of(rules, METHODS["coconut"])
+    assert phases == [Phase(0, "none", 2), Phase(0, "bot", 2), Phase(1, "bot", 5)]
+    assert rules.num_phases == 3
+
+
+def test_a_learned_phase_has_its_own_values_but_for_the_last() -> None:
+    rules = Curriculum(
+        num_stages=1,
+        introduce_markers=True,
+        advance="learned",
+        learned_below=[0.5, 0.3],
+        max_updates_per_stage=[7, 8],
+    )
+    found = [(p.learned_below, p.max_updates) for p in phases_of(rules, METHODS["coconut"])]
+    assert found == [(0.5, 7), (0.3, 8), (None, None)]
+
+
+def test_a_method_without_markers_keeps_the_values_of_its_stages() -> None:
+    """Of three phases it has the first and the third; with two stages, the third has a value."""
+    rules = Curriculum(
+        num_stages=2,
+        introduce_markers=True,
+        advance="learned",
+        learned_below=[0.5, 0.3, 0.1],
+        max_updates_per_stage=[7, 8, 9],
+    )
+    phases = phases_of(rules, METHODS["coconut-no-thought"])
+    found = [(p.stage, p.learned_below, p.max_updates) for p in phases]
+    assert found == [(0, 0.5, 7), (1, 0.1, 9), (2, None, None)]
+
+
+def test_a_method_without_markers_has_all_epochs_of_stage_0_in_its_one_part() -> None:
+    rules = Curriculum(num_stages=1, introduce_markers=True, epochs_stage_0=4)
+    assert [p.epochs for p in phases_of(rules, METHODS["coconut-no-thought"])] == [4, 5]
+
+
+@pytest.mark.parametrize("is_introduced", [True, False])
+def test_methods_without_a_curriculum_have_one_phase(is_introduced: bool) -> None:
+    rules = Curriculum(num_stages=3, introduce_markers=is_introduced)
+    assert [p.stage for p in phases_of(rules, METHODS["cot"])] == [0]
+    for name in ("no-cot", "pause", "coconut-no-curriculum"):
+        assert [p.stage for p in phases_of(rules, METHODS[name])] == [3]
+
+
+def test_stages_last_their_epochs_and_the_last_goes_on() -> None:
+    a_clock = clock(advance="epochs", epochs_stage_0=2, epochs_per_stage=0.5, updates_per_epoch=4)
+    assert stages_seen(a_clock, [None] * 14) == [0] * 8 + [1] * 2 + [2] * 4
+
+
+def test_the_parts_of_stage_0_share_its_epochs() -> None:
+    a_clock = clock(introduce_markers=True, epochs_stage_0=2, updates_per_epoch=3)
+    assert [a_clock.record(None) for _ in range(6)] == [False, False, True] * 2
+    assert a_clock.phase.stage == 1
+
+
+def test_a_learned_stage_ends_when_the_mean_of_the_window_falls_below_the_threshold() -> None:
+    a_clock = clock(advance="learned", learned_below=0.5, learned_window=2)
+    # Means of two: 0.55, 0.45 → the third update ends stage 0.
+    assert stages_seen(a_clock, [0.6, 0.5, 0.4, 9, 9, 9]) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_window_starts_anew_with_each_stage() -> None:
+    a_clock = clock(advance="learned", learned_below=0.5, learned_window=3)
+    assert stages_seen(a_clock, [0.1] * 7) == [0, 0, 0, 1, 1, 1, 2]
+
+
+def test_updates_of_other_stages_do_not_tell_what_was_learned() -> None:
+    a_clock = clock(advance="learned", learned_below=0.5, learned_window=2)
+    assert stages_seen(a_clock, [0.1, None, None, 0.1, None]) == [0, 0, 0, 0, 1]
+
+
+def test_each_phase_can_have_its_own_threshold_and_cap() -> None:
+    a_clock = clock(
+        advance="learned",
+        learned_below=[0.5, 0.1],
+        max_updates_per_stage=[100, 4],
+        learned_window=1,
+    )
+    assert stages_seen(a_clock, [0.3] * 6) == [0, 1, 1, 1, 1, 2]
+
+
+def test_a_stage_that_is_not_learned_ends_at_its_cap() -> None:
+    a_clock = clock(advance="learned", learned_below=0.1, max_updates_per_stage=3, learned_window=1)
+    assert stages_seen(a_clock, [1.0] * 8) == [0, 0, 0, 1, 1, 1, 2, 2]
+
+
+def test_a_restored_clock_goes_on_as_the_old_one() -> None:
+    rules: dict[str, Any] = {"advance": "learned", "learned_below": 0.5, "learned_window": 4}
+    old, new = clock(**rules), clock(**rules)
+    stages_seen(old, [0.4] * 6)
+    new.restore(old.state())
+    assert new.state() == old.state()
+    assert stages_seen(new, [0.4] * 5) == stages_seen(old, [0.4] * 5)
+
+
+def test_without_mixing_every_example_is_at_the_present_stage() -> None:
+    assert draw_stages(Curriculum(), STEP_PER_STAGE, range(4), 2, 5, "seed") == [2] * 5
+
+
+def test_mixing_draws_each_stage_at_its_probability() -> None:
+    rules = Curriculum(stage_mix_prob=0.4)
+    drawn = Counter(draw_stages(rules, STEP_PER_STAGE, range(4), 1, 20_000, "seed"))
+    assert drawn[1] / 20_000 == pytest.approx(0.6 + 0.1, abs=0.02)
+    for stage in (0, 2, 3):
+        assert drawn[stage] / 20_000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_mixing_over_the_past_never_looks_ahead() -> None:
+    rules = Curriculum(stage_mix_prob=1.0, stage_mix_range="past")
+    assert set(draw_stages(rules, STEP_PER_STAGE, range(4), 1, 1_000, "seed")) == {0, 1}
+
+
+def test_mixing_per_batch_keeps_a_batch_together() -> None:
+    rules = Curriculum(stage_mix_prob=0.5, stage_mix_per="batch")
+    batches = [draw_stages(rules, STEP_PER_STAGE, range(4), 0, 8, f"seed/{i}") for i in range(50)]
+    assert all(len(set(batch)) == 1 for batch in batches)
+    assert len({batch[0] for batch in batches}) > 1
+
+
+def test_the_same_seed_draws_the_same_stages() -> None:
+    rules = Curriculum(stage_mix_prob=0.5)
+    first, again, other = (
+        draw_stages(rules, STEP_PER_STAGE, range(4), 0, 50, s) for s in ("a", "a", "b")
+    )
+    assert first == again != other

@@ -1,0 +1,192 @@
+"""Accuracy, cost and records, on models whose answers are known."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, replace
+from math import sqrt
+
+import pytest
+
+from latentcot import evaluate, load, read_examples
+from latentcot.data.formats import source_hash
+from latentcot.evaluation.evaluate import Evaluation, Record
+from latentcot.evaluation.statistics import percent, share_with_interval
+
+
+@pytest.fixture
+def examples(data):
+    return read_examples(data / "test.jsonl")
+
+
+def test_a_model_that_always_gives_one_answer(speaker, examples):
+    """ "[A] X": two words, two thoughts; question, thoughts, X and end of text take five passes.
+
+    The paper counts words and thoughts, but no markers and no end of text.
+    """
+    answer, count = Counter(example.answer for example in examples).most_common(1)[0]
+    result = evaluate(speaker("[A]", answer), examples)
+    assert result.accuracy == count / len(examples)
+    assert 0 < result.accuracy < 1
+    assert (result.method, result.stage, result.num_questions) == ("coconut", 2, 8)
+    assert result.tokens_per_question == 4
+    assert result.thoughts_per_question == 2
+    assert result.passes_per_question == 5
+    assert result.seconds_per_question > 0
+    assert result.records == tuple(
+        Record(
+            id=example.id,
+            gold=example.answer,
+            answer=answer,
+            is_correct=example.answer == answer,
+            text=f"[A] {answer}",
+            num_tokens=4,
+            num_thoughts=2,
+            num_passes=5,
+            is_finished=True,
+            chain_thoughts=2,
+        )
+        for example in examples
+    )
+
+
+def test_without_the_words_before_the_answer_there_is_none(speaker, examples):
+    result = evaluate(speaker(examples[0].answer), examples)
+    assert {record.answer for record in result.records} == {""}
+    assert result.accuracy == 0
+
+
+def test_words_are_cut_at_the_limit(speaker, examples):
+    result = evaluate(speaker("[A]", "1", "2"), examples, max_new_tokens=2)
+    assert {(r.text, r.num_tokens, r.num_passes, r.is_finished) for r in result.records} == {
+        ("[A] 1", 4, 4, False)
+    }
+
+
+@pytest.mark.parametrize(("right", "questions"), [(0, 8), (3, 8), (8, 8), (485, 500)])
+def test_the_interval_is_wilsons(right, questions):
+    share, z = right / questions, 1.959964
+    middle = (share + z**2 / (2 * questions)) / (1 + z**2 / questions)
+    half = z * sqrt(share * (1 - share) / questions + z**2 / (4 * questions**2))
+    half /= 1 + z**2 / questions
+    expected = (share, max(0, middle - half), min(1, middle + half))
+    assert share_with_interval(right, questions) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_result_has_the_interval(speaker, examples):
+    result = evaluate(speaker("[A]", examples[0].answer), examples)
+    right = sum(record.is_correct for record in result.records)
+    assert (result.accuracy, result.low, result.high) == share_with_interval(right, 8)
+
+
+def test_records_are_what_generate_gives(babbler, examples):
+    result = evaluate(babbler, examples)
+    for record, example in zip(result.records, examples, strict=True):
+        [output] = babbler.generate([example.question])
+        assert asdict(output).items() <= asdict(record).items()
+    assert len({record.text for record in result.records}) > 4  # it does look at the question
+    mean = sum(record.num_tokens for record in result.records) / len(examples)
+    assert result.tokens_per_question == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_answers_do_not_depend_on_the_batch_size(babbler, examples, batch_size):
+    result = evaluate(babbler, examples, batch_size=batch_size)
+    assert result.records == evaluate(babbler, examples).records
+    assert result.batch_size == batch_size
+
+
+@pytest.mark.parametrize("num_thoughts", [0, 1, 5])
+def test_the_number_of_thoughts_can_be_forced(babbler, examples, num_thoughts):
+    result = evaluate(babbler, examples, num_thoughts=num_thoughts)
+    assert {record.num_thoughts for record in result.records} == {num_thoughts}
+    assert result.thoughts_per_question == num_thoughts
+    for record in result.records:
+        assert record.num_passes == record.num_tokens + record.is_finished  # thoughts are tokens
+    ordinary = evaluate(babbler, examples)
+    assert [r.text for r in result.records] != [r.text for r in ordinary.records]
+
+
+def test_slots_are_counted_as_in_training(babbler, examples):
+    """Without padding an example has no more thoughts than steps, in evaluation too."""
+    plan = replace(babbler.rules.plan, pad_to_num_stages=False)
+    babbler.rules = replace(babbler.rules, plan=plan)
+    short = [replace(e, steps=e.steps[: 1 + i % 2]) for i, e in enumerate(examples)]
+    result = evaluate(babbler, short)
+    assert [record.num_thoughts for record in result.records] == [1, 2] * 4
+
+
+def test_how_often_latent_mode_ends_where_the_chain_would(babbler, examples):
+    """Chains of 1 and 2 steps in turn, but always as many thoughts as the longer ones take."""
+    short = [replace(e, steps=e.steps[: 1 + i % 2]) for i, e in enumerate(examples)]
+    result = evaluate(babbler, short)
+    assert [record.chain_thoughts for record in result.records] == [1, 2] * 4
+    assert result.share_stopped_with_chain == 0.5
+    assert evaluate(babbler, short, num_thoughts=1).share_stopped_with_chain == 0.5
+    assert evaluate(babbler, short, num_thoughts=3).share_stopped_with_chain == 0
+    assert evaluate(babbler, examples).share_stopped_with_chain == 1
+
+
+def test_questions_without_a_chain_tell_nothing_of_it(babbler, examples):
+    some = [replace(examples[0], steps=()), *examples[1:]]
+    assert evaluate(babbler, some).records[0].chain_thoughts is None
+    assert evaluate(babbler, some).share_stopped_with_chain == 1  # of those that have one
+    none = [replace(example, steps=()) for example in examples]
+    assert evaluate(babbler, none).share_stopped_with_chain is None
+
+
+def test_a_chain_of_more_steps_than_stages_takes_no_more_thoughts(babbler, examples):
+    long = [replace(example, steps=example.steps * 3) for example in examples]
+    assert {record.chain_thoughts for record in evaluate(babbler, long).records} == {2}
+
+
+def test_steps_can_be_forced(speaker, examples):
+    result = evaluate(speaker("[A]", examples[0].answer), examples, force_steps=True)
+    assert not any(record.text.startswith("[A]") for record in result.records)
+
+
+def test_pauses_are_no_tokens(babbler, examples):
+    """The paper's count: No-CoT and its pauses 8.2 on ProsQA, Coconut's six thoughts more."""
+    ordinary = evaluate(babbler, examples)
+    babbler.info = replace(babbler.info, method="pause-multipass")
+    result = evaluate(babbler, examples)  # as many slots, fed as before
+    assert [r.text for r in result.records] == [r.text for r in ordinary.records]
+    assert result.thoughts_per_question == 0
+    assert result.tokens_per_question == ordinary.tokens_per_question - 2
+    assert result.passes_per_question == ordinary.passes_per_question
+    assert result.share_stopped_with_chain is None
+
+
+def test_progress_reaches_the_number_of_questions(babbler, examples):
+    counts = []
+    evaluate(babbler, examples, batch_size=3, on_progress=counts.append)
+    assert sum(counts) == len(examples)
+    assert len(counts) == 3
+
+
+def test_the_result_file(tiny_run, data, latentcot, tmp_path):
+    file = data / "test.jsonl"
+    assert latentcot("eval", tiny_run, "--out", tmp_path / "new" / "it.json").code == 0
+    written = json.loads((tmp_path / "new" / "it.json").read_text())
+    expected = json.loads(json.dumps(asdict(evaluate(load(tiny_run), read_examples(file)))))
+    del written["seconds_per_question"], expected["seconds_per_question"]
+    provenance, source = written.pop("provenance"), written.pop("data")
+    assert written.pop("checkpoint") == {"path": str(tiny_run), "update": 12, "run_updates": 12}
+    assert written == expected
+    assert written["schema_version"] == 2
+    assert written["task"] == "prosqa"
+    assert source == {"file": str(file), "sha256": source_hash(file)}
+    assert {"command", "commit", "versions", "machine", "python"} <= provenance.keys()
+
+
+def test_the_summary_leaves_the_records_out(speaker, examples):
+    result = evaluate(speaker("[A]", "1"), examples)
+    assert isinstance(result, Evaluation)
+    assert result.summary().keys() == asdict(result).keys() - {"records"}
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(1, "100.0 %"), (0.9995, "99.9 %"), (0.5, "50.0 %"), (0.0001, "0.1 %"), (0, "0.0 %")],
+)
+def test_no_mistake_and_no_hit_is_rounded_away(share, shown):
+    assert percent(share) == shown

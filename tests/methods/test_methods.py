@@ -1,0 +1,90 @@
+"""The table: the eight rows of the paper's (arXiv 2412.06769, table 1), and one control."""
+
+import pytest
+
+from latentcot.errors import MethodError
+from latentcot.methods.table import (
+    ALL_AT_ONCE,
+    KEEP_ALL,
+    METHODS,
+    NOTHING,
+    PAPER_METHODS,
+    PAUSE,
+    PAUSE_MULTIPASS,
+    STEP_PER_STAGE,
+    THOUGHT,
+    TOKEN_BY_TOKEN,
+    Plan,
+    method_named,
+)
+
+PAPER = {  # schedule, fill, markers
+    "cot": (KEEP_ALL, NOTHING, False),
+    "no-cot": (ALL_AT_ONCE, NOTHING, False),
+    "icot": (TOKEN_BY_TOKEN, NOTHING, False),
+    "pause": (ALL_AT_ONCE, PAUSE, True),
+    "coconut": (STEP_PER_STAGE, THOUGHT, True),
+    "coconut-no-curriculum": (ALL_AT_ONCE, THOUGHT, True),
+    "coconut-no-thought": (STEP_PER_STAGE, NOTHING, False),
+    "coconut-pause-as-thought": (STEP_PER_STAGE, PAUSE, True),
+}
+TABLE = PAPER | {"pause-multipass": (STEP_PER_STAGE, PAUSE_MULTIPASS, True)}
+
+
+def test_the_table() -> None:
+    rows = {name: (row.schedule, row.fill, row.has_markers) for name, row in METHODS.items()}
+    assert rows == TABLE
+    assert list(rows) == list(TABLE), "in the order of the paper's table"
+    assert tuple(PAPER) == PAPER_METHODS
+
+
+def test_no_two_schedules_and_no_two_fills_are_equal() -> None:
+    """Rows are compared by them."""
+    schedules = [KEEP_ALL, ALL_AT_ONCE, STEP_PER_STAGE, TOKEN_BY_TOKEN]
+    fills = [THOUGHT, PAUSE, PAUSE_MULTIPASS, NOTHING]
+    assert len(set(schedules)) == len(set(fills)) == 4
+    assert [fill.is_thought for fill in fills] == [True, False, False, False]
+    assert [fill.has_slots for fill in fills] == [True, True, True, False]
+    assert [schedule.is_by_token for schedule in schedules] == [False, False, False, True]
+
+
+def test_each_row_is_found_under_its_name_and_says_what_it_is() -> None:
+    for name, row in METHODS.items():
+        assert row.name == name
+        assert row.summary.strip()
+        assert method_named(name) is row
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+@pytest.mark.parametrize("name", TABLE)
+def test_stages(name: str, is_longer: bool) -> None:
+    plan = Plan(num_stages=3, final_stage_without_text=is_longer, tokens_until_all=6)
+    stages = list(METHODS[name].stages(plan))
+    schedule = TABLE[name][0]
+    if schedule is KEEP_ALL:
+        assert stages == [0]
+    elif schedule is ALL_AT_ONCE:
+        assert stages == [3 + is_longer]
+    elif schedule is STEP_PER_STAGE:
+        assert stages == [0, 1, 2, 3, *[4] * is_longer]
+    else:
+        assert stages == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_without_later_stages_every_method_by_steps_has_stage_0_alone() -> None:
+    by_steps = [row for row in METHODS.values() if not row.schedule.is_by_token]
+    assert all(list(row.stages(Plan(num_stages=0))) == [0] for row in by_steps)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(
+        MethodError, match=r"'cocnut' does not exist\. Did you mean 'coconut'\?"
+    ) as e:
+        method_named("cocnut")
+    assert all(name in str(e.value) for name in METHODS)
+
+
+def test_a_name_like_no_other_gets_no_suggestion() -> None:
+    with pytest.raises(MethodError) as caught:
+        method_named("zzz")
+    assert "Did you mean" not in str(caught.value)

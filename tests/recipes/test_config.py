@@ -1,0 +1,472 @@
+"""Recipes: defaults, overrides, and mistakes that all come up in one message."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import latentcot.recipes.recipe
+from latentcot.curriculum.layout import MarkerIds, Template
+from latentcot.errors import RecipeError
+from latentcot.models.loading import FreshModel
+from latentcot.recipes.recipe import Recipe, make_recipe, read_recipe, write_recipe
+from latentcot.tasks import AnswerMatch
+from latentcot.thinking.stopping import Stop
+
+SHIPPED = Path(latentcot.recipes.recipe.__file__).parent
+DATA = {"train": "train.jsonl", "valid": "valid.jsonl"}
+UNPADDED = {"curriculum": {"pad_to_num_stages": False}}
+MINIMAL = "data: {train: train.jsonl, valid: valid.jsonl}\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.yaml"
+
+
+def read(path: Path, text: str, *overrides: str) -> Recipe:
+    path.write_text(text, encoding="utf-8")
+    return read_recipe(path, overrides)
+
+
+def problem(**values: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        make_recipe({"data": DATA, **values})
+    return str(caught.value)
+
+
+# --- defaults ---
+
+
+def test_files_are_all_that_a_recipe_must_hold(path: Path) -> None:
+    assert read(path, MINIMAL) == make_recipe({"data": DATA})
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    recipe = make_recipe({"data": DATA})
+    training, curriculum = recipe.training, recipe.curriculum
+    assert recipe.method == "coconut"
+    assert recipe.model == "openai-community/gpt2"
+    assert recipe.markers_start_from == "<<"
+    assert (training.epochs, training.batch_size, training.learning_rate) == (50, 128, 1e-4)
+    assert (training.weight_decay, training.betas) == (0.01, (0.9, 0.999))
+    assert training.max_grad_norm is None
+    assert (training.warmup_updates, training.decay_share) == (0, 0)
+    assert training.precision == "float32"
+    assert curriculum.thoughts_per_step == 1
+    assert curriculum.pad_to_num_stages
+    assert curriculum.reset_optimizer
+    assert curriculum.stage_mix_prob == 0
+
+
+def test_the_default_model_settings() -> None:
+    assert make_recipe({"data": DATA, "model": {}}).model == FreshModel()
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_recipe({"data": DATA}).seed = 3  # type: ignore[misc]
+
+
+def test_layout_rules_come_from_the_curriculum() -> None:
+    curriculum = {
+        "num_stages": 6,
+        "thoughts_per_step": 2,
+        "pad_to_num_stages": False,
+        "zero_thoughts": "bot",
+    }
+    rules = make_recipe({"data": DATA, "curriculum": curriculum}).layout_rules(
+        MarkerIds(1, 2, 3, 4)
+    )
+    assert rules.markers == MarkerIds(1, 2, 3, 4)
+    assert rules.zero_thoughts == curriculum.pop("zero_thoughts")
+    assert {key: getattr(rules.plan, key) for key in curriculum} == curriculum
+
+
+# --- YAML ---
+
+
+@pytest.mark.parametrize("number", ["1e-4", "1.0e-4", "0.0001", "1E-4"])
+def test_yaml_reads_1e_4_as_text_but_a_recipe_reads_a_number(path: Path, number: str) -> None:
+    recipe = read(path, f"{MINIMAL}training: {{learning_rate: {number}}}")
+    assert recipe.training.learning_rate == 1e-4
+
+
+def test_a_missing_recipe(path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such recipe"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: [", "is not YAML: .*line 1"),
+        ("- data", "must hold keys and values, got list"),
+        ("3", "must hold keys and values, got int"),
+        ("", "data: is missing"),
+        ("data: 3", "data: .*got 3"),
+        ("!!python/object:os.system {}", "is not YAML"),
+    ],
+)
+def test_a_file_that_holds_no_recipe(path: Path, text: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=f"(?s){words}") as caught:
+        read(path, text)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_recipe_that_is_not_utf8(path: Path) -> None:
+    path.write_bytes(b"\xff")
+    with pytest.raises(RecipeError, match="0xff"):
+        read_recipe(path)
+
+
+# --- mistakes ---
+
+
+def test_all_mistakes_come_in_one_message(path: Path) -> None:
+    text = """
+    data: {train: a, tests: b}
+    metod: coconut
+    method: cocnut
+    task: prosqaa
+    model: {hidden_size: 0}
+    training: {learing_rate: 1.0e-4, batch_size: 0, betas: [0.9, 1.5], precision: float16}
+    seed: -1
+    """
+    with pytest.raises(RecipeError) as caught:
+        read(path, textwrap.dedent(text))
+    head, *problems = str(caught.value).split("\n")
+    assert head == f"{path}: 11 problems"
+    assert all(problem.startswith("  - ") for problem in problems)
+    assert {problem.removeprefix("  - ").partition(": ")[0] for problem in problems} == {
+        "data.valid",
+        "data.tests",
+        "metod",
+        "method",
+        "task",
+        "model.hidden_size",
+        "training.learing_rate",
+        "training.batch_size",
+        "training.betas.1",
+        "training.precision",
+        "seed",
+    }
+
+
+def test_a_problem_says_the_value_and_what_is_allowed() -> None:
+    message = problem(training={"batch_size": 0, "precision": "float16"})
+    assert "training.batch_size: input should be greater than or equal to 1, got 0." in message
+    assert "training.precision: input should be 'float32' or 'bfloat16', got 'float16'." in message
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"metod": "cot"}, "metod: is not a key of a recipe. Did you mean 'method'?"),
+        ({"training": {"learing_rate": 1}}, "learing_rate: is not a key of a recipe. Did you mean "
+                                            "'learning_rate'?"),
+        ({"model": {"archtecture": "gpt2"}}, "model.archtecture: is not a key of a recipe. Did you "
+                                             "mean 'architecture'?"),
+        ({"template": {"qestion_end": ""}}, "Did you mean 'question_end'?"),
+        ({"curriculum": {"stages": 3}}, "Did you mean 'num_stages'?"),
+        ({"generation": {"max_new_token": 3}}, "Did you mean 'max_new_tokens'?"),
+        ({"data": {**DATA, "tests": "x"}}, "Did you mean 'test'?"),
+        ({"method": "cocnut"}, "method: method 'cocnut' does not exist. Did you mean 'coconut'?"),
+        ({"task": "prosq"}, "task: task 'prosq' does not exist. Did you mean 'prosqa'?"),
+    ],
+)  # fmt: skip
+def test_did_you_mean(values: dict[str, Any], words: str) -> None:
+    assert words in problem(**values)
+
+
+def test_an_unknown_key_lists_those_that_exist_at_its_place() -> None:
+    assert "There are: question_end, step_end, answer_start." in problem(template={"zzz": 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stride": 3}, "stride: is not a key"),
+        ({"training": {"strategy": "ddp"}}, "training.strategy: is not a key"),
+        ({"model": {"structure": 3}}, "model.structure: is not a key"),
+    ],
+)
+def test_an_unknown_key_of_any_name_is_named(values: dict[str, Any], words: str) -> None:
+    assert words in problem(**values)
+
+
+def test_stop_is_a_rule_or_its_settings() -> None:
+    short = make_recipe({"data": DATA, "stop": "classifier", **UNPADDED})
+    assert short.stop == Stop(rule="classifier")
+    long = {"rule": "classifier", "max_thoughts": 9}
+    assert make_recipe({"data": DATA, "stop": long, **UNPADDED}).stop.max_thoughts == 9
+    assert make_recipe({"data": DATA}).stop.rule == "constant"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stop": "sometimes"}, "stop.rule: input should be 'constant' or 'classifier'"),
+        ({"stop": {"rul": 1}}, "stop.rul: is not a key of a recipe. Did you mean 'rule'?"),
+        ({"stop": "classifier"}, "Set curriculum.pad_to_num_stages: false."),
+        ({"stop": "classifier", "method": "pause"}, "which pause does not have"),
+        ({"stop": "classifier", "method": "cot"}, "which cot does not have"),
+        (
+            {"stop": "classifier", "curriculum": {"num_stages": 0, "pad_to_num_stages": False}},
+            "Set curriculum.num_stages above 0.",
+        ),
+    ],
+)
+def test_a_stop_that_cannot_be(values: dict[str, Any], words: str) -> None:
+    assert words in problem(**values)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("gsm9k", "Did you mean 'gsm8k'?"),
+        ({"match": "fuzzy"}, "task.match: input should be 'exact', 'number' or 'regex'"),
+        ({"pattern": "x"}, "task.pattern: is for match: regex and needed there"),
+        ({"match": "regex"}, "task.pattern: is for match: regex and needed there"),
+        ({"match": "regex", "pattern": "("}, "task.pattern: is no regular expression"),
+        ({"mach": "exact"}, "task.mach: is not a key of a recipe. Did you mean 'match'?"),
+        (3, "task: must be the name of a task, or how to match answers"),
+    ],
+)
+def test_a_task_that_cannot_be(task: Any, words: str) -> None:
+    assert words in problem(task=task)
+
+
+def test_a_task_of_ones_own() -> None:
+    assert make_recipe({"data": DATA, "task": {"match": "number"}}).task == AnswerMatch("number")
+
+
+def test_a_missing_key() -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: data\.valid: is missing\.$"):
+        make_recipe({"data": {"train": "x"}})
+
+
+def test_a_wrong_setting_of_a_fresh_model_is_not_held_against_hub_ids_too() -> None:
+    assert problem(model={"hidden_size": 0}) == (
+        "recipe: model.hidden_size: input should be greater than or equal to 1, got 0."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"model": 3}, "model"),
+        ({"curriculum": {"learned_below": "x"}}, "curriculum.learned_below"),
+        ({"curriculum": {"learned_below": -1}}, "curriculum.learned_below"),
+        ({"curriculum": {"learned_below": [1, "x", 2]}}, "curriculum.learned_below.1"),
+        ({"curriculum": {"max_updates_per_stage": 0}}, "curriculum.max_updates_per_stage"),
+    ],
+)
+def test_one_mistake_is_one_problem_under_the_recipes_names(
+    values: dict[str, Any], where: str
+) -> None:
+    message = problem(**values)
+    assert message.startswith(f"recipe: {where}: ")
+
+
+@pytest.mark.parametrize("name", ["learned_below", "max_updates_per_stage"])
+@pytest.mark.parametrize("values", [[], [1, 2], [1, 2, 3, 4]])
+def test_a_list_of_stages_has_one_value_for_each_but_the_last(name: str, values: Any) -> None:
+    message = problem(curriculum={"num_stages": 3, name: values})
+    assert message.startswith(f"recipe: curriculum.{name}: a list needs one value for each ")
+    assert message.endswith(f"but the last, that is 3, got {len(values)}.")
+
+
+def test_lists_and_single_values_for_stages_are_accepted() -> None:
+    for below, cap in [(0.5, None), ([1, 2, 0.5], 100), (0.5, [1, 2, 3])]:
+        values = {"num_stages": 3, "learned_below": below, "max_updates_per_stage": cap}
+        curriculum = make_recipe({"data": DATA, "curriculum": values}).curriculum
+        assert (curriculum.learned_below, curriculum.max_updates_per_stage) == (below, cap)
+
+
+def test_all_problems_between_fields_come_in_one_message() -> None:
+    message = problem(
+        training={"epochs": None, "batch_size": 8, "micro_batch_size": 16},
+        curriculum={"learned_below": [1], "max_updates_per_stage": [1]},
+    )
+    assert message.startswith("recipe: 4 problems\n")
+    assert "training: needs epochs or max_updates, both are empty." in message
+    assert "training.micro_batch_size: must not exceed batch_size 8, got 16." in message
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_answers_need_a_sign_by_which_they_are_found(blank: str) -> None:
+    assert problem(template={"answer_start": blank}).startswith("recipe: template.answer_start: ")
+
+
+def test_epochs_may_be_empty_where_updates_are_given() -> None:
+    training = {"epochs": None, "max_updates": 10}
+    assert make_recipe({"data": DATA, "training": training}).training.epochs is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"seed": 2**63}, id="seed"),  # more than torch.manual_seed takes
+        pytest.param({"training": {"learning_rate": float("inf")}}, id="learning rate"),
+    ],
+)
+def test_a_number_that_cannot_be_used_is_refused(values: dict[str, Any]) -> None:
+    assert problem(**values)
+
+
+# --- overrides ---
+
+
+def test_overrides_change_what_the_file_says(path: Path) -> None:
+    recipe = read(
+        path,
+        f"{MINIMAL}seed: 1\ntraining: {{batch_size: 4, log_every: 7}}",
+        "seed=2",
+        "training.learning_rate=3e-4",
+        "training.batch_size=64",
+        "data.train=a=b.jsonl",
+    )
+    assert recipe.seed == 2
+    assert (recipe.training.learning_rate, recipe.training.batch_size) == (3e-4, 64)
+    assert recipe.training.log_every == 7, "what stands beside it stays"
+    assert recipe.data.train == "a=b.jsonl"
+
+
+def test_the_last_override_of_a_key_wins(path: Path) -> None:
+    assert read(path, MINIMAL, "seed=3", "seed=4").seed == 4
+
+
+def test_overrides_take_lists_nothing_and_parts_that_the_file_lacks(path: Path) -> None:
+    recipe = read(
+        path,
+        MINIMAL,
+        "curriculum.learned_below=[1.2, 1.2, 0.4]",
+        "training.betas=[0.8, 0.95]",
+        "training.epochs=null",
+        "training.max_updates=10",
+        "model.architecture=llama",
+        'template.answer_start="[A] "',
+    )
+    assert recipe.curriculum.learned_below == [1.2, 1.2, 0.4]
+    assert recipe.training.betas == (0.8, 0.95)
+    assert recipe.training.epochs is None
+    assert recipe.model == FreshModel(architecture="llama")
+    assert recipe.template.answer_start == "[A] "
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", " =3", ""])
+def test_an_override_without_key_or_value(path: Path, override: str) -> None:
+    with pytest.raises(RecipeError, match="must be KEY=VALUE, like") as caught:
+        read(path, MINIMAL, override)
+    assert str(caught.value).startswith(f"override {override!r}: ")
+
+
+def test_an_override_whose_value_is_not_yaml_is_taken_as_text(path: Path) -> None:
+    assert read(path, MINIMAL, "markers_start_from=<<").markers_start_from == "<<"
+    with pytest.raises(RecipeError, match=r"seed: .* got '\[1'"):
+        read(path, MINIMAL, "seed=[1")
+
+
+def test_an_override_below_a_value(path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'seed\.x=3': seed holds a value, not keys"):
+        read(path, f"{MINIMAL}seed: 1", "seed.x=3")
+
+
+def test_mistakes_of_file_and_overrides_come_together(path: Path) -> None:
+    with pytest.raises(RecipeError, match="2 problems") as caught:
+        read(path, f"{MINIMAL}seed: -1", "trainng.batch_size=3")
+    assert "Did you mean 'training'?" in str(caught.value)
+
+
+def test_an_override_of_an_empty_part(path: Path) -> None:
+    assert read(path, f"{MINIMAL}training:\n", "training.batch_size=3").training.batch_size == 3
+
+
+# --- writing, and the recipes that are shipped ---
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"model": {"architecture": "qwen3", "dropout": 0.1}, "method": "pause"},
+        {"curriculum": {"learned_below": [1, 0.5, 2], "max_updates_per_stage": [3, 4, 5]}},
+        {"template": {"question_end": "\n\n", "step_end": " é ", "answer_start": "null"}},
+        {"data": {"train": "1e-4", "valid": "yes", "test": "- [x]: #"}, "seed": 2**40},
+        {"training": {"epochs": None, "max_updates": 1, "learning_rate": 1e-7}},
+    ],
+)
+def test_a_written_recipe_is_read_as_the_same(path: Path, values: dict[str, Any]) -> None:
+    recipe = make_recipe({"data": DATA, **values})
+    assert read(path, write_recipe(recipe)) == recipe
+
+
+def test_a_written_recipe_holds_every_field() -> None:
+    written = yaml.safe_load(write_recipe(make_recipe({"data": DATA, "model": {}})))
+    assert list(written) == [field.name for field in dataclasses.fields(Recipe)]
+    assert list(written["model"]) == [field.name for field in dataclasses.fields(FreshModel)]
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_validate(path: Path) -> None:
+    assert isinstance(read_recipe(path), Recipe)
+
+
+def test_there_are_shipped_recipes() -> None:
+    assert (SHIPPED / "quickstart.yaml").is_file()
+
+
+# --- every field says what it is ---
+
+
+def parts_of(owner: type) -> set[type]:
+    """A dataclass and all dataclasses in the types of its fields."""
+    found = {owner}
+    for kind in typing.get_type_hints(owner).values():
+        for part in (kind, *typing.get_args(kind)):
+            if dataclasses.is_dataclass(part) and isinstance(part, type):
+                found |= parts_of(part)
+    return found
+
+
+def documented_fields(owner: type) -> set[str]:
+    """Fields with a string below them, or with an entry under "Attributes:"."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    assert isinstance(tree, ast.ClassDef)
+    below = {
+        node.target.id
+        for node, following in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(following, ast.Expr)
+        and isinstance(following.value, ast.Constant)
+        and isinstance(following.value.value, str)
+    }
+    listed = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")[2].split("\n")
+    return below | {line.strip().partition(":")[0] for line in listed}
+
+
+PARTS = sorted(parts_of(Recipe), key=lambda part: part.__name__)
+
+
+def test_the_parts_of_a_recipe_are_found() -> None:
+    assert {Recipe, Template, FreshModel} < set(PARTS)
+    assert len(PARTS) >= 7
+
+
+@pytest.mark.parametrize("owner", PARTS)
+def test_every_field_of_a_recipe_is_documented(owner: type) -> None:
+    fields = {field.name for field in dataclasses.fields(owner)}
+    assert fields - documented_fields(owner) == set()
+
+
+@pytest.mark.parametrize("owner", PARTS)
+def test_every_part_of_a_recipe_refuses_unknown_keys(owner: Any) -> None:
+    assert owner.__pydantic_config__["extra"] == "forbid"

@@ -1,0 +1,428 @@
+"""Files of strangers run no code, ask nothing, and reach nothing outside of their folder."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from latentcot import CheckpointError, RecipeError, RunError, load, read_examples, read_recipe
+from latentcot.errors import DataError, LatentcotError, UsageError
+from latentcot.evaluation.comparison import summarize
+from latentcot.evaluation.tables import write_summaries
+from latentcot.models.loading import load_pretrained, load_tokenizer
+from latentcot.runs.checkpoint import load_training_state
+from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folders
+from latentcot.runs.folder import eval_path, open_run, read_run_recipe
+from latentcot.studies.folder import making_jobs, open_study
+from latentcot.studies.jobs import Making
+from latentcot.studies.study import cells_of, read_study
+from latentcot.utils.files import write_json
+from latentcot.utils.parsing import parse_yaml
+
+EVIL = """
+open({marker!r}, "w").close()
+from transformers import GPT2Config as EvilConfig, GPT2LMHeadModel as Evil
+from transformers import PreTrainedTokenizerFast as EvilTokenizer
+"""
+CODE = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}
+
+
+class Payload:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.marker), "w")
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Iterator[Path]:
+    """What foreign code would write; the test fails if it has run."""
+    path = tmp_path / "code-has-run"
+    yield path
+    assert not path.exists()
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The test fails if something asks the terminal."""
+    asked: list[Any] = []
+    monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
+    yield
+    assert not asked
+
+
+@pytest.fixture
+def folder(tiny_run: Path, tmp_path: Path, marker: Path) -> Path:
+    """A checkpoint with code beside it, and no list of checksums."""
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint_folders(tiny_run)[-1], copy)
+    (copy / "checksums.json").unlink()
+    (copy / "evil.py").write_text(EVIL.format(marker=str(marker)))
+    return copy
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def use(folder: Path) -> list[Exception]:
+    """Load a folder in every way there is; return the errors, all of them ours."""
+    errors: list[Exception] = []
+    for way in (load, load_pretrained, load_tokenizer):
+        try:
+            way(str(folder))  # type: ignore[operator]
+        except LatentcotError as error:
+            errors.append(error)
+    return errors
+
+
+# --- code in a checkpoint ---
+
+
+@pytest.mark.usefixtures("questions")
+class TestCode:
+    @pytest.mark.parametrize("kind", ["gpt2", "evil"])
+    @pytest.mark.parametrize("owner", ["", "evil/repo--"])
+    def test_of_a_model_is_not_run(self, folder: Path, kind: str, owner: str) -> None:
+        code = {name: f"{owner}{value}" for name, value in CODE.items()}
+        change(folder / "config.json", auto_map=code, model_type=kind)
+        assert bool(use(folder)) == (kind == "evil")
+
+    @pytest.mark.parametrize("name", ["EvilTokenizer", "PreTrainedTokenizerFast"])
+    def test_of_a_tokenizer_is_not_run(self, folder: Path, name: str) -> None:
+        code = {"AutoTokenizer": ["evil.EvilTokenizer", "evil.EvilTokenizer"]}
+        change(folder / "tokenizer_config.json", auto_map=code, tokenizer_class=name)
+        use(folder)
+
+    @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+    def test_attention_of_the_hub_is_refused(self, folder: Path, key: str) -> None:
+        """transformers would fetch it and run it, whatever trust_remote_code says."""
+        change(folder / "config.json", **{key: "evil/kernel"})
+        errors = use(folder)
+        assert len(errors) == 2 and all("config.json asks for" in str(one) for one in errors)
+
+    def test_quantized_weights_are_refused(self, folder: Path) -> None:
+        quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+        change(folder / "config.json", quantization_config=quantized)
+        assert all("quantized" in str(one) for one in use(folder))
+
+
+# --- pickles ---
+
+
+class TestPickles:
+    def test_beside_the_weights_are_not_read(self, folder: Path, marker: Path) -> None:
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(marker)))
+        assert use(folder) == []
+
+    @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+    def test_instead_of_the_weights_are_refused(
+        self, folder: Path, marker: Path, name: str
+    ) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / name).write_bytes(pickle.dumps(Payload(marker)))
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load(folder)
+
+    def test_named_by_an_index_are_refused(self, folder: Path, marker: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / "weights.bin").write_bytes(pickle.dumps(Payload(marker)))
+        index = {"metadata": {}, "weight_map": {"transformer.wte.weight": "weights.bin"}}
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            write_json(folder / f"{name}.index.json", index)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load(folder)
+
+    def test_as_a_stop_head_are_refused(self, folder: Path, marker: Path) -> None:
+        change(folder / "latentcot.json", stop_threshold=0.5, max_thoughts=2)
+        (folder / "stop_head.safetensors").write_bytes(pickle.dumps(Payload(marker)))
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load(folder)
+
+    def test_as_a_training_state_are_refused(self, folder: Path, marker: Path) -> None:
+        import torch
+
+        torch.save({"optimizer": Payload(marker)}, folder / "training_state.pt")
+        with pytest.raises(CheckpointError, match="cannot be read") as caught:
+            load_training_state(folder)
+        # torch's own words tell how to load it with all its code.
+        assert "weights_only" not in str(caught.value)
+
+
+# --- YAML ---
+
+BOMB = "{a: &a [x, x, x, x, x, x, x, x, x], " + ", ".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+) + "}"  # fmt: skip
+YAML = {
+    "bomb": (BOMB, "more than 100,000 values"),
+    "circle": ("&a {a: *a}", "an alias stands inside itself"),
+    "object": ("!!python/object/apply:os.mkdir ['{marker}']", "could not determine a constructor"),
+    "twice": ("{a: 1, a: 2}", "the key 'a' stands twice"),
+    "deep": ("[" * 2_000, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), YAML.values(), ids=YAML)
+def test_yaml_is_values_alone(tmp_path: Path, marker: Path, text: str, words: str) -> None:
+    text = f"method: {text.replace('{marker}', str(marker))}"
+    for name in ("recipe.yaml", "study.yaml"):
+        (tmp_path / name).write_text(text)
+    ways: list[Callable[[], object]] = [
+        lambda: read_recipe(tmp_path / "recipe.yaml"),
+        lambda: read_study(tmp_path / "study.yaml"),
+        lambda: read_run_recipe(tmp_path),
+    ]
+    for way in ways:
+        with pytest.raises((RecipeError, RunError), match=words) as caught:
+            way()
+        assert len(str(caught.value)) < 1_500
+    assert parse_yaml("a: &x [1]\nb: *x") == {"a": [1], "b": [1]}  # aliases themselves are fine
+
+
+def test_an_override_with_a_bomb_is_a_text(recipe_file: Path, marker: Path) -> None:
+    for text in (BOMB, f"!!python/object/apply:os.mkdir ['{marker}']"):
+        with pytest.raises(RecipeError, match="seed: ") as caught:
+            read_recipe(recipe_file, [f"seed={text}"])
+        assert len(str(caught.value)) < 1_500
+
+
+# --- names that lead elsewhere ---
+
+OUTSIDE = ("../x", "../../x", "/x", "a/b", "..", ".", ".hidden", "", "a\nb", "a\x00b", "x" * 300)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("key", ["tasks", "methods"])
+def test_names_of_a_study_are_names_of_folders(
+    tmp_path: Path, recipe_file: Path, key: str, name: str
+) -> None:
+    values: dict[str, Any] = {"tasks": {"t": str(recipe_file)}, "methods": ["cot"]}
+    method = {name: {"method": "cot"}}
+    values[key] = {name: str(recipe_file)} if key == "tasks" else [method]
+    path = tmp_path / "s.yaml"
+    path.write_text(json.dumps(values))
+    with pytest.raises(RecipeError, match=f"{key}: .*names a folder"):
+        read_study(path)
+
+
+def test_seeds_of_a_study_are_numbers(tmp_path: Path, recipe_file: Path) -> None:
+    values = {"tasks": {"t": str(recipe_file)}, "methods": ["cot"], "seeds": ["../../x"]}
+    (tmp_path / "s.yaml").write_text(json.dumps(values))
+    with pytest.raises(RecipeError, match="seeds"):
+        read_study(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("prosqa --out {out} --overwrite", "holds --overwrite"),
+        ("prosqa --out {out} --overwrite=true", "holds --overwrite"),
+        ("prosqa --out {out} --out elsewhere", "two folders"),
+        ("prosqa", "names no folder"),
+    ],
+)
+def test_data_of_a_study_replace_nothing(
+    tmp_path: Path, recipe_file: Path, line: str, words: str
+) -> None:
+    values = {"tasks": {"t": str(recipe_file)}, "methods": ["cot"],
+              "data": [line.format(out=tmp_path)]}  # fmt: skip
+    (tmp_path / "s.yaml").write_text(json.dumps(values))
+    with pytest.raises(RecipeError, match=words):
+        read_study(tmp_path / "s.yaml")
+
+
+def test_a_line_of_data_can_only_make_data(tmp_path: Path, recipe_file: Path) -> None:
+    """The words stand behind `latentcot data make`; no shell reads them."""
+    line = "../../train --out x; rm -rf $HOME | true"
+    values = {"tasks": {"t": str(recipe_file)}, "methods": ["cot"], "data": [line]}
+    (tmp_path / "s.yaml").write_text(json.dumps(values))
+    [job] = making_jobs(read_study(tmp_path / "s.yaml"), tmp_path / "out")
+    assert isinstance(job, Making)
+    assert next(job.commands())[:3] == ["data", "make", "../../train"]
+
+
+@pytest.mark.parametrize(
+    "source", ["hub:name:../../x", "hub:name:config:../../x", "../../x", "/x/y.json", "hub:a:.."]
+)
+def test_a_result_stays_in_its_run(tiny_run: Path, source: str) -> None:
+    path = eval_path(tiny_run, source, None, None)
+    assert path is not None and path.resolve().parent == (tiny_run / "evals").resolve()
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../b", "..", "/x"])
+def test_an_evaluation_is_a_name(tiny_run: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="--evaluation: must be the name of a file"):
+        summarize([tiny_run], name)
+
+
+@pytest.mark.parametrize("name", ["../../other", "/x", "update-99999999", "..", ""])
+def test_the_best_checkpoint_is_one_of_the_run(tiny_run: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    shutil.copytree(checkpoint_folders(run)[0], tmp_path / "other")
+    write_json(run / "checkpoints" / "best.json", {"checkpoint": name})
+    assert best_checkpoint(run) == checkpoint_folders(run)[-1]
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", ""])
+def test_checksums_name_files_of_their_folder(folder: Path, name: str) -> None:
+    write_json(folder / "checksums.json", {"format_version": 1, "sha256": {name: "0"}})
+    with pytest.raises(CheckpointError, match=r"checksums\.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize("id_", ["a\nb", "\x1b[31m", "x" * 300])
+def test_an_id_is_one_line(tmp_path: Path, id_: str) -> None:
+    record = {"id": id_, "question": "q", "steps": [], "answer": "a"}
+    (tmp_path / "data").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="'id' must be one line"):
+        read_examples(tmp_path / "data")
+
+
+# --- links in a folder that is deleted ---
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    path = tmp_path / "precious"
+    path.mkdir()
+    (path / "thesis.tex").write_text("…")
+    return path
+
+
+def link_everywhere(folder: Path, target: Path) -> None:
+    for name in ("checkpoints/update-00000001", "evals", "more"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_overwriting_a_run_follows_no_link(tmp_path: Path, precious: Path, is_link: bool) -> None:
+    run = tmp_path / "run"
+    link_everywhere(run, precious)
+    (run / "recipe.yaml").write_text("{}")
+    out = run
+    if is_link:
+        out = tmp_path / "link"
+        out.symlink_to(run)
+    open_run(out, resume=False, overwrite=True)
+    assert (precious / "thesis.tex").exists() and not (run / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_overwriting_a_study_follows_no_link(
+    tmp_path: Path, precious: Path, recipe_file: Path, is_link: bool
+) -> None:
+    (tmp_path / "s.yaml").write_text(
+        json.dumps({"tasks": {"t": str(recipe_file)}, "methods": ["cot"]})
+    )
+    study = read_study(tmp_path / "s.yaml")
+    real = tmp_path / "study"
+    link_everywhere(real, precious)
+    (real / "study.yaml").write_text("{}")
+    out = real
+    if is_link:
+        out = tmp_path / "link"
+        out.symlink_to(real)
+    open_study(study, cells_of(study), out, overwrite=True)
+    assert (precious / "thesis.tex").exists()
+    assert [path.name for path in out.iterdir()] == ["study.yaml"]
+
+
+# --- texts in tables and pages ---
+
+SCRIPT = "</script><img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize("name", [SCRIPT, "=cmd|' /C calc'!A0", "@x", "-1", "a\nb", "x" * 300])
+@pytest.mark.parametrize("key", ["method", "task"])
+def test_names_in_results_are_names(
+    tiny_run: Path, tmp_path: Path, write_result: Callable[..., Path], key: str, name: str
+) -> None:
+    with pytest.raises(RunError, match=f"{key}.*must begin with a letter or digit"):
+        summarize([write_result(**{key: name})])
+
+
+@pytest.fixture
+def write_result(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A function (KEY=VALUE) → a run with a result of two questions."""
+
+    def write(**changes: Any) -> Path:
+        values = {
+            "schema_version": 2, "method": "cot", "task": "prosqa", "accuracy": 0.5, "low": 0.1,
+            "high": 0.9, "num_questions": 2, "tokens_per_question": 1.0,
+            "thoughts_per_question": 0.0, "passes_per_question": 1.0, "seconds_per_question": 0.1,
+            "batch_size": 2, "checkpoint": {"run_updates": 1}, "data": {"sha256": "x"},
+            "records": [{"id": str(i), "is_correct": i == 0} for i in range(2)],
+        }  # fmt: skip
+        run = tmp_path / "result"
+        run.mkdir(exist_ok=True)
+        shutil.copy(tiny_run / "recipe.yaml", run)
+        write_json(run / "evals" / "test.json", values | changes)
+        return run
+
+    return write
+
+
+def test_other_texts_of_results_stay_texts(
+    write_result: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A machine and the last line of a log may be called anything."""
+    machine = f"box\n\\input{{/etc/passwd}}\n{SCRIPT}"
+    study, source = tmp_path / "study", {"machine": machine, "commit": "abc\n\\evil"}
+    shutil.copytree(write_result(provenance=source), study / "t" / "cot" / "seed-0")
+    (study / "study.yaml").write_text(yaml.safe_dump({"tasks": ["t"], "methods": ["cot"]}))
+    (study / "t" / "cot" / "seed-1.log").write_text(f"{SCRIPT} \\input{{x}} \x1b[31m|\n")
+    summaries = summarize([study])
+    for ending in ("md", "tex"):
+        write_summaries(tmp_path / f"t.{ending}", summaries)
+    markdown, latex = (tmp_path / "t.md").read_text(), (tmp_path / "t.tex").read_text()
+    assert "<img" not in markdown and "</script" not in markdown
+    active = [line for line in latex.splitlines() if not line.startswith("%")]
+    assert not any("\\input" in line or "\\evil" in line for line in active)
+    assert "\x1b" not in markdown + latex
+
+
+def test_a_report_shows_texts_as_texts() -> None:
+    from latentcot.pages.report import (
+        DepthMass,
+        Frontier,
+        Provenance,
+        ReportData,
+        SearchQuestion,
+        render_report,
+    )
+
+    question = SearchQuestion(
+        id=SCRIPT, nodes=[SCRIPT, "b", "c"], edges=[(0, 1)], root=0, target=1, neg_target=2,
+        probabilities=[[0.2, 0.3, 0.5]], answer=SCRIPT, predicted=SCRIPT, is_correct=False,
+        path=[0, 1],
+    )  # fmt: skip
+    data = ReportData(
+        title=SCRIPT, conclusion=SCRIPT, caption=SCRIPT, rows=[], curves=[],
+        frontier=Frontier([DepthMass(1, 1, 0.5, 0.3)], [question]),
+        provenance=Provenance(SCRIPT, SCRIPT, SCRIPT, SCRIPT, 0),
+    )  # fmt: skip
+    page = render_report(data)
+    assert SCRIPT not in page and "<img" not in page
+
+
+def test_scripts_make_no_html_of_texts() -> None:
+    import latentcot
+
+    scripts = list(Path(latentcot.__file__).parent.rglob("*.js"))
+    assert scripts
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert word not in text, f"{script.name}: {word}"

@@ -1,0 +1,493 @@
+"""Checkpoints: what goes in comes out, and whatever is damaged is refused in words."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from latentcot.curriculum.layout import LayoutRules, Template
+from latentcot.errors import CheckpointError, DamagedError
+from latentcot.methods.table import METHODS, Plan
+from latentcot.models.loading import FreshModel, make_fresh
+from latentcot.models.special_tokens import marker_ids, word_tokenizer
+from latentcot.runs.checkpoint import (
+    FORMAT_VERSION,
+    CheckpointInfo,
+    load_checkpoint,
+    load_training_state,
+    save_checkpoint,
+)
+from latentcot.runs.checkpoint_folders import (
+    CHECKSUMS_FILE,
+    best_checkpoint,
+    checkpoint_folders,
+    prune_checkpoints,
+    verify,
+    write_best,
+)
+from latentcot.tasks import AnswerMatch
+from latentcot.thinking.stopping import StopHead
+
+TOKENIZER = word_tokenizer(["[Q] 5 6 [R] 1 [A]"])
+SIZES = FreshModel(
+    hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8, num_positions=16, dropout=0.5
+)
+MODEL = make_fresh(SIZES, TOKENIZER, seed=0)
+INFO = CheckpointInfo(
+    method="coconut",
+    task="prosqa",
+    stage=2,
+    plan=Plan(
+        num_stages=3,
+        thoughts_per_step=2,
+        pad_to_num_stages=False,
+        final_stage_without_text=True,
+        tokens_until_all=17,
+    ),
+    num_thoughts=4,
+    zero_thoughts="bot",
+    template=Template(question_end="\n\n", step_end=" é ", answer_start="[A] "),
+    max_new_tokens=8,
+    update=120,
+    seed=5,
+)
+IDS = torch.tensor([[5, 6, 7]])
+
+
+def assert_same_model(actual: Any, expected: Any) -> None:
+    """The same weights, to the bit, and the same logits; the attention kernel may differ."""
+    assert actual.state_dict().keys() == expected.state_dict().keys()
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(actual.state_dict()[name], weight), name
+    with torch.no_grad():
+        torch.testing.assert_close(actual.eval()(IDS).logits, expected.eval()(IDS).logits)
+
+
+def message_of(action: Callable[[Any], Any], *args: Any) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        action(*args)
+    return str(caught.value)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A checkpoint as it is written."""
+    save_checkpoint(tmp_path / "checkpoint", MODEL, TOKENIZER, INFO, {"update": 120})
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One whose files may be changed: what stands behind the checksums has to hold by itself."""
+    save_checkpoint(tmp_path / "checkpoint", MODEL, TOKENIZER, INFO)
+    (tmp_path / "checkpoint" / CHECKSUMS_FILE).unlink()
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def add(run: Path, *updates: int) -> list[Path]:
+    folders = [run / "checkpoints" / f"update-{update:08d}" for update in updates]
+    for folder, update in zip(folders, updates, strict=True):
+        save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=update))
+    return folders
+
+
+# --- round trip ---
+
+
+def test_round_trip(folder: Path) -> None:
+    found = load_checkpoint(folder)
+    model, tokenizer = found.model, found.tokenizer
+    assert found.info == INFO
+    assert found.stop_head is None
+    assert_same_model(model, MODEL)
+    assert tokenizer("[Q] 5 <bot>")["input_ids"] == TOKENIZER("[Q] 5 <bot>")["input_ids"]
+    assert marker_ids(tokenizer) == marker_ids(TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": AnswerMatch(match="regex", pattern=r"(\d+) é")},
+        {"stop_threshold": 0.37, "max_thoughts": 6},
+        {"method": "icot", "stage": 39, "num_thoughts": 0},
+        {"plan": Plan(num_stages=5, thoughts_per_step=1)},
+    ],
+)
+def test_every_setting_comes_back(tmp_path: Path, change: dict[str, Any]) -> None:
+    info = replace(INFO, **change)
+    head = StopHead(8) if info.stop_threshold is not None else None
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, stop_head=head)
+    assert load_checkpoint(tmp_path / "c").info == info
+
+
+def test_a_stop_classifier_comes_back_to_the_bit(tmp_path: Path) -> None:
+    head = StopHead(8)
+    with torch.no_grad():
+        head.linear.weight.normal_(generator=torch.Generator().manual_seed(0))
+        head.linear.bias.fill_(0.1)
+    info = replace(INFO, stop_threshold=0.5, max_thoughts=6)
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, stop_head=head)
+    found = load_checkpoint(tmp_path / "c")
+    assert found.stop_head is not None
+    for name, weight in head.state_dict().items():
+        assert torch.equal(found.stop_head.state_dict()[name], weight)
+    assert_same_model(AutoModelForCausalLM.from_pretrained(tmp_path / "c"), MODEL)
+
+
+def test_a_checkpoint_of_version_1_still_loads(folder: Path) -> None:
+    """Its plan stood beside the rest, and knew neither of the last two numbers nor of a stop."""
+    old = {"num_stages": 3, "thoughts_per_step": 2, "pad_to_num_stages": False}
+    new = ("plan", "stop_threshold", "max_thoughts")
+    change_info(folder, format_version=1, **old, **dict.fromkeys(new, ...))
+    found = load_checkpoint(folder)
+    assert found.info == replace(INFO, plan=Plan(**old))
+    assert (found.info.stop_threshold, found.info.max_thoughts, found.stop_head) == (None,) * 3
+    assert found.info.layout_rules(found.tokenizer).plan == Plan(
+        num_stages=3, thoughts_per_step=2, pad_to_num_stages=False
+    )
+
+
+def test_a_checkpoint_of_version_2_still_loads(folder: Path) -> None:
+    """It had the same fields, and no checksums."""
+    change_info(folder, format_version=2)
+    assert load_checkpoint(folder).info == INFO
+
+
+def test_what_is_written_is_of_the_newest_version(folder: Path) -> None:
+    assert json.loads((folder / "latentcot.json").read_text())["format_version"] == 3
+    assert FORMAT_VERSION == 3
+
+
+def test_a_checkpoint_is_loaded_for_use(folder: Path) -> None:
+    model = load_checkpoint(str(folder)).model
+    assert not model.training
+    assert model.dtype == torch.float32
+
+
+def test_plain_transformers_loads_it(folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert_same_model(model, MODEL)
+    assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
+
+
+def test_it_knows_what_it_is(folder: Path) -> None:
+    info = load_checkpoint(folder).info
+    assert info.row is METHODS["coconut"]
+    assert info.layout_rules(TOKENIZER) == LayoutRules(
+        markers=marker_ids(TOKENIZER),
+        plan=Plan(
+            num_stages=3,
+            thoughts_per_step=2,
+            pad_to_num_stages=False,
+            final_stage_without_text=True,
+            tokens_until_all=17,
+        ),
+        zero_thoughts="bot",
+    )
+
+
+def test_nothing_is_left_beside_it(folder: Path) -> None:
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_saving_again_replaces_the_whole_folder(folder: Path) -> None:
+    (folder / "leftover").write_text("old")
+    save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121))
+    assert load_checkpoint(folder).info.update == 121
+    assert not (folder / "leftover").exists()
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_beside_it(folder: Path) -> None:
+    cannot_be_saved = {"function": lambda: None}
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121), cannot_be_saved)
+    assert load_checkpoint(folder).info.update == 120
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+# --- training state ---
+
+
+def test_training_state_round_trip_without_running_code(tmp_path: Path) -> None:
+    optimizer = torch.optim.AdamW(MODEL.parameters())
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "torch": torch.get_rng_state(),
+        "clock": {"stage": 1, "losses": [0.5, 0.25]},
+        "best": None,
+    }
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, INFO, state)
+    loaded = load_training_state(tmp_path / "c")
+    assert loaded.keys() == state.keys()
+    assert torch.equal(loaded["torch"], state["torch"])
+    assert (loaded["clock"], loaded["best"]) == (state["clock"], None)
+    assert loaded["optimizer"] == state["optimizer"]
+    torch.load(tmp_path / "c" / "training_state.pt", weights_only=True)
+
+
+def test_a_checkpoint_without_training_state(folder: Path) -> None:
+    assert "holds no training_state.pt" in message_of(load_training_state, folder)
+
+
+def test_a_training_state_with_code_in_it_is_not_run(folder: Path) -> None:
+    torch.save({"path": Path("x")}, folder / "training_state.pt")
+    assert "training_state.pt: cannot be read" in message_of(load_training_state, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01", None])
+def test_a_damaged_training_state(folder: Path, content: bytes | None) -> None:
+    path = folder / "training_state.pt"
+    torch.save({"a": torch.ones(1000)}, path)
+    path.write_bytes(path.read_bytes()[:1500] if content is None else content)
+    message = message_of(load_training_state, folder)
+    assert message.startswith(f"{path}: cannot be read: ")
+
+
+def test_a_training_state_that_is_no_dict(folder: Path) -> None:
+    torch.save([1], folder / "training_state.pt")
+    assert "must hold a dict, got list" in message_of(load_training_state, folder)
+
+
+# --- checksums ---
+
+
+def test_a_whole_checkpoint_is_verified(saved: Path) -> None:
+    assert verify(saved)
+    assert load_training_state(saved) == {"update": 120}
+
+
+def test_every_file_has_its_checksum(saved: Path) -> None:
+    sums = json.loads((saved / CHECKSUMS_FILE).read_text())["sha256"]
+    assert sums.keys() == {path.name for path in saved.iterdir()} - {CHECKSUMS_FILE}
+    weights = (saved / "model.safetensors").read_bytes()
+    assert sums["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+
+
+NAMES = ["config.json", "model.safetensors", "tokenizer.json", "latentcot.json"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "training_state.pt"])
+def test_one_changed_bit_is_found(saved: Path, name: str) -> None:
+    path = saved / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    assert f"damaged: {name} is not what was written" in message_of(load_training_state, saved)
+    if name in NAMES:
+        assert f"{name} is not what was written" in message_of(load_checkpoint, saved)
+    else:  # answers need no training state
+        load_checkpoint(saved)
+
+
+def test_all_that_is_wrong_is_told_at_once(saved: Path) -> None:
+    (saved / "config.json").unlink()
+    (saved / "tokenizer.json").write_text("{}")
+    message = message_of(load_checkpoint, saved)
+    assert "config.json is missing, tokenizer.json is not what was written" in message
+    assert f"delete {saved / CHECKSUMS_FILE}" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"sha256": 3}', '{"sha256": {"../x": "00"}}', '{"sha256": {"": "00"}}',
+     '{"sha256": {"a\\u0000": "00"}}', '{"sha256": {".": "00"}}', "[" * 100_000],
+)  # fmt: skip
+def test_a_damaged_list_of_checksums(saved: Path, text: str) -> None:
+    (saved / CHECKSUMS_FILE).write_text(text)
+    assert "damaged" in message_of(verify, saved)
+
+
+def test_a_list_that_names_files_elsewhere(saved: Path) -> None:
+    (saved / CHECKSUMS_FILE).write_text('{"sha256": {"../x": "00"}}')
+    assert "other than files" in message_of(verify, saved)
+
+
+def test_without_a_list_there_is_nothing_to_compare_with(folder: Path) -> None:
+    assert not verify(folder)
+
+
+def test_a_folder_that_says_nothing_at_all_is_damaged(folder: Path) -> None:
+    (folder / "latentcot.json").unlink()
+    with pytest.raises(DamagedError, match=r"latentcot\.json is missing"):
+        verify(folder)
+
+
+# --- which checkpoint of a run ---
+
+
+def test_the_newest_one_without_a_choice_of_validation(run: Path) -> None:
+    folders = add(run, 9, 100, 1000)
+    assert checkpoint_folders(run) == folders
+    assert best_checkpoint(run) == folders[-1]
+    assert load_checkpoint(run).info.update == 1000
+
+
+def test_the_one_that_validation_chose(run: Path) -> None:
+    first, *_ = add(run, 9, 100, 1000)
+    write_best(run, 9, accuracy=0.5)
+    assert best_checkpoint(run) == first
+    assert load_checkpoint(run).info.update == 9
+
+
+def test_the_choice_is_written_with_its_accuracy(run: Path) -> None:
+    add(run, 9)
+    write_best(run, 9, accuracy=0.5)
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    assert best == {"checkpoint": "update-00000009", "accuracy": 0.5}
+
+
+def test_a_choice_that_is_gone_falls_back_to_the_newest(run: Path) -> None:
+    first, last = add(run, 9, 100)
+    write_best(run, 1, accuracy=0.5)
+    assert best_checkpoint(run) == last
+    assert first.exists()
+
+
+def test_a_run_without_checkpoints(run: Path) -> None:
+    assert checkpoint_folders(run) == []
+    assert best_checkpoint(run) is None
+    (run / "checkpoints").mkdir(parents=True)
+    assert message_of(load_checkpoint, run) == f"{run}: this run has no checkpoint yet."
+
+
+def test_folders_that_were_not_finished_are_ignored(run: Path) -> None:
+    (whole,) = add(run, 9)
+    torn = whole.with_name(".update-00000100.4711.partial")
+    whole.with_name("damaged-update-00000300").mkdir()
+    torn.mkdir()
+    (torn / "latentcot.json").write_bytes((whole / "latentcot.json").read_bytes())
+    assert checkpoint_folders(run) == [whole]
+    assert best_checkpoint(run) == whole
+    assert load_checkpoint(run).info.update == 9
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_pointer(run: Path, text: str) -> None:
+    add(run, 9)
+    (run / "checkpoints" / "best.json").write_text(text)
+    assert "best.json" in message_of(load_checkpoint, run)
+
+
+def test_prune_keeps_the_best_and_the_newest_two(run: Path) -> None:
+    folders = add(run, 1, 2, 3, 4, 5)
+    write_best(run, 2, accuracy=0.5)
+    prune_checkpoints(run, 2)
+    assert checkpoint_folders(run) == [folders[1], folders[3], folders[4]]
+    assert best_checkpoint(run) == folders[1]
+
+
+def test_prune_without_a_best_keeps_the_newest_two(run: Path) -> None:
+    folders = add(run, 1, 2, 3)
+    prune_checkpoints(run, 2)
+    assert checkpoint_folders(run) == folders[1:]
+
+
+def test_prune_deletes_nothing_where_there_is_little(run: Path) -> None:
+    folders = add(run, 1, 2)
+    prune_checkpoints(run, 2)
+    assert checkpoint_folders(run) == folders
+
+
+# --- what is refused ---
+
+
+def change_info(folder: Path, **changes: Any) -> None:
+    path = folder / "latentcot.json"
+    values = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+
+
+def test_a_newer_format_is_refused_in_words(folder: Path) -> None:
+    newer = FORMAT_VERSION + 1
+    change_info(folder, format_version=newer, shape_of_things_to_come=1)
+    message = message_of(load_checkpoint, folder)
+    assert f"latentcot.json: format_version must be 1 … {FORMAT_VERSION}, got {newer}" in message
+    assert "upgrade" in message
+
+
+@pytest.mark.parametrize("version", ["1", None, ..., 1.5, 0, -1, True])
+def test_an_odd_format_version(folder: Path, version: Any) -> None:
+    change_info(folder, format_version=version)
+    assert "format_version must be" in message_of(load_checkpoint, folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stage": ...}, "stage: is missing"),
+        ({"stage": "two"}, "stage: .* got 'two'"),
+        (
+            {"num_thougths": 3},
+            "num_thougths: is not a key of latentcot.json. Did you mean 'num_thoughts'",
+        ),
+        ({"zero_thoughts": "eot"}, "zero_thoughts: .* got 'eot'"),
+        ({"template": {"question_ends": ""}}, "template.question_ends: "),
+        ({"task": {"match": "nearly"}}, "task.*match: .* got 'nearly'"),
+        ({"max_thoughts": "many"}, "max_thoughts: .* got 'many'"),
+    ],
+)
+def test_odd_info_is_refused_with_key_and_value(
+    folder: Path, changes: dict[str, Any], words: str
+) -> None:
+    change_info(folder, **changes)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(folder)
+    assert str(caught.value).startswith(f"{folder / 'latentcot.json'}: ")
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b"[1]"])
+def test_damaged_info(folder: Path, content: bytes) -> None:
+    (folder / "latentcot.json").write_bytes(content)
+    assert message_of(load_checkpoint, folder).startswith(f"{folder / 'latentcot.json'}: ")
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    message = message_of(load_checkpoint, tmp_path)
+    assert message.startswith(f"{tmp_path}: is no checkpoint of latentcot")
+    assert "Give a run folder" in message
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "../x", "tests/nothing"])
+def test_a_name_that_can_only_be_a_folder_is_not_asked_for_at_the_hub(name: str) -> None:
+    assert message_of(load_checkpoint, name) == f"{name}: no such folder."
+
+
+@pytest.mark.parametrize("name", ["no such folder", "someone/nothing"])
+def test_a_name_of_nothing(name: str) -> None:
+    message = message_of(load_checkpoint, name)
+    assert message.startswith(f"{name}: no such folder, and the hub has no latentcot.json")
+
+
+@pytest.mark.parametrize("size", [0, 4, 200, -1])
+def test_damaged_weights(folder: Path, size: int) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    message = message_of(load_checkpoint, folder)
+    assert message.startswith(f"{folder}: its weights or tokenizer cannot be read: ")
+    assert "take another one of the same run" in message
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert message_of(load_checkpoint, folder).startswith(f"{folder}: its weights or tokenizer")
+
+
+def test_weights_of_which_some_are_missing(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["transformer.h.0.mlp.c_fc.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "transformer.h.0.mlp.c_fc.weight" in message_of(load_checkpoint, folder)

@@ -1,0 +1,42 @@
+"""The checkpoint that comes with the package answers questions that it has never seen."""
+
+import json
+
+import pytest
+
+import latentcot
+from latentcot.errors import CheckpointError
+from latentcot.evaluation.evaluate import evaluate
+from latentcot.runs.checkpoint import SHIPPED, load_checkpoint
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
+
+
+def test_it_answers_fresh_questions():
+    options = options_named("two-family", layers=3, shared=0)
+    examples = make_splits(options, {"test": 300}, seed=90_210)["test"]
+    result = evaluate(latentcot.load("quickstart", device="cpu"), examples)
+    assert result.accuracy > 0.95
+    assert result.thoughts_per_question == 3
+
+
+def test_it_says_where_it_comes_from():
+    provenance = json.loads((SHIPPED / "quickstart" / "provenance.json").read_text())
+    assert provenance["is_tree_dirty"] is False
+    assert provenance["seed"] == load_checkpoint("quickstart").info.seed
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 2_000_000
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint of latentcot"):
+        load_checkpoint("quickstart")
+
+
+def test_no_other_folder_of_the_package_is_meant():
+    with pytest.raises(CheckpointError, match=r"\.\./recipes"):
+        load_checkpoint("../recipes")

@@ -1,0 +1,305 @@
+"""`latentcot show RUN`: what is told, and that damage is told instead of ending it."""
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentcot.cli.show_run import _size
+from latentcot.data.formats import source_hash
+from latentcot.errors import CheckpointError, RecipeError, RunError
+from latentcot.runs.checkpoint import FORMAT_VERSION
+from latentcot.runs.provenance import add_session
+from latentcot.runs.summary import RunSummary, summarize_run
+from latentcot.utils.versions import EVALUATION_VERSION
+
+Run = Callable[..., Any]
+NEWEST = Path("checkpoints") / "update-00000012"
+EARLIER = Path("checkpoints") / "update-00000008"
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run, without evaluations."""
+    return shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
+
+
+def change(path: Path, **changes: Any) -> None:
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+
+
+def states(summary: RunSummary) -> dict[str, str]:
+    return {one.name: one.state for one in summary.checkpoints}
+
+
+class TestWhatIsTold:
+    def test_a_finished_run(self, run: Path, data: Path) -> None:
+        found = summarize_run(run)
+        assert (found.path, found.is_run, found.problems) == (str(run), True, ())
+        assert (found.method, found.task, found.seed) == ("coconut", "prosqa", 0)
+        assert (found.stage, found.last_stage) == (2, 2)
+        assert (found.update, found.num_updates, found.is_finished) == (12, 12, True)
+        assert [(one.file, one.state) for one in found.data] == [
+            (str(data / f"{split}.jsonl"), "same") for split in ("train", "valid")
+        ]
+        [session] = found.sessions
+        assert (session.update, session.device, session.differs) == (0, session.device, ())
+        assert [(one.update, one.stage, one.is_best) for one in found.checkpoints] == [
+            (8, 1, False), (12, 2, True),
+        ]  # fmt: skip
+        assert set(states(found).values()) == {"whole"}
+        assert {one.format_version for one in found.checkpoints} == {FORMAT_VERSION}
+        on_disk = [path.stat().st_size for path in (run / NEWEST).iterdir()]
+        assert found.checkpoints[-1].num_bytes == sum(on_disk)
+
+    def test_the_parameters_are_those_of_the_model(self, run: Path) -> None:
+        from latentcot import load
+
+        model = load(run).model
+        found = summarize_run(run).model
+        assert found.num_parameters == model.num_parameters()
+        assert (found.architecture, found.pretrained) == (type(model).__name__, None)
+
+    def test_evaluations(self, run: Path, data: Path, latentcot: Run) -> None:
+        assert latentcot("eval", run, "--quiet").code == 0
+        assert latentcot("eval", run / EARLIER, "--limit", 3, "--quiet").code == 0
+        few, whole = summarize_run(run).evaluations
+        assert (few.file, few.num_questions, few.update) == (
+            "test-update-00000008-first-3.json", 3, 8,
+        )  # fmt: skip
+        assert (whole.file, whole.num_questions, whole.update) == ("test.json", 8, 12)
+        assert (whole.data, whole.schema_version) == (str(data / "test.jsonl"), EVALUATION_VERSION)
+        assert 0 <= whole.low <= whole.accuracy <= whole.high <= 1 and whole.time
+
+    def test_a_run_that_is_not_finished(self, run: Path) -> None:
+        """It goes on from its newest checkpoint, whatever more it has logged."""
+        shutil.rmtree(run / NEWEST)
+        (run / "checkpoints" / "best.json").unlink()
+        rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+        kept = [row for row in rows if json.loads(row)["update"] <= 10]
+        (run / "metrics.jsonl").write_text("".join(kept) + '{"kind": "tra')
+        found = summarize_run(run)
+        assert (found.update, found.stage, found.is_finished) == (10, 2, False)
+        assert [one.is_best for one in found.checkpoints] == [False]
+        assert found.problems == ()
+
+    def test_a_run_that_has_only_begun(self, run: Path) -> None:
+        for name in ("metrics.jsonl", "provenance.json"):
+            (run / name).unlink()
+        shutil.rmtree(run / "checkpoints")
+        found = summarize_run(run)
+        assert (found.update, found.stage, found.is_finished) == (0, 0, False)
+        assert (found.sessions, found.data, found.checkpoints) == ((), (), ())
+        assert (found.model.architecture, found.model.num_parameters) == ("gpt2", None)
+
+    @pytest.mark.parametrize(("epochs", "most", "expected"), [(3, None, 12), (2.5, 99, 10)])
+    def test_the_length_of_a_training_by_epochs(
+        self, run: Path, epochs: float, most: int | None, expected: int
+    ) -> None:
+        text = (run / "recipe.yaml").read_text()
+        text = text.replace("  epochs: null", f"  epochs: {epochs}")
+        most_text = "null" if most is None else str(most)
+        text = text.replace("  max_updates: 12", f"  max_updates: {most_text}")
+        (run / "recipe.yaml").write_text(text)
+        assert summarize_run(run).num_updates == expected
+
+    def test_without_its_data_that_length_is_unknown(self, run: Path, data: Path) -> None:
+        text = (run / "recipe.yaml").read_text().replace("  epochs: null", "  epochs: 3")
+        (run / "recipe.yaml").write_text(text)
+        change(run / "provenance.json", data={str(data / "train.jsonl"): "00"})
+        found = summarize_run(run)
+        assert (found.num_updates, found.is_finished) == (None, None)
+
+    def test_data_files(self, run: Path, data: Path, tmp_path: Path) -> None:
+        file = str(data / "train.jsonl")
+        hashes = {file: source_hash(file), "none.jsonl": "aa", str(data / "valid.jsonl"): "bb",
+                  "hub:some/data:train": "cc", str(tmp_path): "dd"}  # fmt: skip
+        change(run / "provenance.json", data=hashes)
+        assert [one.state for one in summarize_run(run).data] == [
+            "same", "missing", "changed", "not checked", "unreadable",
+        ]  # fmt: skip
+
+    def test_sessions(self, run: Path) -> None:
+        change(run / "provenance.json", machine="x86_64, Another One, 2 cores")
+        [told] = [one for one in add_session(run, "cpu", 8) if one.startswith("processor")]
+        add_session(run, "cpu", 10)
+        found = summarize_run(run).sessions
+        assert [one.update for one in found] == [0, 8, 10]
+        assert told in found[1].differs and "Another One" in told
+        assert found[2].differs == ()
+
+    @pytest.mark.parametrize("place", [".", str(EARLIER), str(NEWEST)])
+    def test_a_checkpoint_stands_for_its_run(self, run: Path, place: str) -> None:
+        assert summarize_run(run / place).path == str(run)
+
+    def test_from_inside(self, run: Path) -> None:
+        with contextlib.chdir(run / EARLIER):
+            assert summarize_run(Path(".")).path == str(run)
+        with contextlib.chdir(run / "checkpoints"):
+            assert summarize_run(Path(NEWEST.name)).path == str(run)
+
+    def test_a_checkpoint_of_no_run(self, run: Path, tmp_path: Path) -> None:
+        lone = shutil.copytree(run / EARLIER, tmp_path / "lone")
+        found = summarize_run(lone)
+        assert (found.is_run, found.method, found.task) == (False, "coconut", "prosqa")
+        assert (found.update, found.stage, found.is_finished) == (8, 1, None)
+        assert found.model.num_parameters == summarize_run(run).model.num_parameters
+        assert states(found) == {"lone": "whole"}
+
+
+class TestDamage:
+    def test_a_checkpoint(self, run: Path) -> None:
+        path = run / NEWEST / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"\0\1")
+        found = summarize_run(run)
+        assert states(found) == {EARLIER.name: "whole", NEWEST.name: "damaged"}
+        assert found.is_finished is False and found.model.num_parameters
+        [problem] = found.problems
+        assert NEWEST.name in problem and "model.safetensors" in problem
+
+    def test_a_checkpoint_without_its_metadata(self, run: Path) -> None:
+        for name in ("latentcot.json", "checksums.json"):
+            (run / NEWEST / name).unlink()
+        found = summarize_run(run)
+        assert states(found)[NEWEST.name] == "damaged"
+        assert "latentcot.json" in found.problems[-1]
+
+    def test_an_older_checkpoint_has_no_checksums(self, run: Path) -> None:
+        (run / EARLIER / "checksums.json").unlink()
+        change(run / EARLIER / "latentcot.json", format_version=2)
+        [old, _] = summarize_run(run).checkpoints
+        assert (old.state, old.format_version, old.is_usable) == ("no checksums", 2, True)
+
+    def test_a_newer_checkpoint_is_told(self, run: Path) -> None:
+        (run / NEWEST / "checksums.json").unlink()
+        change(run / NEWEST / "latentcot.json", format_version=FORMAT_VERSION + 1)
+        [problem] = summarize_run(run).problems
+        assert f"has format_version {FORMAT_VERSION + 1}" in problem and "Upgrade" in problem
+
+    def test_one_that_training_has_set_aside(self, run: Path) -> None:
+        (run / NEWEST).rename(run / "checkpoints" / f"damaged-{NEWEST.name}")
+        found = summarize_run(run)
+        assert states(found) == {EARLIER.name: "whole", f"damaged-{NEWEST.name}": "set aside"}
+        assert found.checkpoints[-1].update == 12
+        assert found.problems == ()
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("provenance.json", "{"),
+            ("provenance.json", '{"format_version": 99}'),
+            ("metrics.jsonl", "torn\n{}\n"),
+            ("checkpoints/best.json", "[]"),
+            ("evals/test.json", "{"),
+            ("evals/test.json", '{"schema_version": 99}'),
+            ("evals/test.json", '{"accuracy": 1}'),
+            ("evals/test.json", '{"accuracy": "much"}'),
+        ],
+    )
+    def test_a_file_of_the_run(self, run: Path, name: str, text: str, latentcot: Run) -> None:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text(text)
+        found = summarize_run(run)
+        [problem] = found.problems
+        assert str(run / name) in problem
+        assert (found.update, found.num_updates, found.is_finished) == (12, 12, True)
+        ended = latentcot("show", run)
+        assert ended.code == 0 and "Problem: " in ended.out
+
+    def test_older_evaluations_are_told(self, run: Path, latentcot: Run) -> None:
+        assert latentcot("eval", run, "--quiet").code == 0
+        change(run / "evals" / "test.json", schema_version=..., provenance=...)
+        [one] = summarize_run(run).evaluations
+        assert (one.schema_version, one.time) == (1, None)
+
+    def test_the_recipe_of_the_run(self, run: Path) -> None:
+        (run / "recipe.yaml").write_text("method: [")
+        with pytest.raises(RecipeError, match=r"recipe\.yaml"):
+            summarize_run(run)
+
+    @pytest.mark.parametrize(
+        "changes", [{"format_version": FORMAT_VERSION + 1}, {"update": ...}, {"seed": "x"}]
+    )
+    def test_the_metadata_of_a_lone_checkpoint(
+        self, run: Path, tmp_path: Path, changes: dict[str, Any]
+    ) -> None:
+        lone = shutil.copytree(run / EARLIER, tmp_path / "lone")
+        (lone / "checksums.json").unlink()
+        change(lone / "latentcot.json", **changes)
+        with pytest.raises(CheckpointError, match=r"latentcot\.json"):
+            summarize_run(lone)
+
+    def test_other_folders(self, run: Path, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="is no run folder"):
+            summarize_run(run / "checkpoints")
+        with pytest.raises(RunError, match=re.escape(f"such as {run};")):
+            summarize_run(tmp_path)
+
+
+class TestCommand:
+    def test_as_text(self, run: Path, data: Path, latentcot: Run) -> None:
+        assert latentcot("eval", run, "--quiet").code == 0
+        change(run / "provenance.json", commit="0123456789abcdef", is_tree_dirty=True,
+               data={str(data / "train.jsonl"): "50415b30b0aa", "none.jsonl": "aa"})  # fmt: skip
+        add_session(run, "cpu", 8)
+        ended = latentcot("show", run)
+        assert (ended.code, ended.err) == (0, "")
+        for line in (
+            "method    coconut",
+            "training  finished, update 12 of 12, stage 2 of 2",
+            "commit    0123456789 + changes",
+            "device    ",
+            "train.jsonl, 50415b30b0, has changed since",
+            "          none.jsonl, aa, is not here now",
+            "resumed   after update 8, ",
+            "whole, best",
+            "test.json",
+        ):
+            assert line in ended.out, line
+
+    def test_as_json(self, run: Path, latentcot: Run) -> None:
+        ended = latentcot("show", run, "--json")
+        shown = json.loads(ended.out)
+        assert (ended.code, shown["update"], shown["problems"]) == (0, 12, [])
+        assert shown["checkpoints"][1]["state"] == "whole"
+        assert shown["sessions"][0]["versions"]["torch"]
+
+    def test_nothing_is_changed(self, run: Path, latentcot: Run) -> None:
+        def files() -> dict[str, bytes]:
+            return {str(p): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+        before = files()
+        assert latentcot("show", run).code == 0
+        assert files() == before
+
+    @pytest.mark.parametrize(
+        "words",
+        [["--example", "a.jsonl"], ["--method", "cot"], ["--stage", "1"], ["--set", "seed=1"]],
+    )
+    def test_options_of_a_drawing(self, run: Path, latentcot: Run, words: list[str]) -> None:
+        ended = latentcot("show", run, *words)
+        assert ended.code == 2
+        assert f"UsageError: {words[0]}: belongs to the drawing" in ended.err
+        assert str(run / "recipe.yaml") in ended.err
+
+    def test_the_recipe_of_a_run_is_drawn(self, run: Path, latentcot: Run) -> None:
+        ended = latentcot("show", run / "recipe.yaml", "--stage", 1)
+        assert ended.code == 0 and "coconut, stage 1" in ended.out
+
+    def test_a_recipe_is_not_shown_as_json(self, run: Path, latentcot: Run) -> None:
+        ended = latentcot("show", run / "recipe.yaml", "--json")
+        assert ended.code == 2 and "--json: is for the folder of a run" in ended.err
+
+    @pytest.mark.parametrize(
+        ("size", "text"),
+        [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (5.04e8, "504 MB"),
+         (2e9, "2.0 GB"), (3e15, "3000 TB")],
+    )  # fmt: skip
+    def test_sizes(self, size: float, text: str) -> None:
+        assert _size(int(size)) == text

@@ -1,0 +1,278 @@
+"""Jobs as processes: how many at a time, on what, and how all of them end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from latentcot import RunError
+from latentcot.studies import jobs
+from latentcot.studies.jobs import Chain, Making, Training, run_jobs, slots_for
+from latentcot.utils import processes
+from latentcot.utils.processes import claim
+
+# Commands are Python here, not `latentcot`: they start at once.
+CHILD = (
+    "from latentcot.utils.processes import end_with_parent; end_with_parent(); import sys; "
+    "exec(sys.argv[1])"
+)
+WAIT = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.01)\n"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(processes, "_CHILD", CHILD)
+    monkeypatch.setattr(jobs, "SECONDS_BETWEEN_LOOKS", 0.02)
+
+
+class Doing(Chain):
+    """Python commands one after the other; it is done once there is a file of its name."""
+
+    def __init__(self, folder, name, *commands):
+        super().__init__(name, folder / f"{name}.log")
+        self.result, self.all_commands = folder / name, commands
+
+    def is_done(self):
+        return self.result.exists()
+
+    def commands(self):
+        for command in self.all_commands:
+            yield [command]
+
+
+def run(all_jobs, slots=(None,), on_failure=lambda job: None):
+    run_jobs(all_jobs, slots, on_failure=on_failure, is_quiet=True)
+
+
+def wait_for(path):
+    while not path.exists():
+        time.sleep(0.01)
+
+
+def touch(path):
+    return f"open({str(path)!r}, 'w').close()\n"
+
+
+class TestPool:
+    def test_commands_of_a_job_follow_each_other(self, tmp_path):
+        job = Doing(tmp_path, "a", "print('one')", "print('two')", touch(tmp_path / "a"))
+        run([job])
+        assert job.is_over and job.is_done() and job.code is None
+        assert job.log.read_text() == "one\ntwo\n"
+
+    def test_what_is_done_is_not_begun(self, tmp_path):
+        (tmp_path / "a").touch()
+        run([Doing(tmp_path, "a", "print('again')")])
+        assert not (tmp_path / "a.log").exists()
+
+    def test_two_run_at_a_time_and_not_three(self, tmp_path):
+        """Each of the first two waits for the other; the third one finds that they have ended."""
+        for_each_other = [
+            Doing(
+                tmp_path,
+                me,
+                touch(tmp_path / f"{me}-is-here") + WAIT.format(str(tmp_path / f"{other}-is-here")),
+                touch(tmp_path / f"{me}-has-ended"),
+            )
+            for me, other in (("a", "b"), ("b", "a"))
+        ]
+        third = Doing(tmp_path, "c", f"import os; print(*os.listdir({str(tmp_path)!r}))")
+        run([*for_each_other, third], slots=(None, None))
+        assert "-has-ended" in third.log.read_text()
+
+    def test_each_sees_the_device_of_its_slot(self, tmp_path):
+        shown = (
+            "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'])"
+        )
+        first, second = (Doing(tmp_path, name, shown) for name in "ab")
+        run([first, second], slots=("3", "5"))
+        assert (first.log.read_text(), second.log.read_text()) == ("3 1\n", "5 1\n")
+
+    def test_a_failure_is_told_and_stops_nothing(self, tmp_path):
+        bad = Doing(tmp_path, "bad", "print('so'); sys.exit('that is why')", "print('never')")
+        good = Doing(tmp_path, "good", touch(tmp_path / "good"))
+        failed = []
+        run([bad, good], on_failure=failed.append)
+        assert failed == [bad]
+        assert good.is_done()
+        assert bad.code == 1
+        assert bad.failure(1).endswith(f"exit code 1. The end of {bad.log}:\nthat is why")
+        assert "never" not in bad.log.read_text()
+
+    def test_a_failure_may_stop_the_others(self, tmp_path):
+        def refuse(job):
+            raise RunError(job.name)
+
+        waits = Doing(tmp_path, "waits", WAIT.format(str(tmp_path / "never")))
+        bad = Doing(tmp_path, "bad", "sys.exit(2)")
+        with pytest.raises(RunError, match="bad"):
+            run([waits, bad], slots=(None, None), on_failure=refuse)
+        assert claim(waits.log).close() is None  # nobody writes there any more
+
+    def test_a_death_without_words_is_told_in_the_log(self, tmp_path):
+        job = Doing(tmp_path, "a", "import os; os.kill(os.getpid(), 9)")
+        run([job])
+        assert job.code == -9
+        assert job.log.read_text() == "Ended by signal 9 (SIGKILL).\n"
+
+    def test_bars_of_many_jobs(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(jobs, "NUM_BARS", 1)
+        all_jobs = [Doing(tmp_path, name, "pass") for name in "abc"]
+        run_jobs(all_jobs, [None], on_failure=lambda job: None)
+        assert all(job.is_over for job in all_jobs)
+
+
+STOPS = (
+    "import signal\n"
+    "def stop(*_): open({stopped!r}, 'w').close(); sys.exit(130)\n"
+    "signal.signal(signal.SIGTERM, stop)\n" + touch("{begun}") + WAIT.format("{never}")
+)
+
+
+def one_that_stops(folder, name):
+    """A job that runs until it is asked for its end, and leaves a file when it is."""
+    names = {key: str(folder / f"{name}-{key}") for key in ("begun", "stopped", "never")}
+    return Doing(folder, name, STOPS.format(**names))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_of_them(number, tmp_path, ctrl_c_raises):
+    def interrupt():
+        for name in "ab":
+            wait_for(tmp_path / f"{name}-begun")
+        os.kill(os.getpid(), number)
+
+    all_jobs = [one_that_stops(tmp_path, name) for name in "abc"]
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(all_jobs, slots=(None, None))
+    thread.join()
+    assert sorted(path.name for path in tmp_path.glob("*-stopped")) == ["a-stopped", "b-stopped"]
+    assert not (tmp_path / "c-begun").exists()
+
+
+def test_a_child_ends_when_its_parent_was_killed(tmp_path):
+    """And until it has, nobody else begins what it is at."""
+    job = one_that_stops(tmp_path, "a")
+    parent = (
+        "import sys, time\nfrom latentcot import processes\n"
+        "from pathlib import Path\n"
+        f"processes._CHILD = {CHILD!r}\n"
+        f"log = processes.claim(Path({str(job.log)!r}))\n"
+        f"child = processes.start([{job.all_commands[0]!r}], log)\n"
+        "time.sleep(1000)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        wait_for(tmp_path / "a-begun")
+        assert claim(job.log) is None
+        process.kill()
+    wait_for(tmp_path / "a-stopped")
+    after = Doing(tmp_path, "a", touch(tmp_path / "a"))
+    run([after])
+    assert after.is_done()
+
+
+class TestSlots:
+    @pytest.fixture
+    def gpus(self, monkeypatch):
+        """A function (number of GPUs, CUDA_VISIBLE_DEVICES)."""
+        import torch
+
+        def make(number, visible=None):
+            monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+            if visible is not None:
+                monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+        return make
+
+    def test_one_a_gpu(self, gpus):
+        gpus(2)
+        assert slots_for() == ["0", "1"]
+        assert slots_for(3) == ["0", "1", "0"]
+        assert slots_for(devices=["1"]) == ["1"]
+        assert slots_for(2, ["1"]) == ["1", "1"]
+
+    def test_gpus_have_the_names_by_which_this_process_sees_them(self, gpus):
+        gpus(2, visible="4,6")
+        assert slots_for() == ["4", "6"]
+
+    def test_one_a_core_without_gpus(self, gpus, monkeypatch):
+        gpus(0)
+        monkeypatch.setattr(jobs, "num_cores", lambda: 3)
+        assert slots_for() == [None] * 3
+        assert slots_for(2) == [None] * 2
+
+
+class TestCommands:
+    def test_data_are_made_once(self, tmp_path):
+        job = Making("data", tmp_path / "log", ["prosqa"], tmp_path / "data", overwrite=True)
+        assert list(job.commands()) == [["data", "make", "prosqa", "--overwrite"]]
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "data.json").touch()
+        assert job.is_done() and list(job.commands()) == []
+
+    def test_a_file_is_rendered_once(self, tmp_path):
+        out = tmp_path / "new" / "out.jsonl"
+        words = ["render", "in.jsonl", "--out", str(out)]
+        first, again = (
+            Making("data", tmp_path / "log", words, out, overwrite=is_on) for is_on in (False, True)
+        )
+        assert list(first.commands()) == [["data", *words]]
+        assert list(again.commands()) == [["data", *words, "--overwrite"]]
+        out.parent.mkdir()
+        (out.parent / ".out.jsonl.123.partial").touch()  # it was interrupted
+        assert not first.is_done() and len(list(again.commands())) == 1
+        out.touch()
+        for job in (first, again):
+            assert job.is_done() and list(job.commands()) == []
+
+    def test_what_is_no_folder_of_data_is_left_to_the_command(self, tmp_path):
+        """It refuses a file in the place of a folder, and a folder in the place of a file."""
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "data.json").touch()
+        (tmp_path / "file").touch()
+        for words, out in (["prosqa"], "file"), (["render"], "data"):
+            job = Making("data", tmp_path / "log", words, tmp_path / out, overwrite=False)
+            assert not job.is_done() and len(list(job.commands())) == 1
+
+    @pytest.fixture
+    def training(self, tmp_path):
+        return Training("a", tmp_path / "a", tmp_path / "a.yaml", changes=["seed=1"], limit=5)
+
+    def test_a_new_run(self, training):
+        train, evaluate = training.commands()
+        run = str(training.run)
+        assert train[:4] == ["train", str(training.recipe), "--out", run]
+        assert "--resume" not in train
+        assert train[train.index("--set") + 1] == "seed=1"
+        assert evaluate[:2] == ["eval", run]
+        assert evaluate[evaluate.index("--limit") + 1] == "5"
+        assert evaluate[evaluate.index("--out") + 1] == f"{run}/evals/test-first-5.json"
+
+    def test_one_with_a_checkpoint_goes_on(self, training):
+        checkpoint = training.run / "checkpoints" / "update-00000005"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "latentcot.json").touch()
+        train, _ = training.commands()
+        assert "--resume" in train
+        assert checkpoint.exists()
+
+    def test_one_that_died_before_its_first_checkpoint_starts_anew(self, training):
+        """Even if it did not come to its recipe.yaml, so that `--overwrite` would refuse it."""
+        torn = training.run / ".recipe.yaml.123.partial"
+        torn.parent.mkdir()
+        torn.touch()
+        train, _ = training.commands()
+        assert "--resume" not in train
+        assert not training.run.exists()
+
+    def test_one_with_a_result_is_done(self, training):
+        training.result.parent.mkdir(parents=True)
+        training.result.touch()
+        assert training.is_done() and list(training.commands()) == []

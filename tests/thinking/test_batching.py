@@ -1,0 +1,139 @@
+"""Padding, and the order of an epoch."""
+
+import dataclasses
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latentcot.curriculum.layout import NO_LABEL, Layout
+from latentcot.thinking.batch import Batch, collate, epoch_order
+
+X = NO_LABEL
+LONG = Layout(
+    prefix=(1, 2, 3),
+    num_slots=2,
+    suffix=(4, 5, 6, 7),
+    labels=(X, 5, 6, 7),
+    num_next=2,
+    stop_after=6,
+)
+SHORT = Layout(prefix=(8,), num_slots=0, suffix=(9, 10), labels=(9, 10), num_next=1, stop_after=0)
+PROMPT = Layout(prefix=(1, 2), num_slots=1, suffix=(4,), labels=(X,))
+
+
+def test_rows_are_padded_on_the_right() -> None:
+    batch = collate([LONG, SHORT, PROMPT], pad_id=0)
+    assert batch.prefix.tolist() == [[1, 2, 3], [8, 0, 0], [1, 2, 0]]
+    assert batch.prefix_lengths.tolist() == [3, 1, 2]
+    assert batch.num_slots.tolist() == [2, 0, 1]
+    assert batch.suffix.tolist() == [[4, 5, 6, 7], [9, 10, 0, 0], [4, 0, 0, 0]]
+    assert batch.suffix_lengths.tolist() == [4, 2, 1]
+
+
+def test_pads_carry_no_label_whatever_the_pad_is() -> None:
+    for pad_id in (0, 9):
+        batch = collate([LONG, SHORT, PROMPT], pad_id)
+        assert batch.labels.tolist() == [[X, 5, 6, 7], [9, 10, X, X], [X, X, X, X]]
+        assert batch.suffix[1].tolist() == [9, 10, pad_id, pad_id]
+
+
+def test_is_next_marks_the_first_labels_of_each_row() -> None:
+    batch = collate([LONG, SHORT, PROMPT])
+    assert batch.is_next.tolist() == [
+        [False, True, True, False],  # behind <eot>
+        [True, False, False, False],
+        [False, False, False, False],
+    ]
+
+
+def test_where_a_chain_ends_is_told_apart_from_no_chain_at_all() -> None:
+    assert collate([LONG, SHORT, PROMPT]).stop_after.tolist() == [6, 0, -1]
+
+
+def test_everything_is_of_whole_numbers() -> None:
+    batch = collate([PROMPT, dataclasses.replace(PROMPT, suffix=(), labels=())])
+    kinds = [tensor.dtype for tensor in batch.tensors]
+    assert kinds.count(torch.bool) == 1
+    assert batch.is_next.dtype == torch.bool
+    assert set(kinds) == {torch.long, torch.bool}
+
+
+def test_prompts_without_any_suffix() -> None:
+    batch = collate([dataclasses.replace(PROMPT, suffix=(), labels=())] * 2)
+    assert batch.suffix.shape == batch.labels.shape == batch.is_next.shape == (2, 0)
+
+
+def test_to_moves_every_tensor() -> None:
+    moved = collate([LONG, SHORT]).to("meta")
+    assert {tensor.device.type for tensor in moved.tensors} == {"meta"}
+    assert len(moved.tensors) == len(dataclasses.fields(Batch)) - 1
+
+
+# --- the order of an epoch ---
+
+
+@given(
+    num_examples=st.integers(1, 60),
+    num_lengths=st.integers(1, 9),
+    batch_size=st.integers(1, 20),
+    seed=st.sampled_from(["0", "1", "2"]),
+)
+def test_no_example_comes_twice_and_at_most_one_batch_is_missing(
+    num_examples: int, num_lengths: int, batch_size: int, seed: str
+) -> None:
+    lengths = [1 + 5 * i % num_lengths for i in range(num_examples)]
+    batches = epoch_order(lengths, batch_size, seed)
+    indices = [index for batch in batches for index in batch]
+    assert len(set(indices)) == len(indices)
+    assert set(indices) <= set(range(len(lengths)))
+    if len(lengths) < batch_size:
+        assert len(indices) == len(lengths)
+    else:
+        assert {len(batch) for batch in batches} == {batch_size}
+        assert len(batches) == len(lengths) // batch_size
+
+
+@pytest.mark.parametrize("lengths", [[5] * 60, list(range(60))], ids=["equal", "different"])
+def test_the_order_is_a_permutation_drawn_from_the_seed_alone(lengths: list[int]) -> None:
+    first = epoch_order(lengths, 6, seed="0/1")
+    assert sorted(index for batch in first for index in batch) == list(range(60))
+    assert epoch_order(lengths, 6, seed="0/1") == first
+    assert epoch_order(lengths, 6, seed="0/2") != first
+
+
+def test_pythons_own_random_numbers_are_left_alone() -> None:
+    random.seed(3)
+    expected = random.random()
+    random.seed(3)
+    epoch_order([1, 2, 3], 2, seed="x")
+    assert random.random() == expected
+
+
+def test_the_content_of_batches_differs_between_epochs() -> None:
+    lengths = [5] * 30 + [6] * 30
+    first, second = (epoch_order(lengths, 6, seed) for seed in ("0", "1"))
+    assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
+
+
+def test_batches_are_of_examples_of_like_length() -> None:
+    lengths = [(7 * i) % 100 for i in range(2000)]
+    spreads = [
+        max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
+        for batch in epoch_order(lengths, 20, seed="0")
+    ]
+    assert max(spreads) < 10, "shuffled batches have a spread of about 90"
+
+
+def test_batches_do_not_come_in_order_of_length() -> None:
+    lengths = list(range(200))
+    firsts = [batch[0] for batch in epoch_order(lengths, 10, seed="0")]
+    assert firsts != sorted(firsts)
+
+
+def test_no_example_is_left_out_of_every_epoch() -> None:
+    lengths = list(range(130))
+    seen = {i for epoch in range(50) for b in epoch_order(lengths, 64, str(epoch)) for i in b}
+    assert seen == set(range(130))

@@ -1,0 +1,137 @@
+"""Texts written by recorded runs are those that are written word by word."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_generation import ARCHITECTURES, MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
+
+from latentcot.models.backend.cuda_graphs import Recording
+from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
+from latentcot.thinking.recorded import GreedyRecorder
+from latentcot.thinking.stopping import StopHead, StopRule
+from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+
+
+class StandIn:
+    """What a CUDA graph does, without one."""
+
+    def __call__(self, function, inputs) -> Recording:
+        kept = tuple(tensor.clone() for tensor in inputs)
+        output = function(*kept)
+
+        def run():
+            for old, new in zip(output, function(*kept), strict=True):
+                old.copy_(new)
+
+        return Recording(kept, run, output)
+
+
+def write(model, prompts=PROMPTS, *, recorder=None, eos_id, batch_size=4, **options):
+    options = {"max_new_tokens": MAX_NEW_TOKENS, **options}
+    return generate(
+        model, prompts, eos_id=eos_id, batch_size=batch_size, recorder=recorder, **options
+    )
+
+
+def recorder_for(model, feed=None) -> GreedyRecorder:
+    return GreedyRecorder(model, feed, StandIn(), sights=1)
+
+
+def assert_same(found, expected) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (one.token_ids, one.is_finished) == (other.token_ids, other.is_finished)
+        assert one.num_passes == other.num_passes
+        torch.testing.assert_close(one.fed, other.fed, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("ends", [True, False])
+def test_are_the_same_texts(architecture, ends):
+    """Ragged questions, thoughts and suffixes; the first batch teaches how long texts are."""
+    model = tiny_model(architecture)
+    eos_id = likely_eos(architecture) if ends else NO_EOS
+    recorder = recorder_for(model)
+    expected = write(model, eos_id=eos_id)
+    for _ in range(2):
+        assert_same(write(model, recorder=recorder, eos_id=eos_id), expected)
+    assert recorder._replayed.num_recordings > 0
+
+
+def test_what_is_fed_into_slots_is_the_feed():
+    model = tiny_model("llama")
+
+    def feed(slot):
+        return slot.state / (slot.number + 2)
+
+    recorder = recorder_for(model, feed)
+    expected = write(model, eos_id=NO_EOS, feed=feed)
+    for _ in range(2):
+        assert_same(write(model, recorder=recorder, eos_id=NO_EOS, feed=feed), expected)
+    assert recorder._replayed.num_recordings > 0
+
+
+class TestWhatARecordedRunWouldNotDo:
+    @pytest.fixture
+    def model(self):
+        return tiny_model("gpt2")
+
+    @pytest.fixture
+    def recorder(self, model):
+        recorder = recorder_for(model)
+        recorder.saw(MAX_NEW_TOKENS)
+        return recorder
+
+    def test_before_anything_is_known(self, model):
+        assert recorder_for(model).write(PROMPTS, [9] * len(PROMPTS), NO_EOS) is None
+
+    def test_a_text_that_is_longer_than_those_before(self, model):
+        recorder = recorder_for(model)
+        recorder.saw(1)  # rounded up to 4 words
+        assert recorder.write(PROMPTS, [9] * len(PROMPTS), NO_EOS) is None
+        expected = write(model, eos_id=NO_EOS)
+        assert_same(write(model, recorder=recorder, eos_id=NO_EOS), expected)
+        words, _ = recorder.write(PROMPTS, [MAX_NEW_TOKENS] * len(PROMPTS), NO_EOS)
+        assert {len(text) for text in words} == {MAX_NEW_TOKENS}  # it has learned
+
+    def test_a_text_with_room_for_less(self, recorder):
+        """Some rows end at the model's last position: a recorded run would go beyond."""
+        limits = [MAX_NEW_TOKENS] * len(PROMPTS)
+        assert recorder.write(PROMPTS, limits, NO_EOS) is not None
+        assert recorder.write(PROMPTS, [3, *limits[1:]], NO_EOS) is None
+
+    def test_never_more_words_than_are_allowed(self, recorder):
+        words, _ = recorder.write(PROMPTS, [5] * len(PROMPTS), NO_EOS)
+        assert {len(text) for text in words} == {5}
+
+    def test_someone_watches(self, model, recorder):
+        limits = [MAX_NEW_TOKENS] * len(PROMPTS)
+        hook = model.transformer.h[0].register_forward_hook(lambda *_: None)
+        assert recorder.write(PROMPTS, limits, NO_EOS) is None
+        hook.remove()
+        with torch.inference_mode():
+            assert recorder.write(PROMPTS, limits, NO_EOS) is None
+        assert recorder.write(PROMPTS, limits, NO_EOS) is not None
+
+    def test_other_weights_are_another_recording(self, model, recorder):
+        limits = [MAX_NEW_TOKENS] * len(PROMPTS)
+        recorder.write(PROMPTS, limits, NO_EOS)
+        table = model.get_input_embeddings()
+        table.weight = torch.nn.Parameter(table.weight.detach().clone())
+        recorder.write(PROMPTS, limits, NO_EOS)
+        assert recorder._replayed.num_recordings == 2
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            {"sampling": Sampling(temperature=2.0)},
+            {"stop": StopRule(StopHead(HIDDEN_SIZE).double(), 0.0, 6)},
+            {"forced": ForcedSteps((1,), lambda words: len(words) > 2)},
+        ],
+        ids=["sampling", "stop", "forced"],
+    )
+    def test_what_is_not_plainly_greedy(self, model, recorder, option):
+        prompts = [replace(one, num_slots=max(1, one.num_slots)) for one in PROMPTS]
+        found = write(model, prompts, recorder=recorder, eos_id=VOCAB_SIZE - 1, **option)
+        assert_same(found, write(model, prompts, eos_id=VOCAB_SIZE - 1, **option))
+        assert recorder._replayed.num_recordings == 0

@@ -1,0 +1,614 @@
+"""Ending latent mode by a classifier: its loss, its threshold, and a tiny model that learns it."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import in_update, press_ctrl_c
+from latentcot import (
+    CheckpointError,
+    DataError,
+    Example,
+    RecipeError,
+    UsageError,
+    evaluate,
+    load,
+    read_examples,
+    train,
+    write_examples,
+)
+from latentcot.curriculum.layout import Layout
+from latentcot.runs.checkpoint import STOP_FILE, load_checkpoint
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import read_metrics
+from latentcot.thinking.batch import collate
+from latentcot.thinking.loss import LanguageLoss
+from latentcot.thinking.stopping import (
+    DEFAULT_THRESHOLD,
+    NUM_THRESHOLDS,
+    StopHead,
+    choose_threshold,
+    stop_loss,
+    stops_at,
+)
+from latentcot.training.step import Learner
+from reference import (
+    HIDDEN_SIZE,
+    NO_LABEL,
+    reference_loss,
+    reference_slot_states,
+    tiny_model,
+)
+
+
+def head_of(size: int, seed: int = 0) -> StopHead:
+    """A head with an opinion, in float64."""
+    head = StopHead(size).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.linear.weight.copy_(0.5 * torch.randn(size, generator=generator))
+        head.linear.bias.fill_(-0.3)
+    return head
+
+
+# --- the loss ---
+
+
+class TestLoss:
+    STATES = torch.randn(4, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    NUM_SLOTS = torch.tensor([3, 2, 0, 3])
+    STOP_AFTER = torch.tensor([2, 5, 0, -1])
+    # The second slot of row 0 ends its chain, and so does all behind it; row 1 thinks on; row 2 has
+    # no slot, and nothing is known of the chain of row 3.
+    TARGETS = ((0, 0, 0), (0, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 0))  # row, slot, target
+
+    def test_equals_a_computation_by_hand(self):
+        head = head_of(5)
+        weight, bias = head.linear.weight[0].tolist(), head.linear.bias.item()
+        expected = 0.0
+        for row, slot, target in self.TARGETS:
+            state = self.STATES[row, slot].tolist()
+            logit = sum(w * x for w, x in zip(weight, state, strict=True)) + bias
+            probability = 1 / (1 + math.exp(-logit))
+            expected -= math.log(probability if target else 1 - probability)
+        nll, count = stop_loss(head, self.STATES, self.NUM_SLOTS, self.STOP_AFTER)
+        assert nll.item() == pytest.approx(expected, rel=1e-12)
+        assert int(count) == len(self.TARGETS)
+
+    def test_its_gradient_reaches_the_states_that_count_and_no_other(self):
+        head, states = head_of(5), self.STATES.clone().requires_grad_()
+        stop_loss(head, states, self.NUM_SLOTS, self.STOP_AFTER)[0].backward()
+        expected = torch.zeros_like(states)
+        for row, slot, target in self.TARGETS:
+            probability = head(self.STATES[row, slot]).sigmoid()
+            expected[row, slot] = (probability - target) * head.linear.weight[0]
+        torch.testing.assert_close(states.grad, expected.detach())
+
+    def test_before_the_last_stage_most_targets_say_go_on(self):
+        """A chain of 3 steps at stage 2, c = 2: four slots, and none of them is the end."""
+        head = StopHead(5).double()
+        with torch.no_grad():
+            head.linear.bias.fill_(-20.0)  # go on, for sure
+        states = self.STATES[:1].repeat(1, 2, 1)[:, :4]
+        nll, count = stop_loss(head, states, torch.tensor([4]), torch.tensor([6]))
+        assert nll.item() == pytest.approx(0, abs=1e-6)
+        assert int(count) == 4
+
+    def test_of_a_fresh_head_is_that_of_a_coin(self):
+        nll, count = stop_loss(StopHead(5), self.STATES, self.NUM_SLOTS, self.STOP_AFTER)
+        assert nll.item() == pytest.approx(5 * math.log(2))
+        assert int(count) == 5
+
+    def test_of_no_slots(self):
+        nothing = stop_loss(
+            head_of(5), self.STATES[:, :0], torch.zeros(4), torch.tensor([2, 5, 0, -1])
+        )
+        assert [value.item() for value in nothing] == [0, 0]
+
+    def test_is_never_computed_in_bfloat16(self):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert StopHead(5)(self.STATES.float()).dtype == torch.float32
+            assert StopHead(5)(self.STATES.bfloat16()).dtype == torch.float32
+
+
+LAYOUTS = [
+    Layout((1, 2, 3), 3, (9, 4, 5), (NO_LABEL, 4, 5), num_next=1, stop_after=2),
+    Layout((6, 2, 7, 8, 1), 1, (9, 5), (NO_LABEL, 5), num_next=1, stop_after=4),
+    Layout((3,), 0, (9, 4), (NO_LABEL, 4), num_next=1, stop_after=0),
+    Layout((5, 5), 4, (9, 8, 7), (NO_LABEL, 8, 7), num_next=1, stop_after=4),
+]
+
+
+def reference_stop_loss(model: torch.nn.Module, head: StopHead) -> torch.Tensor:
+    """Summed over rows and slots, each row alone and without a cache."""
+    terms = []
+    for layout in LAYOUTS:
+        states = reference_slot_states(model, layout.prefix, layout.num_slots)
+        for number, state in enumerate(states, start=1):
+            logit = state @ head.linear.weight[0] + head.linear.bias[0]
+            is_end = number >= layout.stop_after
+            terms.append(-torch.nn.functional.logsigmoid(logit if is_end else -logit))
+    return torch.stack(terms).sum()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
+def test_the_loss_of_a_model_and_its_gradients_equal_the_reference(name):
+    """The classifier is trained together with the thoughts, so its gradient goes through them."""
+    model, head = tiny_model(name), head_of(HIDDEN_SIZE)
+    parts = LanguageLoss(model, stop_head=head)(collate(LAYOUTS))
+    plain = LanguageLoss(model)(collate(LAYOUTS))
+    expected = reference_stop_loss(model, head)
+    assert parts.stop_nll_sum.item() == pytest.approx(expected.item(), rel=1e-9)
+    assert int(parts.num_stops) == 8
+    assert torch.equal(parts.nll_sum, plain.nll_sum)
+    assert (plain.stop_nll_sum.item(), int(plain.num_stops)) == (0, 0)
+
+    weights = [*model.parameters(), *head.parameters()]
+    for found, wanted in zip(
+        torch.autograd.grad(parts.stop_nll_sum, weights, allow_unused=True),
+        torch.autograd.grad(expected, weights, allow_unused=True),
+        strict=True,
+    ):
+        if wanted is None or not wanted.any():
+            assert found is None or not found.any()
+        else:
+            assert (found - wanted).norm() / wanted.norm() < 1e-5
+    inner = next(p for key, p in model.named_parameters() if "mlp" in key and "weight" in key)
+    again = LanguageLoss(model, stop_head=head)(collate(LAYOUTS))
+    [gradient] = torch.autograd.grad(again.stop_nll_sum, [inner])
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 1, 3])
+def test_an_update_is_on_the_weighted_sum_of_both_means(make_recipe, micro_batch_size):
+    """Language: the mean over labels; classifier: over the slots of the whole update."""
+    training = make_recipe(
+        training={"micro_batch_size": micro_batch_size, "weight_decay": 0.01, "batch_size": 4}
+    ).training
+    model, head = tiny_model("gpt2"), head_of(HIDDEN_SIZE)
+    learner = Learner(model, training, stop_head=head, stop_weight=0.7)
+    parts = learner.learn(LAYOUTS, rate=1e-3)
+
+    plain, plain_head = tiny_model("gpt2"), head_of(HIDDEN_SIZE)
+    weights = [*plain.parameters(), *plain_head.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.01)
+    batch = [(x.prefix, x.num_slots, x.suffix, x.labels) for x in LAYOUTS]
+    loss = reference_loss(plain, batch) + 0.7 * reference_stop_loss(plain, plain_head) / 8
+    loss.backward()
+    optimizer.step()
+    assert (parts["num_stops"], parts["num_labels"]) == (8, 6)
+    tolerance = {"rtol": 1e-6, "atol": 1e-8}
+    torch.testing.assert_close(head.state_dict(), plain_head.state_dict(), **tolerance)
+    for (name, actual), expected in zip(model.named_parameters(), plain.parameters(), strict=True):
+        if "c_attn.bias" not in name:  # keys' biases have no gradient but rounding
+            torch.testing.assert_close(actual, expected, **tolerance)
+
+
+def test_an_update_without_any_slot_changes_no_opinion(make_recipe):
+    """At stage 0. All weights take part all the same: wrappers for many devices wait for them."""
+    layouts = [replace(layout, num_slots=0) for layout in LAYOUTS]
+    learner = Learner(tiny_model("gpt2"), make_recipe().training, stop_head=StopHead(HIDDEN_SIZE))
+    seen = []
+    for parameter in learner.stop_head.parameters():
+        parameter.register_hook(lambda gradient: seen.append(gradient.any().item()))
+    learner.learn(layouts, rate=1e-2)
+    assert seen == [False, False]
+    assert not any(parameter.any() for parameter in learner.stop_head.parameters())
+
+
+# --- where a row stops, and the threshold ---
+
+
+def stops(row: list[float], threshold: float) -> int:
+    """The first slot that reaches the threshold, or the last there is."""
+    for number, probability in enumerate(row, start=1):
+        if probability >= threshold:
+            return number
+    return len(row)
+
+
+shares = st.sampled_from([i / 20 for i in range(21)])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[list[float]], list[int]]:
+    width, height = draw(st.integers(1, 5)), draw(st.integers(1, 8))
+    rows = [[draw(shares) for _ in range(width)] for _ in range(height)]
+    return rows, [draw(st.integers(0, width + 2)) for _ in range(height)]
+
+
+@given(tables(), shares)
+def test_stops_at_the_first_slot_that_reaches_the_threshold(table, threshold):
+    rows, _ = table
+    probabilities = torch.tensor(rows, dtype=torch.float64)
+    kept = probabilities.clone()
+    assert stops_at(probabilities, threshold).tolist() == [stops(row, threshold) for row in rows]
+    assert torch.equal(probabilities, kept)
+
+
+@given(tables())
+def test_no_threshold_is_better_than_the_chosen_one(table):
+    """By brute force; and among equals it lies in the middle."""
+    rows, ends = table
+    probabilities = torch.tensor(rows, dtype=torch.float64)
+    chosen = choose_threshold(probabilities, torch.tensor(ends))
+
+    def right(threshold: float) -> int:
+        wanted = [min(end, len(row)) for row, end in zip(rows, ends, strict=True)]
+        return sum(stops(r, threshold) == end for r, end in zip(rows, wanted, strict=True))
+
+    grid = [(i + 1) / (NUM_THRESHOLDS + 1) for i in range(NUM_THRESHOLDS)]
+    assert chosen in grid
+    most = max(map(right, grid))
+    equals = [t for t in grid if right(t) == most]
+    assert right(chosen) == most
+    assert abs(sum(t < chosen for t in equals) - sum(t > chosen for t in equals)) <= 1
+
+
+def test_the_chosen_threshold_is_far_from_both_ends_of_its_range():
+    """Slots behind the end say 0.8, those before it 0.2: between them all are equally good."""
+    probabilities = torch.tensor([[0.2, 0.8, 0.8], [0.2, 0.2, 0.8], [0.8, 0.8, 0.8]])
+    assert choose_threshold(probabilities, torch.tensor([2, 3, 1])) == pytest.approx(0.5, abs=0.02)
+
+
+def test_without_an_opinion_the_threshold_is_in_the_middle():
+    assert choose_threshold(torch.full((3, 2), 0.5), torch.tensor([0, 0, 0])) == 0.5
+
+
+# --- a model that learns when to stop ---
+
+COUNTS = ("one", "two", "three")
+
+
+def counting_examples(count: int, seed: int) -> list[Example]:
+    """The first word says how long the chain is."""
+    order = [(i * 7 + seed) % 3 for i in range(count)]
+    return [
+        Example(
+            f"{seed}-{i}",
+            f"{COUNTS[length]} {['a', 'b', 'c', 'd'][i % 4]} ?",
+            ("step x", "step y", "step z")[: length + 1],
+            "yes" if i % 2 else "no",
+        )
+        for i, length in enumerate(order)
+    ]
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counting")
+    for seed, (split, count) in enumerate({"train": 48, "valid": 12, "test": 12}.items()):
+        write_examples(folder / f"{split}.jsonl", counting_examples(count, seed))
+    return {split: str(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+
+
+CLASSIFIER = {
+    "stop": {"rule": "classifier"},
+    "curriculum": {
+        "num_stages": 3,
+        "thoughts_per_step": 2,
+        "pad_to_num_stages": False,
+        "epochs_stage_0": 1,
+        "epochs_per_stage": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(make_recipe, counting):
+    """Straight at the last stage, until it is learned."""
+    return make_recipe(
+        "coconut-no-curriculum",
+        data=counting,
+        model={"init_std": 0.2},
+        training={"max_updates": 150, "learning_rate": 2e-2, "validate_every": 50},
+        stop="classifier",
+        curriculum=CLASSIFIER["curriculum"] | {"thoughts_per_step": 1},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(recipe, tmp_path_factory):
+    run = tmp_path_factory.mktemp("stops") / "run"
+    assert train(recipe, run, is_quiet=True)
+    return run
+
+
+def rows_of(run, kind):
+    return [row for row in read_metrics(run) if row["kind"] == kind]
+
+
+class TestLearned:
+    def test_rows_stop_where_their_chains_end(self, run, counting):
+        examples = read_examples(counting["test"])
+        result = evaluate(load(run), examples)
+        assert result.share_stopped_with_chain == 1
+        assert {r.num_thoughts for r in result.records} == {1, 2, 3}
+        for record, example in zip(result.records, examples, strict=True):
+            assert record.num_thoughts == record.chain_thoughts == len(example.steps)
+            words = record.num_tokens - record.num_thoughts
+            # Question, slots, <eot>, then each word but the first; the end of text is one.
+            assert record.num_passes == 2 + record.num_thoughts + words - 1 + record.is_finished
+
+    def test_its_loss_falls(self, run):
+        losses = [row["stop_loss"] for row in rows_of(run, "train")]
+        assert losses[0] == pytest.approx(math.log(2))  # a fresh head
+        assert losses[-1] < 0.1
+
+    def test_answers_do_not_depend_on_the_batch(self, run, counting):
+        questions = [example.question for example in read_examples(counting["test"])]
+        reasoner = load(run)
+        together = reasoner.generate(questions)
+        assert reasoner.generate(questions, batch_size=5) == together
+        assert [reasoner.generate([question])[0] for question in questions] == together
+
+    @pytest.mark.parametrize("num_thoughts", [0, 1, 3, 9])
+    def test_with_a_number_of_thoughts_the_classifier_is_not_asked(
+        self, run, counting, num_thoughts
+    ):
+        examples = read_examples(counting["test"])
+        result = evaluate(load(run), examples, num_thoughts=num_thoughts)
+        assert {r.num_thoughts for r in result.records} == {num_thoughts}
+        for record in result.records:  # and <eot> rides along with the last slot
+            assert record.num_passes == record.num_tokens + record.is_finished
+
+    def test_on_the_command_line(self, run, latentcot, tmp_path):
+        for words, counts in (([], {1, 2, 3}), (["--num-thoughts", 4], {4})):
+            shown = latentcot("eval", run, "--json", "--out", tmp_path / "it.json", *words)
+            found = json.loads(shown.out)
+            assert {record["num_thoughts"] for record in found["records"]} == counts
+        assert found["share_stopped_with_chain"] == 0
+
+    def test_thinking_alone_stops_too(self, run, counting):
+        examples = read_examples(counting["test"])
+        reasoner = load(run)
+        questions = [example.question for example in examples]
+        found = reasoner.think(questions)
+        whole = reasoner.think(questions, num_thoughts=3)
+        for b, example in enumerate(examples):
+            count = len(example.steps)
+            assert not found.thoughts[b, count:].any()
+            torch.testing.assert_close(
+                found.thoughts[b, :count], whole.thoughts[b, :count], rtol=1e-4, atol=1e-4
+            )
+
+    def test_the_upper_bound_holds(self, run, counting):
+        reasoner = load(run)
+        reasoner.info = replace(reasoner.info, max_thoughts=2)
+        result = evaluate(reasoner, read_examples(counting["test"]))
+        assert {record.num_thoughts for record in result.records} == {1, 2}
+
+    def test_with_a_threshold_of_zero_every_row_stops_at_once(self, run, counting):
+        reasoner = load(run)
+        reasoner.info = replace(reasoner.info, stop_threshold=0.0)
+        result = evaluate(reasoner, read_examples(counting["test"]))
+        assert {record.num_thoughts for record in result.records} == {1}
+
+    def test_questions_alone_stop_as_examples_do(self, run, counting):
+        """Nothing about the chain leaks into the number of thoughts."""
+        examples = read_examples(counting["test"])
+        bare = load(run).generate([example.question for example in examples])
+        records = evaluate(load(run), examples).records
+        assert [o.num_thoughts for o in bare] == [r.num_thoughts for r in records]
+
+
+class TestThreshold:
+    def test_is_chosen_on_validation(self, run, counting):
+        reasoner = load(run)
+        encoded = reasoner.encode(read_examples(counting["valid"]))
+        ends = torch.tensor([len(example.steps) for example in encoded])
+        probabilities = reasoner.stop_probabilities(encoded, batch_size=5)
+        assert probabilities.shape == (12, 3)
+        assert reasoner.info.stop_threshold == choose_threshold(probabilities, ends)
+        assert reasoner.info.max_thoughts == 3
+
+    def test_probabilities_do_not_depend_on_the_batch(self, run, counting):
+        reasoner = load(run)
+        encoded = reasoner.encode(read_examples(counting["valid"]))
+        one, other = (reasoner.stop_probabilities(encoded, size) for size in (1, 12))
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+    def test_needs_a_classifier(self, tiny_run, data):
+        reasoner = load(tiny_run)
+        with pytest.raises(UsageError, match="has no stop classifier"):
+            reasoner.stop_probabilities(reasoner.encode(read_examples(data / "test.jsonl")), 4)
+
+
+class TestCheckpoint:
+    def test_holds_the_classifier(self, run):
+        [*_, newest] = checkpoint_folders(run)
+        found = load_checkpoint(newest)
+        assert (newest / STOP_FILE).exists()
+        assert found.stop_head is not None
+        assert found.stop_head.linear.weight.any()
+        info = json.loads((newest / "latentcot.json").read_text())
+        assert info["stop_threshold"] == found.info.stop_threshold != 0
+        assert info["max_thoughts"] == 3
+
+    def test_without_the_file_it_is_damaged(self, run, tmp_path):
+        folder = shutil.copytree(checkpoint_folders(run)[-1], tmp_path / "c")
+        (folder / STOP_FILE).unlink()
+        with pytest.raises(CheckpointError, match="damaged"):
+            load(folder)
+
+    def test_with_a_damaged_file_too(self, run, tmp_path):
+        folder = shutil.copytree(checkpoint_folders(run)[-1], tmp_path / "c")
+        (folder / STOP_FILE).write_bytes(b"\x00" * 9)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load(folder)
+
+    def test_a_constant_leaves_nothing_of_it(self, tiny_run):
+        found = load_checkpoint(tiny_run)
+        assert found.stop_head is found.info.stop_threshold is found.info.max_thoughts is None
+        assert not list(tiny_run.rglob(STOP_FILE))
+        assert not any("stop_loss" in row for row in read_metrics(tiny_run))
+
+
+class TestCurriculum:
+    """Through all stages: before the last, a model goes on in words after its thoughts."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def recipe(cls, make_recipe, counting):
+        return make_recipe(
+            data=counting,
+            model={"dropout": 0.1},
+            training={"max_updates": 24, "save_every": 5, "validate_every": 4},
+            **CLASSIFIER,
+        )
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folders(cls, recipe, tmp_path_factory):
+        """Every checkpoint of a run that was interrupted after each stage; the run itself."""
+        run = tmp_path_factory.mktemp("stages") / "run"
+        copies = []
+        for last in (6, 6, 6):
+            with in_update(last, press_ctrl_c):
+                assert not train(recipe, run, resume=bool(copies), is_quiet=True)
+            copy = run.with_name(f"stage-{len(copies)}")
+            copies.append(shutil.copytree(checkpoint_folders(run)[-1], copy))
+        assert train(recipe, run, resume=True, is_quiet=True)
+        return [*copies, run]
+
+    def test_each_stage_has_its_own_upper_bound(self, folders):
+        infos = [load(folder).info for folder in folders]
+        assert [info.stage for info in infos] == [0, 1, 2, 3]
+        assert [info.max_thoughts for info in infos] == [0, 2, 4, 6]
+
+    def test_a_stage_never_thinks_longer_than_it_was_trained_to(self, folders, counting):
+        examples = read_examples(counting["test"])
+        for stage, folder in enumerate(folders):
+            records = evaluate(load(folder), examples).records
+            assert max(record.num_thoughts for record in records) <= 2 * stage
+
+    def test_resumed_it_gives_what_it_gives_in_one_go(self, recipe, folders, tmp_path):
+        """Bit for bit: weights, classifier, threshold, metrics."""
+        assert train(recipe, tmp_path / "run", is_quiet=True)
+        ended = [self.results(run) for run in (tmp_path / "run", folders[-1])]
+        assert ended[0] == ended[1]
+
+    @staticmethod
+    def results(run):
+        [*_, newest] = checkpoint_folders(run)
+        names = ("model.safetensors", STOP_FILE, "latentcot.json")
+        best = (run / "checkpoints" / "best.json").read_text()
+        rows = [{k: v for k, v in r.items() if "per_second" not in k} for r in read_metrics(run)]
+        return newest.name, [(newest / name).read_bytes() for name in names], best, rows
+
+    def test_a_run_without_a_saved_threshold_goes_on(self, recipe, tmp_path):
+        """As those of version 0.1."""
+        run = tmp_path / "run"
+        with in_update(8, press_ctrl_c):
+            train(recipe, run, is_quiet=True)
+        path = checkpoint_folders(run)[-1] / "training_state.pt"
+        state = torch.load(path, weights_only=True)
+        del state["stop_threshold"]
+        torch.save(state, path)
+        assert train(recipe, run, resume=True, is_quiet=True)
+
+
+def test_until_the_first_validation_the_threshold_is_the_default(make_recipe, counting, tmp_path):
+    changes = {"max_updates": 3, "validate_every": 100}
+    recipe = make_recipe(data=counting, training=changes, **CLASSIFIER)
+    with in_update(2, press_ctrl_c):
+        train(recipe, tmp_path / "run", is_quiet=True)
+    assert load(tmp_path / "run").info.stop_threshold == DEFAULT_THRESHOLD
+
+
+def test_another_upper_bound(make_recipe, counting, tmp_path):
+    """Of the last stage alone."""
+    changes = CLASSIFIER | {"stop": {"rule": "classifier", "max_thoughts": 9}}
+    recipe = make_recipe(data=counting, training={"max_updates": 20}, **changes)
+    with in_update(8, press_ctrl_c):
+        train(recipe, tmp_path / "run", is_quiet=True)
+    assert load(tmp_path / "run").info.max_thoughts == 2
+    train(recipe, tmp_path / "run", resume=True, is_quiet=True)
+    assert load(tmp_path / "run").info.max_thoughts == 9
+
+
+def test_an_upper_bound_beyond_the_models_positions_is_refused_beforehand(
+    make_recipe, counting, tmp_path
+):
+    changes = CLASSIFIER | {"stop": {"rule": "classifier", "max_thoughts": 90}}
+    with pytest.raises(DataError, match=r"90 slots.*the model has 96"):
+        train(make_recipe(data=counting, **changes), tmp_path / "run", is_quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_weight_of_its_loss_is_that_of_the_recipe(make_recipe, counting, tmp_path):
+    weights = []
+    for weight in (1.0, 5.0):
+        changes = CLASSIFIER | {"stop": {"rule": "classifier", "loss_weight": weight}}
+        recipe = make_recipe(
+            "coconut-no-curriculum",
+            data=counting,
+            training={"max_updates": 3, "max_grad_norm": 1.0},
+            **changes,
+        )
+        train(recipe, tmp_path / f"{weight}", is_quiet=True)
+        weights.append(load(tmp_path / f"{weight}").model.transformer.wte.weight)
+    assert not torch.equal(*weights)
+
+
+def test_pauses_in_passes_of_their_own_can_be_stopped_too(make_recipe, counting, tmp_path):
+    recipe = make_recipe(
+        "pause-multipass", data=counting, training={"max_updates": 25}, **CLASSIFIER
+    )
+    assert train(recipe, tmp_path / "run", is_quiet=True)
+    reasoner = load(tmp_path / "run")
+    assert reasoner.stop_head is not None
+    result = evaluate(reasoner, read_examples(counting["test"]))
+    assert result.thoughts_per_question == 0
+    assert result.share_stopped_with_chain is None  # pauses are no thoughts
+    assert result.passes_per_question > 2
+
+
+@pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "pause", "coconut-pause-as-thought"])
+def test_a_method_without_slots_in_passes_of_their_own_is_refused(make_recipe, name):
+    with pytest.raises(RecipeError, match=f"stop: a classifier needs slots .* {name} does not"):
+        make_recipe(name, **CLASSIFIER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pad_to_num_stages": True}, "Set curriculum.pad_to_num_stages: false"),
+        ({"num_stages": 0}, "Set curriculum.num_stages above 0"),
+    ],
+)
+def test_a_curriculum_from_which_nothing_can_be_learned_is_refused(make_recipe, changes, words):
+    with pytest.raises(RecipeError, match=words):
+        make_recipe(stop="classifier", curriculum=CLASSIFIER["curriculum"] | changes)
+
+
+def test_all_that_is_wrong_comes_in_one_message(make_recipe):
+    with pytest.raises(RecipeError, match="3 problems") as refused:
+        make_recipe("pause", stop="classifier", curriculum={"num_stages": 0})
+    assert str(refused.value).count("stop: a classifier") == 3
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [
+        ("sometimes", r"stop\.rule: .* got 'sometimes'"),
+        ({"rule": "classifier", "max_thoughts": 0}, r"stop\.max_thoughts: .* got 0"),
+        ({"rule": "classifier", "loss_weight": 0}, r"stop\.loss_weight: .* got 0"),
+        ({"rules": "classifier"}, r"stop\.rules: is not a key .* Did you mean 'rule'\?"),
+    ],
+)
+def test_odd_settings_are_refused(make_recipe, stop, words):
+    with pytest.raises(RecipeError, match=words):
+        make_recipe(stop=stop)
+
+
+def test_the_short_form(make_recipe):
+    short = make_recipe(stop="classifier", curriculum=CLASSIFIER["curriculum"])
+    assert short == make_recipe(**CLASSIFIER)
+    assert make_recipe(stop="constant") == make_recipe()

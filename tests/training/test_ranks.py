@@ -1,0 +1,251 @@
+"""Several processes learn what one does: gradients, updates, passes (see rank_worker.py)."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+import rank_worker
+from latentcot import train
+from latentcot.curriculum.layout import Layout
+from latentcot.errors import CheckpointError, TrainingError, UsageError
+from latentcot.training.build import prepare
+from latentcot.training.loop import Trainer
+from latentcot.training.sharding import load_weights, whole
+from latentcot.utils import distributed as ranks
+from latentcot.utils.distributed import every_nth, gathered, take_shard_request
+from latentcot.utils.signals import stop_requests
+from reference import reference_loss
+
+HERE = Path(__file__).parents[1]
+SECONDS = 120
+
+
+def run_ranks(job: str, folder: Path, seconds: int = SECONDS) -> subprocess.CompletedProcess[str]:
+    command = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    return subprocess.run(
+        [sys.executable, "-m", *command, str(HERE / "rank_worker.py"), job, str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes learned, a file for each case."""
+    folder = tmp_path_factory.mktemp("ranks")
+    done = run_ranks("equality", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_one() -> dict[tuple[str, str], Any]:
+    """The same by this process."""
+    return {
+        (model, training): rank_worker.learned(rank_worker.learner_of(model, training))
+        for model in rank_worker.MODELS
+        for training in rank_worker.TRAININGS
+    }
+
+
+def close(one: torch.Tensor, two: torch.Tensor, tolerance: float) -> bool:
+    return bool((one - two).abs().max() <= tolerance * (one.abs().max() + 1e-3))
+
+
+@pytest.mark.parametrize(("model", "way", "training"), rank_worker.CASES)
+class TestTwoProcesses:
+    def test_their_gradients_are_those_of_one(self, model, way, training, by_one, by_two):
+        two = torch.load(by_two / f"{model} {way} {training}.pt")["gradients"]
+        one = by_one[model, training]["gradients"]
+        assert one.keys() == two.keys()
+        assert all(close(one[name], two[name], 1e-10) for name in one)
+
+    def test_each_holds_its_share(self, model, way, training, by_one, by_two):
+        held = torch.load(by_two / f"{model} {way} {training}.pt")["num_held"]
+        share = held / by_one[model, training]["num_held"]
+        assert share == 1 if way == "ddp" else 0.5 <= share < 0.56
+
+    def test_ten_updates_are_those_of_one(self, model, way, training, by_one, by_two):
+        two = torch.load(by_two / f"{model} {way} {training}.pt")
+        one = by_one[model, training]
+        assert two["is_finite"]
+        # Sums of losses go through float32.
+        assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
+        for name, weight in one["weights"].items():
+            # Keys' biases have no gradient but rounding, which Adam blows up.
+            is_noise = name.endswith(("c_attn.bias", "k_proj.bias"))
+            assert close(weight, two["weights"][name], 1e-1 if is_noise else 1e-5), name
+        for index, state in one["optimizer"].items():
+            assert state["step"] == two["optimizer"][index]["step"] == rank_worker.NUM_UPDATES
+            assert close(state["exp_avg"], two["optimizer"][index]["exp_avg"], 1e-4)
+
+
+def as_example(layout: Layout) -> Any:
+    return layout.prefix, layout.num_slots, layout.suffix, layout.labels
+
+
+@pytest.mark.parametrize("model", ["gpt2", "llama"])
+def test_their_first_gradients_are_those_of_the_slow_reference(model, by_two):
+    made: Any = rank_worker.tiny_model(model)
+    batch = [as_example(layout) for layout in next(rank_worker.lessons())]
+    reference_loss(made, batch).backward()
+    for training in rank_worker.TRAININGS:
+        two = torch.load(by_two / f"{model} fsdp2 {training}.pt")["gradients"]
+        # Clipping scales all of them alike, and the stop classifier has its own part in the norm.
+        embedding = two["model." + input_name(made)]
+        of_reference = made.get_input_embeddings().weight.grad
+        assert close(of_reference / of_reference.norm(), embedding / embedding.norm(), 1e-8), (
+            training
+        )
+
+
+def input_name(model: Any) -> str:
+    table = model.get_input_embeddings().weight
+    return next(name for name, weight in model.named_parameters() if weight is table)
+
+
+def test_ranks_agree_on_their_passes(tmp_path):
+    """200 random ragged batches under FSDP2, where a rank that makes one pass more would hang."""
+    done = run_ranks("passes", tmp_path)
+    assert done.returncode == 0, done.stderr
+    num_updates, num_differing = map(int, (tmp_path / "passes.txt").read_text().split())
+    assert num_updates == 200
+    assert num_differing > 50  # of whose rows those of one rank need more passes
+
+
+@pytest.mark.slow
+def test_ranks_that_do_not_agree_never_end(tmp_path):
+    """What `Learner._part_of` is for: without it the same batches hang, or break off."""
+    try:
+        done = run_ranks("disagreeing", tmp_path, seconds=60)
+    except subprocess.TimeoutExpired:
+        return
+    assert done.returncode != 0
+
+
+class TestOneProcess:
+    def test_has_all_items(self):
+        assert every_nth([1, 2, 3]) == [1, 2, 3]
+        assert gathered([1, 2, 3]) == [1, 2, 3]
+
+    def test_shards_nothing(self):
+        assert not rank_worker.learner_of("gpt2", "whole", shards=True).shards
+
+    @pytest.mark.parametrize("is_asked", [True, False])
+    def test_shards_if_the_command_says_so(self, is_asked, monkeypatch):
+        monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+        assert take_shard_request(is_asked) == is_asked
+
+    def test_shards_if_accelerate_says_so(self, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+        monkeypatch.setenv("FSDP_VERSION", "2")
+        assert take_shard_request(False)
+        assert "ACCELERATE_USE_FSDP" not in os.environ  # it would shard too
+
+    @pytest.mark.parametrize("version", [None, "1"])
+    def test_refuses_fsdp1(self, version, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+        monkeypatch.delenv("FSDP_VERSION", raising=False)
+        if version is not None:
+            monkeypatch.setenv("FSDP_VERSION", version)
+        with pytest.raises(UsageError, match=r"asks for FSDP 1, .*fsdp_version: 2"):
+            take_shard_request(False)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The environment of the second of two processes of a launcher."""
+    launched = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "_shares_work", False)
+
+
+class TestStartedByALauncher:
+    @pytest.mark.parametrize("command", ["study", "analyze", "compare", "quickstart", "list"])
+    def test_what_one_process_does_is_refused(self, command, started, latentcot):
+        ended = latentcot(command, "x")
+        assert ended.code == 2
+        assert f"process 1: UsageError: latentcot {command}: is work for one process" in ended.err
+
+    def test_an_error_that_names_others_is_told_too(self, started, monkeypatch, latentcot):
+        def fail():
+            raise torch.distributed.DistNetworkError("address already in use")
+
+        monkeypatch.setattr("latentcot.cli.app", fail)
+        monkeypatch.setattr("latentcot.cli._refuse_crowd", lambda: None)
+        ended = latentcot("train")
+        assert ended.code == 2
+        assert "another process of this job has ended or cannot be reached" in ended.err
+        assert "address already in use" in ended.err
+
+    def test_processes_that_no_launcher_has_started_are_refused(self, started, monkeypatch):
+        monkeypatch.delenv("LOCAL_RANK")
+        with pytest.raises(UsageError, match=r"WORLD_SIZE is 2, .* for one process alone unset"):
+            ranks.join()
+
+    def test_in_a_program_of_others_each_answers_its_own_questions(self, started, monkeypatch):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+        assert every_nth([1, 2, 3]) == [1, 2, 3]
+        ranks.prepare_to_join()
+        assert every_nth([1, 2, 3]) == [2]
+
+    def test_a_signal_may_come_twice(self, started):
+        """Schedulers send it to all processes, and the launcher passes on its own."""
+        with stop_requests() as stop:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set
+
+
+class TestNotTheMainProcess:
+    @pytest.fixture
+    def trainer(self, make_recipe, tmp_path, monkeypatch):
+        recipe = make_recipe(training={"save_every": 5})
+        made = Trainer(recipe, tmp_path / "run", *prepare(recipe))
+        monkeypatch.setattr(Accelerator, "is_main_process", False)
+        return made
+
+    def test_writes_nothing(self, trainer):
+        assert trainer.run_to_end(is_quiet=True)
+        assert not trainer.run.exists()
+
+    def test_leaves_no_batch_either(self, trainer):
+        with torch.no_grad():
+            trainer.learner.model.transformer.ln_f.weight[0] = torch.inf
+        with pytest.raises(TrainingError, match="is not a finite number"):
+            trainer.run_to_end(is_quiet=True)
+        assert not trainer.run.exists()
+
+    def test_goes_on_from_where_the_main_one_does(self, make_recipe, tmp_path, monkeypatch):
+        """On a host that sees another run folder it would learn something else, or wait."""
+        assert train(make_recipe(), tmp_path / "run", is_quiet=True)
+        monkeypatch.setattr("latentcot.training.saving.from_main", lambda make: make() - 4)
+        with pytest.raises(CheckpointError, match=r"goes on from update 8, .* from 12\. All hosts"):
+            train(make_recipe(), tmp_path / "run", resume=True, is_quiet=True)
+
+
+class TestWholeCopies:
+    def test_tied_tensors_stay_one(self):
+        weight = torch.ones(2)
+        copies = whole({"a": weight, "b": [weight], "c": 1})
+        assert copies["a"] is copies["b"][0]
+        assert copies["a"] is not weight
+        assert copies["c"] == 1
+
+    def test_weights_of_another_model_are_refused(self):
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            load_weights(torch.nn.Linear(2, 2), {"weight": torch.ones(3, 2), "bias": torch.ones(2)})
+        with pytest.raises(RuntimeError, match="Missing key"):
+            load_weights(torch.nn.Linear(2, 2), {"weight": torch.ones(2, 2)})

@@ -1,0 +1,483 @@
+"""The training loop on tiny runs: what it learns from, what it writes, what it refuses."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from conftest import NUM_STAGES, in_update, press_ctrl_c
+from latentcot import (
+    METHODS,
+    DataError,
+    RunError,
+    TrainingError,
+    evaluate,
+    load,
+    read_examples,
+    train,
+    write_examples,
+)
+from latentcot.curriculum.layout import NO_LABEL, lay_out
+from latentcot.data.formats import source_hash
+from latentcot.models.special_tokens import marker_ids
+from latentcot.runs.checkpoint import load_training_state
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import open_run, read_metrics
+from latentcot.training.build import prepare
+from latentcot.training.optimizer import learning_rate
+from latentcot.training.step import Learner
+from latentcot.training.train import Trainer
+
+THINKING = ("coconut", "coconut-no-curriculum")
+
+
+def rows_of(run, kind):
+    return [row for row in read_metrics(run) if row["kind"] == kind]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns_and_answers(name, make_recipe, data, tmp_path):
+    recipe = make_recipe(name, curriculum={"tokens_until_all": 3})
+    assert train(recipe, tmp_path / "run", is_quiet=True)
+    losses = [row["loss"] for row in rows_of(tmp_path / "run", "train")]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0]
+
+    method, reasoner = METHODS[name], load(tmp_path / "run")
+    assert (reasoner.info.method, reasoner.info.update) == (name, 12)
+    assert reasoner.info.stage == method.stages(recipe.curriculum.plan)[-1]
+    result = evaluate(reasoner, read_examples(data / "test.jsonl"))
+    assert result.num_questions == 8
+    assert result.thoughts_per_question == (NUM_STAGES if name in THINKING else 0)
+    num_passes = NUM_STAGES if name in (*THINKING, "pause-multipass") else 0
+    for record in result.records:
+        words = record.num_tokens - record.num_thoughts
+        assert record.num_passes == num_passes + words + record.is_finished
+
+
+def test_the_final_stage_without_text(make_recipe, data, tmp_path):
+    """Chains of 2 steps, one stage: at stage 1 a step is left, and the last stage removes it."""
+    changes = {"num_stages": 1, "final_stage_without_text": True, "thoughts_per_step": 2}
+    assert train(make_recipe(curriculum=changes), tmp_path / "run", is_quiet=True)
+    stages = [row["stage"] for row in rows_of(tmp_path / "run", "train")]
+    assert stages == [0] * 4 + [1] * 4 + [2] * 4
+    reasoner = load(tmp_path / "run")
+    assert (reasoner.info.stage, reasoner.info.num_thoughts) == (2, 2)
+    result = evaluate(reasoner, read_examples(data / "test.jsonl"))
+    assert {record.num_thoughts for record in result.records} == {2}
+
+
+class TestUpdate:
+    """What one update does, in float64, where rounding hides nothing."""
+
+    BATCHES = (range(8), range(8, 16), range(16, 24))
+
+    def start(self, recipe, stage):
+        """Return the model and layouts with different numbers of steps, thus of labels."""
+        model, tokenizer, data = prepare(recipe)
+        method, rules = METHODS[recipe.method], recipe.layout_rules(marker_ids(tokenizer))
+        examples = [replace(e, steps=e.steps[: i % 3]) for i, e in enumerate(data.train)]
+        return model.double(), [lay_out(e, method, stage, rules) for e in examples]
+
+    def learned(self, model, layouts, training):
+        learner = Learner(model, training)
+        return [learner.learn([layouts[i] for i in batch], rate=1e-2) for batch in self.BATCHES]
+
+    @pytest.mark.parametrize("max_grad_norm", [None, 0.1])
+    def test_is_adamw_on_the_mean_over_all_labelled_tokens(self, make_recipe, max_grad_norm):
+        """Held to a plain language model: method cot has no thoughts."""
+        changes = {"micro_batch_size": 3, "max_grad_norm": max_grad_norm, "betas": [0.8, 0.9]}
+        recipe = make_recipe("cot", training=changes)
+        model, layouts = self.start(recipe, stage=0)
+        plain = copy.deepcopy(model)
+        found = self.learned(model, layouts, recipe.training)
+
+        optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-2, betas=(0.8, 0.9))
+        for batch, parts in zip(self.BATCHES, found, strict=True):
+            nll, next_nll, num_labels, num_right = torch.zeros(()), 0.0, 0, 0
+            for layout in (layouts[i] for i in batch):
+                logits = plain(torch.tensor([layout.prefix + layout.suffix])).logits[0, :-1]
+                labels = torch.tensor((NO_LABEL,) * len(layout.prefix) + layout.labels)[1:]
+                nlls = cross_entropy(logits, labels, reduction="none")
+                nll = nll + nlls.sum()
+                next_nll += nlls[labels != NO_LABEL][: layout.num_next].sum().item()
+                num_labels += len(labels[labels != NO_LABEL])
+                num_right += int((logits.argmax(-1) == labels).sum())
+            (nll / num_labels).backward()
+            if max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(plain.parameters(), max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            assert (parts["num_labels"], parts["num_correct"]) == (num_labels, num_right)
+            assert parts["num_next"] == sum(layouts[i].num_next for i in batch)
+            assert parts["nll_sum"] == pytest.approx(nll.item(), rel=1e-5)
+            assert parts["next_nll_sum"] == pytest.approx(next_nll, rel=1e-5)
+        torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-7, atol=1e-9)
+
+    @pytest.mark.parametrize("size", [1, 3, 8])
+    def test_does_not_depend_on_the_micro_batches(self, make_recipe, size):
+        models, sums = [], []
+        for micro_batch_size in (None, size):
+            recipe = make_recipe(training={"micro_batch_size": micro_batch_size})
+            model, layouts = self.start(recipe, stage=1)
+            sums.append(self.learned(model, layouts, recipe.training))
+            models.append(model.state_dict())
+        torch.testing.assert_close(*models, rtol=1e-7, atol=1e-9)
+        for whole, parts in zip(*sums, strict=True):
+            assert parts == pytest.approx(whole, rel=1e-5)
+
+
+class TestLearningRate:
+    def rates(self, make_recipe, num_updates=10, last_restart=0, **training):
+        training = make_recipe(training={"learning_rate": 1.0, **training}).training
+        return [learning_rate(training, u, num_updates, last_restart) for u in range(num_updates)]
+
+    def test_is_constant_unless_told_otherwise(self, make_recipe):
+        assert self.rates(make_recipe) == [1.0] * 10
+
+    def test_rises(self, make_recipe):
+        rates = self.rates(make_recipe, warmup_updates=3)
+        assert rates == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 7)
+
+    def test_rises_anew_after_a_restart(self, make_recipe):
+        rates = self.rates(make_recipe, warmup_updates=3, last_restart=5)
+        assert rates[5:] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+
+    def test_falls_to_its_floor(self, make_recipe):
+        rates = self.rates(make_recipe, decay_share=0.5, final_learning_rate_share=0.2)
+        assert rates == pytest.approx([1.0] * 6 + [0.84, 0.68, 0.52, 0.36])
+
+    def test_is_what_the_run_uses(self, make_recipe, tmp_path):
+        recipe = make_recipe("cot", training={"warmup_updates": 2, "decay_share": 0.5})
+        train(recipe, tmp_path / "run", is_quiet=True)
+        rates = [row["learning_rate"] for row in rows_of(tmp_path / "run", "train")]
+        assert rates == pytest.approx([learning_rate(recipe.training, u, 12, 0) for u in range(12)])
+        assert rates[0] == pytest.approx(3e-3 / 3)
+        assert rates[-1] == pytest.approx(3e-3 / 6)
+
+
+@pytest.mark.parametrize("is_reset", [True, False])
+def test_the_optimizer_restarts_with_the_stage_if_told(is_reset, make_recipe, tmp_path):
+    recipe = make_recipe(curriculum={"reset_optimizer": is_reset}, training={"warmup_updates": 1})
+    train(recipe, tmp_path / "run", is_quiet=True)
+    changes = [row["update"] for row in rows_of(tmp_path / "run", "stage")]
+    assert len(changes) == NUM_STAGES
+    state = load_training_state(checkpoint_folders(tmp_path / "run")[-1])
+    num_seen = {int(moments["step"]) for moments in state["optimizer"]["state"].values()}
+    assert num_seen == {12 - changes[-1] if is_reset else 12}
+    rates = {row["update"]: row["learning_rate"] for row in rows_of(tmp_path / "run", "train")}
+    for change in changes:  # with the optimizer, its warm-up starts anew
+        assert rates[change + 1] == (1.5e-3 if is_reset else 3e-3)
+
+
+class TestFiles:
+    def test_metrics(self, tiny_run):
+        trained = rows_of(tiny_run, "train")
+        assert [row["update"] for row in trained] == list(range(1, 13))
+        assert [row["stage"] for row in trained] == sorted(row["stage"] for row in trained)
+        assert {row["stage"] for row in trained} == {0, 1, 2}
+        for row in trained:
+            assert row.keys() == {
+                "kind", "update", "stage", "loss", "next_step_loss", "token_accuracy",
+                "learning_rate", "examples_per_second",
+            }  # fmt: skip
+            assert 0 < row["loss"] < 5
+            assert 0 <= row["token_accuracy"] <= 1
+        ends = {row["stage"]: row["update"] for row in trained}  # the last update of each stage
+        assert rows_of(tiny_run, "stage") == [
+            {"kind": "stage", "update": ends[stage - 1], "stage": stage} for stage in (1, 2)
+        ]
+        valid = rows_of(tiny_run, "valid")
+        assert [(row["stage"], row["update"]) for row in valid] == sorted(ends.items())
+        assert all(0 <= row["accuracy"] <= 1 for row in valid)
+
+    def test_rows_are_as_far_apart_as_the_recipe_says(self, make_recipe, tmp_path):
+        changes = {"log_every": 5, "validate_every": 3, "save_every": 5}
+        train(make_recipe("cot", training=changes), tmp_path / "run", is_quiet=True)
+        assert [row["update"] for row in rows_of(tmp_path / "run", "train")] == [5, 10]
+        assert [row["update"] for row in rows_of(tmp_path / "run", "valid")] == [3, 6, 9, 12]
+
+    def test_provenance(self, tiny_run, data):
+        provenance = json.loads((tiny_run / "provenance.json").read_text())
+        assert provenance["seed"] == 0
+        assert provenance["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+        files = [str(data / "train.jsonl"), str(data / "valid.jsonl")]
+        assert provenance["data"] == {file: source_hash(file) for file in files}
+        assert provenance["versions"]["torch"] == torch.__version__
+        assert provenance.keys() >= {
+            "time", "command", "commit", "is_tree_dirty", "python", "machine", "cores_used",
+        }  # fmt: skip
+
+    def test_the_newest_two_checkpoints_and_the_best_are_kept(self, make_recipe, tmp_path):
+        train(make_recipe("cot", training={"save_every": 1}), tmp_path / "run", is_quiet=True)
+        names = [folder.name for folder in checkpoint_folders(tmp_path / "run")]
+        assert names == ["update-00000011", "update-00000012"]
+
+    def test_the_recipe_is_written_in_full(self, tiny_run, make_recipe):
+        from latentcot.recipes.recipe import read_recipe
+
+        assert read_recipe(tiny_run / "recipe.yaml") == make_recipe()
+
+
+class TestBest:
+    """The best checkpoint, on a run that learns the one answer there is, then forgets it for good.
+
+    In update 25 its embeddings become noise, so large that no update changes it.
+    """
+
+    @pytest.fixture
+    def recipe(self, make_recipe, data, tmp_path):
+        for split in ("train", "valid"):
+            examples = read_examples(data / f"{split}.jsonl")
+            write_examples(tmp_path / f"{split}.jsonl", [replace(e, answer="1") for e in examples])
+        return make_recipe(
+            "no-cot",
+            data={split: str(tmp_path / f"{split}.jsonl") for split in ("train", "valid")},
+            training={
+                "max_updates": 40, "validate_every": 2, "save_every": 7, "learning_rate": 2e-2,
+            },
+        )  # fmt: skip
+
+    @staticmethod
+    def forget(model):
+        with torch.no_grad():
+            noise = torch.Generator().manual_seed(0)
+            model.transformer.wte.weight.normal_(std=1e4, generator=noise)
+
+    def check(self, run, valid_file):
+        valid = rows_of(run, "valid")
+        accuracies = [row["accuracy"] for row in valid]
+        assert accuracies[0] < max(accuracies) > accuracies[-1]
+        best = max(valid, key=lambda row: (row["accuracy"], row["update"]))  # of equals the newest
+        pointer = json.loads((run / "checkpoints" / "best.json").read_text())
+        assert pointer["checkpoint"] == f"update-{best['update']:08d}"
+        assert pointer["accuracy"] == best["accuracy"]
+        kept = [folder.name for folder in checkpoint_folders(run)]
+        assert kept == [pointer["checkpoint"], "update-00000035", "update-00000040"]
+        reasoner = load(run)
+        assert reasoner.info.update == best["update"]
+        assert evaluate(reasoner, read_examples(valid_file)).accuracy == best["accuracy"]
+
+    def test_is_found_and_kept(self, recipe, tmp_path):
+        with in_update(25, self.forget):
+            assert train(recipe, tmp_path / "run", is_quiet=True)
+        self.check(tmp_path / "run", recipe.data.valid)
+
+    def test_is_remembered_by_a_resumed_run(self, recipe, tmp_path):
+        with in_update(25, self.forget), in_update(31, press_ctrl_c):
+            assert not train(recipe, tmp_path / "run", is_quiet=True)
+        assert train(recipe, tmp_path / "run", resume=True, is_quiet=True)
+        self.check(tmp_path / "run", recipe.data.valid)
+
+    def test_is_none_before_the_last_stage(self, make_recipe, tmp_path):
+        """Earlier stages answer after words, which is another thing to be good at."""
+        run = tmp_path / "run"
+        train(make_recipe(training={"max_updates": 6, "validate_every": 1}), run, is_quiet=True)
+        assert {row["stage"] for row in rows_of(run, "valid")} == {0, 1}
+        assert not (run / "checkpoints" / "best.json").exists()
+        assert load(run).info.update == 6  # the newest
+
+
+@pytest.fixture
+def nan_run(make_recipe, tmp_path):
+    """A run that was stopped after 3 updates, and failed when it went on with an infinite weight.
+
+    Returns the folder and the error.
+    """
+    recipe, run = make_recipe(), tmp_path / "run"
+    with in_update(3, press_ctrl_c):
+        assert not train(recipe, run, is_quiet=True)
+    trainer = Trainer(recipe, run, *prepare(recipe))
+    trainer.restore()
+    with torch.no_grad():
+        trainer.learner.model.transformer.ln_f.weight[0] = math.inf
+    with pytest.raises(TrainingError) as failed:
+        trainer.run_to_end(is_quiet=True)
+    return run, str(failed.value)
+
+
+class TestLossThatIsNoNumber:
+    def test_ends_the_run_and_leaves_the_batch(self, nan_run, data):
+        run, message = nan_run
+        assert "is not a finite number" in message
+        assert str(run / "nan-batch.json") in message
+        note = json.loads((run / "nan-batch.json").read_text())
+        assert note["stage"] == 0
+        assert len({one["id"] for one in note["batch"]}) == 8
+        assert {one["id"] for one in note["batch"]} < {
+            example.id for example in read_examples(data / "train.jsonl")
+        }
+        assert {one["stage"] for one in note["batch"]} == {0}
+
+    def test_leaves_the_last_checkpoint_whole(self, nan_run):
+        run, _ = nan_run
+        reasoner = load(run)
+        assert reasoner.info.update == 3
+        assert all(p.isfinite().all() for p in reasoner.model.parameters())
+        assert [row["update"] for row in rows_of(run, "train")] == [1, 2, 3]
+
+    def test_counts_updates_as_the_metrics_do(self, nan_run):
+        run, message = nan_run
+        assert json.loads((run / "nan-batch.json").read_text())["update"] == 4
+        assert "update 4" in message
+
+    def test_weights_that_are_no_numbers_are_never_saved(self, make_recipe, tmp_path):
+        recipe = make_recipe("cot", training={"learning_rate": 1e39, "save_every": 1})
+        with pytest.raises(TrainingError):
+            train(recipe, tmp_path / "run", is_quiet=True)
+        for folder in checkpoint_folders(tmp_path / "run"):
+            assert all(p.isfinite().all() for p in load(folder).model.parameters())
+
+
+class TestRunFolder:
+    def test_a_run_that_is_there_is_left_alone(self, tiny_run, make_recipe):
+        before = {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
+        with pytest.raises(RunError, match=r"exists already.*--resume.*--overwrite"):
+            train(make_recipe(), tiny_run, is_quiet=True)
+        assert before == {path: path.read_bytes() for path in before}
+
+    def test_overwrite_starts_anew(self, make_recipe, tmp_path):
+        run = tmp_path / "run"
+        train(make_recipe("cot"), run, is_quiet=True)
+        (run / "evals").mkdir()
+        short = make_recipe("no-cot", training={"max_updates": 2})
+        assert train(short, run, overwrite=True, is_quiet=True)
+        assert [row["update"] for row in rows_of(run, "train")] == [1, 2]
+        assert load(run).info.method == "no-cot"
+        assert not (run / "evals").exists()
+
+    def test_overwrite_deletes_nothing_but_runs(self, make_recipe, tmp_path):
+        (tmp_path / "thesis.txt").write_text("mine")
+        with pytest.raises(RunError, match="is no run folder.*will not delete"):
+            train(make_recipe(), tmp_path, overwrite=True, is_quiet=True)
+        assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+    def test_nothing_is_written_when_the_data_is_wrong(self, make_recipe, tmp_path):
+        recipe = make_recipe(data={"train": str(tmp_path / "nowhere.jsonl")})
+        with pytest.raises(DataError, match="no such file"):
+            train(recipe, tmp_path / "run", is_quiet=True)
+        assert not (tmp_path / "run").exists()
+
+    def test_resume_and_overwrite_exclude_each_other(self, tmp_path):
+        with pytest.raises(RunError, match="exclude each other"):
+            open_run(tmp_path / "run", resume=True, overwrite=True)
+
+    def test_an_empty_folder_is_taken(self, make_recipe, tmp_path):
+        recipe = make_recipe(training={"max_updates": 1})
+        assert train(recipe, tmp_path, is_quiet=True)
+
+
+class TestData:
+    def changed(self, data, tmp_path, split, **changes):
+        """Return a file like that of `split`, with the last of its examples changed."""
+        examples = read_examples(data / f"{split}.jsonl")
+        examples[-1] = replace(examples[-1], **changes)
+        write_examples(tmp_path / "changed.jsonl", examples)
+        return {split: str(tmp_path / "changed.jsonl")}
+
+    def refusal(self, recipe, tmp_path):
+        with pytest.raises(DataError) as refused:
+            train(recipe, tmp_path / "run", is_quiet=True)
+        assert not (tmp_path / "run").exists()
+        return str(refused.value)
+
+    def test_a_question_longer_than_the_models_positions(self, make_recipe, data, tmp_path):
+        question = "1 2 " * 45 + read_examples(data / "train.jsonl")[-1].question
+        changes = self.changed(data, tmp_path, "train", question=question)
+        message = self.refusal(make_recipe(data=changes), tmp_path)
+        assert "'train-31'" in message
+        assert "the model has 96" in message
+
+    def test_thoughts_count_as_positions(self, make_recipe, tmp_path):
+        changes = {"thoughts_per_step": 40}
+        message = self.refusal(make_recipe(curriculum=changes), tmp_path)
+        assert "80 slots" in message
+
+    def test_a_sequence_may_be_longest_in_a_stage_between(self, make_recipe, data, tmp_path):
+        """A short first step gives way to many thoughts, and a long one is still there."""
+        changes = self.changed(data, tmp_path, "train", steps=("1", "2 " * 60))
+        recipe = make_recipe(data=changes, curriculum={"thoughts_per_step": 30})
+        assert "the model has 96" in self.refusal(recipe, tmp_path)
+
+    def test_the_words_of_an_answer_count_as_positions(self, make_recipe, tmp_path):
+        recipe = make_recipe(generation={"max_new_tokens": 90})
+        assert "the model has 96" in self.refusal(recipe, tmp_path)
+
+    def test_an_answer_outside_the_vocabulary(self, make_recipe, data, tmp_path):
+        changes = self.changed(data, tmp_path, "valid", answer="zebra")
+        message = self.refusal(make_recipe(data=changes), tmp_path)
+        assert "'valid-5': its answer" in message
+        assert "'zebra'" in message
+
+    @pytest.fixture
+    def without_steps(self, data, tmp_path):
+        examples = [replace(e, steps=()) for e in read_examples(data / "train.jsonl")]
+        write_examples(tmp_path / "without.jsonl", examples)
+        return {"train": str(tmp_path / "without.jsonl")}
+
+    @pytest.mark.parametrize("name", ["cot", "icot", "coconut", "pause-multipass"])
+    def test_a_file_without_steps(self, name, make_recipe, without_steps, tmp_path):
+        message = self.refusal(make_recipe(name, data=without_steps), tmp_path)
+        assert message.startswith(f"{without_steps['train']}: no example has steps, but {name} ")
+
+    @pytest.mark.parametrize("name", ["no-cot", "pause", "coconut-no-curriculum"])
+    def test_a_method_of_answers_alone_needs_none(self, name, make_recipe, without_steps, tmp_path):
+        recipe = make_recipe(name, data=without_steps, training={"max_updates": 2})
+        assert train(recipe, tmp_path / "run", is_quiet=True)
+
+    def test_some_examples_may_have_none(self, make_recipe, data, tmp_path):
+        """Of 500 examples of GSM8k-Aug a few are like that."""
+        changes = self.changed(data, tmp_path, "train", steps=())
+        assert train(make_recipe(data=changes), tmp_path / "run", is_quiet=True)
+
+    def test_limits_cut_the_files(self, make_recipe, tmp_path):
+        recipe = make_recipe("cot", data={"max_train": 3, "max_valid": 2})
+        trainer = Trainer(recipe, tmp_path, *prepare(recipe))
+        assert [example.id for example in trainer.data.train] == ["train-0", "train-1", "train-2"]
+        assert len(trainer.data.valid) == 2
+        assert trainer.feeder.batch_size == 3
+
+
+def test_bfloat16(tiny_run, make_recipe, tmp_path):
+    """Runs on the CPU too, and gives nearly the losses of the same run in float32."""
+    recipe = make_recipe(training={"precision": "bfloat16"})
+    assert train(recipe, tmp_path / "run", is_quiet=True)
+    losses = [row["loss"] for row in rows_of(tmp_path / "run", "train")]
+    exact = [row["loss"] for row in rows_of(tiny_run, "train")]
+    assert losses != exact
+    assert losses == pytest.approx(exact, rel=0.05)
+    weights = load(tmp_path / "run").model.state_dict().values()
+    assert {weight.dtype for weight in weights} == {torch.float32}
+
+
+def test_precision_is_that_of_the_recipe_and_not_of_the_run_before(make_recipe, tmp_path):
+    for precision in ("float32", "bfloat16", "float32"):
+        recipe = make_recipe(training={"precision": precision})
+        assert train(recipe, tmp_path / "run", overwrite=True, is_quiet=True)
+
+
+@pytest.mark.parametrize(("num_updates", "is_said"), [(8, True), (9, False)])
+def test_a_last_stage_out_of_reach_is_said_beforehand(
+    num_updates, is_said, make_recipe, tmp_path, capsys
+):
+    recipe = make_recipe(training={"max_updates": num_updates})
+    train(recipe, tmp_path / "run")
+    assert (
+        "the last stage begins after 8" in capsys.readouterr().err.replace("\n", " ")
+    ) == is_said
+
+
+def test_steps_that_nobody_reads_may_hold_any_words(make_recipe, data, tmp_path):
+    """Training on answers alone reads no step, and no method reads those of validation."""
+    rows = [json.loads(line) for line in (data / "valid.jsonl").read_text().splitlines()]
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text("\n".join(json.dumps(row | {"steps": ["zebra", "crossing"]}) for row in rows))
+    short = {"max_updates": 1}
+    files = {"valid": str(odd)}
+    for name in ("no-cot", "coconut"):
+        recipe = make_recipe(name, data=files, training=short)
+        assert train(recipe, tmp_path / name, is_quiet=True)
