@@ -175,7 +175,7 @@ def probes(result: Result) -> list[str]:
         for name, away in sorted(kinds, key=lambda kind: kind[1] or 99)
     ]
     head = ["what is read", *(f"thought {thought}" for thought in thoughts), "by guessing"]
-    head[len(thoughts)] = "state at the last slot"
+    head[len(thoughts)] = "state at the last latent position"
     return [
         "**Probes**, fitted to half of the questions, tested on the rest (in brackets: on control "
         "labels, which can only be learnt by heart):",

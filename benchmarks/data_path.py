@@ -32,15 +32,15 @@ from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
 from latentcot.methods.table import method_named
-from latentcot.models.special_tokens import marker_ids
+from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import Recipe, make_recipe
 from latentcot.runs.provenance import provenance
 from latentcot.tasks.arithmetic.generator import make_splits
 from latentcot.tasks.arithmetic.options import ArithmeticOptions
 from latentcot.thinking.batch import collate
-from latentcot.training.build import _collector_at_rest, fresh_tokenizer
-from latentcot.training.loader import Feeder, Lesson
-from latentcot.training.step import Share
+from latentcot.training.build import _collector_at_rest, tokenizer_from_scratch
+from latentcot.training.loader import Loader, UpdateBatch
+from latentcot.training.step import Shard
 from latentcot.training.stream import EncodedStream, open_stream
 from latentcot.utils.files import write_json, written_whole
 
@@ -136,27 +136,27 @@ def measure(
     base, start, cpu = _of_process("VmRSS"), time.perf_counter(), time.process_time()
     with _collector_at_rest():
         train, counted = _read(recipe, tokenizer, start)
-    feeder = _feeder(recipe, tokenizer, train)
-    feeder.restore({"stream": place} if place else {})
-    phase = next(iter(feeder.rules))
-    end = feeder.updates_per_epoch if updates is None else first + updates
-    middle = feeder.updates_per_epoch // 2
+    loader = _loader(recipe, tokenizer, train)
+    loader.restore({"stream": place} if place else {})
+    phase = next(iter(loader.rules))
+    end = loader.updates_per_epoch if updates is None else first + updates
+    middle = loader.updates_per_epoch // 2
     every = max(1, (end - first) // NUM_POINTS)
     digests, points, seconds_to_first, place_found = [], [], 0.0, None
     for update in range(first, end):
-        lesson = feeder.lesson(update, phase, end)
+        update_batch = loader.update_batch(update, phase, end)
         if update == first:
             begun, used = time.perf_counter(), time.process_time()
             seconds_to_first = begun - start
         if middle <= update < middle + CHECKED:
-            digests.append(_digest(lesson))
-            place_found = place_found or feeder.state(update).get("stream")
+            digests.append(_digest(update_batch))
+            place_found = place_found or loader.state(update).get("stream")
         if (update - first) % every == 0 or update == end - 1:
-            seen = (update + 1 - first) * feeder.batch_size
+            seen = (update + 1 - first) * loader.batch_size
             seconds = time.perf_counter() - start
             points.append({"examples": seen, "mib": _mib("VmRSS"), "seconds": round(seconds, 2)})
             print(points[-1], file=sys.stderr, flush=True)
-    rest = (end - first) * feeder.batch_size
+    rest = (end - first) * loader.batch_size
     total, busy = time.perf_counter() - start, time.process_time() - cpu
     return {
         "examples": len(train),
@@ -193,7 +193,7 @@ def _recipe(file: str, is_streamed: bool) -> Recipe:
 def _tokenizer(recipe: Recipe) -> Any:
     """Of the first examples: in a run a pretrained model brings its own."""
     few = list(islice(open_stream(recipe.data.train, limit=20_000), 20_000))
-    return fresh_tokenizer(recipe, recipe.model, few)
+    return tokenizer_from_scratch(recipe, recipe.model, few)
 
 
 def _read(recipe: Recipe, tokenizer: Any, start: float) -> tuple[Any, float | None]:
@@ -205,23 +205,23 @@ def _read(recipe: Recipe, tokenizer: Any, start: float) -> tuple[Any, float | No
     return EncodedStream(stream, to_ids, recipe.data.shuffle_buffer), counted
 
 
-def _feeder(recipe: Recipe, tokenizer: Any, train: Any) -> Feeder:
+def _loader(recipe: Recipe, tokenizer: Any, train: Any) -> Loader:
     method = method_named(recipe.method)
-    rules = recipe.layout_rules(marker_ids(tokenizer))
+    rules = recipe.layout_rules(special_tokens_of(tokenizer))
     phases = phases_of(recipe.curriculum, method)
     of_phases = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
-    return Feeder(recipe, method, of_phases, train, _share_of)
+    return Loader(recipe, method, of_phases, train, _shard_of)
 
 
-def _share_of(layouts: Sequence[Layout]) -> Share:
+def _shard_of(layouts: Sequence[Layout]) -> Shard:
     """As of one process that takes its update at once."""
     labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
-    return Share([collate(layouts)], labels, sum(layout.num_slots for layout in layouts))
+    return Shard([collate(layouts)], labels, sum(layout.num_latents for layout in layouts))
 
 
-def _digest(lesson: Lesson) -> str:
-    values: list[Any] = [[example.id for example in lesson.examples], lesson.stages]
-    values += [t.tolist() for batch in lesson.share.micro_batches for t in batch.tensors]
+def _digest(update_batch: UpdateBatch) -> str:
+    values: list[Any] = [[example.id for example in update_batch.examples], update_batch.stages]
+    values += [t.tolist() for batch in update_batch.share.micro_batches for t in batch.tensors]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

@@ -180,11 +180,11 @@ def _lay_out(examples: list[Any]) -> None:
     """Encode examples, and lay each out by every method at its first and last stage."""
     from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
     from latentcot.methods.table import METHODS, Plan
-    from latentcot.models.special_tokens import marker_ids
+    from latentcot.models.special_tokens import special_tokens_of
 
     tokenizer = _tokenizer()
     plan = Plan(num_stages=2)
-    rules = LayoutRules(marker_ids(tokenizer), plan)
+    rules = LayoutRules(special_tokens_of(tokenizer), plan)
     for example in encode(examples, tokenizer, Template())[:3]:
         for method in METHODS.values():
             stages = method.stages(plan)

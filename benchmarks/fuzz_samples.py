@@ -79,14 +79,15 @@ TINY: dict[str, Any] = {
     "generation": {"max_new_tokens": 8},
     "seed": 3,
 }  # fmt: skip
-_OWN = {**TINY, "stop": {"rule": "constant"}, "model": "models/gpt2", "markers_start_from": "<<",
+_OWN = {**TINY, "stop": {"rule": "constant"}, "model": "models/gpt2",
+        "special_tokens_start_from": "<<",
         "task": {"match": "regex", "pattern": "\\b([A-D])\\b"},
         "curriculum": {"advance": "learned", "learned_below": [0.9, 0.5, 0.4],
                        "max_updates_per_stage": [10, 20, 30]}}  # fmt: skip
 _OVERRIDES = (
     "training.learning_rate=3e-4", "training.epochs=null", 'template.answer_start="### "',
     "training.betas=[0.9, 0.98]", "method=cot", "stop=classifier", "model=openai-community/gpt2",
-    "markers_start_from=<<", "task={match: number}", "curriculum={num_stages: 1}", "seed=1",
+    "special_tokens_start_from=<<", "task={match: number}", "curriculum={num_stages: 1}", "seed=1",
 )  # fmt: skip
 
 

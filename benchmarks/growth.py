@@ -100,15 +100,15 @@ def point(values: dict[str, int]) -> dict[str, float]:
         "n_layer": values["layers"],
         "n_head": values["width"] // 64,
     }
-    learner = gpt2(Training(precision=precision), **sizes, n_positions=1024)
-    learner.learn([layout(8)], 1e-5)  # gradients and moments are there from now on
+    train_step = gpt2(Training(precision=precision), **sizes, n_positions=1024)
+    train_step.learn([layout(8)], 1e-5)  # gradients and moments are there from now on
     layouts = [layout(values["question"], i, values["thoughts"]) for i in range(values["batch"])]
     before, seconds = start_of_peak(), []
     for _ in range(SIGHTS):
-        learner.learn(layouts, 1e-5)
+        train_step.learn(layouts, 1e-5)
     for _ in range(NUM_UPDATES):
         start = time.perf_counter()
-        learner.learn(layouts, 1e-5)
+        train_step.learn(layouts, 1e-5)
         synchronize()
         seconds.append(time.perf_counter() - start)
     mib = (peak() - before) / MIB

@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from latentcot.curriculum.layout import Layout
 from latentcot.recipes.recipe import Training
 from latentcot.thinking import passes
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 
 QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
 MIB = 2**20
@@ -22,14 +22,14 @@ Found = dict[str, Any]
 """`value`, and what stands beside it."""
 
 
-def gpt2(training: Training, **sizes: Any) -> Learner:
+def gpt2(training: Training, **sizes: Any) -> TrainStep:
     """A learner of GPT-2 small, or of other sizes, with fresh weights."""
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(**sizes))
-    return Learner(model.to("cuda" if torch.cuda.is_available() else "cpu"), training)
+    return TrainStep(model.to("cuda" if torch.cuda.is_available() else "cpu"), training)
 
 
-def small() -> Learner:
+def small() -> TrainStep:
     """A learner of a model that takes milliseconds."""
     return gpt2(Training(), n_embd=64, n_layer=2, n_head=4)
 
@@ -37,7 +37,7 @@ def small() -> Learner:
 def layout(
     question: int = QUESTION, seed: int = 0, thoughts: int = THOUGHTS, words: int = WORDS
 ) -> Layout:
-    """A question of random tokens, its slots, and words behind them."""
+    """A question of random tokens, its latent positions, and words behind them."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(50_000, (question + words,), generator=generator).tolist()
     return Layout(tuple(ids[:question]), thoughts, tuple(ids[question:]), tuple(ids[question:]))
@@ -83,12 +83,12 @@ def _of_process(key: str) -> int:
 @contextmanager
 def plain_rollout() -> Iterator[None]:
     """Within it, every pass goes through transformers' own cache, whole blocks and all."""
-    before = passes.takes_parts
-    passes.takes_parts = lambda model: False
+    before = passes.takes_split_cache
+    passes.takes_split_cache = lambda model: False
     try:
         yield
     finally:
-        passes.takes_parts = before
+        passes.takes_split_cache = before
 
 
 def in_turns(rounds: int, **sides: Callable[[], object]) -> dict[str, list[float]]:

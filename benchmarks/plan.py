@@ -25,7 +25,7 @@ CALIBRATION = ROOT / "results" / "plan" / "calibration-cpu.json"
 TABLE = ROOT / "results" / "plan" / "gsm8k-llama-3.2-1b.json"
 PAGE = ROOT / "docs" / "plan.md"
 BARS = {"memory": 0.20, "time": 0.30}
-# name, model, blocks, (rows, prefix, slots, suffix), save_memory, LoRA rank
+# name, model, blocks, (rows, prefix, latent positions, suffix), save_memory, LoRA rank
 SETTINGS: list[tuple[str, str, int, tuple[int, int, int, int], bool, int]] = [
     ("GPT-2 small, stage 0", "openai-community/gpt2", 12, (4, 70, 0, 50), False, 0),
     ("GPT-2 small, six thoughts", "openai-community/gpt2", 12, (4, 70, 6, 12), False, 0),
@@ -81,18 +81,18 @@ def point(number: int) -> dict[str, float]:
     """Measure one setting in this process: seconds of an update, and its peak in bytes."""
     from measuring import peak, start_of_peak
 
-    from latentcot.planning.calibration import learner_of, seconds_of, share_of
+    from latentcot.planning.calibration import seconds_of, shard_of, train_step_of
     from latentcot.planning.work import Shape
 
     subject, shape = _subject(number)
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         return {"seconds": seconds_of(subject, shape, rounds=4)}
-    learner = learner_of(subject)
+    train_step = train_step_of(subject)
     words = subject.config.vocab_size
-    learner.learn_from(share_of(Shape(1, 8, 1, 4), words), 1e-5)  # the moments are there now
-    before, share = start_of_peak(), share_of(shape, words)
+    train_step.learn_from(shard_of(Shape(1, 8, 1, 4), words), 1e-5)  # the moments are there now
+    before, share = start_of_peak(), shard_of(shape, words)
     for _ in range(2):
-        learner.learn_from(share, 1e-5)
+        train_step.learn_from(share, 1e-5)
     return {"bytes": peak() - before}
 
 
@@ -128,7 +128,7 @@ def check() -> None:
         measured = _measured(number)
         row = {
             "setting": name,
-            "shape": [shape.rows, shape.prefix, shape.slots, shape.suffix],
+            "shape": [shape.rows, shape.prefix, shape.latents, shape.suffix],
             "save_memory": saves,
             "lora_rank": rank,
             "planned_seconds": device.seconds(work),

@@ -139,8 +139,8 @@ def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
     from latentcot.models.special_tokens import word_tokenizer
     from latentcot.runs.checkpoint import CheckpointInfo
 
-    learner = gpt2(Training())
-    learner.learn([layout(8)], rate=1e-5)
+    train_step = gpt2(Training())
+    train_step.learn([layout(8)], rate=1e-5)
     info = CheckpointInfo(
         method="coconut", task="prosqa", stage=0, plan=Plan(num_stages=0), num_thoughts=0,
         zero_thoughts="bot", template=Template(), max_new_tokens=8, update=0, seed=0,
@@ -151,7 +151,7 @@ def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
         for update in range(num_saves):
             start = time.perf_counter()
             best = {"update": None, "accuracy": -1.0}
-            saver.save(learner, replace(info, update=update), {"update": update}, best)
+            saver.save(train_step, replace(info, update=update), {"update": update}, best)
             waited.append(time.perf_counter() - start)
             saver.finish()
             whole.append(time.perf_counter() - start)
@@ -168,14 +168,14 @@ def deterministic(given: argparse.Namespace) -> dict[str, Any]:
     """Time the same updates with and without the switch, turn and turn about."""
     from latentcot.training.guards import deterministic as switch
 
-    learner = gpt2(Training()) if torch.cuda.is_available() else small()
+    train_step = gpt2(Training()) if torch.cuda.is_available() else small()
     layouts = [layout(seed=i) for i in range(given.batch_size)]
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(6):
         for is_on in (False, True):
             with switch(is_on):
                 start = time.perf_counter()
-                learner.learn(layouts, rate=1e-5)
+                train_step.learn(layouts, rate=1e-5)
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
                 seconds[is_on].append(time.perf_counter() - start)
@@ -211,12 +211,12 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
 
 def one_update(batch_size: int, *, saves_memory: bool) -> dict[str, Any]:
     """Return the peak of one update above what stays there, in MiB, and its seconds."""
-    learner = gpt2(Training(save_memory=saves_memory))
-    learner.learn([layout(8)], rate=1e-5)  # gradients and moments of AdamW are there from now on
+    train_step = gpt2(Training(save_memory=saves_memory))
+    train_step.learn([layout(8)], rate=1e-5)  # gradients and moments of AdamW are there from now on
     layouts = [layout(seed=i) for i in range(batch_size)]
     before = start_of_peak()
     start = time.perf_counter()
-    learner.learn(layouts, rate=1e-5)
+    train_step.learn(layouts, rate=1e-5)
     most = peak() - before
     return {"peak_mib": round(most / MIB), "seconds": round(time.perf_counter() - start, 3)}
 

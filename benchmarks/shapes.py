@@ -46,7 +46,7 @@ from latentcot.recipes.recipe import Training, read_recipe
 from latentcot.runs.provenance import provenance
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from latentcot.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
@@ -190,12 +190,12 @@ def point(shape: str, way: Way, setting: Setting) -> Found:
         torch.cuda.set_per_process_memory_fraction(min(1.0, setting.gib * GIB / total))
     found: Found = {"device": _device_name(), "precision": _training(way).precision}
     found |= kept(shape, way, setting)
-    learner = Learner(_model(shape, way, setting), _training(way))
-    found |= _num_weights(learner.model)
-    found |= _timed(learner, setting)
+    train_step = TrainStep(_model(shape, way, setting), _training(way))
+    found |= _num_weights(train_step.model)
+    found |= _timed(train_step, setting)
     if torch.cuda.is_available() or setting.gib is not None:
-        learner._replayed, learner._grads = None, []  # these keep memory, whatever comes next
-        found["largest"] = largest(lambda n: fits(learner, n, setting))
+        train_step._captured, train_step._grads = None, []  # these keep memory, whatever comes next
+        found["largest"] = largest(lambda n: fits(train_step, n, setting))
     return found
 
 
@@ -252,15 +252,17 @@ def _num_weights(model: PreTrainedModel) -> Found:
     }
 
 
-def _timed(learner: Learner, setting: Setting) -> Found:
+def _timed(train_step: TrainStep, setting: Setting) -> Found:
     updates = {str(n): setting.batch_of(setting.batch, n) for n in THOUGHTS}
-    sides = {n: lambda update=update: learner.learn(update, RATE) for n, update in updates.items()}
+    sides = {
+        n: lambda update=update: train_step.learn(update, RATE) for n, update in updates.items()
+    }
     try:
         for update in sides.values():
-            for _ in range(SIGHTS if learner._replayed else 0):
+            for _ in range(SIGHTS if train_step._captured else 0):
                 update()
         seconds = in_turns(setting.rounds, **sides)
-        peaks = {n: _peak_gib(learner, update) for n, update in sides.items()}
+        peaks = {n: _peak_gib(train_step, update) for n, update in sides.items()}
     except (TrainingError, torch.OutOfMemoryError) as error:
         return {"failed": str(error)}
     none, *some = updates
@@ -271,7 +273,7 @@ def _timed(learner: Learner, setting: Setting) -> Found:
     }
 
 
-def _peak_gib(learner: Learner, update: Callable[[], Any]) -> float:
+def _peak_gib(train_step: TrainStep, update: Callable[[], Any]) -> float:
     """Weights, moments, gradients and all that an update takes, at its highest mark."""
     if torch.cuda.is_available():
         start_of_peak()
@@ -279,14 +281,14 @@ def _peak_gib(learner: Learner, update: Callable[[], Any]) -> float:
         return float(peak() / GIB)
     with LiveBytes() as live:
         update()
-    return float((_state_bytes(learner) + live.peak) / GIB)
+    return float((_state_bytes(train_step) + live.peak) / GIB)
 
 
-def _state_bytes(learner: Learner) -> int:
+def _state_bytes(train_step: TrainStep) -> int:
     """Weights and moments."""
-    state = learner.optimizer.state.values()
+    state = train_step.optimizer.state.values()
     moments = [value for one in state for value in one.values() if isinstance(value, torch.Tensor)]
-    return sum(tensor.nbytes for tensor in [*learner.loss.parameters(), *moments])
+    return sum(tensor.nbytes for tensor in [*train_step.loss.parameters(), *moments])
 
 
 def largest(fits: Callable[[int], bool], most: int = 4096) -> int:
@@ -301,28 +303,28 @@ def largest(fits: Callable[[int], bool], most: int = 4096) -> int:
     return good
 
 
-def fits(learner: Learner, number: int, setting: Setting) -> bool:
+def fits(train_step: TrainStep, number: int, setting: Setting) -> bool:
     """Return whether so many examples go through at once, beside the gradients of others."""
     # Two micro-batches: the second one finds gradients there, as in the recipes.
-    learner.training = replace(learner.training, micro_batch_size=number)
+    train_step.training = replace(train_step.training, micro_batch_size=number)
     try:
-        with _memory_of_a_cpu(learner, setting):
-            learner.learn(setting.batch_of(2 * number, THOUGHTS[1]), RATE)
+        with _memory_of_a_cpu(train_step, setting):
+            train_step.learn(setting.batch_of(2 * number, THOUGHTS[1]), RATE)
     except (TrainingError, torch.OutOfMemoryError):
         return False
     finally:
-        learner.optimizer.zero_grad()
+        train_step.optimizer.zero_grad()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return True
 
 
-def _memory_of_a_cpu(learner: Learner, setting: Setting) -> AbstractContextManager[object]:
+def _memory_of_a_cpu(train_step: TrainStep, setting: Setting) -> AbstractContextManager[object]:
     """Within it, a CPU has the GiB of the setting; a GPU has its own limit."""
     if torch.cuda.is_available() or setting.gib is None:
         return nullcontext()
-    return LiveBytes(limit=setting.gib * GIB - _state_bytes(learner))
+    return LiveBytes(limit=setting.gib * GIB - _state_bytes(train_step))
 
 
 def _model(
@@ -333,8 +335,8 @@ def _model(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model_of(_config(shape, setting), device=device)
     if way.has_lora:
-        # Any two rows will do for markers, and no base is looked for.
-        add_adapters(model, Adapters("fresh weights", "", _lora()), markers=[0, 1])
+        # Any two rows will do for special tokens, and no base is looked for.
+        add_adapters(model, Adapters("fresh weights", "", _lora()), special_tokens=[0, 1])
         if _is_mixed(way) if is_mixed is None else is_mixed:
             _round(model)
             hold_lightly(model, is_exact=True)  # rounded just now

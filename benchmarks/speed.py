@@ -125,7 +125,7 @@ def train_rate_quickstart(rounds: int = 12, updates: int = 5) -> Found:
     ratios = []
     for number, phase in enumerate(trainer.phases):
         if phase.zero_thoughts == "none":
-            continue  # the first half of stage 0, without markers, is stage 0 once more
+            continue  # the first half of stage 0, without special tokens, is stage 0 once more
         trainer.clock.number = number
 
         def some() -> None:
@@ -138,7 +138,7 @@ def train_rate_quickstart(rounds: int = 12, updates: int = 5) -> Found:
 
         seconds = in_turns(rounds, ours=some, plain=some_plain)
         for side, found in seconds.items():
-            rates[side].append(updates * trainer.feeder.batch_size / statistics.median(found))
+            rates[side].append(updates * trainer.loader.batch_size / statistics.median(found))
         ratios.append(ratio(seconds, "plain", "ours"))
     return {
         "value": round(statistics.fmean(rates["ours"])),
@@ -171,7 +171,7 @@ def eval_seconds_quickstart() -> Found:
     trainer = _quickstart_trainer(640)
     trainer.clock.number = len(trainer.phases) - 1
     reasoner = Reasoner(
-        trainer.learner.model.eval(), trainer.tokenizer, trainer._info(trainer.phases[-1])
+        trainer.train_step.model.eval(), trainer.tokenizer, trainer._info(trainer.phases[-1])
     )
     path = trainer.recipe.data.test
     assert path is not None

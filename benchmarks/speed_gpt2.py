@@ -23,7 +23,7 @@ from latentcot.models.backend.cuda_graphs import SIGHTS, cuda_graphs
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 
 PEAK_TFLOPS = 989.0
 """Dense bfloat16 of one H100 or H200, by its data sheet."""
@@ -31,21 +31,21 @@ PEAK_TFLOPS = 989.0
 
 def thought_cost(batch_size: int, rounds: int, **training: Any) -> Found:
     """Time of an update with six thoughts, as a multiple of its own without."""
-    learner = gpt2(Training(**training))
+    train_step = gpt2(Training(**training))
     six = ragged(batch_size, thoughts=6)
-    none = [replace(one, num_slots=0) for one in six]
+    none = [replace(one, num_latents=0) for one in six]
 
     def plain(layouts: list[Layout]) -> None:
-        with plain_rollout(), _unrecorded(learner):
-            learner.learn(layouts, 1e-5)
+        with plain_rollout(), _unrecorded(train_step):
+            train_step.learn(layouts, 1e-5)
 
     for _ in range(SIGHTS):  # what is recorded is recorded
-        learner.learn(none, 1e-5)
-        learner.learn(six, 1e-5)
+        train_step.learn(none, 1e-5)
+        train_step.learn(six, 1e-5)
     seconds = in_turns(
         rounds,
-        none=lambda: learner.learn(none, 1e-5),
-        six=lambda: learner.learn(six, 1e-5),
+        none=lambda: train_step.learn(none, 1e-5),
+        six=lambda: train_step.learn(six, 1e-5),
         plain_none=lambda: plain(none),
         plain_six=lambda: plain(six),
     )
@@ -61,22 +61,22 @@ def thought_cost(batch_size: int, rounds: int, **training: Any) -> Found:
 
 
 @contextmanager
-def _unrecorded(learner: Learner) -> Iterator[None]:
-    before, learner._replayed = learner._replayed, None
+def _unrecorded(train_step: TrainStep) -> Iterator[None]:
+    before, train_step._captured = train_step._captured, None
     try:
         yield
     finally:
-        learner._replayed = before
+        train_step._captured = before
 
 
 def _gpu_update(batch_size: int, thoughts: int, rounds: int = 10) -> tuple[float, float]:
     """Return seconds of an update of GPT-2 small in bfloat16, and its peak of memory in GiB."""
     start_of_peak()  # before the graph is recorded: what it holds counts
-    learner = gpt2(Training(precision="bfloat16"))
+    train_step = gpt2(Training(precision="bfloat16"))
     layouts = ragged(batch_size, thoughts)
     for _ in range(SIGHTS):
-        learner.learn(layouts, 1e-5)
-    seconds = in_turns(rounds, update=lambda: learner.learn(layouts, 1e-5))["update"]
+        train_step.learn(layouts, 1e-5)
+    seconds = in_turns(rounds, update=lambda: train_step.learn(layouts, 1e-5))["update"]
     return statistics.median(seconds), peak() / 2**30
 
 

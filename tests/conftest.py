@@ -128,9 +128,13 @@ def speaker(tiny_run: Path) -> Callable[..., Any]:
 
     def make(*words: str) -> Any:
         reasoner = load(tiny_run)
-        model, markers = reasoner.model, reasoner.rules.markers
+        model, special_tokens = reasoner.model, reasoner.rules.special_tokens
         head = torch.nn.Linear(16, len(reasoner.tokenizer), bias=False)
-        says = [markers.eot, *reasoner.tokenizer.convert_tokens_to_ids(words), markers.eos]
+        says = [
+            special_tokens.eot,
+            *reasoner.tokenizer.convert_tokens_to_ids(words),
+            special_tokens.eos,
+        ]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "wte" not in name:

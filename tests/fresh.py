@@ -14,8 +14,8 @@ from latentcot.curriculum.layout import Template
 from latentcot.data.examples import Example
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.methods.table import Plan
-from latentcot.models.loading import FreshModel, make_fresh
-from latentcot.models.special_tokens import add_markers, bpe_tokenizer, word_tokenizer
+from latentcot.models.loading import FromScratch, make_from_scratch
+from latentcot.models.special_tokens import bpe_tokenizer, install_special_tokens, word_tokenizer
 from latentcot.runs.checkpoint import CheckpointInfo
 from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
@@ -43,8 +43,8 @@ def fresh_subject(
     texts += [text for e in examples for text in (e.question, *e.steps, e.answer)]
     known = word_tokenizer(texts) if tokenizer == "words" else bpe_tokenizer(texts, vocabulary_size)
     values = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "init_std": 0.5} | model
-    made = make_fresh(FreshModel(**values), known, seed=1).eval()
-    add_markers(known, made, "a")
+    made = make_from_scratch(FromScratch(**values), known, seed=1).eval()
+    install_special_tokens(known, made, "a")
     plan = plan or Plan(num_stages)
     info = CheckpointInfo(
         method=method,

@@ -43,7 +43,8 @@ def node_probabilities(
 ) -> list[Tensor]:
     """Return what probability each thought gives to each node: (thoughts, nodes) an example.
 
-    Thought i is the vector fed into slot i. Read by the output head, over the whole vocabulary.
+    Thought i is the vector fed into latent position i. Read by the output head, over the whole
+    vocabulary.
 
     Raises:
         DataError: An example carries no graph, or a node's name is more than one token.

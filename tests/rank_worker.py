@@ -15,7 +15,7 @@ from latentcot.models.lora import Adapters, Lora, add_adapters
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.stopping import StopHead
 from latentcot.training.sharding import local, whole
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from reference import VOCAB_SIZE, tiny_model
 
 WAYS = {"ddp": (False, "false"), "fsdp2": (True, "false"), "fsdp2, freeing": (True, "true")}
@@ -31,7 +31,7 @@ CASES = [
 NUM_UPDATES = 10
 
 
-class Watched(Learner):
+class Watched(TrainStep):
     """Keeps the gradients of its first update."""
 
     gradients: dict[str, torch.Tensor] | None = None
@@ -44,7 +44,8 @@ class Watched(Learner):
 
 
 def ragged(count: int, seed: int, most: int = 3) -> list[Layout]:
-    """Return layouts of any lengths, with 0 to `most` slots, some without a word to learn."""
+    """Return layouts of any lengths, with 0 to `most` latent positions, some without a word to
+    learn."""
     rng = random.Random(seed)
 
     def words(least: int, most: int) -> tuple[int, ...]:
@@ -53,13 +54,15 @@ def ragged(count: int, seed: int, most: int = 3) -> list[Layout]:
     def layout() -> Layout:
         opening, language = words(0, 2), words(0, 5)
         labels = (NO_LABEL,) * len(opening) + language
-        slots = rng.randint(0, most)
-        return Layout(words(1, 9), slots, opening + language, labels, stop_after=rng.randint(1, 3))
+        latents = rng.randint(0, most)
+        return Layout(
+            words(1, 9), latents, opening + language, labels, stop_after=rng.randint(1, 3)
+        )
 
     return [layout() for _ in range(count)]
 
 
-def lessons(seed: int = 0) -> Iterator[list[Layout]]:
+def update_batches(seed: int = 0) -> Iterator[list[Layout]]:
     """Yield the updates of a training; the first always has a word to learn."""
     for number in range(NUM_UPDATES):
         layouts = ragged(8, seed + number)
@@ -67,11 +70,11 @@ def lessons(seed: int = 0) -> Iterator[list[Layout]]:
         yield [replace(layouts[0], suffix=suffix, labels=suffix), *layouts[1:]]
 
 
-def learner_of(model: str, training: str, *, shards: bool = False) -> Watched:
+def train_step_of(model: str, training: str, *, shards: bool = False) -> Watched:
     """Return a learner of a tiny model in float64, with a stop classifier."""
     made: Any = tiny_model(model.split()[0])
     if "adapters" in model:
-        add_adapters(made, Adapters("base", "", Lora(rank=2)), markers=[1, 2])
+        add_adapters(made, Adapters("base", "", Lora(rank=2)), special_tokens=[1, 2])
         for name, weight in made.named_parameters():
             if "lora_B" in name:  # zero at first, so that nothing would depend on A
                 torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(0))
@@ -79,17 +82,17 @@ def learner_of(model: str, training: str, *, shards: bool = False) -> Watched:
     return Watched(made, TRAININGS[training], stop_head=head, shards=shards)
 
 
-def learned(learner: Watched) -> dict[str, Any]:
+def learned(train_step: Watched) -> dict[str, Any]:
     """Make ten updates; return losses, the first gradients, and what was learned."""
-    losses = [learner.learn(layouts, 1e-2)["nll_sum"] for layouts in lessons()]
-    snapshot = learner.snapshot()
+    losses = [train_step.learn(layouts, 1e-2)["nll_sum"] for layouts in update_batches()]
+    snapshot = train_step.snapshot()
     return {
         "losses": losses,
-        "gradients": learner.gradients,
+        "gradients": train_step.gradients,
         "weights": snapshot.weights,
         "optimizer": snapshot.optimizer["state"],
-        "is_finite": learner.has_finite_weights(),
-        "num_held": sum(local(weight).numel() for weight in learner.loss.parameters()),
+        "is_finite": train_step.has_finite_weights(),
+        "num_held": sum(local(weight).numel() for weight in train_step.loss.parameters()),
     }
 
 
@@ -97,24 +100,24 @@ def equality(folder: Path) -> None:
     """Learn in every way; the main process writes down what came of it."""
     for model, way, training in CASES:
         shards, os.environ["FSDP_RESHARD_AFTER_FORWARD"] = WAYS[way]
-        learner = learner_of(model, training, shards=shards)
-        result = learned(learner)
-        if learner.accelerator.is_main_process:
+        train_step = train_step_of(model, training, shards=shards)
+        result = learned(train_step)
+        if train_step.accelerator.is_main_process:
             torch.save(result, folder / f"{model} {way} {training}.pt")
 
 
 def passes(folder: Path, num_updates: int = 200) -> None:
     """Learn from random ragged batches under FSDP2, each block gathered anew for each pass."""
     os.environ["FSDP_RESHARD_AFTER_FORWARD"] = "true"
-    learner = learner_of("gpt2", "whole", shards=True)
-    rank = learner.accelerator.process_index
+    train_step = train_step_of("gpt2", "whole", shards=True)
+    rank = train_step.accelerator.process_index
     differing = 0
     for seed in range(num_updates):
         layouts = ragged(2 * random.Random(seed).randint(1, 4), 1000 + seed, most=seed % 5)
-        own = [max(layout.num_slots for layout in layouts[i::2]) for i in range(2)]
+        own = [max(layout.num_latents for layout in layouts[i::2]) for i in range(2)]
         differing += own[0] != own[1]
-        learner.learn(layouts, 1e-3)
-        with learner.answering() as model, torch.no_grad():
+        train_step.learn(layouts, 1e-3)
+        with train_step.answering() as model, torch.no_grad():
             if seed % 20 == 0:  # ranks answer as many questions as they like meanwhile
                 for _ in range(1 + rank):
                     model(input_ids=torch.tensor([[1, 2, 3]]))
@@ -128,7 +131,7 @@ def disagreeing(folder: Path) -> None:
 
     collate = module.collate
     module.collate = lambda layouts, **settings: collate(  # type: ignore[attr-defined]
-        layouts, **{**settings, "most_slots": None}
+        layouts, **{**settings, "max_latents": None}
     )
     passes(folder)
 

@@ -4,13 +4,14 @@ One example at a time, no cache, no padding, no mask: every pass recomputes the 
 product code must give the same numbers (`test_thoughts.py`, `test_generation.py`). Nothing here
 imports `latentcot`.
 
-A sequence is prefix (question and `<bot>`), thought slots, suffix (`<eot>`, steps, answer, end).
-The thought in a slot is the last hidden state, after the final norm, one column to its left.
-`states[j]` is the last hidden state one column to the left of `suffix[j]`, so the output head at
-`states[j]` predicts `suffix[j]`.
+A sequence is prefix (question and `<bot>`), thought latent positions, suffix (`<eot>`, steps,
+answer, end). The thought in a latent position is the last hidden state, after the final norm, one
+column to its left. `states[j]` is the last hidden state one column to the left of `suffix[j]`, so
+the output head at `states[j]` predicts `suffix[j]`.
 
-A control puts something else into a slot (`fill`), and a rule that sees the newest slot may end
-latent mode (`reference_count`). Both are asked one row and one slot at a time.
+A control puts something else into a latent position (`fill`), and a rule that sees the newest
+latent position may end latent mode (`reference_count`). Both are asked one row and one latent
+position at a time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,9 @@ VOCAB_SIZE = 40
 HIDDEN_SIZE = 32
 
 Example = tuple[Sequence[int], int, Sequence[int], Sequence[int]]  # prefix, count, suffix, labels
-Fill = Callable[[nn.Module, int, Tensor], Tensor]  # (model, slot, thought (1, D)) → (1, D)
+Fill = Callable[
+    [nn.Module, int, Tensor], Tensor
+]  # (model, latent position, thought (1, D)) → (1, D)
 
 
 def embed(model: nn.Module, token_ids: Sequence[int]) -> Tensor:
@@ -56,7 +59,7 @@ def pause(token: int) -> Fill:
 
 
 def half(model: nn.Module, number: int, thought: Tensor) -> Tensor:
-    """A fill that depends on the slot and on the thought."""
+    """A fill that depends on the latent position and on the thought."""
     return thought / (number + 2)
 
 
@@ -89,12 +92,12 @@ def reference_states(
     return hidden[first:], torch.cat(thoughts)
 
 
-def reference_slot_states(
-    model: nn.Module, prefix: Sequence[int], num_slots: int, *, fill: Fill | None = None
+def reference_latent_states(
+    model: nn.Module, prefix: Sequence[int], num_latents: int, *, fill: Fill | None = None
 ) -> Tensor:
-    """What comes of reading each slot: (num_slots, hidden)."""
-    _, fed = reference_states(model, prefix, num_slots, (), fill=fill)
-    return last_hidden(model, torch.cat([embed(model, prefix), fed]))[len(prefix) :]
+    """What comes of reading each latent position: (num_latents, hidden)."""
+    _, latent_inputs = reference_states(model, prefix, num_latents, (), fill=fill)
+    return last_hidden(model, torch.cat([embed(model, prefix), latent_inputs]))[len(prefix) :]
 
 
 def reference_count(
@@ -105,9 +108,10 @@ def reference_count(
     *,
     fill: Fill | None = None,
 ) -> int:
-    """How many slots one row takes until `ends` of the state (hidden) at the newest one."""
+    """How many latent positions one row takes until `ends` of the state (hidden) at the newest
+    one."""
     for count in range(1, most + 1):
-        if ends(reference_slot_states(model, prefix, count, fill=fill)[-1]):
+        if ends(reference_latent_states(model, prefix, count, fill=fill)[-1]):
             return count
     return most
 

@@ -9,7 +9,7 @@ from latentcot.curriculum.layout import Template
 from latentcot.data.examples import Example
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.methods.table import Plan
-from latentcot.models.loading import FreshModel, make_fresh
+from latentcot.models.loading import FromScratch, make_from_scratch
 from latentcot.models.special_tokens import bpe_tokenizer, word_tokenizer
 from latentcot.runs.checkpoint import CheckpointInfo
 from latentcot.tasks.prosqa.generator import make_splits
@@ -45,15 +45,15 @@ def untrained(
     names = [name for e in examples for name in e.meta["idx_to_symbol"]]
     texts += [*names, "Every", template.answer_start, template.step_end]
     made = word_tokenizer(texts) if tokenizer == "words" else bpe_tokenizer(texts, 300)
-    settings = FreshModel(
+    settings = FromScratch(
         architecture=architecture, hidden_size=16, num_heads=2, intermediate_size=24,
         init_std=0.5, num_positions=num_positions,
     )  # fmt: skip
-    model = make_fresh(settings, made, seed=1).double().eval()
-    has_slots = method not in ("cot", "no-cot")
+    model = make_from_scratch(settings, made, seed=1).double().eval()
+    has_latents = method not in ("cot", "no-cot")
     info = CheckpointInfo(
         method=method, task="prosqa", stage=2, plan=Plan(2, thoughts_per_step),
-        num_thoughts=2 * thoughts_per_step * has_slots, zero_thoughts=zero_thoughts,
+        num_thoughts=2 * thoughts_per_step * has_latents, zero_thoughts=zero_thoughts,
         template=template, max_new_tokens=12, update=0, seed=0,
     )  # fmt: skip
     reasoner = Reasoner(model, made, info)

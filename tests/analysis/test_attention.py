@@ -12,7 +12,7 @@ from latentcot import DataError, UsageError, read_examples
 from latentcot.analysis import attention
 from latentcot.analysis.figures import attention as drawing
 from latentcot.analysis.shared.edge_columns import columns_of_edges
-from latentcot.analysis.shared.slots import record, with_slots
+from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.methods.table import Plan
 from latentcot.tasks.prosqa.generator import fact
 from latentcot.tasks.prosqa.graphs import distances
@@ -30,7 +30,7 @@ def words():
 
 @pytest.fixture(scope="module")
 def uneven():
-    """One to three slots a question."""
+    """One to three latent positions a question."""
     short, long = prosqa("two-family", 3, layers=1), prosqa("two-family", 4, layers=3)
     examples = [long[0], short[0], long[1], short[1], long[2], short[2], long[3]]
     return fresh_subject(examples, plan=Plan(3, pad_to_num_stages=False))
@@ -129,7 +129,7 @@ class TestReading:
     @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
     def test_gives_the_states_of_the_rollout(self, method, architecture):
         short, long = prosqa("two-family", 3, layers=1), prosqa("two-family", 3, layers=3)
-        subject = with_slots(
+        subject = with_latents(
             fresh_subject(
                 [*long, *short],
                 method=method,
@@ -139,19 +139,19 @@ class TestReading:
         )
         chains, layouts = record(subject), subject.prompts()
         reading = attention.read_again(subject, chains, layouts, range(6))
-        assert sorted(chains.num_slots) == [1, 1, 1, 3, 3, 3]
-        for row, count in enumerate(chains.num_slots):
+        assert sorted(chains.num_latents) == [1, 1, 1, 3, 3, 3]
+        for row, count in enumerate(chains.num_latents):
             start = int(reading.starts_B[row]) - 1
             again = reading.states[row, start : start + count + 1]
             expected = chains.states[row, : count + 1]
             torch.testing.assert_close(again, expected, rtol=1e-3, atol=1e-3)
 
     def test_attention_is_a_distribution_over_what_can_be_seen(self, words):
-        subject = with_slots(words)
+        subject = with_latents(words)
         chains, layouts = record(subject), subject.prompts()
         reading = attention.read_again(subject, chains, layouts, range(5))
         for row in range(5):
-            end = int(reading.starts_B[row] + reading.num_slots_B[row])
+            end = int(reading.starts_B[row] + reading.num_latents_B[row])
             seen = reading.attention[:, row, :end]
             torch.testing.assert_close(seen.sum(-1), torch.ones(2, end))
             assert seen.triu(1).abs().max() == 0
@@ -180,9 +180,9 @@ def by_loops(subject, layer, column, wanted):
     found = []
     for number, example in enumerate(subject.examples):
         graph, prompt = subject.graphs[number], subject.prompts()[number]
-        if column > prompt.num_slots:
+        if column > prompt.num_latents:
             continue
-        thoughts = reasoner.think([example.question], prompt.num_slots).thoughts
+        thoughts = reasoner.think([example.question], prompt.num_latents).thoughts
         embeds = torch.cat([table(torch.tensor([prompt.prefix])), thoughts[:, :column]], dim=1)
         weights = reasoner.model(inputs_embeds=embeds, output_attentions=True).attentions[layer - 1]
         last = weights[0, :, -1].mean(0)
@@ -287,7 +287,7 @@ class TestResult:
         for other in (one, little):
             assert other == [pytest.approx(row, abs=2e-5) for row in whole]
 
-    def test_counts_questions_with_such_a_slot_only(self, uneven):
+    def test_counts_questions_with_such_a_latent_only(self, uneven):
         rows = attention.measure(uneven)["columns"]
         counts = {
             row["column"]: row["num_questions"] for row in rows if row["group"] == "unreachable"
@@ -304,8 +304,8 @@ class TestResult:
 
 
 class TestRefusals:
-    def test_of_methods_without_slots(self, words):
-        with pytest.raises(UsageError, match="no-cot.* no slots"):
+    def test_of_methods_without_latents(self, words):
+        with pytest.raises(UsageError, match="no-cot.* no latent positions"):
             attention.measure(with_info(words, method="no-cot"))
 
     @pytest.mark.parametrize(("limit", "value"), [("MAX_PARAMETERS", 100), ("MAX_HEADS", 3)])

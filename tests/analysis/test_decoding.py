@@ -92,7 +92,7 @@ class TestDecode:
                 assert one.probabilities[number] == sorted(one.probabilities[number])[::-1]
                 assert expected[-1] == pytest.approx(float(shares[best[-1]]), abs=1e-4)
 
-    def test_keeps_questions_of_fewer_slots_apart(self, sums):
+    def test_keeps_questions_of_fewer_latents_apart(self, sums):
         first, second = decode(sums, 3)
         num_steps = [len(example.steps) for example in sums.examples]
         assert first.numbers == list(range(12))
@@ -156,13 +156,13 @@ def say(subject, *tokens):
 
     The blocks do nothing, so that a thought is the normed embedding of the column it stands at.
     """
-    model, markers = subject.reasoner.model, subject.reasoner.rules.markers
+    model, special_tokens = subject.reasoner.model, subject.reasoner.rules.special_tokens
     for name, parameter in model.named_parameters():
         if "wte" not in name:
             parameter.fill_(name.endswith("ln_f.weight"))
     head = torch.nn.Linear(16, len(subject.reasoner.tokenizer), bias=False)
     head.weight.zero_()
-    state = model.transformer.wte.weight[markers.bot]
+    state = model.transformer.wte.weight[special_tokens.bot]
     for token in tokens:
         state = model.transformer.ln_f(state)
         head.weight[token] += 10 * state
@@ -277,7 +277,7 @@ class TestMeasure:
     def test_controls_and_refusals(self, symbols):
         result = decoding.measure(with_info(symbols, method="pause-multipass"))
         assert "where a thought would be" in result["thought_meaning"]
-        with pytest.raises(UsageError, match="no slots"):
+        with pytest.raises(UsageError, match="no latent positions"):
             decoding.measure(with_info(symbols, method="cot"))
 
     def test_of_one_question_there_is_no_chance(self, symbols):

@@ -447,7 +447,7 @@ def test_a_thought_a_hop_is_c_of_them(tiny_run: Path, data: Path) -> None:
     assert forced == {"hops-1": 2, "hops-3": 6, "hops-4": 8}
 
 
-def test_a_method_without_slots_is_compared_with_the_thoughts_of_training(
+def test_a_method_without_latents_is_compared_with_the_thoughts_of_training(
     make_recipe: Callable[..., Any], babbler: Reasoner, data: Path, tmp_path: Path
 ) -> None:
     train(make_recipe("cot", training={"max_updates": 1}), tmp_path / "cot", is_quiet=True)

@@ -17,8 +17,8 @@ from latentcot.analysis.geometry import (
     participation_ratio,
     spectrum,
 )
+from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.paired import difference
-from latentcot.analysis.shared.slots import record, with_slots
 from latentcot.errors import UsageError
 from subjects import graph_examples, untrained
 
@@ -65,7 +65,7 @@ class TestRanks:
 class TestMeasure:
     def test_figures_of_each_thought(self):
         subject = untrained("symbols", examples=graph_examples("symbols", 24))
-        chains, result = record(with_slots(subject)), measure(subject)
+        chains, result = record(with_latents(subject)), measure(subject)
         assert [row["thought"] for row in result["thoughts"]] == [1, 2, 3]
         norms = subject.reasoner.model.get_input_embeddings().weight.detach().norm(dim=-1)
         assert result["embeddings"]["num"] == len(norms)
@@ -119,8 +119,8 @@ class TestMeasure:
             )
         assert measure(subject.first(1))["thoughts"][0]["norm_low"] is None
 
-    def test_a_thought_before_any_slot_is_the_same_for_both(self):
-        """What stands before the first slot does not depend on what is fed later."""
+    def test_a_thought_before_any_latent_is_the_same_for_both(self):
+        """What stands before the first latent position does not depend on what is fed later."""
         examples = graph_examples("words", 6)
         subject = untrained("words", examples=examples)
         other = untrained("words", examples=examples, method="pause-multipass")
@@ -129,10 +129,10 @@ class TestMeasure:
                 assert row["more"] == 0 and row["p"] == 1
 
     def test_refusals(self):
-        with pytest.raises(UsageError, match="has no slots"):
+        with pytest.raises(UsageError, match="has no latent positions"):
             measure(untrained("words", method="no-cot"))
         result = measure(untrained("words"), untrained("words", method="cot"))
-        assert result["against"] == {"name": "cot", "reason": "has no slots"}
+        assert result["against"] == {"name": "cot", "reason": "has no latent positions"}
 
 
 class TestDifference:

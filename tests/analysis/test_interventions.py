@@ -1,4 +1,5 @@
-"""Other vectors in the slots: exactly those that are meant, in exactly those slots."""
+"""Other vectors in the latent positions: exactly those that are meant, in exactly those latent
+positions."""
 
 import json
 from collections import Counter
@@ -12,7 +13,7 @@ from latentcot import read_examples
 from latentcot.analysis.figures.interventions import draw, rows
 from latentcot.analysis.interventions import DEFINITIONS, Lab, draw_order, draw_partners, measure
 from latentcot.analysis.shared.effects import Place, Ran, places, summary
-from latentcot.analysis.shared.slots import record, with_slots
+from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.errors import UsageError
 from latentcot.evaluation.statistics import mcnemar
@@ -46,13 +47,13 @@ def with_method(subject, method):
 
 def fed_under(subject, name, place, monkeypatch):
     """Return (Q, N, D), what an intervention feeds, and the chains it started from."""
-    lab = Lab(with_slots(subject))
+    lab = Lab(with_latents(subject))
     numbers, seen = lab.counted(name, place), {}
     original = Subject.answers
 
     def answers(self, *args, feed_for=None, **kwargs):
         for chosen, rollout in self.rollouts(feed_for=feed_for):
-            seen.update(zip(chosen, rollout.fed, strict=True))
+            seen.update(zip(chosen, rollout.latent_inputs, strict=True))
         return original(self, *args, feed_for=feed_for, **kwargs)
 
     monkeypatch.setattr(Subject, "answers", answers)
@@ -64,97 +65,102 @@ def fed_under(subject, name, place, monkeypatch):
 
 class TestWhatIsFed:
     def test_zero_at_one_thought_changes_what_is_behind_it_too(self, subject, monkeypatch):
-        lab, fed = fed_under(subject, "zero", Place(thought=1), monkeypatch)
-        assert (fed[:, 0] == 0).all()
-        assert not torch.allclose(fed[:, 1], lab.chains.fed[:, 1], atol=1e-2)
-        lab, fed = fed_under(subject, "zero", Place(thought=2), monkeypatch)
-        torch.testing.assert_close(fed[:, 0], lab.chains.fed[:, 0])
-        assert (fed[:, 1] == 0).all()
+        lab, latent_inputs = fed_under(subject, "zero", Place(thought=1), monkeypatch)
+        assert (latent_inputs[:, 0] == 0).all()
+        assert not torch.allclose(latent_inputs[:, 1], lab.chains.latent_inputs[:, 1], atol=1e-2)
+        lab, latent_inputs = fed_under(subject, "zero", Place(thought=2), monkeypatch)
+        torch.testing.assert_close(latent_inputs[:, 0], lab.chains.latent_inputs[:, 0])
+        assert (latent_inputs[:, 1] == 0).all()
 
     def test_up_to_and_all(self, subject, monkeypatch):
-        _, fed = fed_under(subject, "zero", Place(up_to=1), monkeypatch)
-        assert (fed[:, 0] == 0).all() and (fed[:, 1] != 0).any(-1).all()
-        _, fed = fed_under(subject, "zero", Place(), monkeypatch)
-        assert (fed == 0).all()
+        _, latent_inputs = fed_under(subject, "zero", Place(up_to=1), monkeypatch)
+        assert (latent_inputs[:, 0] == 0).all() and (latent_inputs[:, 1] != 0).any(-1).all()
+        _, latent_inputs = fed_under(subject, "zero", Place(), monkeypatch)
+        assert (latent_inputs == 0).all()
 
     def test_noise_is_as_long_and_of_any_direction(self, subject, monkeypatch):
-        lab, fed = fed_under(subject, "noise", Place(thought=1), monkeypatch)
-        torch.testing.assert_close(fed[:, 0].norm(dim=-1), lab.chains.fed[:, 0].norm(dim=-1))
-        directions = torch.nn.functional.normalize(fed[:, 0], dim=-1)
-        assert (directions @ directions.T - torch.eye(len(fed))).abs().max() < 0.9
-        own = torch.nn.functional.normalize(lab.chains.fed[:, 0], dim=-1)
+        lab, latent_inputs = fed_under(subject, "noise", Place(thought=1), monkeypatch)
+        torch.testing.assert_close(
+            latent_inputs[:, 0].norm(dim=-1), lab.chains.latent_inputs[:, 0].norm(dim=-1)
+        )
+        directions = torch.nn.functional.normalize(latent_inputs[:, 0], dim=-1)
+        assert (directions @ directions.T - torch.eye(len(latent_inputs))).abs().max() < 0.9
+        own = torch.nn.functional.normalize(lab.chains.latent_inputs[:, 0], dim=-1)
         assert (directions * own).sum(-1).abs().mean() < 0.5
 
-    def test_noise_differs_between_slots(self, subject, monkeypatch):
-        _, fed = fed_under(subject, "noise", Place(), monkeypatch)
-        both = torch.nn.functional.normalize(fed, dim=-1)
+    def test_noise_differs_between_latents(self, subject, monkeypatch):
+        _, latent_inputs = fed_under(subject, "noise", Place(), monkeypatch)
+        both = torch.nn.functional.normalize(latent_inputs, dim=-1)
         assert (both[:, 0] * both[:, 1]).sum(-1).max() < 0.9
 
     def test_mean_is_that_of_the_same_thought(self, subject, monkeypatch):
-        lab, fed = fed_under(subject, "mean", Place(), monkeypatch)
-        expected = lab.chains.fed.mean(0, keepdim=True).expand_as(fed)
-        torch.testing.assert_close(fed, expected)
-        assert not torch.allclose(fed[:, 0], fed[:, 1])
+        lab, latent_inputs = fed_under(subject, "mean", Place(), monkeypatch)
+        expected = lab.chains.latent_inputs.mean(0, keepdim=True).expand_as(latent_inputs)
+        torch.testing.assert_close(latent_inputs, expected)
+        assert not torch.allclose(latent_inputs[:, 0], latent_inputs[:, 1])
 
     def test_shuffle_keeps_the_recorded_vectors_of_the_chain(self, subject, monkeypatch):
         for place in (Place(), Place(thought=1), Place(thought=2)):
-            lab, fed = fed_under(subject, "shuffle", place, monkeypatch)
-            torch.testing.assert_close(fed, lab.chains.fed.flip(1))  # two thoughts: one other order
+            lab, latent_inputs = fed_under(subject, "shuffle", place, monkeypatch)
+            torch.testing.assert_close(
+                latent_inputs, lab.chains.latent_inputs.flip(1)
+            )  # two thoughts: one other order
 
     def test_swap_brings_the_thoughts_of_the_partner(self, subject, monkeypatch):
-        lab, fed = fed_under(subject, "swap", Place(), monkeypatch)
+        lab, latent_inputs = fed_under(subject, "swap", Place(), monkeypatch)
         numbers = lab.counted("swap", Place())
         assert len(numbers) > 4
         partners = [lab.partners[q] for q in numbers]
-        torch.testing.assert_close(fed, lab.chains.fed[partners])
+        torch.testing.assert_close(latent_inputs, lab.chains.latent_inputs[partners])
 
     def test_token_is_the_embedding_of_the_best_one(self, subject, monkeypatch):
-        lab, fed = fed_under(subject, "token", Place(thought=1), monkeypatch)
+        lab, latent_inputs = fed_under(subject, "token", Place(thought=1), monkeypatch)
         table = subject.reasoner.model.transformer.wte.weight.detach()
-        best = (lab.chains.fed[:, 0] @ table.T).argmax(-1)
-        torch.testing.assert_close(fed[:, 0], table[best])
+        best = (lab.chains.latent_inputs[:, 0] @ table.T).argmax(-1)
+        torch.testing.assert_close(latent_inputs[:, 0], table[best])
 
     def test_replay_changes_nothing(self, subject, monkeypatch):
-        lab, fed = fed_under(subject, "replay", Place(), monkeypatch)
-        assert torch.equal(fed, lab.chains.fed)
+        lab, latent_inputs = fed_under(subject, "replay", Place(), monkeypatch)
+        assert torch.equal(latent_inputs, lab.chains.latent_inputs)
         answers = lab.answer("replay", Place()).outputs
         assert list(answers.values()) == subject.answers()
 
 
-class TestSlots:
+class TestLatents:
     def test_pauses_one_by_one_give_the_same_answers(self, pausing):
-        slotted = with_slots(pausing)
-        assert [p.num_slots for p in pausing.prompts()] == [0] * 8
-        assert [p.num_slots for p in slotted.prompts()] == [2] * 8
-        assert [len(p) for p in slotted.prompts()] == [len(p) for p in pausing.prompts()]
-        one, other = slotted.answers(), pausing.answers()
+        latentted = with_latents(pausing)
+        assert [p.num_latents for p in pausing.prompts()] == [0] * 8
+        assert [p.num_latents for p in latentted.prompts()] == [2] * 8
+        assert [len(p) for p in latentted.prompts()] == [len(p) for p in pausing.prompts()]
+        one, other = latentted.answers(), pausing.answers()
         assert [o.answer for o in one] == [o.answer for o in other]
         assert [o.text for o in one] == [o.text for o in other]
 
     def test_recorded_states_are_the_thoughts(self, subject):
-        chains = record(with_slots(subject))
-        assert torch.equal(chains.states[:, :-1], chains.fed)
+        chains = record(with_latents(subject))
+        assert torch.equal(chains.states[:, :-1], chains.latent_inputs)
         thinking = subject.reasoner.think([e.question for e in subject.examples])
-        torch.testing.assert_close(chains.fed, thinking.thoughts)
+        torch.testing.assert_close(chains.latent_inputs, thinking.thoughts)
         torch.testing.assert_close(chains.states[:, -1], thinking.last_states)
-        assert not chains.is_constant and chains.num_slots == (2,) * 8
+        assert not chains.is_constant and chains.num_latents == (2,) * 8
 
     def test_pauses_hold_one_vector_and_states_differ(self, pausing):
-        chains = record(with_slots(pausing))
+        chains = record(with_latents(pausing))
         assert chains.is_constant
         assert not torch.allclose(chains.states[:, 0], chains.states[:, 1])
 
-    def test_all_rows_of_the_table_with_slots_can_be_measured(self, subject):
+    def test_all_rows_of_the_table_with_latents_can_be_measured(self, subject):
         for name, method in METHODS.items():
             one = with_method(subject.first(4), name)
-            if method.fill.has_slots:
-                assert record(with_slots(one)).most == 2
+            if method.fill.has_latents:
+                assert record(with_latents(one)).most == 2
             else:
-                with pytest.raises(UsageError, match=f"{name}: .* has no slots"):
+                with pytest.raises(UsageError, match=f"{name}: .* has no latent positions"):
                     measure(one)
 
     def test_questions_with_fewer_thoughts(self, subject, monkeypatch):
-        """A question with one step has one slot where slots follow the chain."""
+        """A question with one step has one latent position where latent positions follow the
+        chain."""
         reasoner = subject.reasoner
         plan = replace(reasoner.info.plan, pad_to_num_stages=False)
         info = replace(reasoner.info, plan=plan)
@@ -168,25 +174,25 @@ class TestSlots:
             examples=tuple(examples),
             encoded=tuple(reasoner.encode(examples)),
         )
-        lab = Lab(with_slots(mixed))
-        assert lab.chains.num_slots == (0, 1, 2, 0, 1, 2, 0, 1)
+        lab = Lab(with_latents(mixed))
+        assert lab.chains.num_latents == (0, 1, 2, 0, 1, 2, 0, 1)
         assert lab.counted("zero", Place()) == [1, 2, 4, 5, 7]
         assert lab.counted("zero", Place(thought=2)) == [2, 5]
         assert lab.counted("shuffle", Place()) == [2, 5]
         assert lab.chains.with_state(1) == lab.chains.with_state(2) == [1, 2, 4, 5, 7]
         assert lab.chains.with_state(3) == [2, 5]
         mean = lab._table("mean", Place())
-        torch.testing.assert_close(mean[0, 0], lab.chains.fed[[1, 2, 4, 5, 7], 0].mean(0))
-        torch.testing.assert_close(mean[0, 1], lab.chains.fed[[2, 5], 1].mean(0))
-        _, fed = fed_under(mixed, "noise", Place(thought=2), monkeypatch)
+        torch.testing.assert_close(mean[0, 0], lab.chains.latent_inputs[[1, 2, 4, 5, 7], 0].mean(0))
+        torch.testing.assert_close(mean[0, 1], lab.chains.latent_inputs[[2, 5], 1].mean(0))
+        _, latent_inputs = fed_under(mixed, "noise", Place(thought=2), monkeypatch)
         for row, q in enumerate([2, 5]):  # each question has its own noise
-            length = lab.chains.fed[q, 1].norm()
-            torch.testing.assert_close(fed[row, 1], lab._noise[q, 1] * length)
+            length = lab.chains.latent_inputs[q, 1].norm()
+            torch.testing.assert_close(latent_inputs[row, 1], lab._noise[q, 1] * length)
         result = measure(mixed)
         assert {row["num_questions"] for row in result["effects"]} <= {2, 3, 4, 5}
         assert result["replay"] == {"num_questions": 5, "num_changed": 0}
-        with pytest.raises(UsageError, match="none of the 2 questions has a slot"):
-            record(with_slots(mixed.of([0, 3])))
+        with pytest.raises(UsageError, match="none of the 2 questions has a latent position"):
+            record(with_latents(mixed.of([0, 3])))
 
 
 class TestDrawing:
@@ -214,14 +220,16 @@ class TestDrawing:
             assert first[3] == 3 and all(first[i] != i for i in range(3))
         assert draw_order(1, Place()) == [0]
 
-    def test_partners_have_as_many_slots_and_another_answer(self):
+    def test_partners_have_as_many_latents_and_another_answer(self):
         ids, keys = [str(i) for i in range(60)], [str(i % 3) for i in range(60)]
-        slots = [2 + (i % 2) for i in range(60)]
-        partners = draw_partners(ids, slots, keys, 0)
+        latents = [2 + (i % 2) for i in range(60)]
+        partners = draw_partners(ids, latents, keys, 0)
         assert None not in partners and sorted(partners) == list(range(60))
         for q, partner in enumerate(partners):
-            assert keys[q] != keys[partner] and slots[q] == slots[partner]
-        assert partners == draw_partners(ids, slots, keys, 0) != draw_partners(ids, slots, keys, 1)
+            assert keys[q] != keys[partner] and latents[q] == latents[partner]
+        assert (
+            partners == draw_partners(ids, latents, keys, 0) != draw_partners(ids, latents, keys, 1)
+        )
         assert len({(p - q) % 60 for q, p in enumerate(partners)}) > 10
 
     def test_too_few_other_answers_leave_some_without_a_partner(self):
@@ -234,7 +242,7 @@ class TestDrawing:
 class TestMeasure:
     def test_numbers_are_those_of_the_answers(self, subject):
         result = measure(subject)
-        lab = Lab(with_slots(subject))
+        lab = Lab(with_latents(subject))
         right = subject.are_right(subject.answers())
         none = result["effects"][0]
         assert (none["name"], none["thought"], none["num_questions"]) == ("none", None, 8)
@@ -257,7 +265,7 @@ class TestMeasure:
 
     def test_swap_counts_answers_of_the_partner(self, subject):
         """Every answer is made that of the partner, so all of them are counted."""
-        lab = Lab(with_slots(subject))
+        lab = Lab(with_latents(subject))
         place, unchanged = Place(), lab.answer("none", Place())
         swapped = lab.answer("swap", place)
         outputs = {
@@ -272,7 +280,7 @@ class TestMeasure:
 
     def test_tests_are_paired_with_the_unchanged_model(self, subject):
         """Of eight questions six are lost and one is won."""
-        lab = Lab(with_slots(subject))
+        lab = Lab(with_latents(subject))
         unchanged = lab.answer("none", Place())
         gold = [example.answer for example in subject.examples]
 
@@ -292,13 +300,13 @@ class TestMeasure:
         assert row["p_raw"] == row["p"] == pytest.approx(mcnemar(6, 1))
 
     def test_without_a_partner_nothing_is_swapped(self, subject):
-        lab = Lab(with_slots(subject))
+        lab = Lab(with_latents(subject))
         lab.__dict__["partners"] = [None, *lab.partners[1:]]
         assert 0 not in lab.counted("swap", Place())
         assert 0 in lab.counted("zero", Place())
 
     def test_partners_answer_counts_where_its_name_exists(self, subject):
-        lab = Lab(with_slots(subject))
+        lab = Lab(with_latents(subject))
         for q, partner in enumerate(lab.partners):
             name = subject.examples[partner].answer
             expected = name if name in subject.graphs[q].names else None
@@ -358,10 +366,10 @@ class TestAgainst:
         for row in measure(few, few)["comparison"]:
             assert row["p"] == row["more_lost_p"] == 1 and row["more_lost"] == 0
 
-    def test_without_slots_it_is_left_out(self, subject):
+    def test_without_latents_it_is_left_out(self, subject):
         few = subject.first(2)
         result = measure(few, with_method(few, "cot"))
-        assert result["against"] == {"name": "cot", "reason": "has no slots"}
+        assert result["against"] == {"name": "cot", "reason": "has no latent positions"}
         assert "comparison" not in result
 
     def test_other_questions_are_refused(self, subject):
@@ -389,7 +397,7 @@ def test_in_words(tokenizer):
     subject = untrained("words", tokenizer, examples=graph_examples("words", 5))
     result = measure(subject)
     assert result["replay"]["num_changed"] == 0
-    lab = Lab(with_slots(subject))
+    lab = Lab(with_latents(subject))
     for q, (partner, other) in enumerate(zip(lab.partners, lab.others, strict=True)):
         here, there = subject.graphs[q], subject.graphs[partner]
         name = there.names[there.target]

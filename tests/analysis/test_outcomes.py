@@ -229,7 +229,7 @@ def test_more_thoughts_than_six_where_training_had_more(
 
 
 @pytest.mark.parametrize("method", ["cot", "no-cot", "coconut-no-thought"])
-def test_methods_without_slots_have_one_row(
+def test_methods_without_latents_have_one_row(
     method: str, make_recipe: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     train(make_recipe(method, training={"max_updates": 9}), tmp_path / method, is_quiet=True)

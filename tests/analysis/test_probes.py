@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from latentcot.analysis import probes
 from latentcot.analysis.figures.probes import draw, rows
 from latentcot.analysis.probes import accuracies, halves, measure
+from latentcot.analysis.shared.latents import Chains
 from latentcot.analysis.shared.probe_labels import labels_of, types_of
 from latentcot.analysis.shared.ridge import STRENGTHS, Ridge
-from latentcot.analysis.shared.slots import Chains
 from latentcot.tasks.prosqa.generator import candidates_of, make_splits
 from latentcot.tasks.prosqa.graphs import distances
 from latentcot.tasks.prosqa.options import options_named
@@ -177,7 +177,7 @@ class TestMeasure:
 
         monkeypatch.setattr(probes, "Ridge", Watched)
         subject = untrained("words", examples=examples)
-        states = probes.record(probes.with_slots(subject)).states
+        states = probes.record(probes.with_latents(subject)).states
         measure(subject)
         train = [q for q, is_so in enumerate(is_train) if is_so]
         for known_rows in fitted:
@@ -238,7 +238,7 @@ class TestMeasure:
                 v is not None for table in tables.values() for r in table for v in r.values()
             )
         without = measure(subject, untrained("words", examples=examples, method="cot"))
-        assert without["against"] == {"name": "cot", "reason": "has no slots"}
+        assert without["against"] == {"name": "cot", "reason": "has no latent positions"}
 
     def test_too_few_questions_are_not_probed(self):
         assert measure(untrained("words"))["probes"] == []

@@ -9,7 +9,7 @@ import torch
 from latentcot import Example, read_examples
 from latentcot.analysis import steering
 from latentcot.analysis.figures.steering import draw, rows
-from latentcot.analysis.shared.slots import record, with_slots
+from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.analysis.steering import (
     ALPHAS,
@@ -45,12 +45,14 @@ def chained(name_of_target, name_of_other, id):
 class TestDirections:
     def test_of_thoughts_leave_the_question_itself_out(self):
         examples = [chained(*pair, str(i)) for i, pair in enumerate(["xy", "xz", "yx", "zy", "xy"])]
-        subject = with_slots(untrained("symbols", examples=examples))
+        subject = with_latents(untrained("symbols", examples=examples))
         chains = record(subject)
-        x, y = chains.fed[[0, 1, 4]], chains.fed[[2]]
+        x, y = chains.latent_inputs[[0, 1, 4]], chains.latent_inputs[[2]]
         found = thought_directions(subject, chains)
-        torch.testing.assert_close(found[0], y.mean(0) - chains.fed[[1, 4]].mean(0))
-        torch.testing.assert_close(found[1], chains.fed[3] - chains.fed[[0, 4]].mean(0))
+        torch.testing.assert_close(found[0], y.mean(0) - chains.latent_inputs[[1, 4]].mean(0))
+        torch.testing.assert_close(
+            found[1], chains.latent_inputs[3] - chains.latent_inputs[[0, 4]].mean(0)
+        )
         assert (found[2] == 0).all()  # nobody else has the answer y
         assert not torch.allclose(found[4], y.mean(0) - x.mean(0))
 
@@ -79,30 +81,32 @@ class TestDirections:
 
 class TestPush:
     def test_adds_alpha_norms_along_the_unit_direction(self, subject, monkeypatch):
-        slotted = with_slots(subject)
-        chains, seen = record(slotted), {}
+        latentted = with_latents(subject)
+        chains, seen = record(latentted), {}
         original = Subject.answers
 
         def answers(self, *args, feed_for=None, **kwargs):
             for chosen, rollout in self.rollouts(feed_for=feed_for):
-                seen.update(zip(chosen, rollout.fed, strict=True))
+                seen.update(zip(chosen, rollout.latent_inputs, strict=True))
             return original(self, *args, feed_for=feed_for, **kwargs)
 
         monkeypatch.setattr(Subject, "answers", answers)
         towards = torch.zeros(8, 1, 16)
         towards[:, 0, 5] = torch.tensor([3.0] * 7 + [0.0])  # the last question has no direction
         for thought, alpha in ((1, -0.5), (2, 2.0)):
-            found = steering._answered(slotted, chains, towards, thought, alpha, lambda n: None)
-            fed, place = torch.stack([seen[i] for i in range(7)]), thought - 1
-            own = chains.fed[:7, place]
-            moved = fed[:, place] - own
+            found = steering._answered(latentted, chains, towards, thought, alpha, lambda n: None)
+            latent_inputs, place = torch.stack([seen[i] for i in range(7)]), thought - 1
+            own = chains.latent_inputs[:7, place]
+            moved = latent_inputs[:, place] - own
             expected = torch.zeros_like(own)
             expected[:, 5] = alpha * own.norm(dim=-1)
             torch.testing.assert_close(moved, expected, atol=1e-4, rtol=1e-4)
             if thought == 2:
-                torch.testing.assert_close(fed[:, 0], chains.fed[:7, 0])
+                torch.testing.assert_close(latent_inputs[:, 0], chains.latent_inputs[:7, 0])
             else:
-                assert not torch.allclose(fed[:, 1], chains.fed[:7, 1], atol=1e-2)
+                assert not torch.allclose(
+                    latent_inputs[:, 1], chains.latent_inputs[:7, 1], atol=1e-2
+                )
             assert list(found) == list(range(7))
 
     def test_what_an_answer_names(self):
@@ -186,10 +190,10 @@ class TestMeasure:
             assert all(value is not None for row in table for value in row.values())
 
     def test_refusals(self, subject, babbler):
-        with pytest.raises(UsageError, match="cot at stage 2 has no slots"):
+        with pytest.raises(UsageError, match="cot at stage 2 has no latent positions"):
             measure(untrained("words", method="cot"))
         bare = tuple(replace(e, meta={}) for e in subject.examples)
         with pytest.raises(DataError, match="has no 'idx_to_symbol'"):
             measure(replace(subject, examples=bare))
         result = measure(subject.first(2), replace(untrained("words", method="cot"), name="chain"))
-        assert result["against"] == {"name": "chain", "reason": "has no slots"}
+        assert result["against"] == {"name": "chain", "reason": "has no latent positions"}

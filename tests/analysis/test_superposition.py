@@ -181,7 +181,7 @@ class TestFrontier:
                 masses.append(float(shares[row["thought"] - 1, nodes].sum()))
             assert row["mass"] == pytest.approx(fmean(masses), abs=1e-5)
 
-    def test_questions_with_fewer_slots_have_no_later_thoughts(self):
+    def test_questions_with_fewer_latents_have_no_later_thoughts(self):
         short, long = prosqa("two-family", 3, layers=1), prosqa("two-family", 4, layers=3)
         examples = [long[0], short[0], long[1], short[1], long[2], short[2], long[3]]
         plan = Plan(3, pad_to_num_stages=False)
@@ -237,9 +237,14 @@ class TestControls:
         result = superposition.measure(subject)
         assert "where a thought would be" in result["thoughts"]
         reasoner = subject.reasoner
-        markers = reasoner.rules.markers
+        special_tokens = reasoner.rules.special_tokens
         graph, found = subject.graphs[0], superposition.node_probabilities(subject)[0]
-        ids = [*subject.encoded[0].question, markers.bot, markers.pause, markers.pause]
+        ids = [
+            *subject.encoded[0].question,
+            special_tokens.bot,
+            special_tokens.pause,
+            special_tokens.pause,
+        ]
         with torch.no_grad():
             logits = reasoner.model(input_ids=torch.tensor([ids])).logits[0]
         names = reasoner.tokenizer.convert_tokens_to_ids(list(graph.names))
@@ -250,12 +255,12 @@ class TestControls:
         assert "continuous thought" in superposition.measure(words)["thoughts"]
 
     @pytest.mark.parametrize("method", ["cot", "no-cot", "coconut-no-thought"])
-    def test_without_slots_there_is_nothing_to_look_at(self, words, method):
-        with pytest.raises(UsageError, match=f"{method}.* no slots"):
+    def test_without_latents_there_is_nothing_to_look_at(self, words, method):
+        with pytest.raises(UsageError, match=f"{method}.* no latent positions"):
             superposition.measure(with_info(words, method=method))
 
     def test_nor_at_stage_0(self, words):
-        with pytest.raises(UsageError, match="stage 0.* no slots"):
+        with pytest.raises(UsageError, match="stage 0.* no latent positions"):
             superposition.measure(with_info(words, stage=0, num_thoughts=0))
 
 

@@ -32,7 +32,7 @@ COUNTS = (0, 2, 3)
 def brute_force(subject: Subject, number: int, name: str, k: int, behind: str = "") -> float:
     """The value of one name: everything read again from the first token on, without a cache."""
     reasoner, question = subject.reasoner, subject.examples[number].question
-    tokenizer, markers = reasoner.tokenizer, reasoner.rules.markers
+    tokenizer, special_tokens = reasoner.tokenizer, reasoner.rules.special_tokens
 
     def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -40,12 +40,12 @@ def brute_force(subject: Subject, number: int, name: str, k: int, behind: str = 
     method = subject.reasoner.info.method
     prefix = [*ids(question + reasoner.info.template.question_end)]
     around = "none" if method == "cot" else reasoner.info.zero_thoughts if k == 0 else "both"
-    pauses = [markers.pause] * k if method == "coconut-pause-as-thought" else []
-    prefix += [markers.bot] * (around != "none")
-    suffix = [*pauses, *[markers.eot] * (around == "both")]
+    pauses = [special_tokens.pause] * k if method == "coconut-pause-as-thought" else []
+    prefix += [special_tokens.bot] * (around != "none")
+    suffix = [*pauses, *[special_tokens.eot] * (around == "both")]
     front, word = (ids("Every"), " " + name) if "[R]" not in question else ([], name)
     word = ids(word) + ids(behind)
-    fill = pause(markers.pause) if method == "pause-multipass" else None
+    fill = pause(special_tokens.pause) if method == "pause-multipass" else None
     states, _ = reference_states(
         reasoner.model, prefix, 0 if pauses else k, [*suffix, *front, *word], fill=fill
     )
@@ -83,7 +83,7 @@ class TestValuesAfter:
     def test_of_pauses(self, method):
         check(untrained("words", "bpe", examples=graph_examples("words", 2), method=method))
 
-    def test_of_a_method_without_slots(self):
+    def test_of_a_method_without_latents(self):
         check(untrained("symbols", "bpe", method="cot"), (0,))
 
     @pytest.mark.parametrize("form", ["words", "symbols"])
@@ -131,7 +131,7 @@ class TestValuesAfter:
         check(subject, (1,))
         check(subject, (1,), behind="\n")
 
-    def test_of_thoughts_need_slots(self):
+    def test_of_thoughts_need_latents(self):
         with pytest.raises(UsageError, match="cot has no thoughts"):
             values_after(untrained(method="cot"), (1,))
 

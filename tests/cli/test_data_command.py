@@ -2,17 +2,18 @@
 
 import hashlib
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from latentcot.cli import data as commands
 from latentcot.cli import data_tables
 from latentcot.cli.data import data
 from latentcot.data.examples import read_examples
 from latentcot.errors import DataError, LatentcotError, RecipeError
 
+commands = import_module("latentcot.cli.data")
 OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "prosqa_valid.json"
 SMALL = ["--train", "30", "--valid", "10", "--test", "10"]
 

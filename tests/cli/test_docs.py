@@ -108,7 +108,7 @@ def test_command_lines_are_understood(page: Path) -> None:
 def recipe_parts() -> dict[str, Any]:
     from latentcot.curriculum.layout import Template
     from latentcot.curriculum.stages import Curriculum
-    from latentcot.models.loading import FreshModel
+    from latentcot.models.loading import FromScratch
     from latentcot.models.lora import Lora
     from latentcot.recipes.recipe import Data, Generation, Recipe, Training
     from latentcot.tasks import AnswerMatch
@@ -118,7 +118,7 @@ def recipe_parts() -> dict[str, Any]:
         "Top": Recipe,
         "`data:`": Data,
         "`task:`": AnswerMatch,
-        "`model:`": FreshModel,
+        "`model:`": FromScratch,
         "`lora:`": Lora,
         "`template:`": Template,
         "`curriculum:`": Curriculum,
@@ -265,11 +265,11 @@ def test_the_table_of_methods_is_the_table() -> None:
 
     row = r"^\| `([\w-]+)` \| `(\w+)` \| `(\w+)` \| (yes|no) \|$"
     shown = {
-        name: (getattr(methods, schedule), getattr(methods, fill), markers == "yes")
-        for name, schedule, fill, markers in re.findall(row, read(DOCS / "methods.md"), re.M)
+        name: (getattr(methods, schedule), getattr(methods, fill), special_tokens == "yes")
+        for name, schedule, fill, special_tokens in re.findall(row, read(DOCS / "methods.md"), re.M)
     }
     table = methods.METHODS.items()
-    assert shown == {name: (m.schedule, m.fill, m.has_markers) for name, m in table}
+    assert shown == {name: (m.schedule, m.fill, m.has_special_tokens) for name, m in table}
 
 
 @pytest.mark.usefixtures("own_methods")

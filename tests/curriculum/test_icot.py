@@ -13,7 +13,7 @@ from latentcot.methods.table import METHODS
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 
 ICOT = METHODS["icot"]
 
@@ -135,13 +135,13 @@ def run(recipe, tmp_path_factory):
     run = tmp_path_factory.mktemp("icot") / "run"
     learned = []
     with pytest.MonkeyPatch.context() as patch:
-        learn_from = Learner.learn_from
+        learn_from = TrainStep.learn_from
 
         def watched(self, share, rate):
             learned.append([int(n) for b in share.micro_batches for n in b.suffix_lengths])
             return learn_from(self, share, rate)
 
-        patch.setattr(Learner, "learn_from", watched)
+        patch.setattr(TrainStep, "learn_from", watched)
         assert train(recipe, run, is_quiet=True)
     return run, learned
 

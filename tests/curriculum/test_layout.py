@@ -21,13 +21,13 @@ from latentcot.curriculum.layout import (
     EncodedExample,
     Layout,
     LayoutRules,
-    MarkerIds,
+    SpecialTokens,
     Template,
-    count_slots,
+    count_latents,
     encode,
     encode_questions,
+    latents_of_chain,
     lay_out,
-    slots_of_chain,
 )
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
@@ -43,7 +43,7 @@ EXAMPLE = EncodedExample("x", question=(1, 2), steps=((11, 12, 13), (21,)), answ
 QUESTION = EncodedExample("x", question=(1, 2), steps=None, answer=())
 # All of its 4 tokens are gone at stage 4 of icot, and the schedule ends at 5.
 RULES = LayoutRules(
-    MarkerIds(BOT, EOT, PAUSE, EOS), Plan(num_stages=3, thoughts_per_step=2, tokens_until_all=5)
+    SpecialTokens(BOT, EOT, PAUSE, EOS), Plan(num_stages=3, thoughts_per_step=2, tokens_until_all=5)
 )
 ROWS = list(METHODS.values())
 
@@ -62,7 +62,7 @@ def show(layout: Layout) -> str:
         WORDS[token] if label == NO_LABEL else f"[{WORDS[token]}]"
         for token, label in zip(layout.suffix, layout.labels, strict=True)
     ]
-    return " ".join([*(WORDS[t] for t in layout.prefix), *"~" * layout.num_slots, *suffix])
+    return " ".join([*(WORDS[t] for t in layout.prefix), *"~" * layout.num_latents, *suffix])
 
 
 CHAIN = "Q1 Q2 [a1] [a2] [a3] [b1] [##] [A] [<eos>]"
@@ -92,14 +92,15 @@ GOLDEN = {
     ("coconut-pause-as-thought", 1): f"Q1 Q2 <bot> <pause> <pause> <eot> {SECOND}",
     ("coconut-pause-as-thought", 2): f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}",
     ("coconut-pause-as-thought", 3): f"Q1 Q2 <bot> {'<pause> ' * 6}<eot> {ANSWER}",
-    # A <pause> in a pass of its own stands in a slot, as a thought does.
+    # A <pause> in a pass of its own stands in a latent position, as a thought does.
     ("pause-multipass", 0): "Q1 Q2 <bot> <eot> [a1] [a2] [a3] [b1] [##] [A] [<eos>]",
     ("pause-multipass", 1): f"Q1 Q2 <bot> ~ ~ <eot> {SECOND}",
     ("pause-multipass", 2): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
     ("pause-multipass", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ ~ ~ <eot> {ANSWER}",
 }
 
-# Without padding, two steps never become more than 2·c slots; everything else is as above.
+# Without padding, two steps never become more than 2·c latent positions; everything else is as
+# above.
 GOLDEN_UNPADDED = GOLDEN | {
     ("pause", 3): f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}",
     ("coconut", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
@@ -137,7 +138,7 @@ def test_what_stands_in_place_of_no_thoughts(
 
 @pytest.mark.parametrize("choice", ["both", "bot", "none"])
 @pytest.mark.parametrize("key", [key for key in GOLDEN if key[1] > 0])
-def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_markers(
+def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_special_tokens(
     key: tuple[str, int], choice: Literal["both", "bot", "none"]
 ) -> None:
     rules = dataclasses.replace(RULES, zero_thoughts=choice)
@@ -218,7 +219,7 @@ def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
         ("pause-multipass", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
     ],
 )
-def test_a_forced_number_of_thoughts_changes_the_slots_and_nothing_else(
+def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(
     name: str, expected: str
 ) -> None:
     assert show(lay_out(EXAMPLE, METHODS[name], 1, RULES, num_thoughts=5)) == expected
@@ -237,7 +238,7 @@ def test_forced_to_none_the_place_looks_as_it_does_at_stage_0() -> None:
 
 @pytest.mark.parametrize("rules", [RULES, UNPADDED], ids=["padded", "unpadded"])
 @pytest.mark.parametrize(("name", "stage"), GOLDEN)
-def test_a_question_alone_gets_the_stages_full_number_of_slots(
+def test_a_question_alone_gets_the_stages_full_number_of_latents(
     name: str, stage: int, rules: LayoutRules
 ) -> None:
     given_words = GOLDEN[name, stage].partition("[")[0].strip()
@@ -287,8 +288,8 @@ def words_left(case: Any) -> tuple[int, ...]:
     return chain[sum(len(step) for step in gone) :]
 
 
-def slots_of(layout: Layout) -> int:
-    return layout.num_slots + layout.suffix.count(PAUSE)
+def latents_of(layout: Layout) -> int:
+    return layout.num_latents + layout.suffix.count(PAUSE)
 
 
 @given(cases())
@@ -296,7 +297,7 @@ def test_the_prompt_is_the_beginning_of_the_training_layout(case: Any) -> None:
     layout = lay_out(*case)
     prompt = layout.prompt()
     assert prompt.prefix == layout.prefix
-    assert prompt.num_slots == layout.num_slots
+    assert prompt.num_latents == layout.num_latents
     assert prompt.suffix == layout.suffix[: len(prompt.suffix)]
     assert set(prompt.labels) <= {NO_LABEL}
     assert layout.labels[len(prompt.suffix)] != NO_LABEL, "it ends where the model takes over"
@@ -304,7 +305,9 @@ def test_the_prompt_is_the_beginning_of_the_training_layout(case: Any) -> None:
 
 
 @given(cases())
-def test_without_slots_and_markers_the_text_is_question_steps_left_answer(case: Any) -> None:
+def test_without_latents_and_special_tokens_the_text_is_question_steps_left_answer(
+    case: Any,
+) -> None:
     example = case[0]
     layout = lay_out(*case)
     marks = {BOT, EOT, PAUSE}
@@ -321,24 +324,24 @@ def test_loss_stands_on_steps_left_answer_and_end_of_text(case: Any) -> None:
 
 
 @given(cases())
-def test_the_number_of_slots(case: Any) -> None:
+def test_the_number_of_latents(case: Any) -> None:
     example, method, stage, rules = case
     plan = rules.plan
     in_thought = stage if stage <= plan.num_stages else plan.num_stages  # the one without text
     in_thought = in_thought if plan.pad_to_num_stages else min(in_thought, len(example.steps))
-    has_slots = method.name.startswith(("coconut", "pause")) and "no-thought" not in method.name
-    expected = in_thought * plan.thoughts_per_step if has_slots else 0
-    assert slots_of(lay_out(*case)) == expected
-    assert count_slots(method, stage, len(example.steps), plan) == expected
+    has_latents = method.name.startswith(("coconut", "pause")) and "no-thought" not in method.name
+    expected = in_thought * plan.thoughts_per_step if has_latents else 0
+    assert latents_of(lay_out(*case)) == expected
+    assert count_latents(method, stage, len(example.steps), plan) == expected
 
 
 @given(cases())
-def test_the_slots_of_a_chain_are_those_of_its_last_stage_unpadded(case: Any) -> None:
+def test_the_latents_of_a_chain_are_those_of_its_last_stage_unpadded(case: Any) -> None:
     """By which a stop classifier learns, and an evaluation tells how often it was right."""
     example, _, _, rules = case
     plan = changed(rules, pad_to_num_stages=False).plan
-    expected = count_slots(METHODS["coconut"], plan.last_stage, len(example.steps), plan)
-    assert slots_of_chain(len(example.steps), plan) == expected
+    expected = count_latents(METHODS["coconut"], plan.last_stage, len(example.steps), plan)
+    assert latents_of_chain(len(example.steps), plan) == expected
     assert lay_out(*case).stop_after == expected
     question = dataclasses.replace(example, steps=None, answer=())
     assert lay_out(question, *case[1:]).stop_after is None
@@ -355,12 +358,16 @@ def test_a_padded_example_is_generated_from_as_its_question_alone_is(case: Any) 
 
 
 @given(cases())
-def test_markers_stand_once_and_around_the_slots(case: Any) -> None:
+def test_special_tokens_stand_once_and_around_the_latents(case: Any) -> None:
     layout = lay_out(*case)
     method, rules = case[1], case[3]
     tokens = (*layout.prefix, *layout.suffix)
-    is_open = method.has_markers and (slots_of(layout) > 0 or rules.zero_thoughts != "none")
-    is_closed = method.has_markers and (slots_of(layout) > 0 or rules.zero_thoughts == "both")
+    is_open = method.has_special_tokens and (
+        latents_of(layout) > 0 or rules.zero_thoughts != "none"
+    )
+    is_closed = method.has_special_tokens and (
+        latents_of(layout) > 0 or rules.zero_thoughts == "both"
+    )
     assert tokens.count(BOT) == is_open
     assert tokens.count(EOT) == is_closed
     if is_open:
@@ -384,7 +391,7 @@ def test_num_next_counts_the_first_step_left_or_the_answer(case: Any) -> None:
 @given(cases())
 def test_length_counts_every_column(case: Any) -> None:
     layout = lay_out(*case)
-    assert len(layout) == len(layout.prefix) + layout.num_slots + len(layout.suffix)
+    assert len(layout) == len(layout.prefix) + layout.num_latents + len(layout.suffix)
 
 
 # --- texts → token ids ---

@@ -35,8 +35,10 @@ def test_the_final_stage_without_text_is_one_more() -> None:
     assert rules.num_phases == 4
 
 
-def test_markers_are_introduced_after_ordinary_chain_of_thought() -> None:
-    rules = Curriculum(num_stages=1, zero_thoughts="bot", introduce_markers=True, epochs_stage_0=4)
+def test_special_tokens_are_introduced_after_ordinary_chain_of_thought() -> None:
+    rules = Curriculum(
+        num_stages=1, zero_thoughts="bot", introduce_special_tokens=True, epochs_stage_0=4
+    )
     phases = phases_of(rules, METHODS["coconut"])
     assert phases == [Phase(0, "none", 2), Phase(0, "bot", 2), Phase(1, "bot", 5)]
     assert rules.num_phases == 3
@@ -45,7 +47,7 @@ def test_markers_are_introduced_after_ordinary_chain_of_thought() -> None:
 def test_a_learned_phase_has_its_own_values_but_for_the_last() -> None:
     rules = Curriculum(
         num_stages=1,
-        introduce_markers=True,
+        introduce_special_tokens=True,
         advance="learned",
         learned_below=[0.5, 0.3],
         max_updates_per_stage=[7, 8],
@@ -54,11 +56,11 @@ def test_a_learned_phase_has_its_own_values_but_for_the_last() -> None:
     assert found == [(0.5, 7), (0.3, 8), (None, None)]
 
 
-def test_a_method_without_markers_keeps_the_values_of_its_stages() -> None:
+def test_a_method_without_special_tokens_keeps_the_values_of_its_stages() -> None:
     """Of three phases it has the first and the third; with two stages, the third has a value."""
     rules = Curriculum(
         num_stages=2,
-        introduce_markers=True,
+        introduce_special_tokens=True,
         advance="learned",
         learned_below=[0.5, 0.3, 0.1],
         max_updates_per_stage=[7, 8, 9],
@@ -68,14 +70,14 @@ def test_a_method_without_markers_keeps_the_values_of_its_stages() -> None:
     assert found == [(0, 0.5, 7), (1, 0.1, 9), (2, None, None)]
 
 
-def test_a_method_without_markers_has_all_epochs_of_stage_0_in_its_one_part() -> None:
-    rules = Curriculum(num_stages=1, introduce_markers=True, epochs_stage_0=4)
+def test_a_method_without_special_tokens_has_all_epochs_of_stage_0_in_its_one_part() -> None:
+    rules = Curriculum(num_stages=1, introduce_special_tokens=True, epochs_stage_0=4)
     assert [p.epochs for p in phases_of(rules, METHODS["coconut-no-thought"])] == [4, 5]
 
 
 @pytest.mark.parametrize("is_introduced", [True, False])
 def test_methods_without_a_curriculum_have_one_phase(is_introduced: bool) -> None:
-    rules = Curriculum(num_stages=3, introduce_markers=is_introduced)
+    rules = Curriculum(num_stages=3, introduce_special_tokens=is_introduced)
     assert [p.stage for p in phases_of(rules, METHODS["cot"])] == [0]
     for name in ("no-cot", "pause", "coconut-no-curriculum"):
         assert [p.stage for p in phases_of(rules, METHODS[name])] == [3]
@@ -87,7 +89,7 @@ def test_stages_last_their_epochs_and_the_last_goes_on() -> None:
 
 
 def test_the_parts_of_stage_0_share_its_epochs() -> None:
-    a_clock = clock(introduce_markers=True, epochs_stage_0=2, updates_per_epoch=3)
+    a_clock = clock(introduce_special_tokens=True, epochs_stage_0=2, updates_per_epoch=3)
     assert [a_clock.record(None) for _ in range(6)] == [False, False, True] * 2
     assert a_clock.phase.stage == 1
 

@@ -21,7 +21,7 @@ def examples(data):
 def test_a_model_that_always_gives_one_answer(speaker, examples):
     """ "[A] X": two words, two thoughts; question, thoughts, X and end of text take five passes.
 
-    The paper counts words and thoughts, but no markers and no end of text.
+    The paper counts words and thoughts, but no special tokens and no end of text.
     """
     answer, count = Counter(example.answer for example in examples).most_common(1)[0]
     result = evaluate(speaker("[A]", answer), examples)
@@ -106,7 +106,7 @@ def test_the_number_of_thoughts_can_be_forced(babbler, examples, num_thoughts):
     assert [r.text for r in result.records] != [r.text for r in ordinary.records]
 
 
-def test_slots_are_counted_as_in_training(babbler, examples):
+def test_latents_are_counted_as_in_training(babbler, examples):
     """Without padding an example has no more thoughts than steps, in evaluation too."""
     plan = replace(babbler.rules.plan, pad_to_num_stages=False)
     babbler.rules = replace(babbler.rules, plan=plan)
@@ -148,7 +148,7 @@ def test_pauses_are_no_tokens(babbler, examples):
     """The paper's count: No-CoT and its pauses 8.2 on ProsQA, Coconut's six thoughts more."""
     ordinary = evaluate(babbler, examples)
     babbler.info = replace(babbler.info, method="pause-multipass")
-    result = evaluate(babbler, examples)  # as many slots, fed as before
+    result = evaluate(babbler, examples)  # as many latent positions, fed as before
     assert [r.text for r in result.records] == [r.text for r in ordinary.records]
     assert result.thoughts_per_question == 0
     assert result.tokens_per_question == ordinary.tokens_per_question - 2

@@ -171,7 +171,7 @@ class TestThink:
         for thoughts, generation in zip(
             found, generate(babbler.model, prompts, eos_id=1, max_new_tokens=1), strict=True
         ):
-            torch.testing.assert_close(thoughts, generation.fed, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(thoughts, generation.latent_inputs, rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("num_thoughts", [0, 1, 3])
     def test_last_states_are_the_thought_that_would_come_next(

@@ -18,7 +18,7 @@ from latentcot.methods.table import (
     method_named,
 )
 
-PAPER = {  # schedule, fill, markers
+PAPER = {  # schedule, fill, special tokens
     "cot": (KEEP_ALL, NOTHING, False),
     "no-cot": (ALL_AT_ONCE, NOTHING, False),
     "icot": (TOKEN_BY_TOKEN, NOTHING, False),
@@ -32,7 +32,7 @@ TABLE = PAPER | {"pause-multipass": (STEP_PER_STAGE, PAUSE_MULTIPASS, True)}
 
 
 def test_the_table() -> None:
-    rows = {name: (row.schedule, row.fill, row.has_markers) for name, row in METHODS.items()}
+    rows = {name: (row.schedule, row.fill, row.has_special_tokens) for name, row in METHODS.items()}
     assert rows == TABLE
     assert list(rows) == list(TABLE), "in the order of the paper's table"
     assert tuple(PAPER) == PAPER_METHODS
@@ -44,7 +44,7 @@ def test_no_two_schedules_and_no_two_fills_are_equal() -> None:
     fills = [THOUGHT, PAUSE, PAUSE_MULTIPASS, NOTHING]
     assert len(set(schedules)) == len(set(fills)) == 4
     assert [fill.is_thought for fill in fills] == [True, False, False, False]
-    assert [fill.has_slots for fill in fills] == [True, True, True, False]
+    assert [fill.has_latents for fill in fills] == [True, True, True, False]
     assert [schedule.is_by_token for schedule in schedules] == [False, False, False, True]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from latentcot.curriculum.layout import EncodedExample, LayoutRules, MarkerIds, lay_out
+from latentcot.curriculum.layout import EncodedExample, LayoutRules, SpecialTokens, lay_out
 from latentcot.errors import MethodError
 from latentcot.methods.table import (
     ALL_AT_ONCE,
@@ -36,14 +36,16 @@ LAST_FIRST = Method(
         left=lambda steps, stage, plan: steps[: max(0, len(steps) - stage)],
     ),
     NOTHING,
-    has_markers=False,
+    has_special_tokens=False,
     summary="a curriculum from the other end",
 )
 HALF_THOUGHT = Method(
     "half-thought",
     STEP_PER_STAGE,
-    Fill("half of the thought", feed=lambda slot, markers: slot.state / 2, is_thought=True),
-    has_markers=True,
+    Fill(
+        "half of the thought", feed=lambda latent, special_tokens: latent.state / 2, is_thought=True
+    ),
+    has_special_tokens=True,
     summary="Coconut with smaller thoughts",
 )
 
@@ -70,7 +72,7 @@ def test_a_row_is_found_once_it_is_registered() -> None:
 
 def test_a_schedule_of_ones_own_decides_what_is_left() -> None:
     example = EncodedExample("x", (1, 2), ((3,), (4, 5), (6,)), (7,))
-    rules = LayoutRules(MarkerIds(91, 92, 93, 94), Plan(num_stages=3))
+    rules = LayoutRules(SpecialTokens(91, 92, 93, 94), Plan(num_stages=3))
     suffixes = [lay_out(example, LAST_FIRST, stage, rules).suffix for stage in range(4)]
     assert suffixes == [(3, 4, 5, 6, 7, 94), (3, 4, 5, 7, 94), (3, 7, 94), (7, 94)]
 
@@ -152,7 +154,7 @@ def test_what_is_no_method_is_refused(odd: Any) -> None:
 MODULE = """
 from latentcot.methods.table import STEP_PER_STAGE, Fill, Method
 
-FILL = Fill("a third of the thought", feed=lambda slot, markers: slot.state / 3, is_thought=True)
+FILL = Fill("a third of the thought", feed=lambda latent, tokens: latent.state / 3, is_thought=True)
 THIRD = Method("third-thought", STEP_PER_STAGE, FILL, True, "Coconut with much smaller thoughts")
 TAKEN = Method("coconut", STEP_PER_STAGE, FILL, True, "mine")
 NOTHING = 3

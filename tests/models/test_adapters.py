@@ -37,7 +37,7 @@ from latentcot.runs.checkpoint_summary import model_of
 from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model
 
 pytest.importorskip("peft")
@@ -52,7 +52,8 @@ NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def adapted(name: str, lora: Lora = LORA, **options: Any) -> Any:
-    """A tiny model with adapters that do something: no B is zero, no marker is where it was."""
+    """A tiny model with adapters that do something: no B is zero, no special token is where it
+    was."""
     model: Any = tiny_model(name, **options)
     add_adapters(model, Adapters("base", fingerprint(model), lora), MARKERS)
     move(model)
@@ -124,7 +125,7 @@ def test_thoughts_are_those_of_the_reference(name: str, saves_memory: bool) -> N
         states, thoughts = by_hand.run(reference_states, trained, *args)
         actual = rollout.states[b, : len(row.suffix) + 1]
         torch.testing.assert_close(actual, states, **EXACT)
-        torch.testing.assert_close(rollout.fed[b, : row.num_thoughts], thoughts, **EXACT)
+        torch.testing.assert_close(rollout.latent_inputs[b, : row.num_thoughts], thoughts, **EXACT)
 
 
 @pytest.mark.parametrize("saves_memory", [False, True])
@@ -203,9 +204,9 @@ def test_they_are_drawn_from_the_seed_alone() -> None:
 def test_updates_leave_the_base_as_it_was(name: str) -> None:
     model = adapted(name, dtype=torch.float32)
     before = {n: t.clone() for n, t in model.state_dict().items()}
-    learner = Learner(model, Training(learning_rate=1e-2, weight_decay=0.1, save_memory=True))
+    train_step = TrainStep(model, Training(learning_rate=1e-2, weight_decay=0.1, save_memory=True))
     for _ in range(5):
-        learner.learn([row.as_layout for row in ROWS], 1e-2)
+        train_step.learn([row.as_layout for row in ROWS], 1e-2)
     changed = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
     tied = set() if name == "llama" else {"lm_head.marker_rows"}
     assert changed == set(trained_names(model)) | tied

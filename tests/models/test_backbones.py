@@ -19,11 +19,11 @@ from transformers import (
 from latentcot.curriculum.layout import NO_LABEL, Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.models.loading import (
-    FreshModel,
+    FromScratch,
     check_lengths,
     check_reads_last_state,
     load_pretrained,
-    make_fresh,
+    make_from_scratch,
     max_positions,
 )
 from latentcot.models.special_tokens import word_tokenizer
@@ -33,9 +33,9 @@ TOKENIZER = word_tokenizer(["a b c d e f"])
 FRESH = ["gpt2", "llama", "qwen3"]
 
 
-def tiny(architecture: str = "gpt2", **changes: Any) -> FreshModel:
+def tiny(architecture: str = "gpt2", **changes: Any) -> FromScratch:
     sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24}
-    return FreshModel(**{"architecture": architecture, "num_positions": 20, **sizes, **changes})
+    return FromScratch(**{"architecture": architecture, "num_positions": 20, **sizes, **changes})
 
 
 def weights_of(model: PreTrainedModel) -> torch.Tensor:
@@ -46,16 +46,16 @@ def weights_of(model: PreTrainedModel) -> torch.Tensor:
 
 
 def test_these_are_all_architectures() -> None:
-    assert list(get_args(get_type_hints(FreshModel)["architecture"])) == FRESH
+    assert list(get_args(get_type_hints(FromScratch)["architecture"])) == FRESH
 
 
 @pytest.mark.parametrize("architecture", FRESH)
 def test_weights_follow_from_the_seed_alone(architecture: str) -> None:
     torch.manual_seed(1)
-    first = weights_of(make_fresh(tiny(architecture), TOKENIZER, seed=0))
+    first = weights_of(make_from_scratch(tiny(architecture), TOKENIZER, seed=0))
     torch.manual_seed(2)
-    again = weights_of(make_fresh(tiny(architecture), TOKENIZER, seed=0))
-    other = weights_of(make_fresh(tiny(architecture), TOKENIZER, seed=1))
+    again = weights_of(make_from_scratch(tiny(architecture), TOKENIZER, seed=0))
+    other = weights_of(make_from_scratch(tiny(architecture), TOKENIZER, seed=1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -63,13 +63,13 @@ def test_weights_follow_from_the_seed_alone(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", FRESH)
 def test_torchs_own_random_numbers_are_left_alone(architecture: str) -> None:
     state = torch.get_rng_state()
-    make_fresh(tiny(architecture), TOKENIZER, seed=0)
+    make_from_scratch(tiny(architecture), TOKENIZER, seed=0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("architecture", FRESH)
 def test_sizes_are_those_of_the_settings(architecture: str) -> None:
-    model = make_fresh(tiny(architecture), TOKENIZER, seed=0)
+    model = make_from_scratch(tiny(architecture), TOKENIZER, seed=0)
     assert model.config.model_type == architecture
     assert model.get_input_embeddings().get_parameter("weight").shape == (len(TOKENIZER), 16)
     assert model.config.num_hidden_layers == 2
@@ -82,7 +82,7 @@ def test_sizes_are_those_of_the_settings(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", FRESH)
 def test_initial_weights_are_as_wide_as_asked_for(architecture: str) -> None:
     for init_std in (0.02, 0.1):
-        model = make_fresh(tiny(architecture, init_std=init_std), TOKENIZER, seed=0)
+        model = make_from_scratch(tiny(architecture, init_std=init_std), TOKENIZER, seed=0)
         table = model.get_input_embeddings().get_parameter("weight")
         assert table.std().item() == pytest.approx(init_std, rel=0.3)
 
@@ -91,7 +91,7 @@ def test_initial_weights_are_as_wide_as_asked_for(architecture: str) -> None:
 def test_dropout_is_off_unless_asked_for(architecture: str) -> None:
     ids = torch.tensor([[5, 6, 7, 8]])
     for dropout, is_random in [(0.0, False), (0.5, True)]:
-        model = make_fresh(tiny(architecture, dropout=dropout), TOKENIZER, seed=0).train()
+        model = make_from_scratch(tiny(architecture, dropout=dropout), TOKENIZER, seed=0).train()
         with torch.no_grad():
             assert torch.equal(model(ids).logits, model(ids).logits) != is_random
 
@@ -102,7 +102,7 @@ POSITIONS = "transformer.wpe.weight"
 @pytest.mark.parametrize("scale", [0.3, 1.0])
 def test_sinusoidal_positions_of_gpt2(scale: float) -> None:
     settings = tiny(num_positions=200, positions="sinusoidal", position_scale=scale)
-    table = make_fresh(settings, TOKENIZER, seed=0).get_parameter(POSITIONS).detach()
+    table = make_from_scratch(settings, TOKENIZER, seed=0).get_parameter(POSITIONS).detach()
     assert table.square().mean().sqrt().item() == pytest.approx(scale)
     # Of one length, and the farther apart the less alike: no such thing with drawn numbers.
     torch.testing.assert_close(table.norm(dim=1), table.norm(dim=1)[:1].expand(200))
@@ -111,26 +111,26 @@ def test_sinusoidal_positions_of_gpt2(scale: float) -> None:
 
 def test_learned_positions_of_gpt2_are_drawn() -> None:
     settings = tiny(num_positions=200, positions="learned", init_std=0.1)
-    table = make_fresh(settings, TOKENIZER, seed=0).get_parameter(POSITIONS)
+    table = make_from_scratch(settings, TOKENIZER, seed=0).get_parameter(POSITIONS)
     assert table.std().item() == pytest.approx(0.1, rel=0.1)
     assert table.norm(dim=1).std() > 0.01
 
 
 def test_the_kind_of_positions_changes_no_other_weight() -> None:
-    sines = make_fresh(tiny(positions="sinusoidal"), TOKENIZER, seed=0).state_dict()
-    drawn = make_fresh(tiny(positions="learned"), TOKENIZER, seed=0).state_dict()
+    sines = make_from_scratch(tiny(positions="sinusoidal"), TOKENIZER, seed=0).state_dict()
+    drawn = make_from_scratch(tiny(positions="learned"), TOKENIZER, seed=0).state_dict()
     changed = [name for name in drawn if not torch.equal(sines[name], drawn[name])]
     assert changed == [POSITIONS]
 
 
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(RecipeError, match=r"model\.num_heads: must divide .* got 3 and 16"):
-        make_fresh(tiny(num_heads=3), TOKENIZER, seed=0)
+        make_from_scratch(tiny(num_heads=3), TOKENIZER, seed=0)
 
 
 @pytest.mark.parametrize("architecture", FRESH)
 def test_embedding_and_output_head_are_one_table(architecture: str) -> None:
-    model = make_fresh(tiny(architecture), TOKENIZER, seed=0)
+    model = make_from_scratch(tiny(architecture), TOKENIZER, seed=0)
     head = model.get_output_embeddings().get_parameter("weight")
     assert model.get_input_embeddings().get_parameter("weight") is head
 
@@ -138,7 +138,7 @@ def test_embedding_and_output_head_are_one_table(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", FRESH)
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 def test_every_weight_learns_but_sines(architecture: str, positions: str) -> None:
-    model = make_fresh(tiny(architecture, positions=positions), TOKENIZER, seed=0)
+    model = make_from_scratch(tiny(architecture, positions=positions), TOKENIZER, seed=0)
     ids = torch.tensor([[5, 6, 7, 8]])
     model(ids).logits.log_softmax(-1)[..., 5].sum().backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -156,7 +156,7 @@ def test_models_that_read_the_last_state_are_accepted(name: str) -> None:
 
 @pytest.mark.parametrize("architecture", FRESH)
 def test_fresh_models_are_accepted(architecture: str) -> None:
-    check_reads_last_state(make_fresh(tiny(architecture), TOKENIZER, seed=0))
+    check_reads_last_state(make_from_scratch(tiny(architecture), TOKENIZER, seed=0))
 
 
 SMALL = {
@@ -184,7 +184,7 @@ def test_models_that_scale_or_cap_their_logits_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("is_training", [True, False])
 def test_the_check_leaves_model_and_random_numbers_as_they_were(is_training: bool) -> None:
-    model = make_fresh(tiny(dropout=0.5), TOKENIZER, seed=0).train(is_training)
+    model = make_from_scratch(tiny(dropout=0.5), TOKENIZER, seed=0).train(is_training)
     state, weights = torch.get_rng_state(), weights_of(model)
     check_reads_last_state(model)
     assert model.training == is_training
@@ -195,28 +195,29 @@ def test_the_check_leaves_model_and_random_numbers_as_they_were(is_training: boo
 
 # --- sequences longer than the model's positions ---
 
-LAYOUT = Layout(prefix=(1, 2, 3), num_slots=5, suffix=(4, 5), labels=(NO_LABEL, 5), num_next=1)
+LAYOUT = Layout(prefix=(1, 2, 3), num_latents=5, suffix=(4, 5), labels=(NO_LABEL, 5), num_next=1)
 
 
 def test_as_long_as_the_model_has_positions() -> None:
-    model = make_fresh(tiny(num_positions=10), TOKENIZER, seed=0)
+    model = make_from_scratch(tiny(num_positions=10), TOKENIZER, seed=0)
     check_lengths(model, [LAYOUT], ["x"])
     check_lengths(model, [LAYOUT, LAYOUT], ["x", "y"], new_tokens=0)
 
 
 def test_too_long_names_the_example_and_its_parts() -> None:
-    model = make_fresh(tiny(num_positions=12), TOKENIZER, seed=0)
-    short = Layout(prefix=(1,), num_slots=0, suffix=(), labels=())
+    model = make_from_scratch(tiny(num_positions=12), TOKENIZER, seed=0)
+    short = Layout(prefix=(1,), num_latents=0, suffix=(), labels=())
     with pytest.raises(DataError) as caught:
         check_lengths(model, [short, LAYOUT], ["x", "y"], new_tokens=4)
     assert str(caught.value).startswith(
-        "example 'y': needs 14 positions (3 for the question, 5 slots, 6 for what follows), but "
+        "example 'y': needs 14 positions (3 for the question, 5 latent positions, 6 for what "
+        "follows), but "
         "the model has 12."
     )
 
 
 def test_thoughts_count_as_positions() -> None:
-    model = make_fresh(tiny(num_positions=9), TOKENIZER, seed=0)
+    model = make_from_scratch(tiny(num_positions=9), TOKENIZER, seed=0)
     with pytest.raises(DataError, match="needs 10 positions"):
         check_lengths(model, [LAYOUT], ["x"])
 
@@ -226,19 +227,19 @@ def test_thoughts_count_as_positions() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    make_fresh(tiny(), TOKENIZER, seed=0).save_pretrained(tmp_path)
+    make_from_scratch(tiny(), TOKENIZER, seed=0).save_pretrained(tmp_path)
     TOKENIZER.save_pretrained(tmp_path)
     return tmp_path
 
 
 def test_a_saved_model_is_loaded(folder: Path) -> None:
     model, tokenizer = load_pretrained(str(folder))
-    assert torch.equal(weights_of(model), weights_of(make_fresh(tiny(), TOKENIZER, seed=0)))
+    assert torch.equal(weights_of(model), weights_of(make_from_scratch(tiny(), TOKENIZER, seed=0)))
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
 
 
 def test_weights_are_float32_however_they_were_saved(folder: Path) -> None:
-    make_fresh(tiny(), TOKENIZER, seed=0).to(torch.bfloat16).save_pretrained(folder)
+    make_from_scratch(tiny(), TOKENIZER, seed=0).to(torch.bfloat16).save_pretrained(folder)
     assert load_pretrained(str(folder))[0].dtype == torch.float32
 
 

@@ -1,4 +1,4 @@
-"""The word tokenizer, and markers that start as copies of another token."""
+"""The word tokenizer, and special tokens that start as copies of another token."""
 
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from latentcot.curriculum.layout import MarkerIds
+from latentcot.curriculum.layout import SpecialTokens
 from latentcot.errors import RecipeError
-from latentcot.models.special_tokens import add_markers, marker_ids, word_tokenizer
+from latentcot.models.special_tokens import (
+    install_special_tokens,
+    special_tokens_of,
+    word_tokenizer,
+)
 from latentcot.tasks import extract_answer, task_named
 
 WORDS = [
@@ -50,7 +54,7 @@ def test_decoding_gives_the_text_back(texts: list[str]) -> None:
         assert tokenizer.decode(ids_of(tokenizer, text)) == text
 
 
-def test_an_answer_behind_the_default_marker_is_found_after_steps() -> None:
+def test_an_answer_behind_the_default_special_token_is_found_after_steps() -> None:
     tokenizer = word_tokenizer([*WORDS, "### "])
     text = tokenizer.decode(ids_of(tokenizer, "Every timpus is a dumpus.\n### Tom is a kerpus."))
     assert extract_answer(text, "### ") == "Tom is a kerpus."
@@ -81,13 +85,13 @@ def test_nothing_is_added_to_a_text() -> None:
     assert ids_of(tokenizer, "5") == tokenizer.convert_tokens_to_ids(["5"])
 
 
-def test_markers_come_first_and_are_one_token_each() -> None:
+def test_special_tokens_come_first_and_are_one_token_each() -> None:
     tokenizer = word_tokenizer(SYMBOLS)
     special = ["<unk>", "<eos>", "<bot>", "<eot>", "<pause>"]
     assert tokenizer.convert_tokens_to_ids(special) == [0, 1, 2, 3, 4]
     assert ids_of(tokenizer, "<bot> 5 <eot>")[::2] == [2, 3]
     assert (tokenizer.unk_token_id, tokenizer.eos_token_id) == (0, 1)
-    assert marker_ids(tokenizer) == MarkerIds(bot=2, eot=3, pause=4, eos=1)
+    assert special_tokens_of(tokenizer) == SpecialTokens(bot=2, eot=3, pause=4, eos=1)
 
 
 def test_words_come_in_sorted_order_whatever_the_order_of_texts() -> None:
@@ -97,7 +101,7 @@ def test_words_come_in_sorted_order_whatever_the_order_of_texts() -> None:
     assert by_id[5:] == sorted({word for text in SYMBOLS for word in text.split()})
 
 
-def test_markers_that_stand_in_the_texts_are_not_added_again() -> None:
+def test_special_tokens_that_stand_in_the_texts_are_not_added_again() -> None:
     tokenizer = word_tokenizer(["<bot> a <unk> z <eos>"])
     assert tokenizer.convert_tokens_to_ids(["<unk>", "<eos>", "<bot>", "a", "z"]) == [0, 1, 2, 5, 6]
     assert len(tokenizer) == 7, "a model gets this many rows"
@@ -109,13 +113,13 @@ def test_saved_and_reloaded_it_gives_the_same_ids(texts: list[str], tmp_path: Pa
     tokenizer.save_pretrained(tmp_path)
     reloaded = AutoTokenizer.from_pretrained(tmp_path)
     assert reloaded.get_vocab() == tokenizer.get_vocab()
-    assert marker_ids(reloaded) == marker_ids(tokenizer)
+    assert special_tokens_of(reloaded) == special_tokens_of(tokenizer)
     for text in [*texts, "unheard of", "<bot> 5 <eot>"]:
         assert ids_of(reloaded, text) == ids_of(tokenizer, text)
         assert reloaded.decode(ids_of(tokenizer, text)) == tokenizer.decode(ids_of(tokenizer, text))
 
 
-# --- markers for a model that has none ---
+# --- special tokens for a model that has none ---
 
 END = "<|endoftext|>"
 
@@ -161,14 +165,16 @@ def tables(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("make_model", [tied_gpt2, untied_llama])
 @pytest.mark.parametrize("num_spare", [0, 64], ids=["exact vocabulary", "padded vocabulary"])
-def test_markers_start_as_copies_and_nothing_else_changes(make_model: Any, num_spare: int) -> None:
+def test_special_tokens_start_as_copies_and_nothing_else_changes(
+    make_model: Any, num_spare: int
+) -> None:
     tokenizer = byte_level_tokenizer()
     num_tokens = len(tokenizer)
     (source,) = ids_of(tokenizer, "<<")
     model = make_model(num_tokens + num_spare)
     before = {name: table.detach().clone() for name, table in tables(model).items()}
 
-    assert add_markers(tokenizer, model, "<<") == 3
+    assert install_special_tokens(tokenizer, model, "<<") == 3
 
     new = tokenizer.convert_tokens_to_ids(["<bot>", "<eot>", "<pause>"])
     assert new == [num_tokens, num_tokens + 1, num_tokens + 2]
@@ -183,52 +189,59 @@ def test_markers_start_as_copies_and_nothing_else_changes(make_model: Any, num_s
 def test_tied_tables_stay_tied_and_others_apart(make_model: Any, is_tied: bool) -> None:
     tokenizer = byte_level_tokenizer()
     model = make_model(len(tokenizer))
-    add_markers(tokenizer, model)
+    install_special_tokens(tokenizer, model)
     embedding, output = tables(model).values()
     assert (embedding is output) == is_tied
     assert torch.equal(embedding, output) == is_tied
 
 
-def test_a_marker_predicts_what_the_token_it_started_from_predicts() -> None:
+def test_a_special_token_predicts_what_the_token_it_started_from_predicts() -> None:
     tokenizer = byte_level_tokenizer()
     model = untied_llama(len(tokenizer)).eval()
-    add_markers(tokenizer, model, "<<")
-    marker = marker_ids(tokenizer).bot
+    install_special_tokens(tokenizer, model, "<<")
+    special_token = special_tokens_of(tokenizer).bot
     with torch.no_grad():
         logits = [
-            model(torch.tensor([[1, 2, t]])).logits for t in (*ids_of(tokenizer, "<<"), marker)
+            model(torch.tensor([[1, 2, t]])).logits
+            for t in (*ids_of(tokenizer, "<<"), special_token)
         ]
     torch.testing.assert_close(*logits)
-    torch.testing.assert_close(logits[0][..., marker], logits[0][..., ids_of(tokenizer, "<<")[0]])
+    torch.testing.assert_close(
+        logits[0][..., special_token], logits[0][..., ids_of(tokenizer, "<<")[0]]
+    )
 
 
-def test_markers_are_one_token_anywhere_in_a_text() -> None:
+def test_special_tokens_are_one_token_anywhere_in_a_text() -> None:
     tokenizer = byte_level_tokenizer()
-    add_markers(tokenizer, tied_gpt2(len(tokenizer)))
-    markers = marker_ids(tokenizer)
-    assert ids_of(tokenizer, "<bot><pause><eot>") == [markers.bot, markers.pause, markers.eot]
-    assert markers.eos == tokenizer.eos_token_id
+    install_special_tokens(tokenizer, tied_gpt2(len(tokenizer)))
+    special_tokens = special_tokens_of(tokenizer)
+    assert ids_of(tokenizer, "<bot><pause><eot>") == [
+        special_tokens.bot,
+        special_tokens.pause,
+        special_tokens.eot,
+    ]
+    assert special_tokens.eos == tokenizer.eos_token_id
 
 
 def test_a_second_call_adds_nothing() -> None:
     tokenizer = byte_level_tokenizer()
     model = tied_gpt2(len(tokenizer))
-    add_markers(tokenizer, model, "<<")
+    install_special_tokens(tokenizer, model, "<<")
     with torch.no_grad():
-        tables(model)["embedding"][marker_ids(tokenizer).bot] += 1  # as training would
+        tables(model)["embedding"][special_tokens_of(tokenizer).bot] += 1  # as training would
     before = tables(model)["embedding"].detach().clone()
-    assert add_markers(tokenizer, model, "=") == 0
+    assert install_special_tokens(tokenizer, model, "=") == 0
     assert torch.equal(tables(model)["embedding"], before)
     assert len(tokenizer) == len(before)
 
 
 @pytest.mark.parametrize(("start_from", "count"), [("<<<<<", 3), ("", 0), ("zq", 2)])
-def test_markers_start_from_one_token(start_from: str, count: int) -> None:
+def test_special_tokens_start_from_one_token(start_from: str, count: int) -> None:
     tokenizer = byte_level_tokenizer()
     model = tied_gpt2(len(tokenizer))
     size = len(tokenizer)
-    with pytest.raises(RecipeError, match="markers_start_from: must be one token") as caught:
-        add_markers(tokenizer, model, start_from)
+    with pytest.raises(RecipeError, match="special_tokens_start_from: must be one token") as caught:
+        install_special_tokens(tokenizer, model, start_from)
     assert f"got {start_from!r}, which is {count} tokens." in str(caught.value)
     assert len(tokenizer) == len(tables(model)["embedding"]) == size, "nothing has been added"
 
@@ -239,16 +252,16 @@ def word_level_tokenizer(**special: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **special)
 
 
-def test_markers_do_not_start_from_an_unknown_word() -> None:
+def test_special_tokens_do_not_start_from_an_unknown_word() -> None:
     tokenizer = word_level_tokenizer(eos_token="<end>")
-    with pytest.raises(RecipeError, match="markers_start_from: .* got '<<'"):
-        add_markers(tokenizer, tied_gpt2(3), "<<")
+    with pytest.raises(RecipeError, match="special_tokens_start_from: .* got '<<'"):
+        install_special_tokens(tokenizer, tied_gpt2(3), "<<")
 
 
 def test_an_unknown_word_is_called_unknown() -> None:
     tokenizer = word_level_tokenizer(eos_token="<end>")
     with pytest.raises(RecipeError) as caught:
-        add_markers(tokenizer, tied_gpt2(3), "<<")
+        install_special_tokens(tokenizer, tied_gpt2(3), "<<")
     assert "which is 1 tokens" not in str(caught.value)
 
 
@@ -256,4 +269,4 @@ def test_a_vocabulary_without_an_end_of_text_is_refused_in_words() -> None:
     tokenizer = word_level_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<bot>", "<eot>", "<pause>"]})
     with pytest.raises(RecipeError, match="end of text"):
-        marker_ids(tokenizer)
+        special_tokens_of(tokenizer)

@@ -16,13 +16,13 @@ from transformers import AutoConfig, PreTrainedConfig
 from latentcot.cli import app
 from latentcot.errors import RecipeError, UsageError
 from latentcot.methods.table import method_named
-from latentcot.models.loading import FreshModel
+from latentcot.models.loading import FromScratch
 from latentcot.models.lora import Lora
-from latentcot.models.shapes import SHAPES, config_of, fresh_model
+from latentcot.models.shapes import SHAPES, config_of, model_from_scratch
 from latentcot.planning import calibration as plan_calibration
 from latentcot.planning import lengths as plan_lengths
 from latentcot.planning import work as plan_work
-from latentcot.planning.calibration import share_of
+from latentcot.planning.calibration import shard_of
 from latentcot.planning.devices import DEVICES, Device, device_named, dumped
 from latentcot.planning.plan import COUNTS, SIZES, TIMES, largest_that_fits, make_plan, scaled
 from latentcot.planning.work import Shape, Subject, Work, update_work, weights_of, work_of
@@ -62,13 +62,13 @@ def tiny(family: str, layers: int) -> PreTrainedConfig:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_known_shape_has_as_many_weights_as_are_published(name: str) -> None:
-    model = fresh_model(name, device="meta")
+    model = model_from_scratch(name, device="meta")
     millions = sum(weight.numel() for weight in model.parameters()) / 1e6
     assert millions == pytest.approx(PUBLISHED[name], rel=5e-4)
 
 
 def test_a_shape_of_few_layers_has_real_weights() -> None:
-    model = fresh_model("openai-community/gpt2", num_layers=1, dtype=torch.bfloat16)
+    model = model_from_scratch("openai-community/gpt2", num_layers=1, dtype=torch.bfloat16)
     assert len(model.base_model.h) == 1
     assert all(weight.isfinite().all() for weight in model.parameters())
     assert model.dtype == torch.bfloat16
@@ -77,11 +77,11 @@ def test_a_shape_of_few_layers_has_real_weights() -> None:
 def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
     tiny("llama", 2).save_pretrained(tmp_path)
     assert config_of(str(tmp_path)).hidden_size == 32
-    assert config_of(FreshModel(hidden_size=16), vocabulary_size=70).vocab_size == 70
+    assert config_of(FromScratch(hidden_size=16), vocabulary_size=70).vocab_size == 70
     with pytest.raises(RecipeError, match=r"shape of .*nowhere.* is not known"):
         config_of(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="needs vocabulary_size"):
-        config_of(FreshModel())
+        config_of(FromScratch())
 
 
 # --- work ---------------------------------------------------------------------------------------
@@ -91,13 +91,13 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
     ("family", "saves", "slots"),
     [("gpt2", False, 0), ("gpt2", True, 2), ("llama", False, 2), ("qwen3", True, 0)],
 )
-def test_work_is_what_the_real_update_does(family: str, saves: bool, slots: int) -> None:
+def test_work_is_what_the_real_update_does(family: str, saves: bool, latents: int) -> None:
     """Products by torch's own counter; bytes by the same count over tensors with numbers in them"""
     subject = Subject(tiny(family, 2), method_named("coconut"), saves_memory=saves)
     subject.config._attn_implementation = "eager"  # torch's counter lacks the CPU's fused attention
-    shape = Shape(3, 12, slots, 5)
+    shape = Shape(3, 12, latents, 5)
     counted = work_of(subject, shape)
-    batch = share_of(shape, 90).micro_batches[0]
+    batch = shard_of(shape, 90).micro_batches[0]
     loss = subject.loss(device="cpu")
     with FlopCounterMode(display=False) as products:
         loss(batch).nll_sum.backward()
@@ -334,7 +334,7 @@ def test_values_are_written_in_a_unit_that_suits_them(
 
 
 def test_a_shape_in_words() -> None:
-    assert str(Shape(2, 40, 1, 1)) == "2 examples of 40 tokens, 1 slot, 1 token"
+    assert str(Shape(2, 40, 1, 1)) == "2 examples of 40 tokens, 1 latent position, 1 token"
 
 
 def run(*words: str) -> None:

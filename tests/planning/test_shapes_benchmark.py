@@ -24,7 +24,7 @@ from live_bytes import LiveBytes  # noqa: E402
 from latentcot.curriculum.stages import phases_of  # noqa: E402
 from latentcot.methods.table import method_named  # noqa: E402
 from latentcot.recipes.recipe import read_recipe  # noqa: E402
-from latentcot.training.step import Learner  # noqa: E402
+from latentcot.training.step import TrainStep  # noqa: E402
 
 SETTING = shapes.Setting(
     layers=2, vocabulary=50, batch=2, question=6, words=2, rounds=1, gib=None
@@ -101,13 +101,13 @@ def test_the_largest_number_that_fits_is_found(most, limit):
 
 
 def test_no_gradients_are_left_of_what_does_not_fit():
-    learner = Learner(shapes._model("llama-3.2-1b", shapes.Way(), SETTING), shapes.Training())
-    learner.learn(SETTING.batch_of(1, 3), 0.0)
-    taken = shapes._state_bytes(learner) / 2**30
+    train_step = TrainStep(shapes._model("llama-3.2-1b", shapes.Way(), SETTING), shapes.Training())
+    train_step.learn(SETTING.batch_of(1, 3), 0.0)
+    taken = shapes._state_bytes(train_step) / 2**30
     setting = shapes.replace(SETTING, gib=taken + 1e-4)
-    assert not shapes.fits(learner, 500, setting)
-    assert all(weight.grad is None for weight in learner.model.parameters())
-    assert shapes.fits(learner, 1, setting)
+    assert not shapes.fits(train_step, 500, setting)
+    assert all(weight.grad is None for weight in train_step.model.parameters())
+    assert shapes.fits(train_step, 1, setting)
 
 
 # --- what is kept ---

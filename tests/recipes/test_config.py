@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import latentcot.recipes.recipe
-from latentcot.curriculum.layout import MarkerIds, Template
+from latentcot.curriculum.layout import SpecialTokens, Template
 from latentcot.errors import RecipeError
-from latentcot.models.loading import FreshModel
+from latentcot.models.loading import FromScratch
 from latentcot.recipes.recipe import Recipe, make_recipe, read_recipe, write_recipe
 from latentcot.tasks import AnswerMatch
 from latentcot.thinking.stopping import Stop
@@ -53,7 +53,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     training, curriculum = recipe.training, recipe.curriculum
     assert recipe.method == "coconut"
     assert recipe.model == "openai-community/gpt2"
-    assert recipe.markers_start_from == "<<"
+    assert recipe.special_tokens_start_from == "<<"
     assert (training.epochs, training.batch_size, training.learning_rate) == (50, 128, 1e-4)
     assert (training.weight_decay, training.betas) == (0.01, (0.9, 0.999))
     assert training.max_grad_norm is None
@@ -66,7 +66,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
 
 
 def test_the_default_model_settings() -> None:
-    assert make_recipe({"data": DATA, "model": {}}).model == FreshModel()
+    assert make_recipe({"data": DATA, "model": {}}).model == FromScratch()
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -82,9 +82,9 @@ def test_layout_rules_come_from_the_curriculum() -> None:
         "zero_thoughts": "bot",
     }
     rules = make_recipe({"data": DATA, "curriculum": curriculum}).layout_rules(
-        MarkerIds(1, 2, 3, 4)
+        SpecialTokens(1, 2, 3, 4)
     )
-    assert rules.markers == MarkerIds(1, 2, 3, 4)
+    assert rules.special_tokens == SpecialTokens(1, 2, 3, 4)
     assert rules.zero_thoughts == curriculum.pop("zero_thoughts")
     assert {key: getattr(rules.plan, key) for key in curriculum} == curriculum
 
@@ -357,7 +357,7 @@ def test_overrides_take_lists_nothing_and_parts_that_the_file_lacks(path: Path) 
     assert recipe.curriculum.learned_below == [1.2, 1.2, 0.4]
     assert recipe.training.betas == (0.8, 0.95)
     assert recipe.training.epochs is None
-    assert recipe.model == FreshModel(architecture="llama")
+    assert recipe.model == FromScratch(architecture="llama")
     assert recipe.template.answer_start == "[A] "
 
 
@@ -369,7 +369,7 @@ def test_an_override_without_key_or_value(path: Path, override: str) -> None:
 
 
 def test_an_override_whose_value_is_not_yaml_is_taken_as_text(path: Path) -> None:
-    assert read(path, MINIMAL, "markers_start_from=<<").markers_start_from == "<<"
+    assert read(path, MINIMAL, "special_tokens_start_from=<<").special_tokens_start_from == "<<"
     with pytest.raises(RecipeError, match=r"seed: .* got '\[1'"):
         read(path, MINIMAL, "seed=[1")
 
@@ -411,7 +411,7 @@ def test_a_written_recipe_is_read_as_the_same(path: Path, values: dict[str, Any]
 def test_a_written_recipe_holds_every_field() -> None:
     written = yaml.safe_load(write_recipe(make_recipe({"data": DATA, "model": {}})))
     assert list(written) == [field.name for field in dataclasses.fields(Recipe)]
-    assert list(written["model"]) == [field.name for field in dataclasses.fields(FreshModel)]
+    assert list(written["model"]) == [field.name for field in dataclasses.fields(FromScratch)]
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*.yaml")), ids=lambda path: path.stem)
@@ -457,7 +457,7 @@ PARTS = sorted(parts_of(Recipe), key=lambda part: part.__name__)
 
 
 def test_the_parts_of_a_recipe_are_found() -> None:
-    assert {Recipe, Template, FreshModel} < set(PARTS)
+    assert {Recipe, Template, FromScratch} < set(PARTS)
     assert len(PARTS) >= 7
 
 

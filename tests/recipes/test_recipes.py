@@ -47,7 +47,7 @@ def test_cells_have_the_hyperparameters_of_the_paper(name: str) -> None:
     rules, training = recipe.curriculum, recipe.training
     c, stages, is_longer, epochs_stage_0, epochs_per_stage, epochs = PAPER[str(recipe.task)]
     assert recipe.model == "openai-community/gpt2"
-    assert recipe.markers_start_from == "<<"
+    assert recipe.special_tokens_start_from == "<<"
     assert (rules.thoughts_per_step, rules.num_stages) == (c, stages)
     assert rules.final_stage_without_text == is_longer
     assert rules.epochs_per_stage == epochs_per_stage

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from latentcot.curriculum.layout import LayoutRules, Template
 from latentcot.errors import CheckpointError, DamagedError
 from latentcot.methods.table import METHODS, Plan
-from latentcot.models.loading import FreshModel, make_fresh
-from latentcot.models.special_tokens import marker_ids, word_tokenizer
+from latentcot.models.loading import FromScratch, make_from_scratch
+from latentcot.models.special_tokens import special_tokens_of, word_tokenizer
 from latentcot.runs.checkpoint import (
     FORMAT_VERSION,
     CheckpointInfo,
@@ -36,10 +36,10 @@ from latentcot.tasks import AnswerMatch
 from latentcot.thinking.stopping import StopHead
 
 TOKENIZER = word_tokenizer(["[Q] 5 6 [R] 1 [A]"])
-SIZES = FreshModel(
+SIZES = FromScratch(
     hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8, num_positions=16, dropout=0.5
 )
-MODEL = make_fresh(SIZES, TOKENIZER, seed=0)
+MODEL = make_from_scratch(SIZES, TOKENIZER, seed=0)
 INFO = CheckpointInfo(
     method="coconut",
     task="prosqa",
@@ -113,7 +113,7 @@ def test_round_trip(folder: Path) -> None:
     assert found.stop_head is None
     assert_same_model(model, MODEL)
     assert tokenizer("[Q] 5 <bot>")["input_ids"] == TOKENIZER("[Q] 5 <bot>")["input_ids"]
-    assert marker_ids(tokenizer) == marker_ids(TOKENIZER)
+    assert special_tokens_of(tokenizer) == special_tokens_of(TOKENIZER)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_it_knows_what_it_is(folder: Path) -> None:
     info = load_checkpoint(folder).info
     assert info.row is METHODS["coconut"]
     assert info.layout_rules(TOKENIZER) == LayoutRules(
-        markers=marker_ids(TOKENIZER),
+        special_tokens=special_tokens_of(TOKENIZER),
         plan=Plan(
             num_stages=3,
             thoughts_per_step=2,

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from latentcot import CheckpointError, MethodError, RecipeError, RunError, UsageError, load
-from latentcot.curriculum.layout import MarkerIds, Template, encode
+from latentcot.curriculum.layout import SpecialTokens, Template, encode
 from latentcot.data.examples import Example
 from latentcot.runs.convert import Conversion, Request, convert
 from latentcot.runs.external import OFFICIAL, rename_official
@@ -51,7 +51,7 @@ COT = Request("cot", "gsm8k", max_new_tokens=12)
 
 
 def base_tokenizer() -> PreTrainedTokenizerBase:
-    """As GPT-2's: byte-level, `<<` is one token, no markers."""
+    """As GPT-2's: byte-level, `<<` is one token, no special tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -159,8 +159,8 @@ def prompt(num_thoughts: int) -> tuple[list[int], int, list[int]]:
     return [*question, start], num_thoughts, [end]
 
 
-def ids_of(markers: MarkerIds) -> tuple[int, int, int]:
-    return markers.bot, markers.eot, markers.pause
+def ids_of(special_tokens: SpecialTokens) -> tuple[int, int, int]:
+    return special_tokens.bot, special_tokens.eot, special_tokens.pause
 
 
 def says(out: Path) -> str:
@@ -188,7 +188,7 @@ def test_an_official_checkpoint_thinks_and_says_the_same(
     was = file_hash(source)
     done = convert(source, tmp_path / "out", COCONUT, base=base(family))
     assert file_hash(source) == was
-    assert ids_of(done.markers) == (SIZE, SIZE + 1, SIZE + 2)
+    assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
     assert done.num_rows == SIZE + 3
 
     reasoner = load(tmp_path / "out")
@@ -238,7 +238,7 @@ def test_a_chain_of_thought_checkpoint_says_the_same(
     model = trained(family, SIZE + num_added)
     source = saved(model.state_dict())
     done = convert(source, tmp_path / "out", COT, base=base(family))
-    assert ids_of(done.markers) == (SIZE, SIZE + 1, SIZE + 2)
+    assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
     question = prompt(0)[0][:-1]
     words = reference_generate(model, question[:-1], 0, question[-1:], 12, 0)
     reasoner = load(tmp_path / "out")
@@ -264,7 +264,7 @@ def test_what_an_example_becomes_is_the_official_layout(
     example = Example("1", QUESTION, ("<<3+4=7>>", "<<7-2=5>>"), "5")
     [layout] = reasoner.prompts(reasoner.encode([example]))
     prefix, count, suffix = prompt(6)
-    assert (list(layout.prefix), layout.num_slots, list(layout.suffix)) == (prefix, count, suffix)
+    assert (list(layout.prefix), layout.num_latents, list(layout.suffix)) == (prefix, count, suffix)
     [encoded] = encode([example], reasoner.tokenizer, reasoner.info.template)
     whole = [*encoded.question, *(t for step in encoded.steps or () for t in step)]
     assert text_of([*whole, *encoded.answer]) == f"{QUESTION}\n<<3+4=7>>\n<<7-2=5>>\n### 5"
@@ -316,7 +316,7 @@ def test_a_plain_folder_or_file(
     if form == "safetensors-file":
         source, given = folder / "model.safetensors", base()
     done = convert(source, tmp_path / "out", COT, base=given)
-    assert done.notes == ("The markers were added, each a copy of '<<'; cot uses none.",)
+    assert done.notes == ("The special tokens were added, each a copy of '<<'; cot uses none.",)
     question = prompt(0)[0][:-1]
     words = reference_generate(model, question[:-1], 0, question[-1:], 12, 0)
     assert load(tmp_path / "out").generate([QUESTION])[0].text == text_of(words)
@@ -343,20 +343,20 @@ def with_official_tokens() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def test_a_folder_whose_tokenizer_has_the_official_markers(tmp_path: Path) -> None:
-    """Its table is padded too: only the names show which rows are markers."""
+def test_a_folder_whose_tokenizer_has_the_official_special_tokens(tmp_path: Path) -> None:
+    """Its table is padded too: only the names show which rows are special tokens."""
     model = trained("llama", SIZE + 8)
     model.save_pretrained(tmp_path / "tuned")
     with_official_tokens().save_pretrained(tmp_path / "tuned")
     done = convert(tmp_path / "tuned", tmp_path / "out", COCONUT)
-    assert ids_of(done.markers) == (SIZE, SIZE + 1, SIZE + 2)
-    assert done.notes == ("The tokenizer has the markers.",)
+    assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
+    assert done.notes == ("The tokenizer has the special tokens.",)
     words = reference_generate(model, *prompt(6), 12, 0)
     reasoner = load(tmp_path / "out")
     assert reasoner.generate([QUESTION])[0].text == reasoner.tokenizer.decode(words)
 
 
-def test_renaming_markers_changes_nothing_else() -> None:
+def test_renaming_special_tokens_changes_nothing_else() -> None:
     theirs = with_official_tokens()
     ours = rename_official(theirs)
     assert {OFFICIAL.get(token, token): i for token, i in theirs.get_vocab().items()} == (
@@ -376,14 +376,14 @@ def test_renaming_markers_changes_nothing_else() -> None:
     assert (ours.eos_token, ours.name_or_path) == (theirs.eos_token, theirs.name_or_path)
 
 
-def test_renamed_markers_last(tmp_path: Path) -> None:
+def test_renamed_special_tokens_last(tmp_path: Path) -> None:
     rename_official(with_official_tokens()).save_pretrained(tmp_path)
     vocabulary = AutoTokenizer.from_pretrained(tmp_path).get_vocab()
     assert [vocabulary[name] for name in OFFICIAL.values()] == [SIZE, SIZE + 1, SIZE + 2]
     assert not OFFICIAL.keys() & vocabulary.keys()
 
 
-def test_some_of_the_official_markers_or_both_kinds_are_refused() -> None:
+def test_some_of_the_official_special_tokens_or_both_kinds_are_refused() -> None:
     tokenizer = base_tokenizer()
     assert rename_official(tokenizer) is tokenizer
     tokenizer.add_tokens("<|latent|>")
@@ -399,32 +399,32 @@ def test_some_of_the_official_markers_or_both_kinds_are_refused() -> None:
 
 
 @pytest.mark.parametrize("num_padding", [1, 3, 8])
-def test_padding_is_not_taken_for_markers(
+def test_padding_is_not_taken_for_special_tokens(
     num_padding: int,
     base: Callable[..., str],
     saved: Callable[..., Path],
     tmp_path: Path,
     refusal: Callable[..., str],
 ) -> None:
-    """Three rows of padding look like three markers: only the base's own table tells."""
+    """Three rows of padding look like three special tokens: only the base's own table tells."""
     source = saved(trained("llama", SIZE + num_padding).state_dict())
     padded = base("llama", SIZE + num_padding)
     message = refusal(source, COCONUT, padded)
-    assert "needs markers that were trained" in message
+    assert "needs special tokens that were trained" in message
     done = convert(source, tmp_path / "out", COT, base=padded)
-    assert done.notes[-1].startswith("The markers were added")
+    assert done.notes[-1].startswith("The special tokens were added")
     assert done.num_rows == max(SIZE + num_padding, SIZE + 3)
 
 
 def test_the_official_code_cuts_padding_off(
     base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """It sets the number of rows to that of the tokens, markers included."""
+    """It sets the number of rows to that of the tokens, special tokens included."""
     source = saved(official(trained("llama")))
     for number, padding in enumerate((3, 8)):
         out = tmp_path / f"out-{number}"
         done = convert(source, out, COCONUT, base=base("llama", SIZE + padding))
-        assert ids_of(done.markers) == (SIZE, SIZE + 1, SIZE + 2)
+        assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
         assert done.num_rows == SIZE + 3
 
 
@@ -455,7 +455,7 @@ def test_rows_that_do_not_fit_the_tokenizer_are_refused_although_the_base_has_as
     assert f"has {SIZE - 2} rows, but" in refusal(few, COT, base("llama", SIZE - 2))
 
 
-def test_some_of_our_markers_in_a_base_and_three_more_rows(
+def test_some_of_our_special_tokens_in_a_base_and_three_more_rows(
     saved: Callable[..., Path], tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     gpt2(SIZE + 1).save_pretrained(tmp_path / "base")
@@ -466,20 +466,20 @@ def test_some_of_our_markers_in_a_base_and_three_more_rows(
     assert f"has {SIZE + 4} rows, but" in refusal(source, COCONUT, str(tmp_path / "base"))
 
 
-def test_untrained_markers_are_no_latent_run(
+def test_untrained_special_tokens_are_no_latent_run(
     base: Callable[..., str], saved: Callable[..., Path], refusal: Callable[..., str]
 ) -> None:
     for method in ("coconut", "pause", "coconut-pause-as-thought"):
         message = refusal(
             saved(trained(num_rows=SIZE).state_dict()), replace(COCONUT, method=method), base()
         )
-        assert f"{method} needs markers that were trained" in message
+        assert f"{method} needs special tokens that were trained" in message
 
 
-def test_a_base_with_markers_and_three_more_rows_is_ambiguous(
+def test_a_base_with_special_tokens_and_three_more_rows_is_ambiguous(
     saved: Callable[..., Path], tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
-    """Which of the six would be the markers?"""
+    """Which of the six would be the special tokens?"""
     gpt2(SIZE + 3).save_pretrained(tmp_path / "base")
     with_official_tokens().save_pretrained(tmp_path / "base")
     model = trained(num_rows=SIZE + 6)
@@ -488,17 +488,19 @@ def test_a_base_with_markers_and_three_more_rows_is_ambiguous(
         assert f"{SIZE + 6} rows, but the tokenizer has {SIZE + 3} tokens" in message
 
 
-def test_the_token_that_markers_start_from_must_be_one(
+def test_the_token_that_special_tokens_start_from_must_be_one(
     base: Callable[..., str],
     saved: Callable[..., Path],
     tmp_path: Path,
     refusal: Callable[..., str],
 ) -> None:
     source = saved(trained(num_rows=SIZE).state_dict())
-    request = replace(COT, markers_start_from="hello world")
+    request = replace(COT, special_tokens_start_from="hello world")
     assert "which is" in refusal(source, request, base(), RecipeError)
-    done = convert(source, tmp_path / "out", replace(COT, markers_start_from=END), base=base())
-    assert done.notes == (f"The markers were added, each a copy of {END!r}; cot uses none.",)
+    done = convert(
+        source, tmp_path / "out", replace(COT, special_tokens_start_from=END), base=base()
+    )
+    assert done.notes == (f"The special tokens were added, each a copy of {END!r}; cot uses none.",)
 
 
 # --- every tensor is accounted for --------------------------------------------------------------
@@ -935,11 +937,11 @@ def test_the_command_and_what_comes_after_it(
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         "checkpoint_33 → out",
-        "  method    coconut, stage 3 of 3, 6 slots",
+        "  method    coconut, stage 3 of 3, 6 latent positions",
         f"  weights   30 tensors, {SIZE + 3} rows, float32",
-        f"  markers   <bot> {SIZE}, <eot> {SIZE + 1}, <pause> {SIZE + 2}",
+        f"  special tokens   <bot> {SIZE}, <eot> {SIZE + 1}, <pause> {SIZE + 2}",
         r'  template  question_end "\n", step_end "\n", answer_start "### "',
-        "  note      The last three rows are the official markers.",
+        "  note      The last three rows are the official special tokens.",
         "Evaluate it: latentcot eval out --data FILE",
     ]
     example = {"question": QUESTION, "steps": ["<<3+4=7>>"], "answer": "7"}

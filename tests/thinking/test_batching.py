@@ -14,21 +14,21 @@ from latentcot.thinking.batch import Batch, collate, epoch_order
 X = NO_LABEL
 LONG = Layout(
     prefix=(1, 2, 3),
-    num_slots=2,
+    num_latents=2,
     suffix=(4, 5, 6, 7),
     labels=(X, 5, 6, 7),
     num_next=2,
     stop_after=6,
 )
-SHORT = Layout(prefix=(8,), num_slots=0, suffix=(9, 10), labels=(9, 10), num_next=1, stop_after=0)
-PROMPT = Layout(prefix=(1, 2), num_slots=1, suffix=(4,), labels=(X,))
+SHORT = Layout(prefix=(8,), num_latents=0, suffix=(9, 10), labels=(9, 10), num_next=1, stop_after=0)
+PROMPT = Layout(prefix=(1, 2), num_latents=1, suffix=(4,), labels=(X,))
 
 
 def test_rows_are_padded_on_the_right() -> None:
     batch = collate([LONG, SHORT, PROMPT], pad_id=0)
     assert batch.prefix.tolist() == [[1, 2, 3], [8, 0, 0], [1, 2, 0]]
     assert batch.prefix_lengths.tolist() == [3, 1, 2]
-    assert batch.num_slots.tolist() == [2, 0, 1]
+    assert batch.num_latents.tolist() == [2, 0, 1]
     assert batch.suffix.tolist() == [[4, 5, 6, 7], [9, 10, 0, 0], [4, 0, 0, 0]]
     assert batch.suffix_lengths.tolist() == [4, 2, 1]
 

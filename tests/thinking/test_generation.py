@@ -42,7 +42,7 @@ def make_prompt(prefix_length: int, num_thoughts: int, suffix_length: int, seed:
     ids = torch.randint(VOCAB_SIZE, (prefix_length + suffix_length,), generator=generator).tolist()
     return Layout(
         prefix=tuple(ids[:prefix_length]),
-        num_slots=num_thoughts,
+        num_latents=num_thoughts,
         suffix=tuple(ids[prefix_length:]),
         labels=(NO_LABEL,) * suffix_length,
     )
@@ -56,7 +56,7 @@ def continuations(name: str) -> list[list[int]]:
     """What the reference says after each prompt when nothing ends it."""
     model = tiny_model(name)
     return [
-        reference_generate(model, p.prefix, p.num_slots, p.suffix, MAX_NEW_TOKENS, None)
+        reference_generate(model, p.prefix, p.num_latents, p.suffix, MAX_NEW_TOKENS, None)
         for p in PROMPTS
     ]
 
@@ -97,7 +97,7 @@ def test_the_reference_ends_where_its_own_eos_stands(name):
     model = tiny_model(name)
     for prompt, tokens in list(zip(PROMPTS, continuations(name), strict=True))[:4]:
         found = reference_generate(
-            model, prompt.prefix, prompt.num_slots, prompt.suffix, MAX_NEW_TOKENS, eos_id
+            model, prompt.prefix, prompt.num_latents, prompt.suffix, MAX_NEW_TOKENS, eos_id
         )
         assert tuple(found) == until(tokens, eos_id)
 
@@ -147,13 +147,13 @@ def test_the_limit_is_kept(model, name, limit):
 def test_thoughts_are_those_of_the_reference(model):
     texts = generate(model, PROMPTS, eos_id=NO_EOS, max_new_tokens=1)
     for text, prompt in zip(texts, PROMPTS, strict=True):
-        _, thoughts = reference_states(model, prompt.prefix, prompt.num_slots, prompt.suffix)
-        assert text.fed.shape == (prompt.num_slots, HIDDEN_SIZE)
-        assert text.num_slots == prompt.num_slots
-        assert not text.fed.requires_grad
-        torch.testing.assert_close(text.fed, thoughts.detach(), rtol=1e-9, atol=1e-9)
+        _, thoughts = reference_states(model, prompt.prefix, prompt.num_latents, prompt.suffix)
+        assert text.latent_inputs.shape == (prompt.num_latents, HIDDEN_SIZE)
+        assert text.num_latents == prompt.num_latents
+        assert not text.latent_inputs.requires_grad
+        torch.testing.assert_close(text.latent_inputs, thoughts.detach(), rtol=1e-9, atol=1e-9)
         # Nothing else is held, or sent to other processes: not the batch that it was part of.
-        assert text.fed.untyped_storage().nbytes() == text.fed.nbytes
+        assert text.latent_inputs.untyped_storage().nbytes() == text.latent_inputs.nbytes
 
 
 def test_no_graph_is_built(model, name):
@@ -171,7 +171,7 @@ def test_thoughts_can_be_learned_from(model):
     """A probe trains on them: they are ordinary tensors."""
     texts = generate(model, PROMPTS[:1], eos_id=NO_EOS, max_new_tokens=1)
     probe = torch.nn.Linear(HIDDEN_SIZE, 2, dtype=torch.float64)
-    probe(texts[0].fed).sum().backward()
+    probe(texts[0].latent_inputs).sum().backward()
     assert probe.weight.grad.any()
 
 
@@ -181,7 +181,7 @@ def test_passes_are_counted_for_each_row(model, name):
     texts = generate(model, PROMPTS, eos_id=eos_id, max_new_tokens=MAX_NEW_TOKENS)
     for text, prompt, tokens in zip(texts, PROMPTS, continuations(name), strict=True):
         num_words = min(len(until(tokens, eos_id)) + 1, MAX_NEW_TOKENS)
-        assert text.num_passes == 1 + prompt.num_slots + num_words - 1
+        assert text.num_passes == 1 + prompt.num_latents + num_words - 1
 
 
 @pytest.mark.parametrize("chosen", [[0], [1], [4], [2, 3, 6]])
@@ -191,7 +191,7 @@ def test_passes_are_calls_of_the_backbone(model, name, chosen):
     prompts = [PROMPTS[i] for i in chosen]
     texts = generate(model, prompts, eos_id=likely_eos(name), max_new_tokens=MAX_NEW_TOKENS)
     hook.remove()
-    most_thoughts = max(prompt.num_slots for prompt in prompts)
+    most_thoughts = max(prompt.num_latents for prompt in prompts)
     most_words = max(text.num_tokens + text.is_finished for text in texts)
     assert len(calls) == most_thoughts + most_words
     if len(chosen) == 1:
@@ -207,7 +207,7 @@ def test_rows_that_have_ended_leave_the_batch(model, name):
     eos_id = likely_eos(name)
     generate(model, PROMPTS, eos_id=eos_id, max_new_tokens=MAX_NEW_TOKENS)
     hook.remove()
-    most = max(prompt.num_slots for prompt in PROMPTS)
+    most = max(prompt.num_latents for prompt in PROMPTS)
     lengths = [len(until(tokens, eos_id)) for tokens in continuations(name)]
     for word, size in enumerate(sizes[most + 1 :], start=1):
         assert size == sum(length >= word for length in lengths)
@@ -253,23 +253,23 @@ class TestSampling:
 
 PAUSE_ID = 17
 FEEDS = {  # the product's, the reference's
-    "pause": (lambda slot: slot.embed(PAUSE_ID), pause(PAUSE_ID)),
-    "half": (lambda slot: slot.state / (slot.number + 2), half),
+    "pause": (lambda latent: latent.embed(PAUSE_ID), pause(PAUSE_ID)),
+    "half": (lambda latent: latent.state / (latent.number + 2), half),
 }
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 @pytest.mark.parametrize("kind", FEEDS)
-def test_something_else_may_stand_in_the_slots(model, name, kind, batch_size):
+def test_something_else_may_stand_in_the_latents(model, name, kind, batch_size):
     feed, fill = FEEDS[kind]
     options = {"max_new_tokens": 5, "batch_size": batch_size}
     texts = generate(model, PROMPTS, eos_id=NO_EOS, feed=feed, **options)
     for text, p in zip(texts, PROMPTS, strict=True):
-        expected = reference_generate(model, p.prefix, p.num_slots, p.suffix, 5, None, fill=fill)
+        expected = reference_generate(model, p.prefix, p.num_latents, p.suffix, 5, None, fill=fill)
         assert list(text.token_ids) == expected
-        _, fed = reference_states(model, p.prefix, p.num_slots, (), fill=fill)
-        torch.testing.assert_close(text.fed, fed.detach(), rtol=1e-9, atol=1e-9)
-        assert text.num_passes == 1 + p.num_slots + 4
+        _, latent_inputs = reference_states(model, p.prefix, p.num_latents, (), fill=fill)
+        torch.testing.assert_close(text.latent_inputs, latent_inputs.detach(), rtol=1e-9, atol=1e-9)
+        assert text.num_passes == 1 + p.num_latents + 4
     thoughts = generate(model, PROMPTS, eos_id=NO_EOS, **options)
     assert [t.token_ids for t in texts] != [t.token_ids for t in thoughts]
 
@@ -295,7 +295,7 @@ class TestStop:
 
     @pytest.fixture
     def counts(self, model, rule):
-        """How many slots the reference takes: each row alone."""
+        """How many latent positions the reference takes: each row alone."""
         linear = rule.head.linear
 
         def ends(state):
@@ -324,10 +324,12 @@ class TestStop:
         for text, p, count in zip(texts, self.LIMITED, counts, strict=True):
             expected = reference_generate(model, p.prefix, count, p.suffix, 5, eos_id)
             assert list(text.token_ids) == expected
-            assert text.num_slots == count
-            _, fed = reference_states(model, p.prefix, count, ())
-            torch.testing.assert_close(text.fed, fed.detach(), rtol=1e-9, atol=1e-9)
-            # The question, the slots, <eot> and its like, each word but the first.
+            assert text.num_latents == count
+            _, latent_inputs = reference_states(model, p.prefix, count, ())
+            torch.testing.assert_close(
+                text.latent_inputs, latent_inputs.detach(), rtol=1e-9, atol=1e-9
+            )
+            # The question, the latent positions, <eot> and its like, each word but the first.
             assert text.num_passes == 1 + count + 1 + text.num_tokens + text.is_finished - 1
 
     def test_passes_are_calls_of_the_backbone(self, model, name, rule):
@@ -376,7 +378,7 @@ class TestForcedSteps:
 
         return [
             reference_generate(
-                model, p.prefix, p.num_slots, p.suffix, 10, eos_id, is_forbidden=is_forbidden
+                model, p.prefix, p.num_latents, p.suffix, 10, eos_id, is_forbidden=is_forbidden
             )
             for p in PROMPTS
         ]

@@ -42,7 +42,7 @@ def assert_same(found, expected) -> None:
     for one, other in zip(found, expected, strict=True):
         assert (one.token_ids, one.is_finished) == (other.token_ids, other.is_finished)
         assert one.num_passes == other.num_passes
-        torch.testing.assert_close(one.fed, other.fed, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(one.latent_inputs, other.latent_inputs, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -55,20 +55,20 @@ def test_are_the_same_texts(architecture, ends):
     expected = write(model, eos_id=eos_id)
     for _ in range(2):
         assert_same(write(model, recorder=recorder, eos_id=eos_id), expected)
-    assert recorder._replayed.num_recordings > 0
+    assert recorder._captured.num_recordings > 0
 
 
-def test_what_is_fed_into_slots_is_the_feed():
+def test_what_is_fed_into_latents_is_the_feed():
     model = tiny_model("llama")
 
-    def feed(slot):
-        return slot.state / (slot.number + 2)
+    def feed(latent):
+        return latent.state / (latent.number + 2)
 
     recorder = recorder_for(model, feed)
     expected = write(model, eos_id=NO_EOS, feed=feed)
     for _ in range(2):
         assert_same(write(model, recorder=recorder, eos_id=NO_EOS, feed=feed), expected)
-    assert recorder._replayed.num_recordings > 0
+    assert recorder._captured.num_recordings > 0
 
 
 class TestWhatARecordedRunWouldNotDo:
@@ -119,7 +119,7 @@ class TestWhatARecordedRunWouldNotDo:
         table = model.get_input_embeddings()
         table.weight = torch.nn.Parameter(table.weight.detach().clone())
         recorder.write(PROMPTS, limits, NO_EOS)
-        assert recorder._replayed.num_recordings == 2
+        assert recorder._captured.num_recordings == 2
 
     @pytest.mark.parametrize(
         "option",
@@ -131,7 +131,7 @@ class TestWhatARecordedRunWouldNotDo:
         ids=["sampling", "stop", "forced"],
     )
     def test_what_is_not_plainly_greedy(self, model, recorder, option):
-        prompts = [replace(one, num_slots=max(1, one.num_slots)) for one in PROMPTS]
+        prompts = [replace(one, num_latents=max(1, one.num_latents)) for one in PROMPTS]
         found = write(model, prompts, recorder=recorder, eos_id=VOCAB_SIZE - 1, **option)
         assert_same(found, write(model, prompts, eos_id=VOCAB_SIZE - 1, **option))
-        assert recorder._replayed.num_recordings == 0
+        assert recorder._captured.num_recordings == 0

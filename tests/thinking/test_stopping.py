@@ -37,12 +37,12 @@ from latentcot.thinking.stopping import (
     stop_loss,
     stops_at,
 )
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from reference import (
     HIDDEN_SIZE,
     NO_LABEL,
+    reference_latent_states,
     reference_loss,
-    reference_slot_states,
     tiny_model,
 )
 
@@ -64,16 +64,22 @@ class TestLoss:
     STATES = torch.randn(4, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     NUM_SLOTS = torch.tensor([3, 2, 0, 3])
     STOP_AFTER = torch.tensor([2, 5, 0, -1])
-    # The second slot of row 0 ends its chain, and so does all behind it; row 1 thinks on; row 2 has
-    # no slot, and nothing is known of the chain of row 3.
-    TARGETS = ((0, 0, 0), (0, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 0))  # row, slot, target
+    # The second latent position of row 0 ends its chain, and so does all behind it; row 1 thinks
+    # on; row 2 has no latent position, and nothing is known of the chain of row 3.
+    TARGETS = (
+        (0, 0, 0),
+        (0, 1, 1),
+        (0, 2, 1),
+        (1, 0, 0),
+        (1, 1, 0),
+    )  # row, latent position, target
 
     def test_equals_a_computation_by_hand(self):
         head = head_of(5)
         weight, bias = head.linear.weight[0].tolist(), head.linear.bias.item()
         expected = 0.0
-        for row, slot, target in self.TARGETS:
-            state = self.STATES[row, slot].tolist()
+        for row, latent, target in self.TARGETS:
+            state = self.STATES[row, latent].tolist()
             logit = sum(w * x for w, x in zip(weight, state, strict=True)) + bias
             probability = 1 / (1 + math.exp(-logit))
             expected -= math.log(probability if target else 1 - probability)
@@ -85,13 +91,14 @@ class TestLoss:
         head, states = head_of(5), self.STATES.clone().requires_grad_()
         stop_loss(head, states, self.NUM_SLOTS, self.STOP_AFTER)[0].backward()
         expected = torch.zeros_like(states)
-        for row, slot, target in self.TARGETS:
-            probability = head(self.STATES[row, slot]).sigmoid()
-            expected[row, slot] = (probability - target) * head.linear.weight[0]
+        for row, latent, target in self.TARGETS:
+            probability = head(self.STATES[row, latent]).sigmoid()
+            expected[row, latent] = (probability - target) * head.linear.weight[0]
         torch.testing.assert_close(states.grad, expected.detach())
 
     def test_before_the_last_stage_most_targets_say_go_on(self):
-        """A chain of 3 steps at stage 2, c = 2: four slots, and none of them is the end."""
+        """A chain of 3 steps at stage 2, c = 2: four latent positions, and none of them is the
+        end."""
         head = StopHead(5).double()
         with torch.no_grad():
             head.linear.bias.fill_(-20.0)  # go on, for sure
@@ -105,7 +112,7 @@ class TestLoss:
         assert nll.item() == pytest.approx(5 * math.log(2))
         assert int(count) == 5
 
-    def test_of_no_slots(self):
+    def test_of_no_latents(self):
         nothing = stop_loss(
             head_of(5), self.STATES[:, :0], torch.zeros(4), torch.tensor([2, 5, 0, -1])
         )
@@ -126,10 +133,10 @@ LAYOUTS = [
 
 
 def reference_stop_loss(model: torch.nn.Module, head: StopHead) -> torch.Tensor:
-    """Summed over rows and slots, each row alone and without a cache."""
+    """Summed over rows and latent positions, each row alone and without a cache."""
     terms = []
     for layout in LAYOUTS:
-        states = reference_slot_states(model, layout.prefix, layout.num_slots)
+        states = reference_latent_states(model, layout.prefix, layout.num_latents)
         for number, state in enumerate(states, start=1):
             logit = state @ head.linear.weight[0] + head.linear.bias[0]
             is_end = number >= layout.stop_after
@@ -167,18 +174,18 @@ def test_the_loss_of_a_model_and_its_gradients_equal_the_reference(name):
 
 @pytest.mark.parametrize("micro_batch_size", [None, 1, 3])
 def test_an_update_is_on_the_weighted_sum_of_both_means(make_recipe, micro_batch_size):
-    """Language: the mean over labels; classifier: over the slots of the whole update."""
+    """Language: the mean over labels; classifier: over the latent positions of the whole update."""
     training = make_recipe(
         training={"micro_batch_size": micro_batch_size, "weight_decay": 0.01, "batch_size": 4}
     ).training
     model, head = tiny_model("gpt2"), head_of(HIDDEN_SIZE)
-    learner = Learner(model, training, stop_head=head, stop_weight=0.7)
-    parts = learner.learn(LAYOUTS, rate=1e-3)
+    train_step = TrainStep(model, training, stop_head=head, stop_weight=0.7)
+    parts = train_step.learn(LAYOUTS, rate=1e-3)
 
     plain, plain_head = tiny_model("gpt2"), head_of(HIDDEN_SIZE)
     weights = [*plain.parameters(), *plain_head.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.01)
-    batch = [(x.prefix, x.num_slots, x.suffix, x.labels) for x in LAYOUTS]
+    batch = [(x.prefix, x.num_latents, x.suffix, x.labels) for x in LAYOUTS]
     loss = reference_loss(plain, batch) + 0.7 * reference_stop_loss(plain, plain_head) / 8
     loss.backward()
     optimizer.step()
@@ -190,23 +197,25 @@ def test_an_update_is_on_the_weighted_sum_of_both_means(make_recipe, micro_batch
             torch.testing.assert_close(actual, expected, **tolerance)
 
 
-def test_an_update_without_any_slot_changes_no_opinion(make_recipe):
+def test_an_update_without_any_latent_changes_no_opinion(make_recipe):
     """At stage 0. All weights take part all the same: wrappers for many devices wait for them."""
-    layouts = [replace(layout, num_slots=0) for layout in LAYOUTS]
-    learner = Learner(tiny_model("gpt2"), make_recipe().training, stop_head=StopHead(HIDDEN_SIZE))
+    layouts = [replace(layout, num_latents=0) for layout in LAYOUTS]
+    train_step = TrainStep(
+        tiny_model("gpt2"), make_recipe().training, stop_head=StopHead(HIDDEN_SIZE)
+    )
     seen = []
-    for parameter in learner.stop_head.parameters():
+    for parameter in train_step.stop_head.parameters():
         parameter.register_hook(lambda gradient: seen.append(gradient.any().item()))
-    learner.learn(layouts, rate=1e-2)
+    train_step.learn(layouts, rate=1e-2)
     assert seen == [False, False]
-    assert not any(parameter.any() for parameter in learner.stop_head.parameters())
+    assert not any(parameter.any() for parameter in train_step.stop_head.parameters())
 
 
 # --- where a row stops, and the threshold ---
 
 
 def stops(row: list[float], threshold: float) -> int:
-    """The first slot that reaches the threshold, or the last there is."""
+    """The first latent position that reaches the threshold, or the last there is."""
     for number, probability in enumerate(row, start=1):
         if probability >= threshold:
             return number
@@ -224,7 +233,7 @@ def tables(draw: st.DrawFn) -> tuple[list[list[float]], list[int]]:
 
 
 @given(tables(), shares)
-def test_stops_at_the_first_slot_that_reaches_the_threshold(table, threshold):
+def test_stops_at_the_first_latent_that_reaches_the_threshold(table, threshold):
     rows, _ = table
     probabilities = torch.tensor(rows, dtype=torch.float64)
     kept = probabilities.clone()
@@ -252,7 +261,7 @@ def test_no_threshold_is_better_than_the_chosen_one(table):
 
 
 def test_the_chosen_threshold_is_far_from_both_ends_of_its_range():
-    """Slots behind the end say 0.8, those before it 0.2: between them all are equally good."""
+    """Latents behind the end say 0.8, those before it 0.2: between them all are equally good."""
     probabilities = torch.tensor([[0.2, 0.8, 0.8], [0.2, 0.2, 0.8], [0.8, 0.8, 0.8]])
     assert choose_threshold(probabilities, torch.tensor([2, 3, 1])) == pytest.approx(0.5, abs=0.02)
 
@@ -333,7 +342,8 @@ class TestLearned:
         for record, example in zip(result.records, examples, strict=True):
             assert record.num_thoughts == record.chain_thoughts == len(example.steps)
             words = record.num_tokens - record.num_thoughts
-            # Question, slots, <eot>, then each word but the first; the end of text is one.
+            # Question, latent positions, <eot>, then each word but the first; the end of text is
+            # one.
             assert record.num_passes == 2 + record.num_thoughts + words - 1 + record.is_finished
 
     def test_its_loss_falls(self, run):
@@ -355,7 +365,7 @@ class TestLearned:
         examples = read_examples(counting["test"])
         result = evaluate(load(run), examples, num_thoughts=num_thoughts)
         assert {r.num_thoughts for r in result.records} == {num_thoughts}
-        for record in result.records:  # and <eot> rides along with the last slot
+        for record in result.records:  # and <eot> rides along with the last latent position
             assert record.num_passes == record.num_tokens + record.is_finished
 
     def test_on_the_command_line(self, run, latentcot, tmp_path):
@@ -537,7 +547,7 @@ def test_an_upper_bound_beyond_the_models_positions_is_refused_beforehand(
     make_recipe, counting, tmp_path
 ):
     changes = CLASSIFIER | {"stop": {"rule": "classifier", "max_thoughts": 90}}
-    with pytest.raises(DataError, match=r"90 slots.*the model has 96"):
+    with pytest.raises(DataError, match=r"90 latent positions.*the model has 96"):
         train(make_recipe(data=counting, **changes), tmp_path / "run", is_quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -571,8 +581,10 @@ def test_pauses_in_passes_of_their_own_can_be_stopped_too(make_recipe, counting,
 
 
 @pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "pause", "coconut-pause-as-thought"])
-def test_a_method_without_slots_in_passes_of_their_own_is_refused(make_recipe, name):
-    with pytest.raises(RecipeError, match=f"stop: a classifier needs slots .* {name} does not"):
+def test_a_method_without_latents_in_passes_of_their_own_is_refused(make_recipe, name):
+    with pytest.raises(
+        RecipeError, match=f"stop: a classifier needs latent positions .* {name} does not"
+    ):
         make_recipe(name, **CLASSIFIER)
 
 

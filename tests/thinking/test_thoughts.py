@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from latentcot.curriculum.layout import Layout, MarkerIds
+from latentcot.curriculum.layout import Layout, SpecialTokens
 from latentcot.methods.table import METHODS
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
@@ -24,8 +24,8 @@ from reference import (
     last_hidden,
     pause,
     reference_count,
+    reference_latent_states,
     reference_loss,
-    reference_slot_states,
     reference_states,
     tiny_model,
 )
@@ -53,7 +53,7 @@ class Row:
     def as_layout(self):
         return Layout(
             prefix=self.prefix,
-            num_slots=self.num_thoughts,
+            num_latents=self.num_thoughts,
             suffix=self.suffix,
             labels=self.labels,
         )
@@ -129,7 +129,7 @@ def check_states(
     model: nn.Module, rows: Sequence[Row], rollout: Rollout, tolerance: dict, fill=None
 ) -> None:
     most = max(row.num_thoughts for row in rows)
-    assert rollout.fed.shape == (len(rows), most, HIDDEN_SIZE)
+    assert rollout.latent_inputs.shape == (len(rows), most, HIDDEN_SIZE)
     assert rollout.states.shape[0] == len(rows)
     for b, row in enumerate(rows):
         states, thoughts = reference_states(
@@ -138,12 +138,12 @@ def check_states(
         actual = rollout.states[b, : len(row.suffix) + 1]
         torch.testing.assert_close(actual, states, **tolerance, msg=lambda m, b=b: f"row {b}: {m}")
         torch.testing.assert_close(
-            rollout.fed[b, : row.num_thoughts],
+            rollout.latent_inputs[b, : row.num_thoughts],
             thoughts,
             **tolerance,
             msg=lambda m, b=b: f"thoughts of row {b}: {m}",
         )
-        assert not rollout.fed[b, row.num_thoughts :].any(), f"row {b}: no zeros behind"
+        assert not rollout.latent_inputs[b, row.num_thoughts :].any(), f"row {b}: no zeros behind"
 
 
 def check_loss(
@@ -238,7 +238,7 @@ class TestStates:
         rows = make_rows(RAGGED)
         with torch.no_grad():
             rollout = run_think(model, rows)
-            assert rollout.states.dtype == rollout.fed.dtype == torch.float32
+            assert rollout.states.dtype == rollout.latent_inputs.dtype == torch.float32
             check_states(model, rows, rollout, CLOSE)
 
     @pytest.mark.parametrize("num_thoughts", [(0, 0, 0), (2, 2, 2), (0, 3, 1)])
@@ -294,7 +294,7 @@ class TestIndependence:
         for b, row in enumerate(rows):
             width = len(row.suffix) + 1
             torch.testing.assert_close(second.states[b, :width], first.states[b, :width], **EXACT)
-        torch.testing.assert_close(second.fed, first.fed, **EXACT)
+        torch.testing.assert_close(second.latent_inputs, first.latent_inputs, **EXACT)
 
     def test_of_neighbours_and_order(self, model):
         rows = make_rows(RAGGED)
@@ -308,7 +308,9 @@ class TestIndependence:
                 turned = reverse.states[len(rows) - 1 - b]
                 for states in (alone.states[0], turned[:width]):
                     torch.testing.assert_close(states, together.states[b, :width], **EXACT)
-                torch.testing.assert_close(alone.fed[0], together.fed[b, :count], **EXACT)
+                torch.testing.assert_close(
+                    alone.latent_inputs[0], together.latent_inputs[b, :count], **EXACT
+                )
 
     def test_gradient_stays_in_the_row(self, model):
         """No gradient reaches tokens of a neighbour, nor the pads."""
@@ -436,7 +438,7 @@ class TestLoss:
         rows = make_rows([(5, 4, 3), (3, 2, 2)])
         rollout = run_think(model, rows)
         (gradient,) = torch.autograd.grad(
-            rollout.fed[0, 3].square().sum(), [model.get_input_embeddings().weight]
+            rollout.latent_inputs[0, 3].square().sum(), [model.get_input_embeddings().weight]
         )
         touched = gradient.abs().sum(-1).nonzero().flatten().tolist()
         assert touched == sorted(set(rows[0].prefix))
@@ -477,26 +479,26 @@ class TestPasses:
 
 
 PAUSE_ID = 17
-PAUSE_FEED = feed_of(METHODS["pause-multipass"], MarkerIds(bot=1, eot=2, pause=PAUSE_ID, eos=3))
+PAUSE_FEED = feed_of(METHODS["pause-multipass"], SpecialTokens(bot=1, eot=2, pause=PAUSE_ID, eos=3))
 FEEDS = {  # the product's, the reference's
     "pause": (PAUSE_FEED, pause(PAUSE_ID)),
-    "half": (lambda slot: slot.state / (slot.number + 2), half),
+    "half": (lambda latent: latent.state / (latent.number + 2), half),
 }
 FED_CASES = ["n=0", "n=1", "n=3", "ragged", "ragged without zero"]
 
 
 class TestFeed:
-    """Something else than the thought stands in the slots, under the same passes."""
+    """Something else than the thought stands in the latent positions, under the same passes."""
 
     def test_coconut_feeds_the_thought_itself(self, model):
         rows = make_rows(RAGGED)
-        feed = feed_of(METHODS["coconut"], MarkerIds(1, 2, 3, 4))
+        feed = feed_of(METHODS["coconut"], SpecialTokens(1, 2, 3, 4))
         with torch.no_grad():
             check_states(model, rows, run_think(model, rows, feed=feed), EXACT)
 
     @pytest.mark.parametrize("name_of_row", [n for n, row in METHODS.items() if not row.fill.feed])
     def test_no_other_method_feeds_anything(self, name_of_row):
-        assert feed_of(METHODS[name_of_row], MarkerIds(1, 2, 3, 4)) is None
+        assert feed_of(METHODS[name_of_row], SpecialTokens(1, 2, 3, 4)) is None
 
     @pytest.mark.parametrize("case", FED_CASES)
     @pytest.mark.parametrize("kind", FEEDS)
@@ -518,8 +520,8 @@ class TestFeed:
         _, fill = FEEDS[kind]
         rows = make_rows(RAGGED)
         batch = [row.as_tuple for row in rows]
-        fed = reference_loss(model, batch, fill=fill).item()
-        assert abs(fed / reference_loss(model, batch).item() - 1) > 1e-3
+        latent_inputs = reference_loss(model, batch, fill=fill).item()
+        assert abs(latent_inputs / reference_loss(model, batch).item() - 1) > 1e-3
 
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(
@@ -543,7 +545,7 @@ class TestFeed:
         rows = make_rows([(5, 4, 3), (3, 2, 2)])
         rollout = run_think(model, rows, feed=PAUSE_FEED)
         (gradient,) = torch.autograd.grad(
-            rollout.fed[0].square().sum(), [model.get_input_embeddings().weight]
+            rollout.latent_inputs[0].square().sum(), [model.get_input_embeddings().weight]
         )
         assert gradient.abs().sum(-1).nonzero().flatten().tolist() == [PAUSE_ID]
 
@@ -573,8 +575,8 @@ class TestFeed:
             assert run_think(model, at_once).passes.num_passes == 1
 
 
-class TestSlotStates:
-    """What comes of reading each slot."""
+class TestLatentStates:
+    """What comes of reading each latent position."""
 
     @pytest.mark.parametrize("kind", ["thought", *FEEDS])
     def test_equal_the_reference(self, model, kind):
@@ -582,37 +584,37 @@ class TestSlotStates:
         rows = make_rows(RAGGED)
         with torch.no_grad():
             rollout = run_think(model, rows, feed=feed)
-            assert rollout.slot_states.shape == rollout.fed.shape
+            assert rollout.latent_states.shape == rollout.latent_inputs.shape
             for b, row in enumerate(rows):
                 count = row.num_thoughts
-                expected = reference_slot_states(model, row.prefix, count, fill=fill)
-                torch.testing.assert_close(rollout.slot_states[b, :count], expected, **EXACT)
+                expected = reference_latent_states(model, row.prefix, count, fill=fill)
+                torch.testing.assert_close(rollout.latent_states[b, :count], expected, **EXACT)
                 if count:
-                    last = rollout.slot_states[b, count - 1]
+                    last = rollout.latent_states[b, count - 1]
                     torch.testing.assert_close(rollout.states[b, 0], last, **EXACT)
 
-    def test_are_the_thoughts_of_the_slots_behind_them(self, model):
+    def test_are_the_thoughts_of_the_latents_behind_them(self, model):
         rows = make_rows(RAGGED)
         with torch.no_grad():
             rollout = run_think(model, rows)
         for b, row in enumerate(rows):
-            inner = rollout.slot_states[b, : max(0, row.num_thoughts - 1)]
-            assert torch.equal(inner, rollout.fed[b, 1 : row.num_thoughts])
+            inner = rollout.latent_states[b, : max(0, row.num_thoughts - 1)]
+            assert torch.equal(inner, rollout.latent_inputs[b, 1 : row.num_thoughts])
 
     @pytest.mark.parametrize("extra", [0, 3])
-    def test_of_no_slots(self, model, extra):
+    def test_of_no_latents(self, model, extra):
         rows = make_rows([(4, 0, 2), (1, 0, 3)])
         with torch.no_grad():
             rollout = run_think(model, rows, extra=extra)
-        assert rollout.slot_states.shape == rollout.fed.shape == (2, 0, HIDDEN_SIZE)
-        assert rollout.num_slots_B.tolist() == [0, 0]
+        assert rollout.latent_states.shape == rollout.latent_inputs.shape == (2, 0, HIDDEN_SIZE)
+        assert rollout.num_latents_B.tolist() == [0, 0]
 
-    def test_the_numbers_of_slots_and_passes_are_each_rows_own(self, model):
+    def test_the_numbers_of_latents_and_passes_are_each_rows_own(self, model):
         rows = make_rows(RAGGED)
         counts = [row.num_thoughts for row in rows]
         with torch.no_grad():
             rollout = run_think(model, rows)
-        assert rollout.num_slots_B.tolist() == counts
+        assert rollout.num_latents_B.tolist() == counts
         assert rollout.num_passes_B.tolist() == [count + 1 for count in counts]
         assert rollout.passes.num_passes == max(counts) + 1
 
@@ -624,7 +626,7 @@ def ends(states: Tensor) -> Tensor:
 
 
 class TestStop:
-    """Each row thinks until a rule that sees the newest slot says that it is enough."""
+    """Each row thinks until a rule that sees the newest latent position says that it is enough."""
 
     SHAPES = (
         (5, 6, 3),
@@ -640,7 +642,7 @@ class TestStop:
 
     @staticmethod
     def taken(model: nn.Module, rows: Sequence[Row], fill=None) -> list[Row]:
-        """The same rows, each with as many slots as the reference takes."""
+        """The same rows, each with as many latent positions as the reference takes."""
         with torch.no_grad():
             return [
                 dataclasses.replace(
@@ -671,11 +673,11 @@ class TestStop:
         with torch.no_grad():
             rollout = run_think(model, self.LIMITED, feed=feed, stop=ends)
             check_states(model, taken, rollout, EXACT, fill)
-            assert rollout.num_slots_B.tolist() == [row.num_thoughts for row in taken]
+            assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in taken]
             for b, row in enumerate(taken):
                 count = row.num_thoughts
-                expected = reference_slot_states(model, row.prefix, count, fill=fill)
-                torch.testing.assert_close(rollout.slot_states[b, :count], expected, **EXACT)
+                expected = reference_latent_states(model, row.prefix, count, fill=fill)
+                torch.testing.assert_close(rollout.latent_states[b, :count], expected, **EXACT)
 
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(
@@ -696,7 +698,7 @@ class TestStop:
         with torch.no_grad():
             rollout = run_think(model, rows, pad_id, extra, stop=ends)
         check_states(model, taken, rollout, EXACT)
-        assert rollout.num_slots_B.tolist() == [row.num_thoughts for row in taken]
+        assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in taken]
 
     def test_does_not_depend_on_neighbours_or_order(self, model):
         rows = self.LIMITED
@@ -704,24 +706,26 @@ class TestStop:
             together = run_think(model, rows, stop=ends)
             reverse = run_think(model, rows[::-1], pad_id=9, extra=2, stop=ends)
             for b, row in enumerate(rows):
-                width, count = len(row.suffix) + 1, int(together.num_slots_B[b])
+                width, count = len(row.suffix) + 1, int(together.num_latents_B[b])
                 alone = run_think(model, [row], stop=ends)
                 turned = len(rows) - 1 - b
-                assert int(alone.num_slots_B[0]) == int(reverse.num_slots_B[turned]) == count
+                assert int(alone.num_latents_B[0]) == int(reverse.num_latents_B[turned]) == count
                 passes = (alone.num_passes_B[0], reverse.num_passes_B[turned])
                 assert {int(p) for p in passes} == {int(together.num_passes_B[b])}
                 for states in (alone.states[0], reverse.states[turned, :width]):
                     torch.testing.assert_close(states, together.states[b, :width], **EXACT)
-                torch.testing.assert_close(alone.fed[0], together.fed[b, :count], **EXACT)
+                torch.testing.assert_close(
+                    alone.latent_inputs[0], together.latent_inputs[b, :count], **EXACT
+                )
 
     def test_passes(self, model):
-        """One for the question, one a slot, one for the language, where there is any."""
+        """One for the question, one a latent position, one for the language, where there is any."""
         calls = []
         hook = model.base_model.register_forward_hook(lambda *_: calls.append(1))
         with torch.no_grad():
             rollout = run_think(model, self.LIMITED, stop=ends)
         hook.remove()
-        counts = rollout.num_slots_B.tolist()
+        counts = rollout.num_latents_B.tolist()
         assert rollout.num_passes_B.tolist() == [
             1 + count + (row.num_thoughts > 0 and len(row.suffix) > 0)
             for count, row in zip(counts, self.LIMITED, strict=True)
@@ -736,14 +740,14 @@ class TestStop:
             assert rollout.passes.num_passes == int(rollout.num_passes_B[0])
 
     def test_at_once_where_all_have_stopped(self, model):
-        """Nothing is computed for slots that no row takes."""
+        """Nothing is computed for latent positions that no row takes."""
         rows = make_rows([(4, 6, 2), (2, 6, 3)])
         with torch.no_grad():
             rollout = run_think(
                 model, rows, stop=lambda states: torch.ones(len(states), dtype=torch.bool)
             )
-        assert rollout.num_slots_B.tolist() == [1, 1]
-        assert rollout.fed.shape[1] == rollout.slot_states.shape[1] == 1
+        assert rollout.num_latents_B.tolist() == [1, 1]
+        assert rollout.latent_inputs.shape[1] == rollout.latent_states.shape[1] == 1
         assert rollout.passes.num_passes == 3
 
     def test_never(self, model):
@@ -753,10 +757,11 @@ class TestStop:
                 model, self.LIMITED, stop=lambda states: torch.zeros(len(states), dtype=torch.bool)
             )
             check_states(model, self.LIMITED, rollout, EXACT)
-        assert rollout.num_slots_B.tolist() == [row.num_thoughts for row in self.LIMITED]
+        assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in self.LIMITED]
 
     def test_a_rule_is_not_asked_again_for_a_row_that_has_stopped(self, model):
-        """A row that ended on its first slot does not come back when the rule changes its mind."""
+        """A row that ended on its first latent position does not come back when the rule changes
+        its mind."""
         rows = make_rows([(4, 5, 2), (3, 5, 1)])
         asked = []
 
@@ -766,17 +771,17 @@ class TestStop:
 
         with torch.no_grad():
             rollout = run_think(model, rows, stop=only_the_first_time)
-        assert rollout.num_slots_B.tolist() == [1, 3]
+        assert rollout.num_latents_B.tolist() == [1, 3]
         taken = [
             dataclasses.replace(row, num_thoughts=n) for row, n in zip(rows, (1, 3), strict=True)
         ]
         check_states(model, taken, rollout, EXACT)
 
     @pytest.mark.parametrize("num_words", [0, 2])
-    def test_of_no_slots(self, model, num_words):
+    def test_of_no_latents(self, model, num_words):
         rows = make_rows([(4, 0, num_words), (2, 0, num_words)])
         with torch.no_grad():
             rollout = run_think(model, rows, stop=ends)
             check_states(model, rows, rollout, EXACT)
-        assert rollout.num_slots_B.tolist() == [0, 0]
+        assert rollout.num_latents_B.tolist() == [0, 0]
         assert rollout.num_passes_B.tolist() == [1, 1]

@@ -11,11 +11,11 @@ import torch
 from latentcot.curriculum.layout import NO_LABEL
 from latentcot.curriculum.stages import phases_of
 from latentcot.methods.table import METHODS
-from latentcot.models.special_tokens import marker_ids
+from latentcot.models.special_tokens import special_tokens_of
 from latentcot.thinking.batch import collate
 from latentcot.training.build import prepare
-from latentcot.training.loader import Feeder, Lesson
-from latentcot.training.step import Share
+from latentcot.training.loader import Loader, UpdateBatch
+from latentcot.training.step import Shard
 
 NUM_UPDATES = 12  # of 4 an epoch
 CHANGES = {
@@ -26,10 +26,10 @@ CHANGES = {
 }
 
 
-def share_of(layouts: Sequence) -> Share:
+def shard_of(layouts: Sequence) -> Shard:
     """All of an update at once, as of one process."""
     labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
-    return Share([collate(layouts)], labels, sum(layout.num_slots for layout in layouts))
+    return Shard([collate(layouts)], labels, sum(layout.num_latents for layout in layouts))
 
 
 @pytest.fixture(scope="module", params=CHANGES)
@@ -38,7 +38,7 @@ def world(request, make_recipe) -> SimpleNamespace:
     recipe = make_recipe(request.param, **CHANGES[request.param])
     _, tokenizer, data = prepare(recipe)
     method = METHODS[recipe.method]
-    rules = recipe.layout_rules(marker_ids(tokenizer))
+    rules = recipe.layout_rules(special_tokens_of(tokenizer))
     phases = phases_of(recipe.curriculum, method)
     phase_rules = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
     # Of different lengths, so that the order of an epoch knows them.
@@ -50,19 +50,25 @@ def world(request, make_recipe) -> SimpleNamespace:
     )
 
 
-def feeder_of(world: SimpleNamespace, share_of=share_of, seed: int | None = None) -> Feeder:
+def loader_of(world: SimpleNamespace, shard_of=shard_of, seed: int | None = None) -> Loader:
     recipe = world.recipe if seed is None else replace(world.recipe, seed=seed)
-    return Feeder(recipe, world.method, world.rules, world.train, share_of)
+    return Loader(recipe, world.method, world.rules, world.train, shard_of)
 
 
-def as_values(lesson: Lesson) -> tuple:
+def as_values(update_batch: UpdateBatch) -> tuple:
     """A lesson as plain values."""
     batches = [
-        (*(tensor.tolist() for tensor in batch.tensors), batch.most_slots)
-        for batch in lesson.share.micro_batches
+        (*(tensor.tolist() for tensor in batch.tensors), batch.max_latents)
+        for batch in update_batch.share.micro_batches
     ]
-    ids = [example.id for example in lesson.examples]
-    return ids, lesson.stages, batches, lesson.share.num_labels, lesson.share.num_slots
+    ids = [example.id for example in update_batch.examples]
+    return (
+        ids,
+        update_batch.stages,
+        batches,
+        update_batch.share.num_labels,
+        update_batch.share.num_latents,
+    )
 
 
 def phase_at(world: SimpleNamespace, update: int):
@@ -70,34 +76,36 @@ def phase_at(world: SimpleNamespace, update: int):
     return world.phases[min(update // 4, len(world.phases) - 1)]
 
 
-def lesson(feeder: Feeder, world: SimpleNamespace, update: int, num_updates=NUM_UPDATES) -> tuple:
-    return as_values(feeder.lesson(update, phase_at(world, update), num_updates))
+def update_batch(
+    loader: Loader, world: SimpleNamespace, update: int, num_updates=NUM_UPDATES
+) -> tuple:
+    return as_values(loader.update_batch(update, phase_at(world, update), num_updates))
 
 
 @pytest.fixture(scope="module")
 def expected(world) -> list[tuple]:
     """Each lesson made alone, without a thread, by a feeder that has made nothing else."""
-    feeders = [feeder_of(world) for _ in range(NUM_UPDATES)]
-    return [as_values(f._make(u, phase_at(world, u))) for u, f in enumerate(feeders)]
+    loaders = [loader_of(world) for _ in range(NUM_UPDATES)]
+    return [as_values(f._make(u, phase_at(world, u))) for u, f in enumerate(loaders)]
 
 
 def test_in_order(world, expected):
-    feeder = feeder_of(world)
-    assert feeder.updates_per_epoch == 4 and feeder.batch_size == 8
-    assert [lesson(feeder, world, update) for update in range(NUM_UPDATES)] == expected
+    loader = loader_of(world)
+    assert loader.updates_per_epoch == 4 and loader.batch_size == 8
+    assert [update_batch(loader, world, update) for update in range(NUM_UPDATES)] == expected
 
 
 @pytest.mark.parametrize("first", [1, 2, 3, 4, 7, 11])
 def test_a_resumed_run_goes_on_as_it_would_have(world, expected, first):
     """In the middle of an epoch, and at its border."""
-    feeder = feeder_of(world)
-    assert [lesson(feeder, world, u) for u in range(first, NUM_UPDATES)] == expected[first:]
+    loader = loader_of(world)
+    assert [update_batch(loader, world, u) for u in range(first, NUM_UPDATES)] == expected[first:]
 
 
 @pytest.mark.parametrize("order", [(5, 4, 3, 8, 0), (0, 0, 9, 9, 1), (11, 0, 1, 11)])
 def test_in_any_order(world, expected, order):
-    feeder = feeder_of(world)
-    assert [lesson(feeder, world, update) for update in order] == [expected[u] for u in order]
+    loader = loader_of(world)
+    assert [update_batch(loader, world, update) for update in order] == [expected[u] for u in order]
 
 
 def test_each_epoch_has_every_example_once(world, expected):
@@ -109,46 +117,46 @@ def test_each_epoch_has_every_example_once(world, expected):
 
 
 def test_another_seed_is_another_order(world, expected):
-    feeder = feeder_of(world, seed=1)
-    assert lesson(feeder, world, 0)[0] != expected[0][0]
+    loader = loader_of(world, seed=1)
+    assert update_batch(loader, world, 0)[0] != expected[0][0]
 
 
 def test_each_update_draws_its_own_stages(world):
-    feeder, phase = feeder_of(world), world.phases[1]
-    drawn = [tuple(feeder.lesson(u, phase, NUM_UPDATES).stages) for u in range(NUM_UPDATES)]
+    loader, phase = loader_of(world), world.phases[1]
+    drawn = [tuple(loader.update_batch(u, phase, NUM_UPDATES).stages) for u in range(NUM_UPDATES)]
     assert len(set(drawn)) > 8  # of 12, and 4 would be those of one epoch again and again
 
 
 def test_each_example_is_laid_out_at_its_stage(world):
-    feeder, phase = feeder_of(world), world.phases[1]
+    loader, phase = loader_of(world), world.phases[1]
     for update in range(4):
-        found = feeder.lesson(update, phase, NUM_UPDATES)
+        found = loader.update_batch(update, phase, NUM_UPDATES)
         (batch,) = found.share.micro_batches
         pairs = zip(found.examples, found.stages, strict=True)
-        layouts = [feeder.layout(example, stage, phase) for example, stage in pairs]
+        layouts = [loader.layout(example, stage, phase) for example, stage in pairs]
         assert batch.suffix_lengths.tolist() == [len(layout.suffix) for layout in layouts]
-        assert batch.num_slots.tolist() == [layout.num_slots for layout in layouts]
+        assert batch.num_latents.tolist() == [layout.num_latents for layout in layouts]
 
 
 def test_where_nothing_is_drawn_the_stage_is_that_of_the_phase(world):
     plain = replace(world.recipe.curriculum, stage_mix_prob=0.0, removal_smoothing=None)
     recipe = replace(world.recipe, curriculum=plain)
-    feeder = feeder_of(SimpleNamespace(**{**vars(world), "recipe": recipe}))
+    loader = loader_of(SimpleNamespace(**{**vars(world), "recipe": recipe}))
     for phase in world.phases:
-        assert feeder.lesson(0, phase, NUM_UPDATES).stages == [phase.stage] * 8
+        assert loader.update_batch(0, phase, NUM_UPDATES).stages == [phase.stage] * 8
 
 
 def test_when_the_phase_changes_it_is_made_anew(world):
     """The one made ahead was for the phase before."""
     first, second = world.phases[:2]
     for update in (2, 3):  # also where the epoch ends with the phase
-        feeder = feeder_of(world)
-        feeder.lesson(update, first, NUM_UPDATES)
-        found = as_values(feeder.lesson(update + 1, second, NUM_UPDATES))
-        assert found == as_values(feeder_of(world)._make(update + 1, second))
-        assert found != as_values(feeder_of(world)._make(update + 1, first))
-        again = as_values(feeder.lesson(update + 2, second, NUM_UPDATES))
-        assert again == as_values(feeder_of(world)._make(update + 2, second))
+        loader = loader_of(world)
+        loader.update_batch(update, first, NUM_UPDATES)
+        found = as_values(loader.update_batch(update + 1, second, NUM_UPDATES))
+        assert found == as_values(loader_of(world)._make(update + 1, second))
+        assert found != as_values(loader_of(world)._make(update + 1, first))
+        again = as_values(loader.update_batch(update + 2, second, NUM_UPDATES))
+        assert again == as_values(loader_of(world)._make(update + 2, second))
 
 
 class Counting:
@@ -158,23 +166,23 @@ class Counting:
         self.failing = failing
         self.threads: list[str] = []
 
-    def __call__(self, layouts) -> Share:
+    def __call__(self, layouts) -> Shard:
         self.threads.append(threading.current_thread().name)
         if len(self.threads) - 1 in self.failing:
             raise ZeroDivisionError(len(self.threads) - 1)
-        return share_of(layouts)
+        return shard_of(layouts)
 
 
-def finish(feeder: Feeder) -> None:
-    feeder._thread.shutdown()
+def finish(loader: Loader) -> None:
+    loader._thread.shutdown()
 
 
 def test_each_is_made_once_and_all_but_the_first_ahead(world):
     counting = Counting()
-    feeder = feeder_of(world, counting)
+    loader = loader_of(world, counting)
     for update in range(6):
-        feeder.lesson(update, world.phases[0], 6)
-    finish(feeder)
+        loader.update_batch(update, world.phases[0], 6)
+    finish(loader)
     assert counting.threads[0] == threading.current_thread().name
     assert len(counting.threads) == 6
     assert all(name.startswith("latentcot-feeder") for name in counting.threads[1:])
@@ -183,58 +191,58 @@ def test_each_is_made_once_and_all_but_the_first_ahead(world):
 def test_the_next_one_is_begun_at_once(world):
     """While the present update is at work, not when the next asks."""
     counting = Counting()
-    feeder = feeder_of(world, counting)
-    feeder.lesson(0, world.phases[0], 6)
-    finish(feeder)
+    loader = loader_of(world, counting)
+    loader.update_batch(0, world.phases[0], 6)
+    finish(loader)
     assert len(counting.threads) == 2
 
 
 @pytest.mark.parametrize("num_updates", [1, 5])
 def test_nothing_is_made_beyond_the_last(world, num_updates):
     counting = Counting()
-    feeder = feeder_of(world, counting)
-    feeder.lesson(num_updates - 1, world.phases[0], num_updates)
-    finish(feeder)
+    loader = loader_of(world, counting)
+    loader.update_batch(num_updates - 1, world.phases[0], num_updates)
+    finish(loader)
     assert len(counting.threads) == 1
 
 
 def test_an_error_comes_at_its_update_and_not_before(world, expected):
-    feeder = feeder_of(world, Counting(2))
-    assert lesson(feeder, world, 0) == expected[0]
-    assert lesson(feeder, world, 1) == expected[1]
+    loader = loader_of(world, Counting(2))
+    assert update_batch(loader, world, 0) == expected[0]
+    assert update_batch(loader, world, 1) == expected[1]
     with pytest.raises(ZeroDivisionError, match="2"):
-        lesson(feeder, world, 2)
-    assert lesson(feeder, world, 2) == expected[2]  # a second try makes it anew
+        update_batch(loader, world, 2)
+    assert update_batch(loader, world, 2) == expected[2]  # a second try makes it anew
 
 
 def test_an_error_in_what_nobody_needs_stays_there(world):
     """Made ahead for a phase that was over by then."""
-    feeder = feeder_of(world, Counting(1))
-    feeder.lesson(0, world.phases[0], NUM_UPDATES)
-    feeder._ahead[2].exception()  # until it is done
-    found = feeder.lesson(1, world.phases[1], NUM_UPDATES)
-    assert as_values(found) == as_values(feeder_of(world)._make(1, world.phases[1]))
+    loader = loader_of(world, Counting(1))
+    loader.update_batch(0, world.phases[0], NUM_UPDATES)
+    loader._ahead[2].exception()  # until it is done
+    found = loader.update_batch(1, world.phases[1], NUM_UPDATES)
+    assert as_values(found) == as_values(loader_of(world)._make(1, world.phases[1]))
 
 
 def test_an_error_at_the_first_update(world):
     with pytest.raises(ZeroDivisionError):
-        feeder_of(world, Counting(0)).lesson(0, world.phases[0], 6)
+        loader_of(world, Counting(0)).update_batch(0, world.phases[0], 6)
 
 
 def test_a_batch_is_no_larger_than_the_training_set(world):
     few = SimpleNamespace(**{**vars(world), "train": world.train[:3]})
-    feeder = feeder_of(few)
-    assert (feeder.batch_size, feeder.updates_per_epoch) == (3, 1)
-    ids = [sorted(lesson(feeder, few, update)[0]) for update in range(3)]
+    loader = loader_of(few)
+    assert (loader.batch_size, loader.updates_per_epoch) == (3, 1)
+    ids = [sorted(update_batch(loader, few, update)[0]) for update in range(3)]
     assert ids == [sorted(example.id for example in few.train)] * 3
 
 
 def test_the_next_step_counts_at_the_present_stage_only(world):
     """And for chains that reach past the last stage; others would make a stage look learned."""
-    feeder, phase = feeder_of(world), world.phases[0]
+    loader, phase = loader_of(world), world.phases[0]
     short = [replace(e, steps=e.steps[:1]) if i % 2 else e for i, e in enumerate(world.train)]
-    feeder.train = short
-    found = feeder.lesson(0, phase, NUM_UPDATES)
+    loader.train = short
+    found = loader.update_batch(0, phase, NUM_UPDATES)
     (batch,) = found.share.micro_batches
     counts = batch.is_next.any(1).tolist()
     expected = [
@@ -248,8 +256,8 @@ def test_the_next_step_counts_at_the_present_stage_only(world):
 def test_threads_share_no_random_numbers(world, expected):
     """Neither python's nor torch's: lessons made ahead would disturb what an update draws."""
     state = torch.get_rng_state()
-    feeder = feeder_of(world)
-    lesson(feeder, world, 0)
-    finish(feeder)
+    loader = loader_of(world)
+    update_batch(loader, world, 0)
+    finish(loader)
     assert torch.equal(torch.get_rng_state(), state)
-    assert {field.name for field in fields(Lesson)} == {"examples", "stages", "share"}
+    assert {field.name for field in fields(UpdateBatch)} == {"examples", "stages", "share"}

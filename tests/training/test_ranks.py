@@ -51,7 +51,7 @@ def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def by_one() -> dict[tuple[str, str], Any]:
     """The same by this process."""
     return {
-        (model, training): rank_worker.learned(rank_worker.learner_of(model, training))
+        (model, training): rank_worker.learned(rank_worker.train_step_of(model, training))
         for model in rank_worker.MODELS
         for training in rank_worker.TRAININGS
     }
@@ -90,13 +90,13 @@ class TestTwoProcesses:
 
 
 def as_example(layout: Layout) -> Any:
-    return layout.prefix, layout.num_slots, layout.suffix, layout.labels
+    return layout.prefix, layout.num_latents, layout.suffix, layout.labels
 
 
 @pytest.mark.parametrize("model", ["gpt2", "llama"])
 def test_their_first_gradients_are_those_of_the_slow_reference(model, by_two):
     made: Any = rank_worker.tiny_model(model)
-    batch = [as_example(layout) for layout in next(rank_worker.lessons())]
+    batch = [as_example(layout) for layout in next(rank_worker.update_batches())]
     reference_loss(made, batch).backward()
     for training in rank_worker.TRAININGS:
         two = torch.load(by_two / f"{model} fsdp2 {training}.pt")["gradients"]
@@ -124,7 +124,7 @@ def test_ranks_agree_on_their_passes(tmp_path):
 
 @pytest.mark.slow
 def test_ranks_that_do_not_agree_never_end(tmp_path):
-    """What `Learner._part_of` is for: without it the same batches hang, or break off."""
+    """What `TrainStep._part_of` is for: without it the same batches hang, or break off."""
     try:
         done = run_ranks("disagreeing", tmp_path, seconds=60)
     except subprocess.TimeoutExpired:
@@ -138,7 +138,7 @@ class TestOneProcess:
         assert gathered([1, 2, 3]) == [1, 2, 3]
 
     def test_shards_nothing(self):
-        assert not rank_worker.learner_of("gpt2", "whole", shards=True).shards
+        assert not rank_worker.train_step_of("gpt2", "whole", shards=True).shards
 
     @pytest.mark.parametrize("is_asked", [True, False])
     def test_shards_if_the_command_says_so(self, is_asked, monkeypatch):
@@ -223,7 +223,7 @@ class TestNotTheMainProcess:
 
     def test_leaves_no_batch_either(self, trainer):
         with torch.no_grad():
-            trainer.learner.model.transformer.ln_f.weight[0] = torch.inf
+            trainer.train_step.model.transformer.ln_f.weight[0] = torch.inf
         with pytest.raises(TrainingError, match="is not a finite number"):
             trainer.run_to_end(is_quiet=True)
         assert not trainer.run.exists()

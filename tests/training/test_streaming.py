@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_feeding import as_values, share_of
+from test_feeding import as_values, shard_of
 from test_resume import RANDOM, results_of
 
 from conftest import in_update, press_ctrl_c
@@ -25,14 +25,14 @@ from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.data.sources import Reader, parts_of
 from latentcot.methods.table import METHODS
-from latentcot.models.special_tokens import marker_ids
+from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.studies.folder import _num_updates
 from latentcot.thinking.batch import epoch_order
 from latentcot.training.build import prepare
-from latentcot.training.loader import Feeder, _with_what_to_do
+from latentcot.training.loader import Loader, _with_what_to_do
 from latentcot.training.stream import EncodedStream, Stream, Windows, open_stream
 
 WORDS = ("ant", "bee", "cow", "dog", "elk")
@@ -528,15 +528,15 @@ def test_lessons_are_those_of_memory_but_for_their_order(recipe):
     """The same stages and layouts for the same examples."""
     _, tokenizer, data = prepare(recipe)
     method, phases = METHODS[recipe.method], phases_of(recipe.curriculum, METHODS[recipe.method])
-    rules = recipe.layout_rules(marker_ids(tokenizer))
+    rules = recipe.layout_rules(special_tokens_of(tokenizer))
     rules = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
-    streamed = Feeder(recipe, method, rules, data.train, share_of)
+    streamed = Loader(recipe, method, rules, data.train, shard_of)
     whole = data.train.encode(list(data.train.stream))
     by_id = {example.id: example for example in whole}
-    resident = Feeder(recipe, method, rules, whole, share_of)
+    resident = Loader(recipe, method, rules, whole, shard_of)
     assert (streamed.updates_per_epoch, streamed.batch_size) == (4, 8)
     for update in range(8):
-        found = streamed.lesson(update, phases[1], 8)
+        found = streamed.update_batch(update, phases[1], 8)
         resident._examples_of = lambda _, found=found: [by_id[e.id] for e in found.examples]
         assert as_values(found) == as_values(resident._make(update, phases[1]))
     assert list(streamed._windows._windows) == [3]  # nothing is read for an update behind the last
@@ -557,7 +557,7 @@ def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
 
 
 def test_resumed_without_the_position(recipe, in_one_go, tmp_path, monkeypatch):
-    monkeypatch.setattr(Feeder, "state", lambda self, update: {})
+    monkeypatch.setattr(Loader, "state", lambda self, update: {})
     with in_update(7, press_ctrl_c):
         assert not train(recipe, tmp_path / "run", is_quiet=True)
     monkeypatch.undo()
@@ -610,7 +610,7 @@ SAVED = ". What was learned before is saved. Mend the line, then --resume (docs/
 def known_words(recipe, monkeypatch):
     """Without it, the pass that makes the vocabulary would find a bad line before training."""
     _, known, _ = prepare(recipe)
-    monkeypatch.setattr("latentcot.training.build.fresh_tokenizer", lambda *arguments: known)
+    monkeypatch.setattr("latentcot.training.build.tokenizer_from_scratch", lambda *arguments: known)
 
 
 @pytest.mark.parametrize(
@@ -758,12 +758,12 @@ def test_the_bound_of_columns_holds(recipe, make_recipe):
     few = data.train.encode(list(data.train.stream))[:4]
     for name, method in METHODS.items():
         own = make_recipe(name, curriculum={"pad_to_num_stages": True, "thoughts_per_step": 2})
-        rules = own.layout_rules(marker_ids(tokenizer))
+        rules = own.layout_rules(special_tokens_of(tokenizer))
         phases = phases_of(own.curriculum, method)
-        feeder = Feeder(own, method, dict.fromkeys(phases, rules), few, share_of)
+        loader = Loader(own, method, dict.fromkeys(phases, rules), few, shard_of)
         for example in [*few, replace(few[0], steps=(), answer=())]:
-            columns = [len(feeder.layout(example, phase.stage, phase)) for phase in phases]
-            assert max(columns) <= feeder.most_columns(example)
+            columns = [len(loader.layout(example, phase.stage, phase)) for phase in phases]
+            assert max(columns) <= loader.most_columns(example)
 
 
 def test_parts_are_closed_when_nobody_reads(folder):

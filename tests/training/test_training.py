@@ -23,13 +23,13 @@ from latentcot import (
 )
 from latentcot.curriculum.layout import NO_LABEL, lay_out
 from latentcot.data.formats import source_hash
-from latentcot.models.special_tokens import marker_ids
+from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import open_run, read_metrics
 from latentcot.training.build import prepare
 from latentcot.training.optimizer import learning_rate
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from latentcot.training.train import Trainer
 
 THINKING = ("coconut", "coconut-no-curriculum")
@@ -79,13 +79,13 @@ class TestUpdate:
     def start(self, recipe, stage):
         """Return the model and layouts with different numbers of steps, thus of labels."""
         model, tokenizer, data = prepare(recipe)
-        method, rules = METHODS[recipe.method], recipe.layout_rules(marker_ids(tokenizer))
+        method, rules = METHODS[recipe.method], recipe.layout_rules(special_tokens_of(tokenizer))
         examples = [replace(e, steps=e.steps[: i % 3]) for i, e in enumerate(data.train)]
         return model.double(), [lay_out(e, method, stage, rules) for e in examples]
 
     def learned(self, model, layouts, training):
-        learner = Learner(model, training)
-        return [learner.learn([layouts[i] for i in batch], rate=1e-2) for batch in self.BATCHES]
+        train_step = TrainStep(model, training)
+        return [train_step.learn([layouts[i] for i in batch], rate=1e-2) for batch in self.BATCHES]
 
     @pytest.mark.parametrize("max_grad_norm", [None, 0.1])
     def test_is_adamw_on_the_mean_over_all_labelled_tokens(self, make_recipe, max_grad_norm):
@@ -294,7 +294,7 @@ def nan_run(make_recipe, tmp_path):
     trainer = Trainer(recipe, run, *prepare(recipe))
     trainer.restore()
     with torch.no_grad():
-        trainer.learner.model.transformer.ln_f.weight[0] = math.inf
+        trainer.train_step.model.transformer.ln_f.weight[0] = math.inf
     with pytest.raises(TrainingError) as failed:
         trainer.run_to_end(is_quiet=True)
     return run, str(failed.value)
@@ -395,7 +395,7 @@ class TestData:
     def test_thoughts_count_as_positions(self, make_recipe, tmp_path):
         changes = {"thoughts_per_step": 40}
         message = self.refusal(make_recipe(curriculum=changes), tmp_path)
-        assert "80 slots" in message
+        assert "80 latent positions" in message
 
     def test_a_sequence_may_be_longest_in_a_stage_between(self, make_recipe, data, tmp_path):
         """A short first step gives way to many thoughts, and a long one is still there."""
@@ -439,7 +439,7 @@ class TestData:
         trainer = Trainer(recipe, tmp_path, *prepare(recipe))
         assert [example.id for example in trainer.data.train] == ["train-0", "train-1", "train-2"]
         assert len(trainer.data.valid) == 2
-        assert trainer.feeder.batch_size == 3
+        assert trainer.loader.batch_size == 3
 
 
 def test_bfloat16(tiny_run, make_recipe, tmp_path):

@@ -49,7 +49,8 @@ def train_in_two(recipe: Path, out: Path, *words: str) -> subprocess.CompletedPr
 CHANGES: dict[str, dict[str, Any]] = {
     # Ragged thoughts: each example draws its own stage, so ranks differ in passes.
     "mixed stages": {"curriculum": {"stage_mix_prob": 0.5}},
-    # At stage 0 no slot is there for the classifier to see, in some batches on one rank alone.
+    # At stage 0 no latent position is there for the classifier to see, in some batches on one rank
+    # alone.
     "classifier": {
         "stop": "classifier",
         "curriculum": {

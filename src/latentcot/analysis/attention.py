@@ -1,9 +1,10 @@
 """Which edges of the question's graph the model looks at while it thinks.
 
-*Column i* is the column that holds thought i and computes the next one: slot i for i ≥ 1, and for
-i = 0 the last column before slot 1. Two-layer constructions for this task (arXiv 2505.12514) attend
-from column i to the edges that leave the nodes in thought i, and copy their far ends into the next
-thought. An edge is told by two or three columns of the question, its name here:
+*Column i* is the column that holds thought i and computes the next one: latent position i for i ≥
+1, and for i = 0 the last column before latent position 1. Two-layer constructions for this task
+(arXiv 2505.12514) attend from column i to the edges that leave the nodes in thought i, and copy
+their far ends into the next thought. An edge is told by two or three columns of the question, its
+name here:
 
     symbols   "3 7", and the bar behind it, where the question has one
     words     the sentence "Every lorpus is a rorpus." with its full stop
@@ -12,8 +13,8 @@ Measured is the attention that column i pays to all columns of an edge, averaged
 layer, then over the edges of a group (`node_groups.py`), then over questions. *Uniform* is what the
 edge would get if every column that can be seen got the same.
 
-All columns are read once more in one pass, with what was fed into the slots, since only the plain
-("eager") attention of transformers tells its weights.
+All columns are read once more in one pass, with what was fed into the latent positions, since only
+the plain ("eager") attention of transformers tells its weights.
 """
 
 from collections import defaultdict
@@ -26,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from latentcot.analysis.shared.edge_columns import columns_of_edges
+from latentcot.analysis.shared.latents import MEANING, Chains, record, with_latents
 from latentcot.analysis.shared.node_groups import EDGE_GROUPS, depth_of, edge_places, mean_fields
-from latentcot.analysis.shared.slots import MEANING, Chains, record, with_slots
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, UsageError
@@ -52,10 +53,10 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         single question.
 
     Raises:
-        UsageError: The method has no slots, or the model is too large.
+        UsageError: The method has no latent positions, or the model is too large.
         DataError: A question carries no graph, or its edges cannot be found in its text.
     """
-    has_thoughts, subject = subject.has_thoughts, with_slots(subject)
+    has_thoughts, subject = subject.has_thoughts, with_latents(subject)
     refuse_large(subject)
     edges = columns_of_edges(subject)
     num_found, num_edges = _count_found(edges, subject)
@@ -71,7 +72,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,
         "thoughts": MEANING[has_thoughts],
-        "column": "0: the last column before slot 1; i: slot i, which holds thought i",
+        "column": "0: the last position before the latent ones; i: the latent position of thought i",
         "depth": "⌈i / thoughts per step⌉ for column i",
         "definitions": EDGE_GROUPS,
         "num_edges": num_edges,
@@ -113,32 +114,32 @@ def _count_found(edges: Sequence[Sequence[Sequence[int]]], subject: Subject) -> 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one pass over question and slots gives; C columns, L layers.
+    """What one pass over question and latent positions gives; C columns, L layers.
 
     Attributes:
         states: (B, C, D). The last hidden states.
         attention: (L, B, C, C). From each column to each, the mean over heads.
-        starts_B: The column of slot 1.
-        num_slots_B: How many slots each question has.
+        starts_B: The column of latent position 1.
+        num_latents_B: How many latent positions each question has.
     """
 
     states: Tensor
     attention: Tensor
     starts_B: Tensor
-    num_slots_B: Tensor
+    num_latents_B: Tensor
 
 
 @torch.no_grad()
 def read_again(
     subject: Subject, chains: Chains, layouts: Sequence[Layout], numbers: Sequence[int]
 ) -> Reading:
-    """Read questions and what is in their slots in one pass, with all attention weights.
+    """Read questions and what is in their latent positions in one pass, with all attention weights.
 
     Pads stand on the right, where no real column sees them.
 
     Args:
-        subject: Of `with_slots`.
-        chains: What stood in its slots.
+        subject: Of `with_latents`.
+        chains: What stood in its latent positions.
         layouts: All of its questions.
         numbers: The questions to read.
     """
@@ -146,7 +147,7 @@ def read_again(
     table, rows = model.get_input_embeddings(), []
     for number in numbers:
         prefix_QD = table(torch.tensor(layouts[number].prefix, device=model.device))
-        fed_ND = chains.fed[number, : chains.num_slots[number]]
+        fed_ND = chains.latent_inputs[number, : chains.num_latents[number]]
         rows.append(torch.cat([prefix_QD, fed_ND.to(prefix_QD.device)]))
     with eager_attention(model):
         found = model.base_model(
@@ -158,7 +159,7 @@ def read_again(
         states=found.last_hidden_state,
         attention=torch.stack([layer.float().mean(1) for layer in found.attentions]).cpu(),
         starts_B=torch.tensor([len(layouts[number].prefix) for number in numbers]),
-        num_slots_B=torch.tensor([chains.num_slots[number] for number in numbers]),
+        num_latents_B=torch.tensor([chains.num_latents[number] for number in numbers]),
     )
 
 
@@ -178,7 +179,7 @@ def _batches(subject: Subject, layouts: Sequence[Layout]) -> Iterator[list[int]]
     config = subject.reasoner.model.config
     per_pair = config.num_hidden_layers * config.num_attention_heads
     for numbers in subject.batches(layouts):
-        longest = max(len(layouts[i].prefix) + layouts[i].num_slots for i in numbers)
+        longest = max(len(layouts[i].prefix) + layouts[i].num_latents for i in numbers)
         size = max(1, MAX_WEIGHTS // (per_pair * longest**2))
         for start in range(0, len(numbers), size):
             yield numbers[start : start + size]
@@ -206,7 +207,7 @@ def attention_to_edges(
     for row, question in enumerate(edges):
         for edge, columns in enumerate(question):
             belongs_BEC[row, edge, list(columns)] = 1
-    # Rows with fewer slots have no such column; any other is taken, and left out later.
+    # Rows with fewer latent positions have no such column; any other is taken, and left out later.
     from_BN = (reading.starts_B[:, None] - 1 + torch.arange(num_columns)).clamp(max=width - 1)
     looks_LBNC = reading.attention[:, torch.arange(len(edges))[:, None], from_BN]
     gets_LBNE = torch.einsum("lbnc,bec->lbne", looks_LBNC, belongs_BEC)
@@ -221,13 +222,13 @@ def _collect(
     edges: Sequence[Sequence[Sequence[int]]],
 ) -> None:
     """Add what each question of a batch pays to each group, from each layer and column."""
-    num_columns = int(reading.num_slots_B.max()) + 1
+    num_columns = int(reading.num_latents_B.max()) + 1
     gets_LBNE, uniform_BNE = attention_to_edges(reading, edges, num_columns)
     per_step = subject.reasoner.info.plan.thoughts_per_step
     depths = [depth_of(column, per_step) for column in range(num_columns)]
     is_found = [[len(columns) > 0 for columns in question] for question in edges]
     places = edge_places([subject.graphs[i] for i in numbers], is_found)
-    is_there_BN = torch.arange(num_columns) <= reading.num_slots_B[:, None]
+    is_there_BN = torch.arange(num_columns) <= reading.num_latents_B[:, None]
     for group, is_in_BNE in places.groups(depths).items():
         num_in_BN = is_in_BNE.sum(-1)
         keep_BN = (num_in_BN > 0) & is_there_BN

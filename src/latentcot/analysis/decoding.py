@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentcot.analysis.shared.latents import MEANING, Chains, record, with_latents
 from latentcot.analysis.shared.naming import has_graphs
 from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
@@ -31,7 +32,6 @@ from latentcot.analysis.shared.node_groups import (
     rounded,
 )
 from latentcot.analysis.shared.result_tokens import ResultTokens, result_tokens
-from latentcot.analysis.shared.slots import MEANING, Chains, record, with_slots
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import share_with_interval
 
@@ -70,7 +70,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         `examples`, the first questions. Ends of intervals, and chance, are None for one question.
 
     Raises:
-        UsageError: The method has no slots.
+        UsageError: The method has no latent positions.
         DataError: A question's graph is wrong.
     """
     decoded = decode(subject, max(TOPS), on_progress)
@@ -102,9 +102,9 @@ def decode(subject: Subject, top: int, on_progress: Progress = no_progress) -> l
     """Return the most probable tokens of thought 1, 2, … for every question that has it.
 
     Raises:
-        UsageError: The method has no slots.
+        UsageError: The method has no latent positions.
     """
-    chains = record(with_slots(subject))
+    chains = record(with_latents(subject))
     found = [Decoded([], [], []) for _ in range(chains.most)]
     for start in range(0, len(subject.examples), subject.batch_size):
         rows = slice(start, start + subject.batch_size)
@@ -131,7 +131,7 @@ def _sort_in(
 ) -> None:
     """Add a batch's tokens to those of each thought."""
     for row, (tokens, shares) in enumerate(zip(ids, probabilities, strict=True)):
-        for thought in range(chains.num_slots[start + row]):
+        for thought in range(chains.num_latents[start + row]):
             found[thought].numbers.append(start + row)
             found[thought].tokens.append(tokens[thought])
             found[thought].probabilities.append(shares[thought])

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
-from latentcot.analysis.outcomes import has_slots, own_numbers
+from latentcot.analysis.outcomes import has_latents, own_numbers
 from latentcot.analysis.shared.question_sets import (
     SAME,
     LeftOut,
@@ -55,8 +55,8 @@ class _Answered:
     Attributes:
         subject: Its name.
         made: The set.
-        thoughts: By which rule slots were given.
-        num_slots: How many each question had.
+        thoughts: By which rule latent positions were given.
+        num_latents: How many each question had.
         are_right: Whether the answer is right, for each.
         are_other: Whether it is the other candidate.
     """
@@ -64,7 +64,7 @@ class _Answered:
     subject: str
     made: _Made
     thoughts: Thoughts
-    num_slots: list[int]
+    num_latents: list[int]
     are_right: list[bool]
     are_other: list[bool]
 
@@ -173,7 +173,7 @@ def _check_fit(posed: Subject, made: _Made) -> None:
     ids = [example.id for example in made.examples]
     words = _longest_text(posed) + 1
     check_lengths(posed.reasoner.model, posed.prompts(), ids, new_tokens=words)
-    if has_slots(posed):
+    if has_latents(posed):
         most = posed.prompts(max(_one_a_hop(posed, made)))
         check_lengths(posed.reasoner.model, most, ids, new_tokens=words)
 
@@ -198,13 +198,13 @@ def _answer(subject: Subject, made: _Made, on_progress: Progress) -> list[_Answe
     room += max(0, _longest_text(posed) - _longest_text(subject))
     own, wanted = own_numbers(posed), _one_a_hop(posed, made)
     ways: list[tuple[Thoughts, list[int]]] = [("trained", own)]
-    if has_slots(posed) and wanted != own:
+    if has_latents(posed) and wanted != own:
         ways.append(("one_a_hop", wanted))
     found = []
-    for thoughts, slots in ways:
-        numbers = None if thoughts == "trained" else slots
+    for thoughts, latents in ways:
+        numbers = None if thoughts == "trained" else latents
         answers = _ask(posed, numbers, room, on_progress)
-        found.append(_judged(posed, made, thoughts, slots, answers))
+        found.append(_judged(posed, made, thoughts, latents, answers))
     return found
 
 
@@ -228,7 +228,7 @@ def _ask(
 
 
 def _judged(
-    posed: Subject, made: _Made, thoughts: Thoughts, slots: list[int], answers: Sequence[str]
+    posed: Subject, made: _Made, thoughts: Thoughts, latents: list[int], answers: Sequence[str]
 ) -> _Answered:
     is_correct, in_words = posed.task.is_correct, made.kind.options.rendering == "words"
     are_right, are_other = [], []
@@ -236,7 +236,7 @@ def _judged(
         root, other = graph.names[graph.root], graph.names[graph.neg_target]
         are_right.append(is_correct(answer, example.answer))
         are_other.append(is_correct(answer, fact(root, other) if in_words else other))
-    return _Answered(posed.name, made, thoughts, slots, are_right, are_other)
+    return _Answered(posed.name, made, thoughts, latents, are_right, are_other)
 
 
 # --- as plain values --------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def _rows(answered: Sequence[_Answered], first: str) -> list[dict[str, Any]]:
             "subject": one.subject,
             "set": one.made.kind.name,
             "thoughts": one.thoughts,
-            "num_thoughts": round(fmean(one.num_slots), 3),
+            "num_thoughts": round(fmean(one.num_latents), 3),
             **_accuracy(one.are_right),
             "other_candidate": round(fmean(one.are_other), 6),
             "p": p_of.get(id(one)),

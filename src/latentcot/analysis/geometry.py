@@ -7,9 +7,10 @@ their mean
     effective rank      exp of the entropy of the singular values over their sum (Roy 2007)
     participation ratio (Σ s²)² / Σ s⁴
 
-Thought i is the last hidden state at the column before slot i; with continuous thoughts it is what
-is fed there. One more state, at the last slot, is what another thought would have been. Where
-pauses stand in the slots, all of them hold one vector, and the states before them are looked at.
+Thought i is the last hidden state at the column before latent position i; with continuous thoughts
+it is what is fed there. One more state, at the last latent position, is what another thought would
+have been. Where pauses stand in the latent positions, all of them hold one vector, and the states
+before them are looked at.
 
 Shapes: R vectors, D hidden size, G groups.
 """
@@ -25,14 +26,14 @@ from scipy.stats import t
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from latentcot.analysis.shared.paired import adjusted, difference, short
-from latentcot.analysis.shared.slots import (
+from latentcot.analysis.shared.latents import (
     MEANING,
     Chains,
     compared,
     record,
-    with_slots,
+    with_latents,
 )
+from latentcot.analysis.shared.paired import adjusted, difference, short
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import mean_interval
 
@@ -55,13 +56,13 @@ def measure(
     that leaves out a tenth of the questions at a time.
 
     Args:
-        subject: With slots.
-        against: Another model with slots that is asked the same questions, such as the pause
-            control; without slots it is left out, and the result says so.
+        subject: With latent positions.
+        against: Another model with latent positions that is asked the same questions, such as the
+            pause control; without latent positions it is left out, and the result says so.
         on_progress: Called with the number of questions thought about since the last call.
 
     Raises:
-        UsageError: The subject has no slots, or the two are not asked the same.
+        UsageError: The subject has no latent positions, or the two are not asked the same.
     """
     found = compared(subject, against, lambda s: _shape(s, on_progress), _summary, _comparison)
     return {"schema_version": SCHEMA_VERSION, **found}
@@ -73,7 +74,7 @@ class _Shape:
 
     Attributes:
         subject: Whose thoughts.
-        num_thoughts: Slots of a question at most.
+        num_thoughts: Latents of a question at most.
         embeddings: The token embeddings.
         thoughts: For each thought its figures as plain values.
         values: For each thought what can be paired question by question.
@@ -87,7 +88,7 @@ class _Shape:
 
 
 def _shape(subject: Subject, on_progress: Progress) -> _Shape:
-    chains = record(with_slots(subject))
+    chains = record(with_latents(subject))
     on_progress(len(subject.examples))
     weight: Tensor = subject.reasoner.model.get_input_embeddings().weight  # type: ignore[assignment]
     table = weight.detach().double().cpu()

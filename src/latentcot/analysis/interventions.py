@@ -1,14 +1,15 @@
-"""Is it the thoughts? What is left of the answers when something else is fed into the slots.
+"""Is it the thoughts? What is left of the answers when something else is fed into the latent
+positions.
 
 Every vector that is put in was recorded in an unchanged run, or is made from what the model would
-have fed. Slots that are not named get what the model computes there, after what was put in before;
-only a shuffle keeps all the recorded vectors, so that nothing but their order changes. DEFINITIONS
-says what each intervention does. Later work than the paper asked for these controls: thoughts 1…k
-replaced by noise, permuted, or transplanted from another question.
+have fed. Latents that are not named get what the model computes there, after what was put in
+before; only a shuffle keeps all the recorded vectors, so that nothing but their order changes.
+DEFINITIONS says what each intervention does. Later work than the paper asked for these controls:
+thoughts 1…k replaced by noise, permuted, or transplanted from another question.
 
 Randomness belongs to a question's id, the intervention and the seed; no batch changes it.
 
-Shapes: B batch, Q questions, N most slots of any question, D hidden size.
+Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,18 +22,18 @@ from torch import Tensor
 
 from latentcot.analysis.shared import effects
 from latentcot.analysis.shared.effects import Effect, Place, Ran
-from latentcot.analysis.shared.naming import answer_naming, has_graphs, key_of
-from latentcot.analysis.shared.slots import (
+from latentcot.analysis.shared.latents import (
     Chains,
     compared,
-    feed_of_slots,
+    feed_of_latents,
     record,
     stream,
     unit_noise,
-    with_slots,
+    with_latents,
 )
+from latentcot.analysis.shared.naming import answer_naming, has_graphs, key_of
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
-from latentcot.thinking.think import Feed, Slot
+from latentcot.thinking.think import Feed, Latent
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 1_000
@@ -42,20 +43,25 @@ MAX_ROUNDS = 100
 DEFINITIONS = {
     "none": "the unchanged model",
     "zero": "a vector of zeros",
-    "noise": "a Gaussian direction drawn for question and slot, as long as what it replaces",
+    "noise": "a Gaussian direction drawn for each latent position, as long as what it replaces",
     "mean": "the mean of thought i over the questions used, this one included",
-    "shuffle": "the recorded thoughts of the same chain in another order, in all slots: thought i "
+    "shuffle": "the recorded thoughts of the same chain in another order, everywhere: thought i "
     "has changed places with another one; the first k, or all, are so permuted that none stays",
-    "swap": "the recorded thought i of another question with as many slots and another answer; "
+    "swap": "the recorded thought i of another question with as many thoughts and another answer; "
     "partners are drawn once, and each question is the partner of one at most",
     "token": "the embedding of the token that the output head finds most probable there",
     "replay": "all thoughts as recorded, in their places: must change no answer",
 }
-"""Intervention → what is put into a slot."""
-_EXCHANGES = ("mean", "shuffle", "swap")  # do nothing where all slots hold the same vector
+"""Intervention → what is put into a latent position."""
+_EXCHANGES = (
+    "mean",
+    "shuffle",
+    "swap",
+)  # do nothing where all latent positions hold the same vector
 
-Replace = Callable[[Tensor, Slot, Tensor], Tensor]
-"""(numbers of the questions (B,), slot, what the model would feed (B, D)) → what is fed instead."""
+Replace = Callable[[Tensor, Latent, Tensor], Tensor]
+"""(numbers of the questions (B,), latent position, what the model would feed (B, D)) → what is
+fed instead."""
 
 
 def measure(
@@ -64,13 +70,13 @@ def measure(
     """Replace thoughts one at a time, from the first on, and all at once; count what is left.
 
     Args:
-        subject: With slots.
-        against: Another model with slots that is asked the same questions, such as the pause
-            control; without slots it is left out, and the result says so.
+        subject: With latent positions.
+        against: Another model with latent positions that is asked the same questions, such as the
+            pause control; without latent positions it is left out, and the result says so.
         on_progress: Called with the number of questions answered since the last call.
 
     Raises:
-        UsageError: The subject has no slots, or the two are not asked the same.
+        UsageError: The subject has no latent positions, or the two are not asked the same.
     """
     found = compared(
         subject,
@@ -84,7 +90,7 @@ def measure(
 
 def _run(subject: Subject, on_progress: Progress) -> Ran:
     num_given = len(subject.examples)
-    lab = Lab(with_slots(subject).first(MAX_QUESTIONS))
+    lab = Lab(with_latents(subject).first(MAX_QUESTIONS))
     return Ran(
         subject=lab.subject,
         num_given=num_given,
@@ -104,7 +110,7 @@ def _run(subject: Subject, on_progress: Progress) -> Ran:
 
 @dataclass(frozen=True)
 class Lab:
-    """A subject of `with_slots`, and what may be put into its slots.
+    """A subject of `with_latents`, and what may be put into its latent positions.
 
     Attributes:
         subject: What is changed.
@@ -116,7 +122,7 @@ class Lab:
 
     @cached_property
     def chains(self) -> Chains:
-        """What stands in the slots of an unchanged run."""
+        """What stands in the latent positions of an unchanged run."""
         return record(self.subject)
 
     @cached_property
@@ -124,7 +130,7 @@ class Lab:
         """The other question whose thoughts each question gets in a swap."""
         keys = [key_of(self.subject, q) for q in range(len(self.subject.examples))]
         ids = [example.id for example in self.subject.examples]
-        return draw_partners(ids, self.chains.num_slots, keys, self.seed)
+        return draw_partners(ids, self.chains.num_latents, keys, self.seed)
 
     @cached_property
     def others(self) -> list[str | None]:
@@ -155,12 +161,12 @@ class Lab:
         fewest = max(2 if name == "shuffle" else 1, place.fewest)
         return [
             q
-            for q, num in enumerate(self.chains.num_slots)
+            for q, num in enumerate(self.chains.num_latents)
             if num >= fewest and (name != "swap" or self.partners[q] is not None)
         ]
 
     def answer(self, name: str, place: Place, on_progress: Progress = no_progress) -> Effect:
-        """Answer the questions with something else in these slots."""
+        """Answer the questions with something else in these latent positions."""
         numbers = self.counted(name, place)
         outputs = []
         if numbers:
@@ -173,76 +179,82 @@ class Lab:
     def _feed_for(
         self, numbers: Sequence[int], place: Place, put_in: Replace, rows: Sequence[int]
     ) -> Feed:
-        own, chosen = feed_of_slots(self.subject), torch.tensor([numbers[row] for row in rows])
+        own, chosen = feed_of_latents(self.subject), torch.tensor([numbers[row] for row in rows])
 
-        def feed(slot: Slot) -> Tensor:
-            vectors = own(slot)
-            if not place.has(slot.number):
+        def feed(latent: Latent) -> Tensor:
+            vectors = own(latent)
+            if not place.has(latent.number):
                 return vectors
-            return put_in(chosen, slot, vectors).to(vectors)
+            return put_in(chosen, latent, vectors).to(vectors)
 
         return feed
 
     def _replacement(self, name: str, place: Place) -> Replace:
         if name == "none":
-            return lambda rows, slot, own: own
+            return lambda rows, latent, own: own
         if name == "zero":
-            return lambda rows, slot, own: torch.zeros_like(own)
+            return lambda rows, latent, own: torch.zeros_like(own)
         if name == "noise":
-            return lambda rows, slot, own: (
-                self._noise[rows, slot.number].to(own) * own.norm(dim=-1, keepdim=True)
+            return lambda rows, latent, own: (
+                self._noise[rows, latent.number].to(own) * own.norm(dim=-1, keepdim=True)
             )
         if name == "token":
-            return lambda rows, slot, own: slot.table(self._best_token(slot))
+            return lambda rows, latent, own: latent.table(self._best_token(latent))
         table = self._table(name, place)
-        return lambda rows, slot, own: table[rows, slot.number]
+        return lambda rows, latent, own: table[rows, latent.number]
 
-    def _best_token(self, slot: Slot) -> Tensor:
+    def _best_token(self, latent: Latent) -> Tensor:
         head = self.subject.reasoner.model.get_output_embeddings()
-        best: Tensor = head(slot.state).argmax(-1)
+        best: Tensor = head(latent.state).argmax(-1)
         return best
 
     def _table(self, name: str, place: Place) -> Tensor:
-        """Return what is fed into each slot of each question: (Q, N, D)."""
-        fed = self.chains.fed
+        """Return what is fed into each latent position of each question: (Q, N, D)."""
+        latent_inputs = self.chains.latent_inputs
         if name == "replay":
-            return fed
+            return latent_inputs
         if name == "mean":
-            return self._means.expand_as(fed)
+            return self._means.expand_as(latent_inputs)
         if name == "swap":
-            return fed[[q if p is None else p for q, p in enumerate(self.partners)]]
-        return fed.gather(1, self._orders(place)[:, :, None].expand_as(fed))
+            return latent_inputs[[q if p is None else p for q, p in enumerate(self.partners)]]
+        return latent_inputs.gather(1, self._orders(place)[:, :, None].expand_as(latent_inputs))
 
     @cached_property
     def _means(self) -> Tensor:
         """The mean of each thought over the questions that have it: (1, N, D)."""
-        fed, length = self.chains.fed.double(), torch.tensor(self.chains.num_slots)
+        latent_inputs, length = (
+            self.chains.latent_inputs.double(),
+            torch.tensor(self.chains.num_latents),
+        )
         num_N1 = (torch.arange(self.chains.most)[:, None] < length).sum(1, keepdim=True)
-        return (fed.sum(0) / num_N1)[None].to(self.chains.fed)
+        return (latent_inputs.sum(0) / num_N1)[None].to(self.chains.latent_inputs)
 
     @cached_property
     def _noise(self) -> Tensor:
-        """A direction for each slot of each question: (Q, N, D)."""
-        size, most = self.chains.fed.shape[-1], range(self.chains.most)
+        """A direction for each latent position of each question: (Q, N, D)."""
+        size, most = self.chains.latent_inputs.shape[-1], range(self.chains.most)
         ids = [example.id for example in self.subject.examples]
-        noise = [[unit_noise(size, self.seed, "noise", id, slot) for slot in most] for id in ids]
+        noise = [
+            [unit_noise(size, self.seed, "noise", id, latent) for latent in most] for id in ids
+        ]
         return torch.stack([torch.stack(of_question) for of_question in noise])
 
     def _orders(self, place: Place) -> Tensor:
-        """Return from which slot each slot gets its vector in a shuffle: (Q, N)."""
+        """Return from which latent position each latent position gets its vector in a shuffle:
+        (Q, N)."""
         most, ids = self.chains.most, [example.id for example in self.subject.examples]
         orders = [
             draw_order(num, place, self.seed, "shuffle", id)
-            for num, id in zip(self.chains.num_slots, ids, strict=True)
+            for num, id in zip(self.chains.num_latents, ids, strict=True)
         ]
         return torch.tensor([[*order, *range(len(order), most)] for order in orders])
 
 
 def draw_order(num: int, place: Place, *parts: object) -> list[int]:
-    """Return slots 0 … num - 1 in another order.
+    """Return latent positions 0 … num - 1 in another order.
 
     Args:
-        num: Slots of the question.
+        num: Latents of the question.
         place: One thought, which changes places with another one; or the first k or all, which are
             so permuted that none stays, each such order equally likely. Where there is nothing to
             permute, the order stays.
@@ -252,32 +264,32 @@ def draw_order(num: int, place: Place, *parts: object) -> list[int]:
     if place.thought is not None:
         this = place.thought - 1
         if num > 1 and this < num:
-            other = rng.choice([slot for slot in order if slot != this])
+            other = rng.choice([latent for latent in order if latent != this])
             order[this], order[other] = other, this
         return order
     meant = num if place.up_to is None else min(place.up_to, num)
-    while meant > 1 and any(slot == order[slot] for slot in range(meant)):
+    while meant > 1 and any(latent == order[latent] for latent in range(meant)):
         order[:meant] = rng.sample(range(meant), meant)
     return order
 
 
 def draw_partners(
-    ids: Sequence[str], num_slots: Sequence[int], keys: Sequence[str], seed: int
+    ids: Sequence[str], num_latents: Sequence[int], keys: Sequence[str], seed: int
 ) -> list[int | None]:
-    """Draw for each question another one with as many slots and another answer.
+    """Draw for each question another one with as many latent positions and another answer.
 
     No question is the partner of two. Where one answer is so common that partners run out, the
     questions without one have None.
 
     Args:
         ids: Of the questions.
-        num_slots: Slots of each.
+        num_latents: Latents of each.
         keys: What tells their answers apart.
         seed: With the ids it determines the partners.
     """
     partners: list[int | None] = [None] * len(ids)
-    for num in sorted(set(num_slots) - {0}):
-        group = [q for q, slots in enumerate(num_slots) if slots == num]
+    for num in sorted(set(num_latents) - {0}):
+        group = [q for q, latents in enumerate(num_latents) if latents == num]
         rng = stream(seed, "swap", num, *(ids[q] for q in group))
         drawn = rng.sample(group, len(group))
         for _ in range(MAX_ROUNDS):

@@ -6,7 +6,8 @@ six outcomes of `paths.py`. Two series, since there are two ways to force langua
     free         the model writes what it likes, an answer without a step too: the paper's way
     step_first   the answer is forbidden until a step is written
 
-Methods without slots have nothing to force: their series hold k = 0 alone, their own way to answer.
+Methods without latent positions have nothing to force: their series hold k = 0 alone, their own
+way to answer.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 
 from latentcot.analysis.shared.paths import OUTCOMES, End, Form, Judge, Lead, Outcome, Written, read
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
-from latentcot.curriculum.layout import count_slots
+from latentcot.curriculum.layout import count_latents
 from latentcot.evaluation.reasoner import Output
 from latentcot.evaluation.statistics import holm, mcnemar, share_with_interval
 from latentcot.models.loading import check_lengths, max_positions
@@ -106,7 +107,7 @@ def forced_numbers(subject: Subject, most: int = MOST_FORCED) -> tuple[list[int]
     """
     model, ids = subject.reasoner.model, [example.id for example in subject.examples]
     check_lengths(model, subject.prompts(), ids, new_tokens=1)
-    if not has_slots(subject):
+    if not has_latents(subject):
         return [0], None
     numbers = list(range(max(most, subject.most_thoughts) + 1))
     limit = max_positions(model)
@@ -121,15 +122,15 @@ def forced_numbers(subject: Subject, most: int = MOST_FORCED) -> tuple[list[int]
     )
 
 
-def has_slots(subject: Subject) -> bool:
+def has_latents(subject: Subject) -> bool:
     """Return whether a number of thoughts, or of pauses, can be forced on the method."""
-    return subject.reasoner.info.row.fill.has_slots
+    return subject.reasoner.info.row.fill.has_latents
 
 
 def own_numbers(subject: Subject) -> list[int]:
-    """Return how many slots each question had in training."""
+    """Return how many latent positions each question had in training."""
     info, plan = subject.reasoner.info, subject.reasoner.rules.plan
-    return [count_slots(info.row, info.stage, len(e.steps or ()), plan) for e in subject.encoded]
+    return [count_latents(info.row, info.stage, len(e.steps or ()), plan) for e in subject.encoded]
 
 
 def _trained_number(subject: Subject) -> int | None:
@@ -175,7 +176,7 @@ def _answer(
     on_progress: Progress,
 ) -> _Answered:
     outputs = subject.answers(
-        k if has_slots(subject) else None, force_steps=force_steps, on_progress=on_progress
+        k if has_latents(subject) else None, force_steps=force_steps, on_progress=on_progress
     )
     template = subject.reasoner.info.template
     form = Form(subject.is_in_words, template.answer_start, template.step_end)
@@ -199,11 +200,11 @@ def _answer(
 def hidden_steps(subject: Subject, k: int | None, lead: Lead) -> list[Collection[int] | None]:
     """Return how many steps may be missing in front of each chain; None for any number.
 
-    A method without slots that has learned to leave steps out (icot, coconut-no-thought) may leave
-    out any number by both readings: nothing says how many.
+    A method without latent positions that has learned to leave steps out (icot,
+    coconut-no-thought) may leave out any number by both readings: nothing says how many.
     """
     info, plan = subject.reasoner.info, subject.reasoner.rules.plan
-    if not has_slots(subject):
+    if not has_latents(subject):
         left = info.row.schedule.left
         keeps_all = all(
             left(e.steps or (), info.stage, plan) == (e.steps or ()) for e in subject.encoded

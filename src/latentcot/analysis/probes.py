@@ -6,9 +6,9 @@ where m labels of those allowed are true, the share of true ones among the m tha
 Selectivity is the accuracy less that of the same kind of probe on control labels
 (`probe_labels.py`; Hewitt and Liang 2019).
 
-Thought i is the last hidden state at the column before slot i; with continuous thoughts it is what
-is fed there. One more state, at the last slot, is what another thought would have been. Where
-pauses stand in the slots, the states before them are probed just so.
+Thought i is the last hidden state at the column before latent position i; with continuous thoughts
+it is what is fed there. One more state, at the last latent position, is what another thought would
+have been. Where pauses stand in the latent positions, the states before them are probed just so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis.shared.paired import adjusted, difference, short, short_p
-from latentcot.analysis.shared.probe_labels import Labels, draw_order, labels_of, types_of
-from latentcot.analysis.shared.ridge import Ridge
-from latentcot.analysis.shared.slots import (
+from latentcot.analysis.shared.latents import (
     MEANING,
     Chains,
     compared,
     record,
     stream,
-    with_slots,
+    with_latents,
 )
+from latentcot.analysis.shared.paired import adjusted, difference, short, short_p
+from latentcot.analysis.shared.probe_labels import Labels, draw_order, labels_of, types_of
+from latentcot.analysis.shared.ridge import Ridge
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import share_interval
 
@@ -64,13 +64,13 @@ def measure(
     adjusted by Holm for all probes of the subject.
 
     Args:
-        subject: With slots.
-        against: Another model with slots that is asked the same questions, such as the pause
-            control; without slots it is left out, and the result says so.
+        subject: With latent positions.
+        against: Another model with latent positions that is asked the same questions, such as the
+            pause control; without latent positions it is left out, and the result says so.
         on_progress: Called with the number of questions thought about since the last call.
 
     Raises:
-        UsageError: The subject has no slots, or the two are not asked the same.
+        UsageError: The subject has no latent positions, or the two are not asked the same.
     """
     found = compared(subject, against, lambda s: _probe(s, on_progress), _summary, _comparison)
     return {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **found}
@@ -101,7 +101,7 @@ class _Probed:
 
 
 def _probe(subject: Subject, on_progress: Progress) -> _Probed:
-    chains = record(with_slots(subject))
+    chains = record(with_latents(subject))
     on_progress(len(subject.examples))
     is_train = halves([example.id for example in subject.examples])
     tested = {key: found for key, found in _tests(subject, chains, is_train) if found}

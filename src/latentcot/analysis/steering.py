@@ -5,10 +5,10 @@ A question has two candidates, the target t and the other one u. Thought i is re
     thought + alpha · |thought| · direction,   |direction| = 1
 
 and alpha > 0 pushes towards u, alpha < 0 away from it. DIRECTIONS says which directions there are;
-a random one shows what any push of that length does. Slots behind it get what the model computes
+a random one shows what any push of that length does. Latents behind it get what the model computes
 there. "Flipped" is a question whose unchanged answer names one candidate, and now names the other.
 
-Shapes: B batch, Q questions, N most slots of any question, D hidden size.
+Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcot.analysis.shared.naming import answer_naming
-from latentcot.analysis.shared.paired import adjusted, short, short_p
-from latentcot.analysis.shared.slots import (
+from latentcot.analysis.shared.latents import (
     Chains,
     compared,
-    feed_of_slots,
+    feed_of_latents,
     record,
     unit_noise,
-    with_slots,
+    with_latents,
 )
+from latentcot.analysis.shared.naming import answer_naming
+from latentcot.analysis.shared.paired import adjusted, short, short_p
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.reasoner import Output
 from latentcot.evaluation.statistics import mcnemar, share_with_interval
-from latentcot.thinking.think import Feed, Slot
+from latentcot.thinking.think import Feed, Latent
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 400
@@ -65,13 +65,13 @@ def measure(
     `p_raw` is not.
 
     Args:
-        subject: With slots; its questions carry graphs.
-        against: Another model with slots that is asked the same questions, such as the pause
-            control; without slots it is left out, and the result says so.
+        subject: With latent positions; its questions carry graphs.
+        against: Another model with latent positions that is asked the same questions, such as the
+            pause control; without latent positions it is left out, and the result says so.
         on_progress: Called with the number of questions answered since the last call.
 
     Raises:
-        UsageError: The subject has no slots, or the two are not asked the same.
+        UsageError: The subject has no latent positions, or the two are not asked the same.
         DataError: A question carries no graph.
     """
     found = compared(subject, against, lambda s: _steer(s, on_progress), _summary, _comparison)
@@ -85,7 +85,7 @@ class _Steered:
     Attributes:
         subject: The questions that were steered.
         num_given: How many questions there were; the means are over all of them.
-        most: Slots of a question at most.
+        most: Latents of a question at most.
         unchanged: What the unchanged answers name.
         answers: What they name when pushed.
     """
@@ -106,11 +106,11 @@ class _Steered:
 
 
 def _steer(subject: Subject, on_progress: Progress) -> _Steered:
-    slotted = with_slots(subject)
-    chains = record(slotted)
-    steered = slotted.first(MAX_QUESTIONS)
+    latentted = with_latents(subject)
+    chains = record(latentted)
+    steered = latentted.first(MAX_QUESTIONS)
     towards = {
-        "thoughts": thought_directions(slotted, chains),
+        "thoughts": thought_directions(latentted, chains),
         "embeddings": embedding_directions(steered),
         "random": random_directions(steered, chains.most),
     }
@@ -138,24 +138,26 @@ def thought_directions(subject: Subject, chains: Chains) -> Tensor:
     """Return where thoughts lead that end at u and not at t: (Q, N, D).
 
     The question itself is left out of the means. Zero where no other question has the answer t, or
-    none has u, or all slots hold the same vector.
+    none has u, or all latent positions hold the same vector.
     """
-    fed = chains.fed.double()
+    latent_inputs = chains.latent_inputs.double()
     if chains.is_constant:
-        return torch.zeros_like(fed)
+        return torch.zeros_like(latent_inputs)
     groups: dict[str, list[int]] = {}
     for number, graph in enumerate(subject.graphs):
         groups.setdefault(graph.names[graph.target], []).append(number)
-    length = torch.tensor(chains.num_slots)
+    length = torch.tensor(chains.num_latents)
     is_there = (torch.arange(chains.most) < length[:, None]).double()  # (Q, N)
-    sums = {name: fed[members].sum(0) for name, members in groups.items()}
+    sums = {name: latent_inputs[members].sum(0) for name, members in groups.items()}
     nums = {name: is_there[members].sum(0) for name, members in groups.items()}
-    found = torch.zeros_like(fed)
+    found = torch.zeros_like(latent_inputs)
     for number, graph in enumerate(subject.graphs):
         here, there = graph.names[graph.target], graph.names[graph.neg_target]
         if there in groups:
             num_here, num_there = nums[here] - is_there[number], nums[there]
-            gap = _mean(sums[there], num_there) - _mean(sums[here] - fed[number], num_here)
+            gap = _mean(sums[there], num_there) - _mean(
+                sums[here] - latent_inputs[number], num_here
+            )
             found[number] = gap * ((num_here > 0) & (num_there > 0))[:, None]
     return found
 
@@ -197,16 +199,16 @@ def random_directions(subject: Subject, most: int) -> Tensor:
 class _Push:
     """One thought, pushed along a unit vector of each question: (Q, D)."""
 
-    slot: int
+    latent: int
     alpha: float
     direction: Tensor
 
     def feed(self, own: Feed, numbers: Sequence[int]) -> Feed:
         rows = self.direction[list(numbers)]
 
-        def feed(slot: Slot) -> Tensor:
-            vectors = own(slot)
-            if slot.number != self.slot:
+        def feed(latent: Latent) -> Tensor:
+            vectors = own(latent)
+            if latent.number != self.latent:
                 return vectors
             lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
             return vectors + self.alpha * lengths * rows.to(vectors)
@@ -226,12 +228,14 @@ def _answered(
     place = min(thought, towards.shape[1]) - 1
     lengths = towards[:, place].norm(dim=-1)
     numbers = [
-        q for q in range(len(subject.examples)) if chains.num_slots[q] >= thought and lengths[q] > 0
+        q
+        for q in range(len(subject.examples))
+        if chains.num_latents[q] >= thought and lengths[q] > 0
     ]
     if not numbers:
         return {}
     push = _Push(thought - 1, alpha, (towards[:, place] / lengths[:, None])[numbers])
-    feed_for = partial(push.feed, feed_of_slots(subject))
+    feed_for = partial(push.feed, feed_of_latents(subject))
     outputs = subject.of(numbers).answers(feed_for=feed_for, on_progress=on_progress)
     return _named(subject, numbers, outputs)
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latentcot.analysis.shared.latents import MEANING, record, with_latents
 from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
     NameTokens,
@@ -33,7 +34,6 @@ from latentcot.analysis.shared.node_groups import (
     name_tokens,
     node_places,
 )
-from latentcot.analysis.shared.slots import MEANING, record, with_slots
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.errors import DataError
 from latentcot.tasks.prosqa.graphs import Graph
@@ -68,23 +68,23 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         cannot be told from another by its first token. Ends of intervals are None for one question.
 
     Raises:
-        UsageError: The method has no slots.
+        UsageError: The method has no latent positions.
         DataError: A question carries no graph, or no name can be told from the others.
     """
     names, values, shown = name_tokens(subject), _no_values(), list[dict[str, Any]]()
     _refuse_unreadable(names, subject)
     per_step = subject.reasoner.info.plan.thoughts_per_step
     mirrors = defaultdict[int, list[float]](list)
-    for numbers, num_slots, readings in _read(subject, names):
+    for numbers, num_latents, readings in _read(subject, names):
         depths = [depth_of(i + 1, per_step) for i in range(readings.probabilities.shape[1])]
         is_used = [names.is_used[i] for i in numbers]
         places = node_places([subject.graphs[i] for i in numbers], is_used)
-        _collect(values, readings, places.groups(depths), places.is_used, num_slots)
+        _collect(values, readings, places.groups(depths), places.is_used, num_latents)
         for row, number in enumerate(numbers):
-            shares = readings.probabilities[row, : num_slots[row]]
+            shares = readings.probabilities[row, : num_latents[row]]
             _collect_mirror(mirrors, subject.graphs[number], shares, is_used[row], depths)
         for row, number in enumerate(numbers[: max(0, NUM_LISTED - numbers[0])]):
-            shares = readings.probabilities[row, : num_slots[row]]
+            shares = readings.probabilities[row, : num_latents[row]]
             shown.append(
                 {"id": subject.examples[number].id, "thoughts": _shown(shares, is_used[row])}
             )
@@ -142,14 +142,14 @@ def node_probabilities(subject: Subject) -> list[Tensor]:
     NaN for nodes whose name cannot be told from another's by its first token.
 
     Raises:
-        UsageError: The method has no slots.
+        UsageError: The method has no latent positions.
         DataError: A question carries no graph.
     """
     names, found = name_tokens(subject), list[Tensor]()
-    for numbers, num_slots, readings in _read(subject, names):
+    for numbers, num_latents, readings in _read(subject, names):
         for row, number in enumerate(numbers):
             is_used = torch.tensor(names.is_used[number])
-            shares = readings.probabilities[row, : num_slots[row], : len(is_used)]
+            shares = readings.probabilities[row, : num_latents[row], : len(is_used)]
             found.append(shares.masked_fill(~is_used, torch.nan))
     return found
 
@@ -167,14 +167,15 @@ def _refuse_unreadable(names: NameTokens, subject: Subject) -> None:
 
 
 def _read(subject: Subject, names: NameTokens) -> Iterator[tuple[range, tuple[int, ...], Readings]]:
-    """Yield (numbers of the questions, how many slots they have, readings), in their order."""
-    chains = record(with_slots(subject))
+    """Yield (numbers of the questions, how many latent positions they have, readings), in their
+    order."""
+    chains = record(with_latents(subject))
     for start in range(0, len(subject.examples), subject.batch_size):
         numbers = range(start, min(start + subject.batch_size, len(subject.examples)))
         rows = slice(numbers.start, numbers.stop)
         thoughts_BND = chains.states[rows, : chains.most].to(subject.reasoner.model.device)
         readings = read_nodes(subject, thoughts_BND, names.padded(numbers))
-        yield numbers, chains.num_slots[rows], readings
+        yield numbers, chains.num_latents[rows], readings
 
 
 @torch.no_grad()
@@ -228,13 +229,13 @@ def _collect(
     readings: Readings,
     groups: Mapping[str, Tensor],
     is_used_BM: Tensor,
-    num_slots: Sequence[int],
+    num_latents: Sequence[int],
 ) -> None:
     """Add what each question of a batch has in each group, seen from each of its thoughts."""
-    num_slots_B1 = torch.tensor(num_slots)[:, None]
+    num_latents_B1 = torch.tensor(num_latents)[:, None]
     for group, is_in_BNM in groups.items():
         rows_BN8 = _question_values(readings, is_in_BNM, is_used_BM)
-        has_any_BN = is_in_BNM.any(-1) & (torch.arange(is_in_BNM.shape[1]) < num_slots_B1)
+        has_any_BN = is_in_BNM.any(-1) & (torch.arange(is_in_BNM.shape[1]) < num_latents_B1)
         for thought in range(is_in_BNM.shape[1]):
             values[thought, group] += rows_BN8[has_any_BN[:, thought], thought].tolist()
 

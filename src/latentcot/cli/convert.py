@@ -25,7 +25,7 @@ def convert(
     pad_to_num_stages: bool | None = None,
     max_new_tokens: int = 256,
     set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
-    markers_start_from: str = "<<",
+    special_tokens_start_from: str = "<<",
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a checkpoint from weights of the official Coconut code, or of plain fine-tuning.
@@ -50,7 +50,8 @@ def convert(
         max_new_tokens: Words at most.
         set_: Change the text between the parts of an example, if it was trained with another:
             --set 'template.answer_start="Answer: "'. Repeatable.
-        markers_start_from: The token that the markers start as copies of, where a method has none.
+        special_tokens_start_from: The token that the special tokens start as copies of, where a
+            method has none.
         overwrite: Replace the checkpoint in this folder.
     """
     from latentcot.runs.convert import Request
@@ -65,7 +66,7 @@ def convert(
         pad_to_num_stages=pad_to_num_stages,
         template=_template(set_),
         max_new_tokens=max_new_tokens,
-        markers_start_from=markers_start_from,
+        special_tokens_start_from=special_tokens_start_from,
     )
     _print_summary(source, write(source, out, request, base=base, overwrite=overwrite))
 
@@ -110,14 +111,17 @@ def _template(changes: tuple[str, ...]) -> "Template":
 def _print_summary(source: Path, done: "Conversion") -> None:
     from dataclasses import asdict
 
-    info, markers = done.info, done.markers
+    info, special_tokens = done.info, done.special_tokens
     last = info.row.stages(info.plan)[-1]
     texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
-    slots = f", {info.num_thoughts} slots" if info.row.fill.has_slots else ""
+    latents = f", {info.num_thoughts} latent positions" if info.row.fill.has_latents else ""
     print(f"{source} → {done.folder}")
-    print(f"  method    {info.method}, stage {info.stage} of {last}{slots}")
+    print(f"  method    {info.method}, stage {info.stage} of {last}{latents}")
     print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
-    print(f"  markers   <bot> {markers.bot}, <eot> {markers.eot}, <pause> {markers.pause}")
+    print(
+        f"  special tokens   <bot> {special_tokens.bot}, <eot> {special_tokens.eot}, "
+        f"<pause> {special_tokens.pause}"
+    )
     print(f"  template  {texts}")
     for note in done.notes:
         print(f"  note      {note}")

@@ -1,4 +1,5 @@
-"""What a method makes of an example, drawn as text: every token, slot and label, at every stage.
+"""What a method makes of an example, drawn as text: every token, latent position and label, at
+every stage.
 
     question … <bot> h0 h1 <eot> ┃ steps left, answer, <eos>
 
@@ -24,14 +25,14 @@ from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example
 from latentcot.methods.table import Method, method_named
 from latentcot.models.loading import load_tokenizer
-from latentcot.models.special_tokens import marker_ids, missing_markers
+from latentcot.models.special_tokens import missing_special_tokens, special_tokens_of
 from latentcot.recipes.recipe import Recipe
-from latentcot.training.build import fresh_tokenizer
+from latentcot.training.build import tokenizer_from_scratch
 
 BAR = "┃"
 LEGEND = (
     f"{BAR} loss on every token behind it; what stands before it is given when answering\n"
-    "h0, h1, … continuous thoughts, one pass each    s0, s1, … other slots, one pass each"
+    "h0, h1, … continuous thoughts, one pass each    s0, s1, … other latents, one pass each"
 )
 
 
@@ -45,9 +46,9 @@ def drawing_tokenizer(recipe: Recipe, examples: list[Example]) -> PreTrainedToke
         RecipeError: The tokenizer of a pretrained model cannot be loaded.
     """
     if not isinstance(recipe.model, str):
-        return fresh_tokenizer(recipe, recipe.model, examples)
+        return tokenizer_from_scratch(recipe, recipe.model, examples)
     tokenizer = load_tokenizer(recipe.model)
-    tokenizer.add_special_tokens({"additional_special_tokens": missing_markers(tokenizer)})
+    tokenizer.add_special_tokens({"additional_special_tokens": missing_special_tokens(tokenizer)})
     return tokenizer
 
 
@@ -59,7 +60,7 @@ def draw(recipe: Recipe, example: Example, tokenizer: PreTrainedTokenizerBase) -
     """
     method = method_named(recipe.method)
     encoded = encode([example], tokenizer, recipe.template)[0]
-    rules = recipe.layout_rules(marker_ids(tokenizer))
+    rules = recipe.layout_rules(special_tokens_of(tokenizer))
     phases = phases_of(recipe.curriculum, method)
     drawn = [
         (phase, _row(lay_out(encoded, method, phase.stage, _rules_of(phase, rules)), encoded,
@@ -84,10 +85,10 @@ def columns(
     """
     method = method_named(recipe.method)
     encoded = encode([example], tokenizer, recipe.template)[0]
-    rules = recipe.layout_rules(marker_ids(tokenizer))
+    rules = recipe.layout_rules(special_tokens_of(tokenizer))
     layout = lay_out(encoded, method, stage, rules)
-    read = [*_named(layout.prefix, tokenizer), *_slot_names(layout, method)]
-    ids = [*map(str, layout.prefix), *[""] * layout.num_slots, *map(str, layout.suffix)]
+    read = [*_named(layout.prefix, tokenizer), *_latent_names(layout, method)]
+    ids = [*map(str, layout.prefix), *[""] * layout.num_latents, *map(str, layout.suffix)]
     read += _named(layout.suffix, tokenizer)
     labels = [NO_LABEL] * (len(layout) - len(layout.labels)) + list(layout.labels)
     said = [_named([label], tokenizer)[0] if label != NO_LABEL else "" for label in labels]
@@ -102,16 +103,16 @@ def _rules_of(phase: Phase, rules: LayoutRules) -> LayoutRules:
 def _row(
     layout: Layout, encoded: EncodedExample, method: Method, tokenizer: PreTrainedTokenizerBase
 ) -> str:
-    markers = layout.prefix[len(encoded.question) :]
+    special_tokens = layout.prefix[len(encoded.question) :]
     words = _named(layout.suffix, tokenizer)
     given, said = words[: layout.opening], words[layout.opening :]
-    slots = _slot_names(layout, method)
-    return " ".join(["question", *_named(markers, tokenizer), *slots, *given, BAR, *said])
+    latents = _latent_names(layout, method)
+    return " ".join(["question", *_named(special_tokens, tokenizer), *latents, *given, BAR, *said])
 
 
-def _slot_names(layout: Layout, method: Method) -> list[str]:
+def _latent_names(layout: Layout, method: Method) -> list[str]:
     letter = "h" if method.fill.is_thought else "s"
-    return [f"{letter}{number}" for number in range(layout.num_slots)]
+    return [f"{letter}{number}" for number in range(layout.num_latents)]
 
 
 def _named(ids: "tuple[int, ...] | list[int]", tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -25,7 +25,8 @@ def show(
 ) -> None:
     """Draw what a recipe makes of an example, or show how far a run is and where it comes from.
 
-    A drawing has tokens, slots and labels at every stage; the options but --json belong to it. Of a
+    A drawing has tokens, latent positions and labels at every stage; the options but --json belong
+    to it. Of a
     run: method, model, progress; commit, versions, machine, command, data; each time that it was
     resumed; its checkpoints, compared with their checksums; its evaluations.
 

@@ -1,14 +1,15 @@
-"""(example, method, stage) → tokens, labels and thought slots: the only place that does this.
+"""(example, method, stage) → tokens, labels and thought latent positions: the only place that does
+this.
 
-Training and generation both come here, so that they cannot count slots by different rules. A laid
-out sequence has three parts:
+Training and generation both come here, so that they cannot count latent positions by different
+rules. A laid out sequence has three parts:
 
-    prefix                 slots, one pass each   suffix
+    prefix                 latent positions, one pass each   suffix
     question [<bot>]       filled by `think`      [<pause> …] [<eot>] steps left, answer, <eos>
 
-Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, slots and
-`<eot>` carry none (arXiv 2412.06769, section 3). Imports no torch: it can be read and tested
-without knowing tensors.
+Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, latent
+positions and `<eot>` carry none (arXiv 2412.06769, section 3). Imports no torch: it can be read
+and tested without knowing tensors.
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,8 +45,8 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkerIds:
-    """Token ids of the markers: `<bot>`, `<eot>`, `<pause>` and the end of text."""
+class SpecialTokens:
+    """Token ids of the special tokens: `<bot>`, `<eot>`, `<pause>` and the end of text."""
 
     bot: int
     eot: int
@@ -58,13 +59,13 @@ class LayoutRules:
     """What a layout depends on beside example, method and stage.
 
     Attributes:
-        markers: Token ids of the markers.
+        special tokens: Token ids of the special tokens.
         plan: What each stage removes and puts in.
-        zero_thoughts: What stands in place of no thoughts at all, for methods with markers:
+        zero_thoughts: What stands in place of no thoughts at all, for methods with special tokens:
             `<bot><eot>` (the official layout), `<bot>` alone, or nothing.
     """
 
-    markers: MarkerIds
+    special_tokens: SpecialTokens
     plan: Plan
     zero_thoughts: ZeroThoughts = "both"
 
@@ -99,16 +100,17 @@ class Layout:
 
     Attributes:
         prefix: Token ids of the first pass: the question, and `<bot>` if the method has one.
-        num_slots: How many slots are filled one pass after the other, as thoughts are.
+        num_latents: How many latent positions are filled one pass after the other, as thoughts are.
         suffix: Token ids from there on.
         labels: One a suffix token: the token itself, or NO_LABEL.
         num_next: How many labelled tokens belong to the first remaining step (or to the answer,
             where no step is left).
-        stop_after: How many slots the whole chain would take; None where the chain is unknown.
+        stop_after: How many latent positions the whole chain would take; None where the chain is
+            unknown.
     """
 
     prefix: tuple[int, ...]
-    num_slots: int
+    num_latents: int
     suffix: tuple[int, ...]
     labels: tuple[int, ...]
     num_next: int = 0
@@ -116,7 +118,7 @@ class Layout:
 
     def __len__(self) -> int:
         """Return the number of columns."""
-        return len(self.prefix) + self.num_slots + len(self.suffix)
+        return len(self.prefix) + self.num_latents + len(self.suffix)
 
     @property
     def opening(self) -> int:
@@ -134,12 +136,13 @@ class Layout:
         )
 
 
-def count_slots(method: Method, stage: int, num_steps: int | None, plan: Plan) -> int:
-    """Return how many slots stand in place of the removed steps: the one rule for all uses.
+def count_latents(method: Method, stage: int, num_steps: int | None, plan: Plan) -> int:
+    """Return how many latent positions stand in place of the removed steps: the one rule for all
+    uses.
 
     Where the number of steps is unknown (a question alone), the stage's full number.
     """
-    if not method.fill.has_slots:
+    if not method.fill.has_latents:
         return 0
     num_replaced = min(stage, plan.num_stages)
     if not plan.pad_to_num_stages and num_steps is not None:
@@ -147,8 +150,8 @@ def count_slots(method: Method, stage: int, num_steps: int | None, plan: Plan) -
     return num_replaced * plan.thoughts_per_step
 
 
-def slots_of_chain(num_steps: int, plan: Plan) -> int:
-    """Return how many slots a whole chain takes: where latent mode should end."""
+def latents_of_chain(num_steps: int, plan: Plan) -> int:
+    """Return how many latent positions a whole chain takes: where latent mode should end."""
     return min(num_steps, plan.num_stages) * plan.thoughts_per_step
 
 
@@ -165,50 +168,52 @@ def lay_out(
         example: Its token ids.
         method: A row of the table.
         stage: One of `method.stages(rules.plan)`.
-        rules: Markers, c and the choices of the recipe.
-        num_thoughts: Forces another number of slots (evaluation with K thoughts).
+        rules: Special tokens, c and the choices of the recipe.
+        num_thoughts: Forces another number of latent positions (evaluation with K thoughts).
 
     Raises:
-        UsageError: `num_thoughts` is negative, or the method has no slots.
+        UsageError: `num_thoughts` is negative, or the method has no latent positions.
     """
     _refuse_thoughts(method, num_thoughts)
     steps = example.steps
-    slots = count_slots(method, stage, None if steps is None else len(steps), rules.plan)
+    latents = count_latents(method, stage, None if steps is None else len(steps), rules.plan)
     if num_thoughts is not None:
-        slots = num_thoughts
-    prefix, opening = _frame(example.question, method, slots, rules)
+        latents = num_thoughts
+    prefix, opening = _frame(example.question, method, latents, rules)
     left = () if steps is None else method.schedule.left(steps, stage, rules.plan)
-    language = () if steps is None else (*_joined(left), *example.answer, rules.markers.eos)
+    language = () if steps is None else (*_joined(left), *example.answer, rules.special_tokens.eos)
     return Layout(
         prefix=prefix,
-        num_slots=slots if method.fill.feed else 0,
+        num_latents=latents if method.fill.feed else 0,
         suffix=opening + language,
         labels=(NO_LABEL,) * len(opening) + language,
         num_next=len(left[0]) if left else len(example.answer),
-        stop_after=None if steps is None else slots_of_chain(len(steps), rules.plan),
+        stop_after=None if steps is None else latents_of_chain(len(steps), rules.plan),
     )
 
 
 def _refuse_thoughts(method: Method, num_thoughts: int | None) -> None:
     if num_thoughts is not None and num_thoughts < 0:
         raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
-    if num_thoughts and not method.fill.has_slots:
+    if num_thoughts and not method.fill.has_latents:
         raise UsageError(
             f"num_thoughts: {method.name} has no thoughts, so it must be 0 or left out."
         )
 
 
 def _frame(
-    question: tuple[int, ...], method: Method, slots: int, rules: LayoutRules
+    question: tuple[int, ...], method: Method, latents: int, rules: LayoutRules
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the prefix, and the tokens between the thoughts and the first word."""
-    markers = rules.markers
+    special_tokens = rules.special_tokens
     token = method.fill.token
-    in_slots = (getattr(markers, token),) * slots if token else ()
-    around = rules.zero_thoughts if slots == 0 else "both"
-    if not method.has_markers or around == "none":
-        return question, in_slots
-    return (*question, markers.bot), ((*in_slots, markers.eot) if around == "both" else ())
+    in_latents = (getattr(special_tokens, token),) * latents if token else ()
+    around = rules.zero_thoughts if latents == 0 else "both"
+    if not method.has_special_tokens or around == "none":
+        return question, in_latents
+    return (*question, special_tokens.bot), (
+        (*in_latents, special_tokens.eot) if around == "both" else ()
+    )
 
 
 def _joined(steps: Iterable[Sequence[int]]) -> tuple[int, ...]:

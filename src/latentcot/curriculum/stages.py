@@ -37,11 +37,11 @@ class Curriculum:
     """One more stage after the last: no step is left, but no thought is added. For chains that are
     longer than `num_stages`, as the paper does on GSM8k."""
     zero_thoughts: ZeroThoughts = "both"
-    """What stands in place of no thoughts, if the method has markers: `<bot><eot>`, `<bot>`, or
-    nothing."""
-    introduce_markers: bool = False
-    """Stage 0 comes in two parts: ordinary chain of thought first, then the same with the markers
-    of `zero_thoughts`. A model from scratch gets stuck when it has to learn both at once
+    """What stands in place of no thoughts, if the method has special tokens: `<bot><eot>`,
+    `<bot>`, or nothing."""
+    introduce_special_tokens: bool = False
+    """Stage 0 comes in two parts: ordinary chain of thought first, then the same with the special
+    tokens of `zero_thoughts`. A model from scratch gets stuck when it has to learn both at once
     (docs/log.md); for a pretrained one it hardly matters."""
     stage_mix_prob: Probability = 0.0
     """Probability that an example (or batch) is drawn at any stage of `stage_mix_range`."""
@@ -60,8 +60,8 @@ class Curriculum:
     learned_below: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 0.4
     """With `advance: learned`: nats per token of the first remaining step, averaged over
     `learned_window` updates, below which a stage counts as learned. One number, or one for each
-    phase but the last: each stage is a phase, and stage 0 is two with `introduce_markers`. Only
-    examples with at least `num_stages` steps count."""
+    phase but the last: each stage is a phase, and stage 0 is two with `introduce_special_tokens`.
+    Only examples with at least `num_stages` steps count."""
     learned_window: Count = 40
     """Updates over which that loss is averaged; a stage lasts at least this long."""
     max_updates_per_stage: Count | list[Count] | None = None
@@ -77,7 +77,7 @@ class Curriculum:
     @property
     def num_phases(self) -> int:
         """The phases of a method that goes through all stages, one step each."""
-        return self.plan.last_stage + 1 + self.introduce_markers
+        return self.plan.last_stage + 1 + self.introduce_special_tokens
 
     @property
     def plan(self) -> Plan:
@@ -115,10 +115,10 @@ class Phase:
 def phases_of(curriculum: Curriculum, method: Method) -> list[Phase]:
     """Return what a method goes through, in order."""
     stages, around = method.stages(curriculum.plan), curriculum.zero_thoughts
-    if not curriculum.introduce_markers:
+    if not curriculum.introduce_special_tokens:
         return [_phase(curriculum, method, stage, around, stage) for stage in stages]
     plain = [_phase(curriculum, method, 0, "none", 0)] if 0 in stages else []
-    marked = [stage for stage in stages if stage > 0 or method.has_markers]
+    marked = [stage for stage in stages if stage > 0 or method.has_special_tokens]
     return [*plain, *(_phase(curriculum, method, stage, around, stage + 1) for stage in marked)]
 
 
@@ -128,7 +128,7 @@ def _phase(
     """Make a phase; `number` tells which value of a list with one for each is meant for it."""
     if stage > 0 and method.schedule.is_by_token:
         return Phase(stage, around, 1 / rules.tokens_per_epoch, is_minor=True)
-    is_halved = stage == 0 and rules.introduce_markers and method.has_markers
+    is_halved = stage == 0 and rules.introduce_special_tokens and method.has_special_tokens
     epochs = rules.epochs_per_stage if stage > 0 else rules.epochs_stage_0 / (1 + is_halved)
     if rules.advance == "epochs" or number >= rules.num_phases - 1:  # nothing ends the last one
         return Phase(stage, around, epochs)

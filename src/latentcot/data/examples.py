@@ -26,7 +26,7 @@ class Example:
         id: Unique name within its file; the line or list number where the file gives none.
         question: What is asked, facts included.
         steps: The reasoning chain, one string a step.
-        answer: The answer alone, without any marker.
+        answer: The answer alone, without any special token.
         meta: Everything else that the file holds, for example ProsQA's graph.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from latentcot.curriculum.layout import EncodedExample, slots_of_chain
+from latentcot.curriculum.layout import EncodedExample, latents_of_chain
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner
@@ -47,8 +47,8 @@ class Evaluation:
         low: Lower end of its 95 % interval (Wilson).
         high: Upper end.
         num_questions: Questions.
-        tokens_per_question: Words and continuous thoughts, without markers, pauses and end of text:
-            the paper's count.
+        tokens_per_question: Words and continuous thoughts, without special tokens, pauses and end
+            of text: the paper's count.
         thoughts_per_question: Continuous thoughts.
         passes_per_question: Sequential calls of the backbone.
         seconds_per_question: Wall time of all divided by their number, `batch_size` at a time.
@@ -162,7 +162,7 @@ def _record(reasoner: Reasoner, task: Task, example: Example, output: Output) ->
 def _chain_thoughts(reasoner: Reasoner, example: Example) -> int | None:
     if not (reasoner.info.row.fill.is_thought and example.steps):
         return None
-    return slots_of_chain(len(example.steps), reasoner.rules.plan)
+    return latents_of_chain(len(example.steps), reasoner.rules.plan)
 
 
 def _share_stopped(records: Sequence[Record]) -> float | None:

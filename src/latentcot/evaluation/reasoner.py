@@ -18,13 +18,13 @@ from latentcot.curriculum.layout import (
     Layout,
     encode,
     encode_questions,
+    latents_of_chain,
     lay_out,
-    slots_of_chain,
 )
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
 from latentcot.models.backend.cuda_graphs import cuda_graphs
-from latentcot.models.backend.split_cache import takes_parts
+from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
@@ -42,8 +42,8 @@ class Output:
     Attributes:
         text: All words after the thoughts.
         answer: The part behind the template's `answer_start`; empty where the text has none.
-        num_tokens: Words and continuous thoughts, without markers, pauses and end of text: the
-            paper's count (docs/method.md).
+        num_tokens: Words and continuous thoughts, without special tokens, pauses and end of text:
+            the paper's count (docs/method.md).
         num_thoughts: Continuous thoughts.
         num_passes: Sequential calls of the backbone.
         is_finished: Whether the end of text came before `max_new_tokens` did.
@@ -62,9 +62,10 @@ class Thinking:
     """The continuous thoughts about some questions.
 
     Attributes:
-        thoughts: (batch, thoughts, hidden size). `thoughts[b, i]` was fed into slot i of row b.
-        last_states: (batch, hidden size). The last hidden state at the last slot (or at the end of
-            the question, without thoughts): what one more thought would have been.
+        thoughts: (batch, thoughts, hidden size). `thoughts[b, i]` was fed into latent position i
+            of row b.
+        last_states: (batch, hidden size). The last hidden state at the last latent position (or at
+            the end of the question, without thoughts): what one more thought would have been.
     """
 
     thoughts: Tensor
@@ -76,7 +77,7 @@ class Reasoner:
 
     Args:
         model: In evaluation mode.
-        tokenizer: With the markers.
+        tokenizer: With the special tokens.
         info: What the checkpoint says.
         stop_head: The classifier that ends latent mode, if it was trained with one.
     """
@@ -93,10 +94,10 @@ class Reasoner:
         self.info = info
         self.rules = info.layout_rules(tokenizer)
         self.stop_head = stop_head
-        self.feed = feed_of(info.row, self.rules.markers)
+        self.feed = feed_of(info.row, self.rules.special_tokens)
         self.recorder: GreedyRecorder | None = None
         graphs = cuda_graphs(model.device)
-        if graphs is not None and takes_parts(model):
+        if graphs is not None and takes_split_cache(model):
             self.recorder = GreedyRecorder(model, self.feed, graphs)
 
     def generate(
@@ -145,7 +146,7 @@ class Reasoner:
         sampling: Sampling | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:
-        """Answer encoded examples; their slots are counted as in training."""
+        """Answer encoded examples; their latent positions are counted as in training."""
         stop = self._stop_rule() if num_thoughts is None else None
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
@@ -172,11 +173,12 @@ class Reasoner:
         sampling: Sampling | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:
-        """Answer questions that are laid out already, whatever is fed into their slots."""
+        """Answer questions that are laid out already, whatever is fed into their latent
+        positions."""
         generations = generate(
             self.model,
             prompts,
-            eos_id=self.rules.markers.eos,
+            eos_id=self.rules.special_tokens.eos,
             max_new_tokens=self.info.max_new_tokens if max_new_tokens is None else max_new_tokens,
             max_length=max_positions(self.model),
             batch_size=batch_size,
@@ -193,8 +195,8 @@ class Reasoner:
             Output(
                 text=text,
                 answer=extract_answer(text, self.info.template.answer_start),
-                num_tokens=generation.num_tokens + generation.num_slots * are_thoughts,
-                num_thoughts=generation.num_slots * are_thoughts,
+                num_tokens=generation.num_tokens + generation.num_latents * are_thoughts,
+                num_thoughts=generation.num_latents * are_thoughts,
                 num_passes=generation.num_passes,
                 is_finished=generation.is_finished,
             )
@@ -218,16 +220,17 @@ class Reasoner:
         check_lengths(self.model, prompts, [e.id for e in encoded])
         if not prompts:
             size = self.model.config.hidden_size
-            slots = self.info.num_thoughts if num_thoughts is None else num_thoughts
-            return Thinking(torch.zeros(0, slots, size), torch.zeros(0, size))
+            latents = self.info.num_thoughts if num_thoughts is None else num_thoughts
+            return Thinking(torch.zeros(0, latents, size), torch.zeros(0, size))
         rollout = roll_out(self.model, _without_words(prompts), self.feed, stop)
-        return Thinking(rollout.fed, rollout.states[:, 0])
+        return Thinking(rollout.latent_inputs, rollout.states[:, 0])
 
     def stop_probabilities(self, encoded: Sequence[EncodedExample], batch_size: int) -> Tensor:
         """Let every example think to the upper bound; return where the classifier would end it.
 
         Returns:
-            (examples, most thoughts), the probability at each slot that the chain ends there.
+            (examples, most thoughts), the probability at each latent position that the chain ends
+            there.
 
         Raises:
             UsageError: The checkpoint has no stop classifier.
@@ -239,7 +242,7 @@ class Reasoner:
         for start in range(0, len(prompts), batch_size):
             rollout = roll_out(self.model, prompts[start : start + batch_size], self.feed, None)
             with torch.no_grad():
-                found += self.stop_head(rollout.slot_states).sigmoid().cpu()
+                found += self.stop_head(rollout.latent_states).sigmoid().cpu()
         return torch.stack(gathered(found))
 
     def best_threshold(self, encoded: Sequence[EncodedExample], batch_size: int) -> float:
@@ -249,7 +252,7 @@ class Reasoner:
             UsageError: The checkpoint has no stop classifier.
         """
         plan = self.rules.plan
-        ends = [slots_of_chain(len(example.steps or ()), plan) for example in encoded]
+        ends = [latents_of_chain(len(example.steps or ()), plan) for example in encoded]
         probabilities = self.stop_probabilities(encoded, batch_size)
         return choose_threshold(probabilities, torch.tensor(ends))
 
@@ -260,7 +263,7 @@ class Reasoner:
         return StopRule(self.stop_head, self.info.stop_threshold, most) if most else None
 
     def _forced_steps(self) -> ForcedSteps:
-        template, markers = self.info.template, self.rules.markers
+        template, special_tokens = self.info.template, self.rules.special_tokens
         begin: list[int] = self._ids(template.answer_start)
         # A tokenizer of whole words writes no line ends; nor do steps of one token need an end.
         end = template.step_end if template.step_end and self._ids(template.step_end) else ""
@@ -268,7 +271,7 @@ class Reasoner:
         def has_step(words: Sequence[int]) -> bool:
             return bool(words) and end in str(self.tokenizer.decode(list(words)))
 
-        return ForcedSteps((begin[0], markers.eos), has_step)
+        return ForcedSteps((begin[0], special_tokens.eos), has_step)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -304,7 +307,7 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
 
 
 def _without_words(prompts: Sequence[Layout]) -> list[Layout]:
-    """Leave out what stands behind the slots: only the thoughts are asked for."""
+    """Leave out what stands behind the latent positions: only the thoughts are asked for."""
     return [replace(prompt, suffix=(), labels=()) for prompt in prompts]
 
 

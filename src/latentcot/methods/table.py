@@ -1,9 +1,9 @@
-"""THE TABLE: every training regime as one row, schedule × fill × markers.
+"""THE TABLE: every training regime as one row, schedule × fill × special tokens.
 
 - The schedule says which part of the chain is left at a stage.
 - The fill says what stands in place of the removed steps: continuous thoughts, `<pause>` tokens, or
   nothing.
-- Markers say whether `<bot>` and `<eot>` stand around that place.
+- Special tokens say whether `<bot>` and `<eot>` stand around that place.
 
 Nothing else in the package asks for a method by name: `layout.py` and `thoughts.py` read these
 fields, and a new baseline is a new row; `register` adds one from outside (docs/methods.md).
@@ -31,9 +31,10 @@ class Plan:
     Attributes:
         num_stages: Stages after stage 0 that turn one step each into thoughts.
         thoughts_per_step: The paper's c.
-        pad_to_num_stages: Every example gets the stage's full number of slots; otherwise
+        pad_to_num_stages: Every example gets the stage's full number of latent positions; otherwise
             min(stage, its own steps)·c.
-        final_stage_without_text: One more stage: no step is left, slots as at the stage before.
+        final_stage_without_text: One more stage: no step is left, latent positions as at the stage
+            before.
         tokens_until_all: For schedules by tokens: once so many are gone, so is the rest.
     """
 
@@ -75,9 +76,10 @@ class Fill:
 
     Attributes:
         summary: One line for `latentcot list methods`.
-        token: The marker that stands in every slot, all read in one pass; None for none.
-        feed: (slot, marker ids) → (batch, hidden size), what is fed into a slot, one pass each; see
-            `thoughts.Slot`. None for none.
+        token: The special token that stands in every latent position, all read in one pass; None
+            for none.
+        feed: (latent position, special token ids) → (batch, hidden size), what is fed into a
+            latent position, one pass each; see `thoughts.Latent`. None for none.
         is_thought: Whether what it feeds is a continuous thought and counts as one.
     """
 
@@ -87,7 +89,7 @@ class Fill:
     is_thought: bool = False
 
     @property
-    def has_slots(self) -> bool:
+    def has_latents(self) -> bool:
         """Whether anything stands there."""
         return self.token is not None or self.feed is not None
 
@@ -100,14 +102,14 @@ class Method:
         name: As the paper's table names it, in lower case with hyphens.
         schedule: Which part of the chain is left when.
         fill: What stands in place of the rest.
-        has_markers: Whether `<bot>` and `<eot>` stand around that place.
+        has_special_tokens: Whether `<bot>` and `<eot>` stand around that place.
         summary: One line for `latentcot list methods`.
     """
 
     name: str
     schedule: Schedule
     fill: Fill
-    has_markers: bool
+    has_special_tokens: bool
     summary: str
 
     def stages(self, plan: Plan) -> range:
@@ -157,13 +159,13 @@ TOKEN_BY_TOKEN = Schedule(
 
 THOUGHT = Fill(
     "the last hidden state, fed back as input embedding",
-    feed=lambda slot, markers: slot.state,
+    feed=lambda latent, special_tokens: latent.state,
     is_thought=True,
 )
 PAUSE = Fill("a learned <pause> token", token="pause")
 PAUSE_MULTIPASS = Fill(
-    "a learned <pause> embedding, one pass a slot",
-    feed=lambda slot, markers: slot.embed(markers.pause),
+    "a learned <pause> embedding, one pass a latent position",
+    feed=lambda latent, special_tokens: latent.embed(special_tokens.pause),
 )
 NOTHING = Fill("nothing")
 

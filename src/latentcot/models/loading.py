@@ -25,7 +25,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
-class FreshModel:
+class FromScratch:
     """The `model:` part of a recipe, for a model made from scratch by transformers."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -173,8 +173,8 @@ def _refuse_code(config: Any) -> None:
         raise ValueError("its weights are quantized; give a model whose weights are plain floats")
 
 
-def make_fresh(
-    settings: FreshModel, tokenizer: PreTrainedTokenizerBase, seed: int
+def make_from_scratch(
+    settings: FromScratch, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> PreTrainedModel:
     """Make a small model from scratch, its weights drawn from `seed` alone.
 
@@ -207,7 +207,7 @@ def make_fresh(
     return model
 
 
-def _family_settings(settings: FreshModel) -> dict[str, Any]:
+def _family_settings(settings: FromScratch) -> dict[str, Any]:
     if settings.architecture == "gpt2":
         return {
             "n_embd": settings.hidden_size,
@@ -285,7 +285,7 @@ def check_lengths(
         if limit is not None and len(layout) + new_tokens > limit:
             raise DataError(
                 f"example {id_!r}: needs {len(layout) + new_tokens} positions "
-                f"({len(layout.prefix)} for the question, {layout.num_slots} slots, "
+                f"({len(layout.prefix)} for the question, {layout.num_latents} latent positions, "
                 f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
                 "Leave it out, shorten it, or use a model with more positions (for a fresh one, "
                 "model.num_positions)."

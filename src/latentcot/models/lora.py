@@ -96,7 +96,7 @@ def fingerprint(model: PreTrainedModel) -> str:
 
 
 def add_adapters(
-    model: PreTrainedModel, adapters: Adapters, markers: Sequence[int], seed: int = 0
+    model: PreTrainedModel, adapters: Adapters, special_tokens: Sequence[int], seed: int = 0
 ) -> None:
     """Freeze a model where it lies, and give it adapters and rows of its own for the markers.
 
@@ -105,7 +105,7 @@ def add_adapters(
     Args:
         model: On the CPU, with a row for each marker.
         adapters: The settings, and what the model is.
-        markers: Token ids of the markers.
+        special_tokens: Token ids of the markers.
         seed: The adapters are drawn from it alone.
 
     Raises:
@@ -132,10 +132,10 @@ def add_adapters(
     with torch.random.fork_rng(devices=[]):  # the model is on the CPU
         torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(config, model)
-    _train_rows(list(tables.values()), markers)
+    _train_rows(list(tables.values()), special_tokens)
     # Only now: peft would have put in its own rows. It is what plain peft reads.
     config.trainable_token_indices = {
-        name.rpartition(".")[2]: list(markers) for name in _trained_tables(tables)
+        name.rpartition(".")[2]: list(special_tokens) for name in _trained_tables(tables)
     }
     vars(model)[_KEY] = adapters
 

@@ -26,7 +26,7 @@ from latentcot.models.lora import (
     take_over,
     trained_names,
 )
-from latentcot.models.special_tokens import make_room, rows_of_markers
+from latentcot.models.special_tokens import make_room, rows_of_special_tokens
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import one_line, parse_json, shown
 
@@ -81,7 +81,7 @@ def load_adapted(
     adapters = _read(settings)
     model = _load_base(name, adapters, base or adapters.base)
     make_room(tokenizer, model)
-    add_adapters(model, adapters, rows_of_markers(tokenizer))
+    add_adapters(model, adapters, rows_of_special_tokens(tokenizer))
     take_over(model, load_file(weights))
     return model
 

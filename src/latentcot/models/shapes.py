@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from latentcot.errors import RecipeError
-from latentcot.models.loading import FreshModel, make_fresh
+from latentcot.models.loading import FromScratch, make_from_scratch
 from latentcot.utils.parsing import one_line, shown
 
 _LLAMA_32_ROPE = {
@@ -91,23 +91,23 @@ class _Vocabulary:
         return self.size
 
 
-def config_of(model: str | FreshModel, *, vocabulary_size: int | None = None) -> PreTrainedConfig:
+def config_of(model: str | FromScratch, *, vocabulary_size: int | None = None) -> PreTrainedConfig:
     """Return the configuration of a model, of the table first, then of a folder or the hub's cache.
 
     Args:
         model: As in a recipe.
-        vocabulary_size: Tokens; must be given for a `FreshModel`, whose recipe doesn't say it.
+        vocabulary_size: Tokens; must be given for a `FromScratch`, whose recipe doesn't say it.
 
     Raises:
         RecipeError: Nothing is known of this name.
-        ValueError: No `vocabulary_size` for a `FreshModel`.
+        ValueError: No `vocabulary_size` for a `FromScratch`.
     """
-    if isinstance(model, FreshModel):
+    if isinstance(model, FromScratch):
         if vocabulary_size is None:
             raise ValueError("config_of: a fresh model needs vocabulary_size, got None.")
         with torch.device("meta"):
             words: Any = _Vocabulary(vocabulary_size)
-            made: PreTrainedConfig = make_fresh(model, words, seed=0).config
+            made: PreTrainedConfig = make_from_scratch(model, words, seed=0).config
         return made
     config = _known(model) if model in SHAPES else _found(model)
     if vocabulary_size is not None:
@@ -132,7 +132,7 @@ def _found(name: str) -> PreTrainedConfig:
     return config
 
 
-def fresh_model(
+def model_from_scratch(
     name: str,
     *,
     device: torch.device | str = "cpu",

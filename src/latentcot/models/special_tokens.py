@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from latentcot.curriculum.layout import MarkerIds
+from latentcot.curriculum.layout import SpecialTokens
 from latentcot.errors import RecipeError, did_you_mean
 from latentcot.utils.parsing import shown
 
@@ -71,15 +71,16 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedToken
     return fast
 
 
-def missing_markers(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return the markers that a tokenizer lacks."""
+def missing_special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the special tokens that a tokenizer lacks."""
     return [m for m in (BOT, EOT, PAUSE) if m not in tokenizer.get_vocab()]
 
 
-def add_markers(
+def install_special_tokens(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, start_from: str = "<<"
 ) -> int:
-    """Add the markers that a tokenizer lacks, each starting as a copy of the token `start_from`.
+    """Add the special tokens that a tokenizer lacks, each starting as a copy of the token
+    `start_from`.
 
     Returns:
         How many were added.
@@ -87,7 +88,7 @@ def add_markers(
     Raises:
         RecipeError: `start_from` is not one token of this vocabulary.
     """
-    missing = missing_markers(tokenizer)
+    missing = missing_special_tokens(tokenizer)
     if not missing:
         return 0
     source: list[int] = tokenizer(start_from, add_special_tokens=False)["input_ids"]
@@ -98,7 +99,8 @@ def add_markers(
     if len(source) != 1 or is_unknown:
         problem = "is not in it" if is_unknown else f"is {len(source)} tokens"
         raise RecipeError(
-            f"markers_start_from: must be one token of the vocabulary, got {start_from!r}, which "
+            f"special_tokens_start_from: must be one token of the vocabulary, got {start_from!r}, "
+            "which "
             f"{problem}.{did_you_mean(start_from, tokenizer.get_vocab())}"
         )
     tokenizer.add_special_tokens({"additional_special_tokens": missing})
@@ -117,18 +119,18 @@ def make_room(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Non
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 
 
-def rows_of_markers(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int, int]:
+def rows_of_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int, int]:
     """Return the rows of `<bot>`, `<eot>` and `<pause>` in the embeddings.
 
     Raises:
         RecipeError: The tokenizer lacks some.
     """
-    ids = marker_ids(tokenizer)
+    ids = special_tokens_of(tokenizer)
     return ids.bot, ids.eot, ids.pause
 
 
-def marker_ids(tokenizer: PreTrainedTokenizerBase) -> MarkerIds:
-    """Look the markers up in a tokenizer that has them.
+def special_tokens_of(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
+    """Look the special tokens up in a tokenizer that has them.
 
     Raises:
         RecipeError: The tokenizer has no end of text.
@@ -139,4 +141,4 @@ def marker_ids(tokenizer: PreTrainedTokenizerBase) -> MarkerIds:
     lacking = [name for name in (BOT, EOT, PAUSE, str(tokenizer.eos_token)) if name not in ids]
     if lacking:
         raise RecipeError(f"model: its tokenizer lacks {', '.join(map(shown, lacking))}.")
-    return MarkerIds(ids[BOT], ids[EOT], ids[PAUSE], ids[str(tokenizer.eos_token)])
+    return SpecialTokens(ids[BOT], ids[EOT], ids[PAUSE], ids[str(tokenizer.eos_token)])

@@ -18,7 +18,7 @@ from latentcot.planning.devices import Device
 from latentcot.planning.work import Shape, Subject, Work, update_work, weights_of
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import collate
-from latentcot.training.step import Learner, Share
+from latentcot.training.step import Shard, TrainStep
 
 ROUNDS = 5
 """Updates that are timed; the fastest counts: what others do on the machine only adds."""
@@ -85,25 +85,25 @@ def seconds_of(subject: Subject, shape: Shape, rounds: int = ROUNDS) -> float:
     # With one thread, its own time: on a machine that is shared, others take turns with it.
     is_alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     clock = time.process_time if is_alone else time.perf_counter
-    learner = learner_of(subject)
-    share = share_of(shape, subject.config.vocab_size)
-    learner.learn_from(share, 1e-5)
+    train_step = train_step_of(subject)
+    share = shard_of(shape, subject.config.vocab_size)
+    train_step.learn_from(share, 1e-5)
     seconds = []
     for _ in range(rounds):
         start = clock()
-        learner.learn_from(share, 1e-5)
+        train_step.learn_from(share, 1e-5)
         seconds.append(clock() - start)
     return min(seconds)
 
 
-def learner_of(subject: Subject) -> Learner:
+def train_step_of(subject: Subject) -> TrainStep:
     """Make a learner with fresh weights, on the device that accelerate chooses."""
     torch.manual_seed(0)
     training = Training(save_memory=subject.saves_memory, precision=subject.precision)
-    return Learner(subject.loss(device="cpu").model, training)
+    return TrainStep(subject.loss(device="cpu").model, training)
 
 
-def share_of(shape: Shape, vocabulary_size: int) -> Share:
+def shard_of(shape: Shape, vocabulary_size: int) -> Shard:
     """Make an update of one micro-batch of a shape, of random tokens."""
     generator = torch.Generator().manual_seed(0)
 
@@ -113,8 +113,8 @@ def share_of(shape: Shape, vocabulary_size: int) -> Share:
     layouts = []
     for _ in range(shape.rows):
         words = ids(shape.suffix)
-        layouts.append(Layout(ids(shape.prefix), shape.slots, words, words))
-    return Share([collate(layouts)], shape.rows * shape.suffix, shape.rows * shape.slots)
+        layouts.append(Layout(ids(shape.prefix), shape.latents, words, words))
+    return Shard([collate(layouts)], shape.rows * shape.suffix, shape.rows * shape.latents)
 
 
 def _fitted(points: list[_Point]) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from latentcot.curriculum.layout import EncodedExample, Layout, MarkerIds, encode, lay_out
+from latentcot.curriculum.layout import EncodedExample, Layout, SpecialTokens, encode, lay_out
 from latentcot.curriculum.stages import Phase, draw_stages
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, RecipeError
@@ -24,11 +24,11 @@ from latentcot.models.loading import load_tokenizer
 from latentcot.planning.work import Shape
 from latentcot.recipes.recipe import Recipe
 from latentcot.thinking.batch import epoch_order
-from latentcot.training.build import fresh_tokenizer
+from latentcot.training.build import tokenizer_from_scratch
 from latentcot.training.stream import open_stream
 
 TYPICAL = Path(__file__).parent / "typical_lengths.json"
-_MARKERS = MarkerIds(0, 0, 0, 0)
+_MARKERS = SpecialTokens(0, 0, 0, 0)
 _STRETCH = 64
 """Batches among which `epoch_order` sorts by length: so many examples show how batches look."""
 _SEEN = 16
@@ -57,7 +57,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class UpdateBatch:
     """The updates of one phase, on one of the devices.
 
     Attributes:
@@ -93,7 +93,7 @@ def lengths_of(recipe: Recipe) -> Lengths:
         tokenizer: Any = (
             load_tokenizer(recipe.model)
             if isinstance(recipe.model, str)
-            else fresh_tokenizer(recipe, recipe.model, examples)
+            else tokenizer_from_scratch(recipe, recipe.model, examples)
         )
         encoded = encode(sample, tokenizer, recipe.template, reads_steps=False)
         size = None if isinstance(recipe.model, str) else len(tokenizer)
@@ -159,7 +159,7 @@ def _typical_lengths() -> dict[str, Any]:
 # --- micro-batches ------------------------------------------------------------------------------
 
 
-class Lessons:
+class UpdateBatches:
     """The micro-batches of a recipe on one of several devices.
 
     Attributes:
@@ -181,12 +181,12 @@ class Lessons:
         # The longest questions stand together, in one of the batches.
         self.longest = max(self.order, key=lambda batch: max(sizes[i] for i in batch))
 
-    def of(self, phase: Phase) -> Lesson:
+    def of(self, phase: Phase) -> UpdateBatch:
         """Return what the updates of a phase look like."""
         seen = [self._layouts(phase, batch, n) for n, batch in enumerate(self.order[:_SEEN])]
         shapes = [shape for layouts in seen for shape in self._shapes(layouts)]
         longest = self._shapes(self._layouts(phase, self.longest, -1))
-        return Lesson(
+        return UpdateBatch(
             micro_batches=_joined(shapes, len(seen)),
             longest=max([*longest, *shapes], key=_columns),
             num_tokens=sum(len(one) for layouts in seen for one in layouts) / len(seen),
@@ -209,7 +209,8 @@ class Lessons:
         return lay_out(example, self.method, stage, rules)
 
     def _shapes(self, layouts: Sequence[Layout]) -> list[Shape]:
-        """Cut a batch as `Learner.share_of` does; of each micro-batch, the first device's part."""
+        """Cut a batch as `TrainStep.shard_of` does; of each micro-batch, the first device's
+        part."""
         gpus = self.gpus
         size = gpus * (self.recipe.training.micro_batch_size or max(1, len(layouts) // gpus))
         return [_shape(layouts[i : i + size], gpus) for i in range(0, len(layouts), size)]
@@ -220,29 +221,30 @@ def _shape(layouts: Sequence[Layout], gpus: int) -> Shape:
     return Shape(
         len(mine),
         max(len(one.prefix) for one in mine),
-        max(one.num_slots for one in layouts),
+        max(one.num_latents for one in layouts),
         max(len(one.suffix) for one in mine),
     )
 
 
 def _joined(shapes: Sequence[Shape], num_updates: int) -> tuple[tuple[Shape, float], ...]:
-    """Take the mean of shapes with as many rows and slots: cost is nearly a plane in the rest."""
+    """Take the mean of shapes with as many rows and latent positions: cost is nearly a plane in
+    the rest."""
     alike: dict[tuple[int, int], list[Shape]] = defaultdict(list)
     for shape in shapes:
-        alike[shape.rows, shape.slots].append(shape)
+        alike[shape.rows, shape.latents].append(shape)
     return tuple(
         (
             Shape(
                 rows,
                 round(sum(shape.prefix for shape in same) / len(same)),
-                slots,
+                latents,
                 round(sum(shape.suffix for shape in same) / len(same)),
             ),
             len(same) / num_updates,
         )
-        for (rows, slots), same in sorted(alike.items())
+        for (rows, latents), same in sorted(alike.items())
     )
 
 
 def _columns(shape: Shape) -> int:
-    return shape.rows * (shape.prefix + shape.slots + shape.suffix)
+    return shape.rows * (shape.prefix + shape.latents + shape.suffix)

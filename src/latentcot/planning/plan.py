@@ -13,7 +13,7 @@ from latentcot.errors import UsageError
 from latentcot.methods.table import method_named
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import GIB, Device
-from latentcot.planning.lengths import Lengths, Lesson, Lessons, lengths_of
+from latentcot.planning.lengths import Lengths, UpdateBatch, UpdateBatches, lengths_of
 from latentcot.planning.work import Shape, Subject, update_work, weights_of, work_of
 from latentcot.recipes.recipe import Recipe
 
@@ -178,7 +178,7 @@ class _Planner:
         self.notes = list(lengths.notes)
         self.method = method_named(recipe.method)
         self.phases = phases_of(recipe.curriculum, self.method)
-        self.lessons = Lessons(recipe, lengths, self.phases, gpus)
+        self.update_batches = UpdateBatches(recipe, lengths, self.phases, gpus)
         config = config_of(recipe.model, vocabulary_size=lengths.vocabulary_size)
         subjects = [
             Subject(
@@ -198,12 +198,12 @@ class _Planner:
     def plan(self) -> Plan:
         updates = self._updates()
         reached = [(p, n) for p, n in zip(self.phases, updates, strict=True) if n]
-        lessons = [self.lessons.of(phase) for phase, _ in reached]
+        update_batches = [self.update_batches.of(phase) for phase, _ in reached]
         stages = [
-            self._stage(phase, number, lesson)
-            for (phase, number), lesson in zip(reached, lessons, strict=True)
+            self._stage(phase, number, update_batch)
+            for (phase, number), update_batch in zip(reached, update_batches, strict=True)
         ]
-        worst = self._worst([lesson.longest for lesson in lessons])
+        worst = self._worst([update_batch.longest for update_batch in update_batches])
         if not self.device.is_measured:
             self.notes.append(f"{self.device.name} was not measured: {self.device.source}")
         elif self.recipe.training.precision != "float32":
@@ -228,7 +228,7 @@ class _Planner:
 
     def _updates(self) -> list[int]:
         """Let the stage clock run, and return how many updates each phase gets."""
-        per_epoch = self.lessons.updates_per_epoch
+        per_epoch = self.update_batches.updates_per_epoch
         total = self.recipe.training.num_updates(per_epoch)
         if any(p.learned_below is not None and p.max_updates is None for p in self.phases[:-1]):
             self.notes.append("stages end once they are learned: here they share all updates alike")
@@ -243,21 +243,21 @@ class _Planner:
             clock.record(None)
         return counts
 
-    def _stage(self, phase: Phase, number: int, lesson: Lesson) -> StagePlan:
+    def _stage(self, phase: Phase, number: int, update_batch: UpdateBatch) -> StagePlan:
         clips = self.recipe.training.max_grad_norm is not None
         share = self.gpus if self.is_sharded else 1  # the optimizer's
         work = update_work(
             self.subject,
-            lesson.micro_batches,
+            update_batch.micro_batches,
             replace(self.weights, trained_bytes=self.weights.trained_bytes // share),
             clips=clips,
         )
-        passes = sum((shape.slots + 1) * times for shape, times in lesson.micro_batches)
+        passes = sum((shape.latents + 1) * times for shape, times in update_batch.micro_batches)
         seconds = self.device.seconds(work) + self._talk()
         return StagePlan(
             stages=(phase.stage, phase.stage),
             updates=number,
-            tokens=number * lesson.num_tokens,
+            tokens=number * update_batch.num_tokens,
             passes=number * passes,
             flops=number * self.gpus * work.total_flops,
             seconds=seconds,
@@ -284,7 +284,7 @@ class _Planner:
         if is_sharded:
             share = self.gpus
             copies = held + trained / share  # all weights gathered; gradients before and after
-        adds = shape.rows * self.gpus < self.lessons.batch_size
+        adds = shape.rows * self.gpus < self.update_batches.batch_size
         peak = work_of(subject, shape, has_gradients=adds).peak
         return Memory(
             weights=held / share,
@@ -310,7 +310,7 @@ class _Planner:
             return self._memory(subject, shape, is_sharded=is_sharded).total
 
         limit = self.device.memory
-        most = -(-self.lessons.batch_size // self.gpus)  # all of an update
+        most = -(-self.update_batches.batch_size // self.gpus)  # all of an update
         largest = largest_that_fits(total, limit, most)
         needs_one = largest == most > 1 and total(most - 1) > limit
         return Way(saves, is_sharded, total(worst.rows), largest, needs_one)

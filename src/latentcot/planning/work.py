@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedConfig
 
-from latentcot.curriculum.layout import MarkerIds
+from latentcot.curriculum.layout import SpecialTokens
 from latentcot.methods.table import Method
 from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.models.shapes import model_of
@@ -49,20 +49,20 @@ class Shape:
     Attributes:
         rows: Examples.
         prefix: Columns of the first pass.
-        slots: Slots that are filled one after the other.
+        latent positions: Latents that are filled one after the other.
         suffix: Columns behind them.
     """
 
     rows: int
     prefix: int
-    slots: int
+    latents: int
     suffix: int
 
     def __str__(self) -> str:
         """Write it in words."""
         return (
             f"{_many(self.rows, 'example')} of {_many(self.prefix, 'token')}, "
-            f"{_many(self.slots, 'slot')}, {_many(self.suffix, 'token')}"
+            f"{_many(self.latents, 'slot')}, {_many(self.suffix, 'token')}"
         )
 
 
@@ -131,12 +131,12 @@ class Subject:
         model = model_of(config, device=device)
         if self.lora is not None:
             with torch.device(device):
-                add_adapters(model, Adapters("", "", self.lora), markers=(0, 1, 2))
+                add_adapters(model, Adapters("", "", self.lora), special_tokens=(0, 1, 2))
             if self.precision == "bfloat16":
                 hold_lightly(model, is_exact=True)  # as if published in bfloat16
         return LanguageLoss(
             model,
-            feed_of(self.method, MarkerIds(0, 0, 0, 0)),
+            feed_of(self.method, SpecialTokens(0, 0, 0, 0)),
             StopHead(config.hidden_size) if self.has_stop_head else None,
             saves_memory=self.saves_memory,
         ).train()
@@ -279,13 +279,13 @@ def _batch(shape: Shape) -> Batch:
     return Batch(
         prefix=ids(rows, shape.prefix),
         prefix_lengths=ids(rows),
-        num_slots=ids(rows),
+        num_latents=ids(rows),
         suffix=words,
         suffix_lengths=ids(rows),
         labels=words,
         is_next=words.bool(),
         stop_after=ids(rows),
-        most_slots=shape.slots,
+        max_latents=shape.latents,
     )
 
 

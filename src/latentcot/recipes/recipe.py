@@ -20,13 +20,13 @@ from pydantic import (
     ValidationError,
 )
 
-from latentcot.curriculum.layout import LayoutRules, MarkerIds, Template
+from latentcot.curriculum.layout import LayoutRules, SpecialTokens, Template
 from latentcot.curriculum.stages import Curriculum
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.methods.table import method_named
-from latentcot.models.loading import FreshModel
+from latentcot.models.loading import FromScratch
 from latentcot.models.lora import Lora
-from latentcot.recipes.values import flat, read_values
+from latentcot.recipes.values import flat, read_values, with_new_keys
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.stopping import Stop
 from latentcot.utils.problems import Form, explain_all, listed
@@ -158,10 +158,11 @@ class Recipe:
     """A row of the method table: `latentcot list methods`."""
     task: Annotated[str | AnswerMatch, AfterValidator(_known(task_named))] = "prosqa"
     """How answers are scored: `latentcot list tasks`, or how to match those of your own data."""
-    model: str | FreshModel = "openai-community/gpt2"
+    model: str | FromScratch = "openai-community/gpt2"
     """A hub id, a folder, or the settings of a model made from scratch."""
-    markers_start_from: str = "<<"
-    """The token whose embedding and output row the markers of a pretrained model start from."""
+    special_tokens_start_from: str = "<<"
+    """The token whose embedding and output row the special tokens of a pretrained model start
+    from."""
     lora: Lora | None = None
     """Train adapters beside the frozen weights of a pretrained model; all weights if empty."""
     template: Template = field(default_factory=Template)
@@ -177,10 +178,10 @@ class Recipe:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Draws the fresh weights, the order of the data and the stage mixing."""
 
-    def layout_rules(self, markers: MarkerIds) -> LayoutRules:
+    def layout_rules(self, special_tokens: SpecialTokens) -> LayoutRules:
         """Return what `layout.py` needs to know of this recipe."""
         return LayoutRules(
-            markers=markers,
+            special_tokens=special_tokens,
             plan=self.curriculum.plan,
             zero_thoughts=self.curriculum.zero_thoughts,
         )
@@ -194,7 +195,7 @@ _UNIONS = {
     "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
 }
 """Fields that take one thing or another, and what they take."""
-_INNER = {"model": FreshModel, "task": AnswerMatch, "stop": Stop, "lora": Lora}
+_INNER = {"model": FromScratch, "task": AnswerMatch, "stop": Stop, "lora": Lora}
 _FORM = Form("a recipe", Recipe, _UNIONS, _INNER)
 _PARTS = ("template", "curriculum", "stop", "training", "generation")  # may be named and left empty
 
@@ -219,7 +220,11 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: With every mistake.
     """
-    given = {key: value for key, value in values.items() if value is not None or key not in _PARTS}
+    given = {
+        key: value
+        for key, value in with_new_keys(values).items()
+        if value is not None or key not in _PARTS
+    }
     try:
         recipe = _ADAPTER.validate_python(given)
     except ValidationError as error:
@@ -296,7 +301,8 @@ def _stop_problems(recipe: Recipe) -> list[str]:
     method = method_named(recipe.method)
     if method.fill.feed is None:
         problems.append(
-            f"stop: a classifier needs slots that are filled one by one, which {recipe.method} "
+            "stop: a classifier needs latent positions that are filled one by one, which "
+            f"{recipe.method} "
             "does not have. Use stop: constant."
         )
     if recipe.curriculum.pad_to_num_stages:

@@ -136,3 +136,33 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
+
+
+RENAMED = {
+    "markers_start_from": "special_tokens_start_from",
+    "curriculum.introduce_markers": "curriculum.introduce_special_tokens",
+}
+"""Keys that recipes had before, and what they are called now."""
+
+
+def with_new_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with the keys of today.
+
+    Raises:
+        RecipeError: A key stands there under both names.
+    """
+    renamed = dict(values)
+    for old, new in RENAMED.items():
+        part, _, key = old.rpartition(".")
+        holder = renamed.get(part) if part else renamed
+        if not isinstance(holder, dict) or key not in holder:
+            continue
+        name = new.rpartition(".")[2]
+        if name in holder:
+            raise RecipeError(f"{old}: is called {new} now, and both are given. Leave {old} out.")
+        moved = {name if one == key else one: value for one, value in holder.items()}
+        if part:
+            renamed[part] = moved
+        else:
+            renamed = moved
+    return renamed

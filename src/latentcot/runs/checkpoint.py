@@ -34,7 +34,7 @@ from latentcot.methods.table import Method, Plan, method_named
 from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.lora import adapters_of
 from latentcot.models.lora_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
-from latentcot.models.special_tokens import marker_ids
+from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint_folders import (
     INFO_FILE,
     STATE_FILE,
@@ -53,7 +53,8 @@ STOP_FILE = "stop_head.safetensors"
 SHIPPED = Path(__file__).parent / "shipped"
 """Checkpoints that come with the package: small ones, with the provenance of their runs."""
 MAX_NUMBER = 10_000
-"""Of stages, thoughts of a step, and the like: no table of slots becomes larger than memory."""
+"""Of stages, thoughts of a step, and the like: no table of latent positions becomes larger than
+memory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class CheckpointInfo:
         task: How answers are read and scored.
         stage: The stage that the weights were trained for.
         plan: What each stage removes and puts in; c is in it.
-        num_thoughts: Slots of a full example at this stage.
+        num_thoughts: Latents of a full example at this stage.
         stop_threshold: Probability at which the stop classifier ends latent mode; None without one.
         max_thoughts: The most thoughts that the classifier may take; None without one.
         zero_thoughts: What stands where there are no thoughts.
@@ -100,7 +101,7 @@ class CheckpointInfo:
     def layout_rules(self, tokenizer: PreTrainedTokenizerBase) -> LayoutRules:
         """Return what `layout.py` needs to know."""
         return LayoutRules(
-            markers=marker_ids(tokenizer),
+            special_tokens=special_tokens_of(tokenizer),
             plan=self.plan,
             zero_thoughts=self.zero_thoughts,
         )
@@ -215,7 +216,7 @@ def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
     """Raise what comes up where a tokenizer does not work, or names rows that a model lacks."""
     tokenizer("a b", add_special_tokens=True)
     _ = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
-    marker_ids(tokenizer)
+    special_tokens_of(tokenizer)
     rows = model.get_input_embeddings().get_parameter("weight").shape[0]
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest >= rows:

@@ -7,12 +7,16 @@ must be said, in a `Request`; nothing of that has a default.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentcot.curriculum.layout import MarkerIds, Template, count_slots
+from latentcot.curriculum.layout import SpecialTokens, Template, count_latents
 from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.methods.table import METHODS, Method, Plan, method_named
 from latentcot.models.loading import check_reads_last_state
 from latentcot.models.lora import adapters_of, merge_adapters
-from latentcot.models.special_tokens import add_markers, marker_ids, missing_markers
+from latentcot.models.special_tokens import (
+    install_special_tokens,
+    missing_special_tokens,
+    special_tokens_of,
+)
 from latentcot.runs.checkpoint import (
     CheckpointInfo,
     has_adapters,
@@ -20,7 +24,7 @@ from latentcot.runs.checkpoint import (
     save_checkpoint,
 )
 from latentcot.runs.checkpoint_folders import INFO_FILE
-from latentcot.runs.external import OFFICIAL, Foreign, lacking, load_foreign
+from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.tasks import TASKS, AnswerMatch, task_named
 from latentcot.training.build import check_thinks_in_batches
 
@@ -41,7 +45,8 @@ class Request:
         template: The text between the parts of an example.
         max_new_tokens: Words at most. More than any answer needs changes nothing, so this has a
             default.
-        markers_start_from: The token from which markers start that a method does not use.
+        special_tokens_start_from: The token from which special tokens start that a method does not
+            use.
     """
 
     method: str | None = None
@@ -52,7 +57,7 @@ class Request:
     pad_to_num_stages: bool | None = None
     template: Template = field(default_factory=Template)
     max_new_tokens: int = 256
-    markers_start_from: str = "<<"
+    special_tokens_start_from: str = "<<"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Conversion:
         info: What it says of itself.
         num_tensors: Tensors that were read.
         num_rows: Rows of its embedding table.
-        markers: Token ids of the markers.
+        special tokens: Token ids of the special tokens.
         notes: What was changed or added, one sentence each.
     """
 
@@ -72,7 +77,7 @@ class Conversion:
     info: CheckpointInfo
     num_tensors: int
     num_rows: int
-    markers: MarkerIds
+    special_tokens: SpecialTokens
     notes: tuple[str, ...]
 
 
@@ -103,14 +108,14 @@ def convert(
         raise CheckpointError(f"{source}: no such file or folder.")
     info = checkpoint_info(request, lacking(source, base))
     _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
-    foreign = load_foreign(source, base)
-    check_reads_last_state(foreign.model)
-    check_thinks_in_batches(foreign.model)
-    note = _give_markers(foreign, source, info.row, request.markers_start_from)
-    markers = marker_ids(foreign.tokenizer)
-    save_checkpoint(out, foreign.model, foreign.tokenizer, info)
-    notes = (*foreign.notes, note)
-    return Conversion(out, info, foreign.num_tensors, foreign.num_rows, markers, notes)
+    external = load_external(source, base)
+    check_reads_last_state(external.model)
+    check_thinks_in_batches(external.model)
+    note = _give_special_tokens(external, source, info.row, request.special_tokens_start_from)
+    special_tokens = special_tokens_of(external.tokenizer)
+    save_checkpoint(out, external.model, external.tokenizer, info)
+    notes = (*external.notes, note)
+    return Conversion(out, info, external.num_tensors, external.num_rows, special_tokens, notes)
 
 
 def _merge(
@@ -136,7 +141,7 @@ def _merge(
         info=found.info,
         num_tensors=len({tensor.data_ptr() for tensor in weights.values()}),
         num_rows=len(found.model.get_input_embeddings().get_parameter("weight")),
-        markers=marker_ids(found.tokenizer),
+        special_tokens=special_tokens_of(found.tokenizer),
         notes=(f"Adapters of rank {adapters.lora.rank} were merged with {base or adapters.base}.",),
     )
 
@@ -176,7 +181,7 @@ def checkpoint_info(request: Request, lacks: list[str]) -> CheckpointInfo:
         task=request.task,
         stage=stage,
         plan=plan,
-        num_thoughts=count_slots(row, stage, None, plan),
+        num_thoughts=count_latents(row, stage, None, plan),
         zero_thoughts="both",
         template=request.template,
         max_new_tokens=request.max_new_tokens,
@@ -200,7 +205,7 @@ def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str
             "regex:PATTERN for data of your own",
         ),
     }
-    if row is None or row.fill.has_slots:
+    if row is None or row.fill.has_latents:
         unless = " (not for methods without thoughts)" if row is None else ""
         options |= {
             "--thoughts-per-step": (
@@ -217,7 +222,7 @@ def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str
                 f"officially pad_latent_to_max{unless}",
             ),
         }
-    if row is None or (row.fill.has_slots and len(row.stages(Plan(num_stages=1))) > 1):
+    if row is None or (row.fill.has_latents and len(row.stages(Plan(num_stages=1))) > 1):
         options["--stage"] = (
             request.stage,
             "the stage in which these weights were saved, 0 … num-stages; one more for a stage "
@@ -264,49 +269,51 @@ def _refuse_taken(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
         raise RunError(f"{out}: exists already. Give --overwrite to replace it, or another --out.")
 
 
-# --- markers ------------------------------------------------------------------------------------
+# --- special tokens
+# ------------------------------------------------------------------------------------
 
 
-def _give_markers(foreign: Foreign, source: Path, method: Method, start_from: str) -> str:
-    """Make sure that the tokenizer has the markers and each its row; tell where they come from.
+def _give_special_tokens(external: External, source: Path, method: Method, start_from: str) -> str:
+    """Make sure that the tokenizer has the special tokens and each its row; tell where they come
+    from.
 
-    Rows behind the vocabulary are markers only where something shows it: many models pad their
-    table, and an untrained row must not pass for a trained marker.
+    Rows behind the vocabulary are special tokens only where something shows it: many models pad
+    their table, and an untrained row must not pass for a trained special token.
 
     Raises:
         CheckpointError: The rows are not those of the tokenizer, or the method needs trained
-            markers and there are none.
+            special tokens and there are none.
         RecipeError: `start_from` is needed and is not one token.
     """
-    tokenizer = foreign.tokenizer
-    note = "The tokenizer has the markers."
-    if foreign.is_grown and foreign.num_rows == len(tokenizer) + len(OFFICIAL):
+    tokenizer = external.tokenizer
+    note = "The tokenizer has the special tokens."
+    if external.is_grown and external.num_rows == len(tokenizer) + len(OFFICIAL):
         tokenizer.add_special_tokens({"additional_special_tokens": list(OFFICIAL.values())})
-        note = "The last three rows are the official markers."
-    _refuse_other_rows(foreign, source)
-    if not missing_markers(tokenizer):
+        note = "The last three rows are the official special tokens."
+    _refuse_other_rows(external, source)
+    if not missing_special_tokens(tokenizer):
         return note
-    if method.has_markers or method.fill.has_slots:
+    if method.has_special_tokens or method.fill.has_latents:
         raise CheckpointError(
-            f"{source}: {method.name} needs markers that were trained, but none of its "
-            f"{foreign.num_rows} rows is known to be one: the tokenizer has neither "
+            f"{source}: {method.name} needs special tokens that were trained, but none of its "
+            f"{external.num_rows} rows is known to be one: the tokenizer has neither "
             f"{', '.join(OFFICIAL)} nor {', '.join(OFFICIAL.values())}, and a run of the official "
             f"code would have {len(tokenizer) + len(OFFICIAL)} rows, three more than tokens. Give "
             "the --base that the run started from, or weights and tokenizer in one folder, or "
             "another --method."
         )
-    add_markers(tokenizer, foreign.model, start_from)
-    return f"The markers were added, each a copy of {start_from!r}; {method.name} uses none."
+    install_special_tokens(tokenizer, external.model, start_from)
+    return f"The special tokens were added, each a copy of {start_from!r}; {method.name} uses none."
 
 
-def _refuse_other_rows(foreign: Foreign, source: Path) -> None:
+def _refuse_other_rows(external: External, source: Path) -> None:
     """A row must be a token, or padding that the configuration knows of."""
-    num_tokens, num_rows = len(foreign.tokenizer), foreign.num_rows
-    is_padded = num_rows == foreign.base_rows and not foreign.is_wrapped
-    last = max(foreign.tokenizer.get_vocab().values())
+    num_tokens, num_rows = len(external.tokenizer), external.num_rows
+    is_padded = num_rows == external.base_rows and not external.is_wrapped
+    last = max(external.tokenizer.get_vocab().values())
     if last >= num_rows or not (num_rows == num_tokens or is_padded):
         raise CheckpointError(
             f"{source}: has {num_rows} rows, but the tokenizer has {num_tokens} tokens (the last "
-            f"is {last}) and the configuration {foreign.base_rows} rows. Give the --base that the "
+            f"is {last}) and the configuration {external.base_rows} rows. Give the --base that the "
             "run started from, or weights and tokenizer in one folder."
         )

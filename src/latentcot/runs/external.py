@@ -31,7 +31,7 @@ from latentcot.models.special_tokens import BOT, EOT, PAUSE
 from latentcot.runs.weight_files import read_weights
 
 OFFICIAL = {"<|start-latent|>": BOT, "<|end-latent|>": EOT, "<|latent|>": PAUSE}
-"""The official names of the markers, in the order in which that code adds them."""
+"""The official names of the special tokens, in the order in which that code adds them."""
 WRAPPER = "base_causallm."
 EMBEDDING_COPY = "embedding.weight"
 DISTRIBUTED = "module."
@@ -40,12 +40,12 @@ BUFFERS = re.compile(r"\.attn\.(masked_)?bias$|\.rotary_emb\.inv_freq$")
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class External:
     """A model as others saved it, in float32.
 
     Attributes:
         model: With as many rows as were saved.
-        tokenizer: Its own, or that of the base; official markers have our names.
+        tokenizer: Its own, or that of the base; official special tokens have our names.
         base_rows: Rows of its table that the configuration speaks of.
         is_wrapped: Whether the official wrapper was around it.
         num_tensors: Tensors that were saved.
@@ -87,7 +87,7 @@ def lacking(source: Path, base: str | None) -> list[str]:
     return []
 
 
-def load_foreign(source: Path, base: str | None) -> Foreign:
+def load_external(source: Path, base: str | None) -> External:
     """Load what others saved.
 
     Args:
@@ -109,7 +109,7 @@ def load_foreign(source: Path, base: str | None) -> Foreign:
         config.vocab_size = len(embeddings)
     model, notes = _build(config, weights, source)
     is_wrapped = any(WRAPPER in name for name in saved)
-    return Foreign(model, tokenizer, base_rows, is_wrapped, len(saved), tuple(notes))
+    return External(model, tokenizer, base_rows, is_wrapped, len(saved), tuple(notes))
 
 
 # --- configuration and tokenizer ----------------------------------------------------------------
@@ -162,10 +162,10 @@ def _not_loaded(name: str, what: str, error: Exception) -> CheckpointError:
 
 
 def rename_official(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Give the official markers of a tokenizer our names; ids and all other tokens stay.
+    """Give the official special tokens of a tokenizer our names; ids and all other tokens stay.
 
     Returns:
-        A new tokenizer, or the same one if it has no official markers.
+        A new tokenizer, or the same one if it has no official special tokens.
 
     Raises:
         CheckpointError: It has only some of them, or ours beside them.

@@ -25,24 +25,24 @@ class Batch:
     Attributes:
         prefix: (B, Q) token ids.
         prefix_lengths: (B,).
-        num_slots: (B,).
+        num_latents: (B,).
         suffix: (B, T) token ids.
         suffix_lengths: (B,).
         labels: (B, T) token ids, or NO_LABEL where there is no loss.
         is_next: (B, T) whether a label belongs to the first remaining step.
-        stop_after: (B,) slots that the whole chain would take; -1 where it is unknown.
-        most_slots: The largest of `num_slots`, in all processes, known without asking a device.
+        stop_after: (B,) latent positions that the whole chain would take; -1 where it is unknown.
+        max_latents: The largest of `num_latents`, in all processes, known without asking a device.
     """
 
     prefix: Tensor
     prefix_lengths: Tensor
-    num_slots: Tensor
+    num_latents: Tensor
     suffix: Tensor
     suffix_lengths: Tensor
     labels: Tensor
     is_next: Tensor
     stop_after: Tensor
-    most_slots: int = field(kw_only=True)
+    max_latents: int = field(kw_only=True)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -51,7 +51,7 @@ class Batch:
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "Batch":
         """Return the batch with other tensors, given as `tensors` gives them."""
-        return Batch(*tensors, most_slots=self.most_slots)
+        return Batch(*tensors, max_latents=self.max_latents)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
@@ -63,7 +63,7 @@ def collate(
     pad_id: int = 0,
     *,
     columns: tuple[int, int] = (1, 1),
-    most_slots: int | None = None,
+    max_latents: int | None = None,
 ) -> Batch:
     """Pad layouts to one batch; any `pad_id` gives the same results.
 
@@ -71,12 +71,13 @@ def collate(
         layouts: At least one.
         pad_id: A token.
         columns: Pad prefixes, and suffixes, to a multiple of so many columns.
-        most_slots: Make passes for so many slots, where other processes have rows with more.
+        max_latents: Make passes for so many latent positions, where other processes have rows with
+            more.
     """
     to_prefix, to_suffix = columns
     prefix_lengths = torch.tensor([len(layout.prefix) for layout in layouts])
     suffix_lengths = torch.tensor([len(layout.suffix) for layout in layouts])
-    num_slots = [layout.num_slots for layout in layouts]
+    num_latents = [layout.num_latents for layout in layouts]
     labels = _padded([layout.labels for layout in layouts], NO_LABEL, to_suffix)
     # Labels are one run from the opening to the end, so that counting them finds the first step.
     is_label = labels != NO_LABEL
@@ -84,13 +85,13 @@ def collate(
     return Batch(
         prefix=_padded([layout.prefix for layout in layouts], pad_id, to_prefix),
         prefix_lengths=prefix_lengths,
-        num_slots=torch.tensor(num_slots),
+        num_latents=torch.tensor(num_latents),
         suffix=_padded([layout.suffix for layout in layouts], pad_id, to_suffix),
         suffix_lengths=suffix_lengths,
         labels=labels,
         is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
         stop_after=torch.tensor([_or_unknown(layout.stop_after) for layout in layouts]),
-        most_slots=max(num_slots) if most_slots is None else most_slots,
+        max_latents=max(num_latents) if max_latents is None else max_latents,
     )
 
 

@@ -63,26 +63,26 @@ class Generation:
     Attributes:
         token_ids: The words, without the end of text.
         is_finished: Whether the end of text came before `max_new_tokens` did.
-        fed: (slots, hidden size), on the CPU: the vectors fed into the slots.
-        num_passes: Sequential calls of the backbone: one for the question, one a slot (and one
-            more behind the last, where a classifier ended latent mode), one for each further word
-            (the end of text is a word here).
+        fed: (latent positions, hidden size), on the CPU: the vectors fed into the latent positions.
+        num_passes: Sequential calls of the backbone: one for the question, one a latent position
+            (and one more behind the last, where a classifier ended latent mode), one for each
+            further word (the end of text is a word here).
     """
 
     token_ids: tuple[int, ...]
     is_finished: bool
-    fed: Tensor
+    latent_inputs: Tensor
     num_passes: int
 
     @property
     def num_tokens(self) -> int:
-        """The number of words, without markers, thoughts and end of text."""
+        """The number of words, without special tokens, thoughts and end of text."""
         return len(self.token_ids)
 
     @property
-    def num_slots(self) -> int:
-        """The number of slots that were filled one pass after the other."""
-        return self.fed.shape[0]
+    def num_latents(self) -> int:
+        """The number of latent positions that were filled one pass after the other."""
+        return self.latent_inputs.shape[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,9 @@ def generate(
             that reaches it stops there.
         batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
         sampling: How to draw; greedy if left out.
-        feed: What is fed into a slot; the thought if left out.
-        stop: Ends latent mode for each row by itself, at the slots of its prompt at the latest.
+        feed: What is fed into a latent position; the thought if left out.
+        stop: Ends latent mode for each row by itself, at the latent positions of its prompt at the
+            latest.
         forced: Makes every text begin with a step.
         recorder: Writes texts faster where nothing but the greedy words of `feed` is asked for.
         on_progress: Called with the number of prompts that have just been finished.
@@ -175,7 +176,9 @@ def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:
 
 def _alike_side_by_side(prompts: Sequence[Layout]) -> list[int]:
     """Return the numbers of the prompts, by thoughts and length."""
-    return sorted(range(len(prompts)), key=lambda i: (prompts[i].num_slots, len(prompts[i].prefix)))
+    return sorted(
+        range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
+    )
 
 
 def _recorded(
@@ -187,7 +190,7 @@ def _recorded(
         return None
     words, fed_BND = found
     return [
-        _generation(text, fed_ND[: prompt.num_slots], prompt.num_slots + 1, eos_id)
+        _generation(text, fed_ND[: prompt.num_latents], prompt.num_latents + 1, eos_id)
         for text, fed_ND, prompt in zip(words, fed_BND, prompts, strict=True)
     ]
 
@@ -235,9 +238,9 @@ def _decode(
         is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
         state_BD = rollout.passes.read(embed(drawn_B)[:, None], is_real)[:, 0]
     return [
-        _generation(text, rollout.fed[row, :num_slots], num_passes, eos_id)
-        for row, (text, num_slots, num_passes) in enumerate(
-            zip(words, rollout.num_slots_B.tolist(), rollout.num_passes_B.tolist(), strict=True)
+        _generation(text, rollout.latent_inputs[row, :num_latents], num_passes, eos_id)
+        for row, (text, num_latents, num_passes) in enumerate(
+            zip(words, rollout.num_latents_B.tolist(), rollout.num_passes_B.tolist(), strict=True)
         )
     ]
 
@@ -255,12 +258,16 @@ def _limit(prompt: Layout, max_new_tokens: int, max_length: int | None) -> int:
     return max(1, min(max_new_tokens, room))
 
 
-def _generation(words: list[int], fed: Tensor, num_passes: int, eos_id: int) -> Generation:
+def _generation(
+    words: list[int], latent_inputs: Tensor, num_passes: int, eos_id: int
+) -> Generation:
     is_finished = words[-1] == eos_id
     return Generation(
         token_ids=tuple(words[:-1] if is_finished else words),
         is_finished=is_finished,
-        fed=fed.to("cpu", copy=True),  # a view would hold, and send, those of the whole batch
+        latent_inputs=latent_inputs.to(
+            "cpu", copy=True
+        ),  # a view would hold, and send, those of the whole batch
         num_passes=num_passes + len(words) - 1,
     )
 

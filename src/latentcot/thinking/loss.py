@@ -27,8 +27,9 @@ class LossParts:
         next_nll_sum: Scalar, nats, detached: summed over the first remaining step alone.
         num_next: Scalar: how many tokens that is.
         num_correct: Scalar: labelled tokens whose most probable prediction is right.
-        stop_nll_sum: Scalar, nats, differentiable: of the stop classifier, over all slots.
-        num_stops: Scalar: over how many slots; 0 without a classifier.
+        stop_nll_sum: Scalar, nats, differentiable: of the stop classifier, over all latent
+            positions.
+        num_stops: Scalar: over how many latent positions; 0 without a classifier.
     """
 
     nll_sum: Tensor
@@ -45,7 +46,7 @@ class LanguageLoss(nn.Module):
 
     Args:
         model: The language model.
-        feed: What is fed into a slot; the thought if left out.
+        feed: What is fed into a latent position; the thought if left out.
         stop_head: The classifier that ends latent mode, if one is to be trained.
         saves_memory: Compute blocks a second time for their gradients (`recompute.py`).
     """
@@ -84,7 +85,7 @@ class LanguageLoss(nn.Module):
         stop_nll = num_stops = torch.zeros((), device=nll.device)
         if self.stop_head is not None:
             stop_nll, num_stops = stop_loss(
-                self.stop_head, rollout.slot_states, batch.num_slots, batch.stop_after
+                self.stop_head, rollout.latent_states, batch.num_latents, batch.stop_after
             )
         return LossParts(
             nll_sum=nll.sum(),

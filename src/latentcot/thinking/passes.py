@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from latentcot.errors import DataError, TrainingError
-from latentcot.models.backend.activation_checkpointing import recomputed
-from latentcot.models.backend.last_layer import reads_only
+from latentcot.models.backend.activation_checkpointing import checkpointed
+from latentcot.models.backend.last_layer import pruned_to
 from latentcot.models.backend.split_cache import (
     additive,
-    attends_over_parts,
+    attends_over_split_cache,
     blocks_of,
-    parts_cache,
-    takes_parts,
+    split_cache,
+    takes_split_cache,
 )
 
 
@@ -44,11 +44,11 @@ class Passes:
         if model.training:
             _refuse_checkpointing(model, self.blocks)
         self.saves_memory = saves_memory
-        self.has_parts = takes_parts(model)
+        self.has_split_cache = takes_split_cache(model)
         self.is_eager = model.config._attn_implementation == "eager"
         num_blocks = len(self.blocks)
         self.cache = (
-            parts_cache(num_blocks) if self.has_parts else DynamicCache(config=model.config)
+            split_cache(num_blocks) if self.has_split_cache else DynamicCache(config=model.config)
         )
         self.window = _sliding_window(self.cache)
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
@@ -75,29 +75,29 @@ class Passes:
         self.lengths_B = self.lengths_B + is_real_BC.sum(1)
         self._refuse_padded_window()
         self.num_passes += 1
-        is_narrow = self._is_narrow(is_first, embeds_BCD, wanted_BW)
+        is_pruned = self._is_pruned(is_first, embeds_BCD, wanted_BW)
         with ExitStack() as way:
-            if self.has_parts:
+            if self.has_split_cache:
                 self._go_by_parts(way, is_first, embeds_BCD.shape[1])
-            if is_narrow and wanted_BW is not None:
-                way.enter_context(reads_only(self.blocks[-1], wanted_BW))
+            if is_pruned and wanted_BW is not None:
+                way.enter_context(pruned_to(self.blocks[-1], wanted_BW))
             if self.saves_memory:
-                way.enter_context(recomputed(self.blocks, self.backbone.config, self.cache))
+                way.enter_context(checkpointed(self.blocks, self.backbone.config, self.cache))
             hidden_BCD: Tensor = self.backbone(
                 inputs_embeds=embeds_BCD,
-                attention_mask=None if is_first or self.has_parts else self.is_real_BK,
+                attention_mask=None if is_first or self.has_split_cache else self.is_real_BK,
                 position_ids=positions_BC,
                 past_key_values=self.cache,
                 use_cache=True,
             ).last_hidden_state
         if wanted_BW is None:
             return hidden_BCD
-        if is_narrow:
+        if is_pruned:
             return hidden_BCD[:, : wanted_BW.shape[1]]
         return hidden_BCD.gather(1, wanted_BW[:, :, None].expand(-1, -1, hidden_BCD.shape[-1]))
 
     def _go_by_parts(self, way: ExitStack, is_first: bool, num_columns: int) -> None:
-        way.enter_context(attends_over_parts(self.backbone.config))
+        way.enter_context(attends_over_split_cache(self.backbone.config))
         mask_B1CK = None if is_first and not self.is_eager else self._mask(num_columns)
         layers: list[Any] = self.cache.layers
         for layer in layers:
@@ -112,10 +112,10 @@ class Passes:
             return additive(is_before_CK)[None, None]
         return additive(is_before_CK & self.is_real_BK[:, None, None])
 
-    def _is_narrow(self, is_first: bool, embeds_BCD: Tensor, wanted_BW: Tensor | None) -> bool:
+    def _is_pruned(self, is_first: bool, embeds_BCD: Tensor, wanted_BW: Tensor | None) -> bool:
         """Only the first pass has columns that nobody reads, and only parts can be left out."""
         is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
-        return is_less and is_first and self.has_parts
+        return is_less and is_first and self.has_split_cache
 
     def _refuse_padded_window(self) -> None:
         """Sliding windows count columns, so that pads would push real columns out of them."""

@@ -6,7 +6,7 @@ writes a fixed number of words, whether rows have ended or not: as many as the b
 needed. If that is too few for a batch, the caller writes it word by word, and says how many words
 it took.
 
-Shapes: B batch, W words, N most slots of any row, D hidden size.
+Shapes: B batch, W words, N most latent positions of any row, D hidden size.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import Layout
-from latentcot.models.backend.cuda_graphs import SIGHTS, Record, Replayed
+from latentcot.models.backend.cuda_graphs import SIGHTS, Captured, Record
 from latentcot.thinking.batch import ROUNDED, Batch, collate
 from latentcot.thinking.rollouts import roll_out
 from latentcot.thinking.think import Feed
@@ -31,7 +31,7 @@ class GreedyRecorder:
 
     Args:
         model: In evaluation mode.
-        feed: What is fed into a slot; the thought if left out.
+        feed: What is fed into a latent position; the thought if left out.
         record: How a function is recorded.
         sights: Record a shape when it is seen for this time.
     """
@@ -45,7 +45,7 @@ class GreedyRecorder:
         sights: int = SIGHTS,
     ) -> None:
         self.model, self.feed = model, feed
-        self._replayed = Replayed(record, sights=sights)
+        self._captured = Captured(record, sights=sights)
         self._most_words = 0
 
     def saw(self, num_words: int) -> None:
@@ -81,8 +81,8 @@ class GreedyRecorder:
                 return self._run(batch.with_tensors(tensors), num_words)
 
         weight = table.get_parameter("weight")
-        kind = batch.most_slots, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
-        words_BW, fed_BND = self._replayed(kind, run, batch.tensors)
+        kind = batch.max_latents, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
+        words_BW, fed_BND = self._captured(kind, run, batch.tensors)
         words = [_up_to(eos_id, row) for row in words_BW.tolist()]
         pairs = zip(words, limits, strict=True)
         if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
@@ -106,7 +106,7 @@ class GreedyRecorder:
         while len(words_B) < num_words:
             state_BD = rollout.passes.read(embed(words_B[-1])[:, None], is_real)[:, 0]
             words_B.append(head(state_BD).argmax(-1))
-        return torch.stack(words_B, dim=1), rollout.fed
+        return torch.stack(words_B, dim=1), rollout.latent_inputs
 
 
 def _up_to(eos_id: int, words: list[int]) -> list[int]:

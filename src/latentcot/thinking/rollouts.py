@@ -19,11 +19,11 @@ def roll_out(
         model,
         batch.prefix,
         batch.prefix_lengths,
-        batch.num_slots,
+        batch.num_latents,
         batch.suffix,
         batch.suffix_lengths,
         feed=feed,
         stop=stop,
-        most_slots=batch.most_slots,
+        max_latents=batch.max_latents,
         saves_memory=saves_memory,
     )

@@ -1,14 +1,14 @@
 """When latent mode ends: after a constant number of thoughts, or when a classifier says so.
 
 The paper names both ("a binary classifier on latent thoughts", arXiv 2412.06769, section 3) and
-found them comparable. The classifier reads the last hidden state at each slot. It is trained
-together with the language, by its own loss: at every slot that an example has, the target is
-whether the whole chain has been thought by then. So the target of a slot is the same at every
-stage, and before the last stage most say "go on". When answering, a row stops at the first slot
-whose probability reaches the threshold, which is chosen on validation questions, or at an upper
-bound.
+found them comparable. The classifier reads the last hidden state at each latent position. It is
+trained together with the language, by its own loss: at every latent position that an example has,
+the target is whether the whole chain has been thought by then. So the target of a latent position
+is the same at every stage, and before the last stage most say "go on". When answering, a row stops
+at the first latent position whose probability reaches the threshold, which is chosen on validation
+questions, or at an upper bound.
 
-Shapes: B batch, N most slots of any row, D hidden size.
+Shapes: B batch, N most latent positions of any row, D hidden size.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Stop:
 
 
 class StopHead(nn.Module):
-    """A linear layer on the state at a slot: the logit of "the chain ends here"."""
+    """A linear layer on the state at a latent position: the logit of "the chain ends here"."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -67,26 +67,27 @@ class StopRule:
 
 
 def stop_loss(
-    head: StopHead, slot_states: Tensor, num_slots: Tensor, stop_after: Tensor
+    head: StopHead, latent_states: Tensor, num_latents: Tensor, stop_after: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the classifier's summed loss in nats, and over how many slots.
+    """Return the classifier's summed loss in nats, and over how many latent positions.
 
     Args:
         head: The classifier.
-        slot_states: (B, N, D), as `thoughts.Rollout` has them.
-        num_slots: (B,). Slots behind a row's last one do not count.
-        stop_after: (B,). Slots that the whole chain takes; rows with -1 do not count.
+        latent_states: (B, N, D), as `thoughts.Rollout` has them.
+        num_latents: (B,). Latents behind a row's last one do not count.
+        stop_after: (B,). Latents that the whole chain takes; rows with -1 do not count.
     """
-    number = torch.arange(1, slot_states.shape[1] + 1, device=slot_states.device)
-    counts = (number <= num_slots[:, None]) & (stop_after >= 0)[:, None]
-    logits = head(slot_states)
+    number = torch.arange(1, latent_states.shape[1] + 1, device=latent_states.device)
+    counts = (number <= num_latents[:, None]) & (stop_after >= 0)[:, None]
+    logits = head(latent_states)
     target = (number >= stop_after[:, None]).to(logits.dtype)
     loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (loss * counts).sum(), counts.sum()
 
 
 def stops_at(probabilities: Tensor, threshold: float) -> Tensor:
-    """Return after how many slots each row stops, given (B, N) probabilities: (B,), 1 … N."""
+    """Return after how many latent positions each row stops, given (B, N) probabilities: (B,), 1
+    … N."""
     is_over = probabilities >= threshold
     is_over[:, -1] = True
     return is_over.int().argmax(1) + 1

@@ -16,12 +16,12 @@ from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import files_of, is_hub, is_pattern
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.table import method_named
-from latentcot.models.loading import FreshModel, load_pretrained, make_fresh, max_positions
+from latentcot.models.loading import FromScratch, load_pretrained, make_from_scratch, max_positions
 from latentcot.models.lora import Adapters, add_adapters, fingerprint, hold_lightly, require_peft
 from latentcot.models.special_tokens import (
-    add_markers,
     bpe_tokenizer,
-    rows_of_markers,
+    install_special_tokens,
+    rows_of_special_tokens,
     word_tokenizer,
 )
 from latentcot.recipes.recipe import Data, Recipe
@@ -73,8 +73,8 @@ def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, 
         model, tokenizer = _pretrained(recipe, recipe.model)
     else:
         with _seen(train) as examples:
-            tokenizer = fresh_tokenizer(recipe, recipe.model, examples)
-        model = make_fresh(recipe.model, tokenizer, recipe.seed)
+            tokenizer = tokenizer_from_scratch(recipe, recipe.model, examples)
+        model = make_from_scratch(recipe.model, tokenizer, recipe.seed)
     _refuse_lost_answers(recipe, valid, tokenizer)
     data = TrainingData(
         train=_encoded(recipe, train, tokenizer, reads_steps=reads_steps),
@@ -85,15 +85,15 @@ def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, 
 
 
 def _pretrained(recipe: Recipe, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model, and give it what the recipe asks for: markers, adapters."""
+    """Load a model, and give it what the recipe asks for: special tokens, adapters."""
     model, tokenizer = load_pretrained(name)
     check_thinks_in_batches(model)
     before = fingerprint(model) if recipe.lora is not None else ""
-    add_markers(tokenizer, model, recipe.markers_start_from)
+    install_special_tokens(tokenizer, model, recipe.special_tokens_start_from)
     if recipe.lora is not None:
         base = str(Path(name).resolve()) if Path(name).is_dir() else name
         adapters = Adapters(base, before, recipe.lora)
-        add_adapters(model, adapters, rows_of_markers(tokenizer), recipe.seed)
+        add_adapters(model, adapters, rows_of_special_tokens(tokenizer), recipe.seed)
         if recipe.training.precision == "bfloat16":
             hold_lightly(model)
     return model, tokenizer
@@ -208,8 +208,8 @@ def _refuse_short_chains(recipe: Recipe, train: Sequence[Example] | Stream) -> N
         )
 
 
-def fresh_tokenizer(
-    recipe: Recipe, model: FreshModel, examples: Iterable[Example]
+def tokenizer_from_scratch(
+    recipe: Recipe, model: FromScratch, examples: Iterable[Example]
 ) -> PreTrainedTokenizerBase:
     """Make the tokenizer of a model from scratch.
 

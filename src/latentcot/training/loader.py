@@ -23,21 +23,21 @@ from latentcot.errors import DataError
 from latentcot.methods.table import Method
 from latentcot.recipes.recipe import Recipe
 from latentcot.thinking.batch import epoch_order
-from latentcot.training.step import Share
+from latentcot.training.step import Shard
 from latentcot.training.stream import EncodedStream, LineError, Windows
 from latentcot.utils.distributed import num_started
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class UpdateBatch:
     """One update's examples, the stage drawn for each, and this process's share of them."""
 
     examples: list[EncodedExample]
     stages: list[int]
-    share: Share
+    share: Shard
 
 
-class Feeder:
+class Loader:
     """Makes the lessons of a run.
 
     Args:
@@ -45,7 +45,7 @@ class Feeder:
         method: Of the recipe.
         rules: The layout rules of each phase.
         train: The training examples, in memory or as a stream.
-        share_of: Layouts of an update → what this process learns of it.
+        shard_of: Layouts of an update → what this process learns of it.
 
     Attributes:
         batch_size: Examples of an update.
@@ -59,10 +59,10 @@ class Feeder:
         method: Method,
         rules: Mapping[Phase, LayoutRules],
         train: Sequence[EncodedExample] | EncodedStream,
-        share_of: Callable[[Sequence[Layout]], Share],
+        shard_of: Callable[[Sequence[Layout]], Shard],
     ) -> None:
         self.recipe, self.method, self.rules = recipe, method, rules
-        self.share_of = share_of
+        self.shard_of = shard_of
         self.batch_size = min(recipe.training.batch_size, len(train))
         self._windows: Windows | None = None
         self.train: Sequence[EncodedExample] = []
@@ -74,9 +74,9 @@ class Feeder:
             self._order = 0, self._order_of(0)
             self.updates_per_epoch = len(self._order[1])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-feeder")
-        self._ahead: tuple[int, Phase, Future[Lesson]] | None = None
+        self._ahead: tuple[int, Phase, Future[UpdateBatch]] | None = None
 
-    def lesson(self, update: int, phase: Phase, num_updates: int) -> Lesson:
+    def update_batch(self, update: int, phase: Phase, num_updates: int) -> UpdateBatch:
         """Return what an update learns from, and begin with that of the next.
 
         Args:
@@ -92,13 +92,13 @@ class Feeder:
         ahead, self._ahead = self._ahead, None
         is_ready = ahead is not None and ahead[:2] == (update, phase)
         try:
-            lesson = ahead[2].result() if ahead and is_ready else self._make(update, phase)
+            update_batch = ahead[2].result() if ahead and is_ready else self._make(update, phase)
         except LineError as error:
             raise DataError(_with_what_to_do(str(error), update)) from None
         if update + 1 < num_updates:
             # In the phase that may be over by then; then it is made anew.
             self._ahead = update + 1, phase, self._thread.submit(self._make, update + 1, phase)
-        return lesson
+        return update_batch
 
     def layout(
         self, example: EncodedExample, stage: int, phase: Phase, num_thoughts: int | None = None
@@ -119,9 +119,9 @@ class Feeder:
         """Return a number of columns that an example has in no phase more than; found at once."""
         plan = self.recipe.curriculum.plan
         steps = sum(map(len, example.steps or ()))
-        markers = 3  # <bot>, <eot>, the end of text
-        slots = plan.num_stages * plan.thoughts_per_step
-        return len(example.question) + steps + len(example.answer) + slots + markers
+        special_tokens = 3  # <bot>, <eot>, the end of text
+        latents = plan.num_stages * plan.thoughts_per_step
+        return len(example.question) + steps + len(example.answer) + latents + special_tokens
 
     def close(self) -> None:
         """Make no more lessons: a process does not end before its threads do."""
@@ -143,7 +143,7 @@ class Feeder:
         if self._windows is not None and "stream" in state:
             self._windows.restore(state["stream"])
 
-    def _make(self, update: int, phase: Phase) -> Lesson:
+    def _make(self, update: int, phase: Phase) -> UpdateBatch:
         examples = self._examples_of(update)
         stages = draw_stages(
             self.recipe.curriculum,
@@ -157,7 +157,7 @@ class Feeder:
             self._watched(self.layout(example, stage, phase), example, stage, phase)
             for example, stage in zip(examples, stages, strict=True)
         ]
-        return Lesson(examples, stages, self.share_of(layouts))
+        return UpdateBatch(examples, stages, self.shard_of(layouts))
 
     def _examples_of(self, update: int) -> list[EncodedExample]:
         if self._windows is not None:

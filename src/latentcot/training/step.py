@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import NO_LABEL, Layout
-from latentcot.models.backend.activation_checkpointing import check_recomputes
-from latentcot.models.backend.cuda_graphs import Function, Record, Recording, Replayed, cuda_graphs
-from latentcot.models.backend.split_cache import blocks_of, takes_parts
+from latentcot.models.backend.activation_checkpointing import check_can_checkpoint
+from latentcot.models.backend.cuda_graphs import Captured, Function, Record, Recording, cuda_graphs
+from latentcot.models.backend.split_cache import blocks_of, takes_split_cache
 from latentcot.models.lora import adapters_of, trained_names
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import ROUNDED, Batch, collate
@@ -38,18 +38,18 @@ from latentcot.utils.distributed import frees_between_passes, prepare_to_join, t
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """What one process learns of an update.
 
     Attributes:
         micro_batches: Each goes through the model at once.
         num_labels: Labels of the whole update, in all processes.
-        num_slots: Slots of the whole update.
+        num_latents: Latents of the whole update.
     """
 
     micro_batches: list[Batch]
     num_labels: int
-    num_slots: int
+    num_latents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Snapshot:
     stop_head: StopHead | None
 
 
-class Learner:
+class TrainStep:
     """A model with its optimizer, on as many devices as accelerate was started with.
 
     Args:
         model: What is trained.
         training: The recipe's settings.
-        feed: What is fed into a slot; the thought if left out.
+        feed: What is fed into a latent position; the thought if left out.
         stop_head: The classifier that ends latent mode, if one is trained too.
         stop_weight: Weight of its loss.
         record: Stands in for CUDA graphs (`replay.py`).
@@ -100,20 +100,20 @@ class Learner:
         self.accelerator = Accelerator(mixed_precision="no")
         self.shards = self.shards and self.accelerator.num_processes > 1
         if training.save_memory:
-            check_recomputes(model)
+            check_can_checkpoint(model)
         loss = LanguageLoss(model, feed, stop_head, saves_memory=training.save_memory)
         self._unwrapped = loss
         self.loss = self._placed(loss)
         trained = (p for p in self.loss.parameters() if p.requires_grad)
         self._adamw = make_optimizer(trained, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
-        self._replayed: Replayed | None = None
+        self._captured: Captured | None = None
         self._grads: list[tuple[Tensor, Tensor]] = []
         if record is not None:
-            self._replayed = Replayed(self._without_trace(record), sights=1)
+            self._captured = Captured(self._without_trace(record), sights=1)
         elif self._can_record() and (graphs := cuda_graphs(self.accelerator.device)):
-            self._replayed = Replayed(self._without_trace(graphs))
-        if self._replayed is not None:
+            self._captured = Captured(self._without_trace(graphs))
+        if self._captured is not None:
             weights = [weight for weight in self.loss.parameters() if weight.requires_grad]
             self._grads = [(weight, torch.zeros_like(weight)) for weight in weights]
 
@@ -158,7 +158,7 @@ class Learner:
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(number)
 
-    def share_of(self, layouts: Sequence[Layout]) -> Share:
+    def shard_of(self, layouts: Sequence[Layout]) -> Shard:
         """Return what this process learns of an update.
 
         Args:
@@ -166,12 +166,12 @@ class Learner:
         """
         num_ranks = self.accelerator.num_processes
         size = num_ranks * (self.training.micro_batch_size or max(1, len(layouts) // num_ranks))
-        return Share(
+        return Shard(
             micro_batches=[
                 self._part_of(layouts[i : i + size]) for i in range(0, len(layouts), size)
             ],
             num_labels=sum(label != NO_LABEL for layout in layouts for label in layout.labels),
-            num_slots=sum(layout.num_slots for layout in layouts),
+            num_latents=sum(layout.num_latents for layout in layouts),
         )
 
     def _part_of(self, layouts: Sequence[Layout]) -> Batch:
@@ -182,19 +182,19 @@ class Learner:
         """
         return collate(
             layouts[self.accelerator.process_index :: self.accelerator.num_processes],
-            columns=ROUNDED if self._replayed else (1, 1),
-            most_slots=max(layout.num_slots for layout in layouts),
+            columns=ROUNDED if self._captured else (1, 1),
+            max_latents=max(layout.num_latents for layout in layouts),
         )
 
     def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:
         """Make one optimizer update from layouts, see `learn_from`."""
-        return self.learn_from(self.share_of(layouts), rate)
+        return self.learn_from(self.shard_of(layouts), rate)
 
-    def learn_from(self, share: Share, rate: float) -> dict[str, float]:
+    def learn_from(self, share: Shard, rate: float) -> dict[str, float]:
         """Make one optimizer update, or none if the loss is not finite.
 
         Args:
-            share: Of `share_of`.
+            share: Of `shard_of`.
             rate: Learning rate.
 
         Returns:
@@ -224,29 +224,31 @@ class Learner:
             return nullcontext()
         return without_sync(self.loss) if self.shards else self.accelerator.no_sync(self.loss)
 
-    def _gradients(self, batch: Batch, share: Share) -> Tensor:
+    def _gradients(self, batch: Batch, share: Shard) -> Tensor:
         """Add a micro-batch's gradients; return the fields of `LossParts`."""
         device = self.accelerator.device
-        sizes = torch.tensor([share.num_labels, max(1, share.num_slots)], device=device)
-        if self._replayed is None:
+        sizes = torch.tensor([share.num_labels, max(1, share.num_latents)], device=device)
+        if self._captured is None:
             return self._backward(batch, sizes)
         self._put_gradients_back()
 
         def backward(*inputs: Tensor) -> Tensor:
             return self._backward(batch.with_tensors(inputs[:-1]), inputs[-1])
 
-        parts: Tensor = self._replayed(batch.most_slots, backward, (*batch.tensors, sizes))
+        parts: Tensor = self._captured(batch.max_latents, backward, (*batch.tensors, sizes))
         return parts
 
     def _backward(self, batch: Batch, sizes: Tensor) -> Tensor:
         accelerator = self.accelerator
         with self.autocast():
             parts: LossParts = self.loss(batch)
-        num_labels, num_slots = sizes
+        num_labels, num_latents = sizes
         # The mean over all labels of the update. Wrappers average over devices: undo that.
         loss = parts.nll_sum / num_labels
-        if self.stop_head is not None:  # without slots too: wrappers want every weight to be used
-            loss = loss + self.stop_weight * parts.stop_nll_sum / num_slots
+        if (
+            self.stop_head is not None
+        ):  # without latent positions too: wrappers want every weight to be used
+            loss = loss + self.stop_weight * parts.stop_nll_sum / num_latents
         accelerator.backward(loss * accelerator.num_processes)
         values = [getattr(parts, field.name).detach().float() for field in fields(parts)]
         return torch.stack(values)
@@ -258,7 +260,7 @@ class Learner:
             and self.accelerator.distributed_type == DistributedType.NO
             and self.loss is self._unwrapped
             and not self.training.save_memory
-            and takes_parts(self.model)
+            and takes_split_cache(self.model)
         )
 
     def _without_trace(self, record: Record) -> Record:

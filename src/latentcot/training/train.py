@@ -53,7 +53,7 @@ def train(
     refuse_taken(out, resume=resume, overwrite=overwrite)
     model, tokenizer, data = prepare(recipe)
     trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints, shards=shards)
-    accelerator = trainer.learner.accelerator
+    accelerator = trainer.train_step.accelerator
     if shards and accelerator.num_processes == 1:
         say("Note: --shard shares nothing out, since this is the only process (docs/devices.md).")
     with held(out) if accelerator.is_main_process else nullcontext():

@@ -15,11 +15,11 @@ from test_replay import UPDATES, training
 from test_thoughts import relative_errors
 from torch import nn
 
-from latentcot.models.backend.cuda_graphs import Replayed, cuda_graphs
+from latentcot.models.backend.cuda_graphs import Captured, cuda_graphs
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.stopping import StopHead
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from reference import HIDDEN_SIZE, tiny_model
 
 pytestmark = [
@@ -36,25 +36,29 @@ def make_model(name: str, **options) -> nn.Module:
     return model
 
 
-def make_learner(model: nn.Module, *, stop_head: StopHead | None = None, **changes) -> Learner:
-    learner = Learner(copy.deepcopy(model), training(**changes), stop_head=copy.deepcopy(stop_head))
-    if learner._replayed is not None:
-        learner._replayed.sights = 1  # at first sight: each shape comes once here
-    return learner
+def make_train_step(model: nn.Module, *, stop_head: StopHead | None = None, **changes) -> TrainStep:
+    train_step = TrainStep(
+        copy.deepcopy(model), training(**changes), stop_head=copy.deepcopy(stop_head)
+    )
+    if train_step._captured is not None:
+        train_step._captured.sights = 1  # at first sight: each shape comes once here
+    return train_step
 
 
-def learn(learner: Learner, updates, *, is_recorded: bool = True, is_anew: bool = False):
+def learn(train_step: TrainStep, updates, *, is_recorded: bool = True, is_anew: bool = False):
     """Make updates; return the weights. Anew: as a resumed run, which has recorded nothing."""
-    shares = [learner.share_of(layouts) for layouts in updates]  # padded, as where it is recorded
+    shares = [
+        train_step.shard_of(layouts) for layouts in updates
+    ]  # padded, as where it is recorded
     if not is_recorded:
-        learner._replayed = None
+        train_step._captured = None
     for number, share in enumerate(shares):
         if is_anew:
-            learner._replayed._known.clear()
-        learner.seed_dropout(f"{number}")
-        learner.learn_from(share, rate=1e-4)
-    assert not is_recorded or not learner._replayed._has_failed
-    return {name: weight.detach().cpu() for name, weight in learner.loss.named_parameters()}
+            train_step._captured._known.clear()
+        train_step.seed_dropout(f"{number}")
+        train_step.learn_from(share, rate=1e-4)
+    assert not is_recorded or not train_step._captured._has_failed
+    return {name: weight.detach().cpu() for name, weight in train_step.loss.named_parameters()}
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 3])
@@ -63,12 +67,12 @@ def learn(learner: Learner, updates, *, is_recorded: bool = True, is_anew: bool 
 def test_graphs_make_the_same_weights(name, has_classifier, micro_batch_size):
     head = StopHead(HIDDEN_SIZE) if has_classifier else None
     model = make_model(name)
-    learners = [
-        make_learner(model, stop_head=head, micro_batch_size=micro_batch_size) for _ in range(2)
+    train_steps = [
+        make_train_step(model, stop_head=head, micro_batch_size=micro_batch_size) for _ in range(2)
     ]
-    recorded = learn(learners[0], SHAPES)
-    plain = learn(learners[1], SHAPES, is_recorded=False)
-    assert learners[0]._replayed.num_recordings > 1
+    recorded = learn(train_steps[0], SHAPES)
+    plain = learn(train_steps[1], SHAPES, is_recorded=False)
+    assert train_steps[0]._captured.num_recordings > 1
     torch.testing.assert_close(recorded, plain, rtol=1e-5, atol=1e-5)
 
 
@@ -78,15 +82,15 @@ def test_graphs_give_the_same_gradients(name, precision):
     """Recorded while gradients of micro-batches stand there, and replayed."""
     found = []
     for is_recorded in (True, False):
-        learner = make_learner(make_model(name), micro_batch_size=1, precision=precision)
-        share = learner.share_of(UPDATES[0])
-        learner._replayed = learner._replayed if is_recorded else None
-        learner.loss.train()
+        train_step = make_train_step(make_model(name), micro_batch_size=1, precision=precision)
+        share = train_step.shard_of(UPDATES[0])
+        train_step._captured = train_step._captured if is_recorded else None
+        train_step.loss.train()
         for _ in range(2):
             for batch in share.micro_batches:
-                learner._gradients(batch.to(learner.accelerator.device), share)
-        assert not is_recorded or not learner._replayed._has_failed
-        weights = learner.loss.named_parameters()
+                train_step._gradients(batch.to(train_step.accelerator.device), share)
+        assert not is_recorded or not train_step._captured._has_failed
+        weights = train_step.loss.named_parameters()
         found.append({key: weight.grad for key, weight in weights if weight.requires_grad})
     errors = relative_errors(*found)
     assert max(errors.values()) < (1e-4 if precision == "float32" else 3e-2), errors
@@ -96,23 +100,26 @@ def test_a_resumed_run_drops_what_the_first_dropped():
     """Recording, which a resumed run does anew, uses up no random numbers."""
     model = make_model("gpt2", resid_pdrop=0.2, embd_pdrop=0.2)
     found = [
-        learn(make_learner(model), [UPDATES[2]] * 3, is_anew=is_anew) for is_anew in (False, True)
+        learn(make_train_step(model), [UPDATES[2]] * 3, is_anew=is_anew)
+        for is_anew in (False, True)
     ]
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
 
 
 def test_where_nothing_is_recorded():
-    assert make_learner(make_model("gpt2"))._replayed is not None
-    assert make_learner(make_model("gpt2"), save_memory=True)._replayed is None
-    assert make_learner(tiny_model("llama", torch.float32, attention="eager"))._replayed is not None
+    assert make_train_step(make_model("gpt2"))._captured is not None
+    assert make_train_step(make_model("gpt2"), save_memory=True)._captured is None
+    assert (
+        make_train_step(tiny_model("llama", torch.float32, attention="eager"))._captured is not None
+    )
 
 
 @pytest.mark.parametrize("is_autocast", [False, True])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_recorded_texts_are_those_written_word_by_word(name, is_autocast):
     """Also after an update in between, as in validation, and with memory given away."""
-    learner = make_learner(make_model(name))
-    model = learner.model.eval()
+    train_step = make_train_step(make_model(name))
+    model = train_step.model.eval()
     recorder = GreedyRecorder(model, None, cuda_graphs(model.device), sights=1)
     options = {"eos_id": NO_EOS, "max_new_tokens": 8, "batch_size": 4}
     for _ in range(3):
@@ -121,18 +128,18 @@ def test_recorded_texts_are_those_written_word_by_word(name, is_autocast):
             found = generate(model, PROMPTS, recorder=recorder, **options)
         same = [a.token_ids == b.token_ids for a, b in zip(found, expected, strict=True)]
         assert all(same) if not is_autocast else sum(same) >= len(same) - 1  # ties in bfloat16
-        learner.learn(UPDATES[0], rate=1e-3)
+        train_step.learn(UPDATES[0], rate=1e-3)
         model.eval()
         _ = [torch.randn(1000, 1000, device="cuda") for _ in range(5)]
-    assert recorder._replayed.num_recordings > 0 and not recorder._replayed._has_failed
+    assert recorder._captured.num_recordings > 0 and not recorder._captured._has_failed
 
 
 def test_what_waits_for_the_device_is_not_recorded(capsys):
     """Found out before recording begins, so that all goes on."""
-    replayed = Replayed(cuda_graphs(torch.device("cuda")), sights=1)
+    captured = Captured(cuda_graphs(torch.device("cuda")), sights=1)
     x = torch.ones(3, device="cuda")
     for _ in range(2):
-        found = replayed("k", lambda t: t * float(t.sum()), (x,))
+        found = captured("k", lambda t: t * float(t.sum()), (x,))
         assert found.tolist() == [3.0, 3.0, 3.0]
     assert "Goes on without CUDA graphs" in " ".join(capsys.readouterr().err.split())
-    assert replayed("other", lambda t: t + 1, (x,)).tolist() == [2.0, 2.0, 2.0]
+    assert captured("other", lambda t: t + 1, (x,)).tolist() == [2.0, 2.0, 2.0]

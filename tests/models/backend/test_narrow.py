@@ -18,12 +18,12 @@ from test_thoughts import (
 )
 from torch import Tensor, nn
 
-from latentcot.models.backend.last_layer import reads_only
+from latentcot.models.backend.last_layer import pruned_to
 from latentcot.models.backend.split_cache import (
-    PartsLayer,
-    attends_over_parts,
+    SplitLayer,
+    attends_over_split_cache,
     blocks_of,
-    parts_cache,
+    split_cache,
 )
 from latentcot.thinking.passes import Passes
 from reference import HIDDEN_SIZE, tiny_model
@@ -77,12 +77,12 @@ class TestWidth:
 
     def test_a_pass_of_one_column_is_not_narrowed(self, model):
         rows = make_rows([(1, 2, 3), (1, 1, 2)])
-        with mock.patch("latentcot.thinking.passes.reads_only", None), torch.no_grad():
+        with mock.patch("latentcot.thinking.passes.pruned_to", None), torch.no_grad():
             run_think(model, rows)
 
     def test_nor_one_in_which_all_is_read(self, model):
         rows = make_rows([(1, 0, 3), (1, 0, 2)])
-        with mock.patch("latentcot.thinking.passes.reads_only", None), torch.no_grad():
+        with mock.patch("latentcot.thinking.passes.pruned_to", None), torch.no_grad():
             run_think(model, rows)
 
 
@@ -92,14 +92,14 @@ class TestNumbers:
         def find():
             rollout, loss = run_think(model, rows), product_loss(model, rows)
             states = [rollout.states[b, : len(row.suffix) + 1] for b, row in enumerate(rows)]
-            return torch.cat(states), rollout.fed, take_gradients(model, loss)
+            return torch.cat(states), rollout.latent_inputs, take_gradients(model, loss)
 
         rows = make_rows(CASES[case])
-        states, fed, gradients = find()
+        states, latent_inputs, gradients = find()
         with in_full():
             full_states, full_fed, full_gradients = find()
         torch.testing.assert_close(states, full_states, **EXACT)
-        torch.testing.assert_close(fed, full_fed, **EXACT)
+        torch.testing.assert_close(latent_inputs, full_fed, **EXACT)
         errors = relative_errors(gradients, full_gradients)
         assert max(errors.values()) < 1e-9, errors
 
@@ -131,13 +131,13 @@ class TestNumbers:
         columns = torch.randn(2, 5, HIDDEN_SIZE, dtype=torch.float64)
 
         def run() -> Tensor:
-            with attends_over_parts(model.config):
-                cache = parts_cache(len(blocks_of(model.base_model)))
+            with attends_over_split_cache(model.config):
+                cache = split_cache(len(blocks_of(model.base_model)))
                 return model.base_model(inputs_embeds=columns, past_key_values=cache)[0]
 
         with torch.no_grad():
             full = run()
-            with reads_only(blocks_of(model.base_model)[-1], wanted):
+            with pruned_to(blocks_of(model.base_model)[-1], wanted):
                 narrow = run()
         assert narrow.shape == full.shape
         expected = full.gather(1, wanted[:, :, None].expand(-1, -1, HIDDEN_SIZE))
@@ -148,14 +148,14 @@ class TestTheModelIsLeftAlone:
     def test_afterwards(self, model):
         passes = run_think(model, ROWS).passes
         assert not any("forward" in vars(module) for module in model.modules())
-        assert {type(layer) for layer in passes.cache.layers} == {PartsLayer}
+        assert {type(layer) for layer in passes.cache.layers} == {SplitLayer}
 
     @pytest.mark.parametrize("part", ["attn", "mlp"])
     def test_after_an_error_in_the_block(self, part):
         """Before its keys are known, and behind."""
         model = tiny_model("gpt2")
         block = blocks_of(model.base_model)[-1]
-        cache = parts_cache(len(blocks_of(model.base_model)))
+        cache = split_cache(len(blocks_of(model.base_model)))
 
         def fail(*_):
             raise ZeroDivisionError
@@ -164,14 +164,14 @@ class TestTheModelIsLeftAlone:
         columns, wanted = torch.zeros(1, 3, HIDDEN_SIZE, dtype=torch.float64), torch.tensor([[2]])
         with (
             pytest.raises(ZeroDivisionError),
-            attends_over_parts(model.config),
-            reads_only(blocks_of(model.base_model)[-1], wanted),
+            attends_over_split_cache(model.config),
+            pruned_to(blocks_of(model.base_model)[-1], wanted),
         ):
             model.base_model(inputs_embeds=columns, past_key_values=cache)
         hook.remove()
         assert model.config._attn_implementation == "sdpa"
         assert "forward" not in vars(block)
-        assert {type(layer) for layer in cache.layers} == {PartsLayer}
+        assert {type(layer) for layer in cache.layers} == {SplitLayer}
         check_loss(model, ROWS, 1e-8)
 
     def test_a_block_without_a_cache_is_told_apart(self):

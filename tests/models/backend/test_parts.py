@@ -33,13 +33,13 @@ from latentcot.models.backend.split_cache import (
     FAMILIES,
     NAME,
     Fixed,
-    PartsLayer,
     Seen,
-    attends_over_parts,
+    SplitLayer,
+    attends_over_split_cache,
     blocks_of,
-    parts_cache,
     patched,
-    takes_parts,
+    split_cache,
+    takes_split_cache,
 )
 from latentcot.thinking.batch import collate
 from latentcot.thinking.decoding import generate
@@ -66,7 +66,7 @@ def make_model(name: str, *args, **options) -> nn.Module:
 @contextmanager
 def without_parts():
     """As for a family that is not known: transformers' own cache and attention."""
-    with mock.patch("latentcot.thinking.passes.takes_parts", return_value=False):
+    with mock.patch("latentcot.thinking.passes.takes_split_cache", return_value=False):
         yield
 
 
@@ -74,7 +74,7 @@ def read_states(model: nn.Module, rows=ROWS) -> tuple[Tensor, Tensor]:
     """The states of real columns, and what was fed."""
     rollout = run_think(model, rows)
     states = [rollout.states[b, : len(row.suffix) + 1] for b, row in enumerate(rows)]
-    return torch.cat(states), rollout.fed
+    return torch.cat(states), rollout.latent_inputs
 
 
 class TestFamilies:
@@ -82,8 +82,8 @@ class TestFamilies:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_states_and_gradients_are_those_of_transformers(self, family, attention):
         model = make_model(family, attention=attention).train()
-        assert takes_parts(model)
-        states, fed = read_states(model)
+        assert takes_split_cache(model)
+        states, latent_inputs = read_states(model)
         gradients = take_gradients(model, product_loss(model, ROWS))
         model.config._attn_implementation = "sdpa"  # llama's eager softmax rounds to float32
         with without_parts():
@@ -91,7 +91,7 @@ class TestFamilies:
             expected_states, expected_fed = read_states(model)
             expected = take_gradients(model, product_loss(model, ROWS))
         torch.testing.assert_close(states, expected_states, **EXACT)
-        torch.testing.assert_close(fed, expected_fed, **EXACT)
+        torch.testing.assert_close(latent_inputs, expected_fed, **EXACT)
         errors = relative_errors(gradients, expected)
         assert max(errors.values()) < 1e-8, errors
 
@@ -127,7 +127,7 @@ class TestFallingBack:
     def test_gives_what_the_reference_gives(self, case):
         name, options = FALLING_BACK[case]
         model = make_model(name, **options)
-        assert not takes_parts(model)
+        assert not takes_split_cache(model)
         with torch.no_grad():
             rollout = run_think(model, ROWS)
             assert type(rollout.passes.cache) is DynamicCache
@@ -137,7 +137,7 @@ class TestFallingBack:
     def test_gives_what_the_reference_gives_where_attention_is_in_float32(self):
         options = {"attention": "eager", "reorder_and_upcast_attn": True}
         model = make_model("gpt2", torch.float32, **options)
-        assert not takes_parts(model)
+        assert not takes_split_cache(model)
         with torch.no_grad():
             check_states(model, ROWS, run_think(model, ROWS), CLOSE)
 
@@ -154,7 +154,7 @@ class TestFallingBack:
         ALL_ATTENTION_FUNCTIONS["others"] = others
         try:
             model.config._attn_implementation = "others"
-            assert not takes_parts(model)
+            assert not takes_split_cache(model)
             # No mask is made for what transformers does not know: one row, nothing to hide.
             with torch.no_grad():
                 run_think(model, ROWS[:1])
@@ -166,26 +166,26 @@ class TestFallingBack:
     def test_for_kernels_with_a_rule_of_their_own(self, name):
         model = make_model("llama")
         model.config._attn_implementation = name
-        assert not takes_parts(model)
+        assert not takes_split_cache(model)
 
     def test_is_said_once(self, capsys):
         """Training would be several times slower, and nothing else would tell why."""
         model = make_model("gpt_neox")
         for _ in range(2):
-            takes_parts(model)
+            takes_split_cache(model)
         said = capsys.readouterr().err
         assert said.count("GPTNeoXForCausalLM") == 1
         assert ", ".join(FAMILIES) in said
-        takes_parts(make_model("gpt2"))
+        takes_split_cache(make_model("gpt2"))
         assert not capsys.readouterr().err
 
     def test_where_something_else_is_attended_to(self):
-        assert not takes_parts(make_model("gpt2", add_cross_attention=True))
+        assert not takes_split_cache(make_model("gpt2", add_cross_attention=True))
 
     def test_for_recent_columns_only_of_some_layers(self):
         """Qwen2 with a window in its upper half."""
         options = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
-        assert not takes_parts(make_model("qwen2", **options))
+        assert not takes_split_cache(make_model("qwen2", **options))
 
 
 class TestTheModelIsLeftAlone:
@@ -200,7 +200,7 @@ class TestTheModelIsLeftAlone:
         loss.nll_sum.backward()
         assert model.config._attn_implementation == attention
         assert not any("forward" in vars(module) for module in model.modules())
-        assert takes_parts(model)
+        assert takes_split_cache(model)
 
     @pytest.mark.parametrize("block", [0, -1])
     @pytest.mark.parametrize("when", [0, 2])
@@ -225,9 +225,9 @@ class TestTheModelIsLeftAlone:
 
     def test_within_it_the_name_is_ours(self):
         model = make_model("llama", attention="eager")
-        with attends_over_parts(model.config), attends_over_parts(model.config):
+        with attends_over_split_cache(model.config), attends_over_split_cache(model.config):
             assert model.config._attn_implementation == NAME
-            assert takes_parts(model)
+            assert takes_split_cache(model)
         assert model.config._attn_implementation == "eager"
 
     def test_a_forward_that_somebody_else_put_there_comes_back(self):
@@ -288,7 +288,7 @@ class TestCache:
             torch.testing.assert_close(found, read(model), **EXACT)
 
     def test_keeping_rows_of_an_empty_cache(self):
-        layer = PartsLayer()
+        layer = SplitLayer()
         layer.batch_select_indices(torch.tensor([0]))
         assert layer.first is None and layer.get_seq_length() == 0
 
@@ -320,8 +320,8 @@ class TestCache:
 
     def test_has_a_layer_for_each_block(self):
         model = make_model("gpt2", n_layer=3)
-        layers = parts_cache(len(blocks_of(model.base_model))).layers
-        assert [type(layer) for layer in layers] == [PartsLayer] * 3
+        layers = split_cache(len(blocks_of(model.base_model))).layers
+        assert [type(layer) for layer in layers] == [SplitLayer] * 3
         assert blocks_of(model.base_model) == list(model.transformer.h)
 
 
@@ -426,4 +426,4 @@ def test_gpt2_without_ids_of_its_own_takes_parts():
     config = GPT2Config(
         vocab_size=VOCAB_SIZE, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None
     )
-    assert takes_parts(GPT2LMHeadModel(config))
+    assert takes_split_cache(GPT2LMHeadModel(config))

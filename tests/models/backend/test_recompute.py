@@ -6,7 +6,7 @@ from test_thoughts import CASES, make_rows, relative_errors, take_gradients
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from latentcot.errors import RecipeError, TrainingError
-from latentcot.models.backend.activation_checkpointing import check_recomputes
+from latentcot.models.backend.activation_checkpointing import check_can_checkpoint
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
 from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, half, reference_loss, tiny_model
@@ -30,12 +30,12 @@ def test_loss_and_gradients_are_those_of_the_reference(architecture, case):
     assert max(errors.values()) < 1e-5, errors
 
 
-def test_with_something_else_in_the_slots():
+def test_with_something_else_in_the_latents():
     model = tiny_model("llama").double().train()
     rows = make_rows(CASES["ragged"])
     expected = reference_loss(model, [row.as_tuple for row in rows], fill=half)
     actual = loss_of(
-        model, rows, saves_memory=True, feed=lambda slot: slot.state / (slot.number + 2)
+        model, rows, saves_memory=True, feed=lambda latent: latent.state / (latent.number + 2)
     )
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
     errors = relative_errors(take_gradients(model, actual), take_gradients(model, expected))
@@ -109,12 +109,12 @@ def test_a_model_with_windows_is_refused():
         intermediate_size=16, vocab_size=VOCAB_SIZE, sliding_window=8,
     )  # fmt: skip
     with pytest.raises(RecipeError, match="training.save_memory.*Mistral"):
-        check_recomputes(MistralForCausalLM(config))
+        check_can_checkpoint(MistralForCausalLM(config))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_plain_models_pass(architecture):
-    check_recomputes(tiny_model(architecture))
+    check_can_checkpoint(tiny_model(architecture))
 
 
 def test_checkpointing_of_transformers_points_here():

@@ -13,18 +13,18 @@ from test_thoughts import RAGGED, make_rows
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentcot.curriculum.layout import Layout, MarkerIds
+from latentcot.curriculum.layout import Layout, SpecialTokens
 from latentcot.methods.table import METHODS
 from latentcot.models.backend import cuda_graphs as replay
-from latentcot.models.backend.cuda_graphs import Recording, Replayed
+from latentcot.models.backend.cuda_graphs import Captured, Recording
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import ROUNDED, collate
 from latentcot.thinking.stopping import StopHead
 from latentcot.thinking.think import feed_of
-from latentcot.training.step import Learner
+from latentcot.training.step import TrainStep
 from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
 
-MARKERS = MarkerIds(bot=1, eot=2, pause=3, eos=4)
+MARKERS = SpecialTokens(bot=1, eot=2, pause=3, eos=4)
 
 
 class StandIn:
@@ -46,89 +46,89 @@ class StandIn:
 
 class TestReplayed:
     @pytest.fixture
-    def replayed(self) -> Replayed:
-        return Replayed(StandIn(), sights=1)
+    def captured(self) -> Captured:
+        return Captured(StandIn(), sights=1)
 
     @staticmethod
     def double(tensor: Tensor) -> Tensor:
         return 2 * tensor
 
-    def call(self, replayed, *inputs: Tensor, kind=0, function: Callable | None = None):
-        return replayed(kind, function or self.double, inputs)
+    def call(self, captured, *inputs: Tensor, kind=0, function: Callable | None = None):
+        return captured(kind, function or self.double, inputs)
 
-    def test_gives_what_the_function_gives(self, replayed):
+    def test_gives_what_the_function_gives(self, captured):
         for value in (1.0, 2.0, 3.0):
-            assert self.call(replayed, torch.full((3,), value)).tolist() == [2 * value] * 3
+            assert self.call(captured, torch.full((3,), value)).tolist() == [2 * value] * 3
 
-    def test_the_same_shapes_are_recorded_once(self, replayed):
+    def test_the_same_shapes_are_recorded_once(self, captured):
         for value in range(4):
-            self.call(replayed, torch.full((3,), value))
-        assert replayed.num_recordings == len(replayed.record.made) == 1
+            self.call(captured, torch.full((3,), value))
+        assert captured.num_recordings == len(captured.record.made) == 1
 
-    def test_other_shapes_kinds_and_types_are_recorded_anew(self, replayed):
+    def test_other_shapes_kinds_and_types_are_recorded_anew(self, captured):
         one, two = torch.zeros(3), torch.zeros(3, 1)
         calls = [(0, one), (0, two), (1, one), ((0, "x"), one), (0, one.double()), (0, one.bool())]
         for _ in range(2):
             for kind, tensor in calls:
-                assert self.call(replayed, tensor, kind=kind).shape == tensor.shape
-        assert replayed.num_recordings == len(calls)
+                assert self.call(captured, tensor, kind=kind).shape == tensor.shape
+        assert captured.num_recordings == len(calls)
 
-    def test_every_input_counts(self, replayed):
+    def test_every_input_counts(self, captured):
         def add(a, b):
             return a + b
 
         for second in (torch.ones(3), torch.ones(1), torch.ones(3)):
-            found = self.call(replayed, torch.ones(3), second, function=add)
+            found = self.call(captured, torch.ones(3), second, function=add)
             assert found.tolist() == [2.0] * 3
-        assert replayed.num_recordings == 2
+        assert captured.num_recordings == 2
 
-    def test_a_kind_keeps_its_first_function(self, replayed):
-        self.call(replayed, torch.ones(1))
-        found = self.call(replayed, torch.ones(1), function=lambda t: 3 * t)
+    def test_a_kind_keeps_its_first_function(self, captured):
+        self.call(captured, torch.ones(1))
+        found = self.call(captured, torch.ones(1), function=lambda t: 3 * t)
         assert found.tolist() == [2.0]
-        assert self.call(replayed, torch.ones(1), kind=1, function=lambda t: 3 * t).tolist() == [3]
+        assert self.call(captured, torch.ones(1), kind=1, function=lambda t: 3 * t).tolist() == [3]
 
-    def test_inputs_are_copied_and_never_kept(self, replayed):
+    def test_inputs_are_copied_and_never_kept(self, captured):
         given = torch.ones(2)
-        self.call(replayed, given)
-        assert replayed.record.made[0].inputs[0].data_ptr() != given.data_ptr()
+        self.call(captured, given)
+        assert captured.record.made[0].inputs[0].data_ptr() != given.data_ptr()
         given.fill_(5)
-        assert self.call(replayed, torch.full((2,), 3.0)).tolist() == [6.0, 6.0]
+        assert self.call(captured, torch.full((2,), 3.0)).tolist() == [6.0, 6.0]
         assert given.tolist() == [5.0, 5.0]
 
-    def test_the_output_is_overwritten_by_the_next_call(self, replayed):
-        first = self.call(replayed, torch.ones(2))
-        assert self.call(replayed, torch.zeros(2)) is first
+    def test_the_output_is_overwritten_by_the_next_call(self, captured):
+        first = self.call(captured, torch.ones(2))
+        assert self.call(captured, torch.zeros(2)) is first
 
-    def test_the_one_unused_for_longest_goes(self, replayed, monkeypatch):
+    def test_the_one_unused_for_longest_goes(self, captured, monkeypatch):
         monkeypatch.setattr(replay, "MOST", 3)
         for kind in (0, 1, 2, 0, 3, 0, 2, 3):  # with 3, the 1 goes
-            self.call(replayed, torch.ones(1), kind=kind)
-        assert replayed.num_recordings == 4
-        self.call(replayed, torch.ones(1), kind=1)  # and now the 0
-        assert replayed.num_recordings == 5
+            self.call(captured, torch.ones(1), kind=kind)
+        assert captured.num_recordings == 4
+        self.call(captured, torch.ones(1), kind=1)  # and now the 0
+        assert captured.num_recordings == 5
         for kind in (1, 2, 3):
-            self.call(replayed, torch.ones(1), kind=kind)
-        assert replayed.num_recordings == 5
-        self.call(replayed, torch.ones(1), kind=0)
-        assert replayed.num_recordings == 6
+            self.call(captured, torch.ones(1), kind=kind)
+        assert captured.num_recordings == 5
+        self.call(captured, torch.ones(1), kind=0)
+        assert captured.num_recordings == 6
 
-    def test_as_many_are_kept_as_it_says(self, replayed):
+    def test_as_many_are_kept_as_it_says(self, captured):
         for kind in [*range(replay.MOST), 0]:
-            self.call(replayed, torch.ones(1), kind=kind)
-        assert replayed.num_recordings == replay.MOST
-        self.call(replayed, torch.ones(1), kind="one more")
-        self.call(replayed, torch.ones(1), kind=0)  # just used, so still there
-        assert replayed.num_recordings == replay.MOST + 1
+            self.call(captured, torch.ones(1), kind=kind)
+        assert captured.num_recordings == replay.MOST
+        self.call(captured, torch.ones(1), kind="one more")
+        self.call(captured, torch.ones(1), kind=0)  # just used, so still there
+        assert captured.num_recordings == replay.MOST + 1
 
-    def test_an_error_while_recording_leaves_nothing(self, replayed):
+    def test_an_error_while_recording_leaves_nothing(self, captured):
         def fail(tensor):
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            self.call(replayed, torch.ones(1), function=fail)
-        assert replayed.num_recordings == 0
-        assert self.call(replayed, torch.ones(1)).tolist() == [2.0]
+            self.call(captured, torch.ones(1), function=fail)
+        assert captured.num_recordings == 0
+        assert self.call(captured, torch.ones(1)).tolist() == [2.0]
 
 
 def layouts_of(shapes, seed=0) -> list[Layout]:
@@ -160,16 +160,18 @@ def learn(model: nn.Module, record, updates=UPDATES, *, stop_head=None, **change
     gradient that is nothing but rounding, such as that of GPT-2's key biases.
     """
     model, head = copy.deepcopy((model, stop_head))
-    learner = Learner(model, training(**changes), stop_head=head, stop_weight=0.7, record=record)
+    train_step = TrainStep(
+        model, training(**changes), stop_head=head, stop_weight=0.7, record=record
+    )
     size = changes.get("micro_batch_size") or 8
     said = []
     for number, layouts in enumerate(updates):
-        share = learner.share_of(layouts)
+        share = train_step.shard_of(layouts)
         cut = [layouts[i : i + size] for i in range(0, len(layouts), size)]
         share = replace(share, micro_batches=[collate(some, columns=ROUNDED) for some in cut])
-        learner.seed_dropout(f"{number}")
-        said.append(learner.learn_from(share, rate=1e-2))
-    return learner, dict(learner.loss.named_parameters()), said
+        train_step.seed_dropout(f"{number}")
+        said.append(train_step.learn_from(share, rate=1e-2))
+    return train_step, dict(train_step.loss.named_parameters()), said
 
 
 def check_alike(model: nn.Module, tolerance: float, updates=UPDATES, **options) -> StandIn:
@@ -195,7 +197,7 @@ class TestLearner:
     def test_makes_the_same_updates_in_float32(self):
         check_alike(tiny_model("gpt2", torch.float32), 1e-6, UPDATES[:4], max_grad_norm=1.0)
 
-    def test_with_a_classifier_at_each_slot(self):
+    def test_with_a_classifier_at_each_latent(self):
         """At stage 0 it has nothing to learn, and gets a gradient of zeros."""
         head = StopHead(HIDDEN_SIZE).double()
         nn.init.normal_(head.linear.weight, generator=torch.Generator().manual_seed(0))
@@ -209,8 +211,8 @@ class TestLearner:
 
     def test_of_like_shapes_are_recorded_once(self):
         record = StandIn()
-        learner, _, _ = learn(tiny_model("gpt2"), record, UPDATES[2:4])
-        assert learner._replayed.num_recordings == len(record.made) == 1
+        train_step, _, _ = learn(tiny_model("gpt2"), record, UPDATES[2:4])
+        assert train_step._captured.num_recordings == len(record.made) == 1
 
     def test_with_other_numbers_of_thoughts_are_recorded_apart(self):
         record = StandIn()
@@ -220,21 +222,23 @@ class TestLearner:
     def test_gradients_that_stood_there_are_kept(self):
         """Of a micro-batch before it, when a recording is made in the middle of an update."""
         model = tiny_model("gpt2")
-        learner = Learner(model, training(micro_batch_size=1), record=StandIn())
-        plain = Learner(copy.deepcopy(model), training(micro_batch_size=1))
-        for one in (learner, plain):
-            share = one.share_of(layouts_of([(5, 2, 6), (40, 3, 9), (4, 0, 3)]))
+        train_step = TrainStep(model, training(micro_batch_size=1), record=StandIn())
+        plain = TrainStep(copy.deepcopy(model), training(micro_batch_size=1))
+        for one in (train_step, plain):
+            share = one.shard_of(layouts_of([(5, 2, 6), (40, 3, 9), (4, 0, 3)]))
             for batch in share.micro_batches:
                 one._gradients(batch, share)
-        for weight, other in zip(learner.loss.parameters(), plain.loss.parameters(), strict=True):
+        for weight, other in zip(
+            train_step.loss.parameters(), plain.loss.parameters(), strict=True
+        ):
             torch.testing.assert_close(weight.grad, other.grad, rtol=1e-9, atol=1e-12)
 
     def test_gradients_stay_where_a_recording_finds_them(self):
         model = tiny_model("gpt2")
-        learner = Learner(model, training(), record=StandIn())
+        train_step = TrainStep(model, training(), record=StandIn())
         places = []
         for layouts in UPDATES[:3]:
-            learner.learn(layouts, rate=1e-2)
+            train_step.learn(layouts, rate=1e-2)
             assert all(not weight.grad.any() for weight in model.parameters())
             places.append([weight.grad.data_ptr() for weight in model.parameters()])
         assert places[0] == places[1] == places[2]
@@ -246,47 +250,47 @@ class TestLearner:
             function(*inputs)
             raise ZeroDivisionError
 
-        learner = Learner(model, training(), record=record)
-        for weight, grad in learner._grads:
+        train_step = TrainStep(model, training(), record=record)
+        for weight, grad in train_step._grads:
             weight.grad = grad.fill_(3.0)
         with pytest.raises(ZeroDivisionError):
-            learner.learn(UPDATES[2], rate=1e-2)
+            train_step.learn(UPDATES[2], rate=1e-2)
         assert all(bool((weight.grad == 3).all()) for weight in model.parameters())
 
     def test_frozen_weights_have_no_gradients(self):
         model = tiny_model("gpt2")
         model.transformer.wpe.weight.requires_grad_(False)
         check_alike(model, 1e-12, UPDATES[:3])
-        learner, _, _ = learn(model, StandIn(), UPDATES[:1])
-        assert learner.model.transformer.wpe.weight.grad is None
+        train_step, _, _ = learn(model, StandIn(), UPDATES[:1])
+        assert train_step.model.transformer.wpe.weight.grad is None
 
     def test_without_recordings_gradients_are_let_go(self):
         """They would take memory that the next update's states need."""
-        learner, weights, _ = learn(tiny_model("gpt2"), None, UPDATES[:1])
-        assert learner._replayed is None
+        train_step, weights, _ = learn(tiny_model("gpt2"), None, UPDATES[:1])
+        assert train_step._captured is None
         assert all(weight.grad is None for weight in weights.values())
 
     def test_nothing_is_recorded_without_a_gpu(self):
-        assert Learner(tiny_model("gpt2"), training())._replayed is None
+        assert TrainStep(tiny_model("gpt2"), training())._captured is None
 
 
 class TestRounding:
     def test_more_columns_of_padding_change_nothing(self):
-        learner = Learner(tiny_model("llama"), training())
+        train_step = TrainStep(tiny_model("llama"), training())
         found = []
         for columns in ((1, 1), ROUNDED):
             batch = collate(UPDATES[0], pad_id=5, columns=columns)
-            learner.optimizer.zero_grad()
-            values = learner._backward(batch, torch.tensor([20, 10]))
-            found.append((values, [weight.grad.clone() for weight in learner.loss.parameters()]))
+            train_step.optimizer.zero_grad()
+            values = train_step._backward(batch, torch.tensor([20, 10]))
+            found.append((values, [weight.grad.clone() for weight in train_step.loss.parameters()]))
         torch.testing.assert_close(*found, rtol=1e-9, atol=1e-11)
 
     def test_of_batches_where_updates_are_recorded(self):
-        learner = Learner(tiny_model("gpt2"), training(), record=StandIn())
+        train_step = TrainStep(tiny_model("gpt2"), training(), record=StandIn())
         for layouts in UPDATES:
-            for batch in learner.share_of(layouts).micro_batches:
+            for batch in train_step.shard_of(layouts).micro_batches:
                 assert (batch.prefix.shape[1] % 32, batch.suffix.shape[1] % 8) == (0, 0)
-        (plain,) = Learner(tiny_model("gpt2"), training()).share_of(UPDATES[0]).micro_batches
+        (plain,) = TrainStep(tiny_model("gpt2"), training()).shard_of(UPDATES[0]).micro_batches
         assert (plain.prefix.shape[1], plain.suffix.shape[1]) == (9, 7)
 
     @pytest.mark.parametrize(("width", "rounded"), [(31, 32), (32, 32), (33, 64)])
@@ -387,18 +391,18 @@ class TestNothingIsAsked:
     def test_by_an_update(self, name, kind, is_bfloat16):
         method = METHODS["pause-multipass" if kind == "pause" else kind]
         model = tiny_model(name, torch.float32)
-        learner = Learner(
+        train_step = TrainStep(
             model,
             training(precision="bfloat16" if is_bfloat16 else "float32"),
             feed=feed_of(method, MARKERS),
             stop_head=StopHead(HIDDEN_SIZE),
         )
-        learner.loss.train()
-        share = learner.share_of(LAYOUTS[kind])
+        train_step.loss.train()
+        share = train_step.shard_of(LAYOUTS[kind])
         (batch,) = share.micro_batches
-        sizes = torch.tensor([share.num_labels, max(1, share.num_slots)])
+        sizes = torch.tensor([share.num_labels, max(1, share.num_latents)])
         with NothingIsAsked() as mode:
-            learner._backward(batch, sizes)
+            train_step._backward(batch, sizes)
         assert "_softmax_backward_data" in mode.names or kind == "cot"  # backward was seen
         assert "embedding_dense_backward" in mode.names
         assert all(weight.grad is not None for weight in model.parameters())
@@ -414,17 +418,17 @@ class TestSights:
 
     def test_runs_the_function_until_then(self):
         record = StandIn()
-        replayed = Replayed(record, sights=3)
+        captured = Captured(record, sights=3)
         x = torch.ones(2)
-        found = [replayed("k", lambda t: t + 1, (x,)).clone() for _ in range(4)]
+        found = [captured("k", lambda t: t + 1, (x,)).clone() for _ in range(4)]
         assert all(torch.equal(one, x + 1) for one in found)
-        assert replayed.num_recordings == len(record.made) == 1
+        assert captured.num_recordings == len(record.made) == 1
 
     def test_each_shape_counts_for_itself(self):
-        replayed = Replayed(StandIn(), sights=2)
+        captured = Captured(StandIn(), sights=2)
         for width in (1, 2, 3):
-            replayed("k", lambda t: t + 1, (torch.ones(width),))
-        assert replayed.num_recordings == 0
+            captured("k", lambda t: t + 1, (torch.ones(width),))
+        assert captured.num_recordings == 0
 
     @pytest.mark.parametrize(
         ("error", "said"),
@@ -441,19 +445,19 @@ class TestSights:
         def record(function, inputs):
             raise error
 
-        replayed = Replayed(record, sights=1)
+        captured = Captured(record, sights=1)
         for width in (1, 2, 1):
-            found = replayed("k", lambda t: t + 1, (torch.ones(width),))
+            found = captured("k", lambda t: t + 1, (torch.ones(width),))
             assert torch.equal(found, torch.full((width,), 2.0))
         told = " ".join(capsys.readouterr().err.split())
         assert told.count(said) == 1
 
     def test_gradients_that_were_taken_away_come_back(self):
         """A recording adds to the tensors that it has seen."""
-        learner = Learner(tiny_model("gpt2"), training(), record=StandIn())
-        learner.learn(UPDATES[0], rate=1e-3)
-        known = [grad.data_ptr() for _, grad in learner._grads]
-        learner.model.zero_grad()
-        assert all(weight.grad is None for weight, _ in learner._grads)
-        learner.learn(UPDATES[0], rate=1e-3)
-        assert [weight.grad.data_ptr() for weight, _ in learner._grads] == known
+        train_step = TrainStep(tiny_model("gpt2"), training(), record=StandIn())
+        train_step.learn(UPDATES[0], rate=1e-3)
+        known = [grad.data_ptr() for _, grad in train_step._grads]
+        train_step.model.zero_grad()
+        assert all(weight.grad is None for weight, _ in train_step._grads)
+        train_step.learn(UPDATES[0], rate=1e-3)
+        assert [weight.grad.data_ptr() for weight, _ in train_step._grads] == known

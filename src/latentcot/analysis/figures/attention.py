@@ -18,7 +18,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
     layers = sorted({row["layer"] for row in rows})
     down = ceil(len(layers) / PANELS_A_ROW)
     with figure(COLUMN if len(layers) == 1 else 2 * COLUMN, 0.5 + 1.8 * down) as fig:
-        panels = panel_grid(fig, len(layers), PANELS_A_ROW, "slot (0: before the first)")
+        panels = panel_grid(fig, len(layers), PANELS_A_ROW, "latent position (0: before the first)")
         for panel, layer in zip(panels, layers, strict=True):
             chosen = [row for row in rows if row["layer"] == layer]
             draw_groups(panel, chosen, "column", "per_edge")

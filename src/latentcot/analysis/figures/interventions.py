@@ -38,7 +38,7 @@ def _plain(row: Mapping[str, Any], of: Mapping[str, Any] | None = None) -> dict[
 
 
 def _models(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the model, and the one beside it if that has slots."""
+    """Return the model, and the one beside it if that has latent positions."""
     other = result.get("against")
     return [result, other] if other and "effects" in other else [result]
 

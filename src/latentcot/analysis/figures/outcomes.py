@@ -65,10 +65,10 @@ def _draw(series: Mapping[str, Any], result: Mapping[str, Any]) -> Figure:
         above, below = drawn.subplots(2, 1, sharex=True, height_ratios=(1, 2))
         _draw_accuracy(above, by_k)
         _draw_bars(below, by_k, result["outcomes"])
-        has_slots = len(by_k) > 1
-        below.set_xlabel("k, thoughts" if has_slots else "k (the method has no slots)")
+        has_latents = len(by_k) > 1
+        below.set_xlabel("k, thoughts" if has_latents else "k (the method has no latent positions)")
         below.set_xticks([row["k"] for row in by_k], [_tick(row, result) for row in by_k])
-        margin = 0.6 if has_slots else 1.5
+        margin = 0.6 if has_latents else 1.5
         below.set_xlim(-margin, by_k[-1]["k"] + margin)
         drawn.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return drawn

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which slots something is put into; all of them if nothing is given.
+    """Which latent positions something is put into; all of them if nothing is given.
 
     Attributes:
         thought: This one alone, counted from 1.
@@ -26,14 +26,14 @@ class Place:
 
     @property
     def fewest(self) -> int:
-        """How many slots a question must have."""
+        """How many latent positions a question must have."""
         return self.thought or self.up_to or 1
 
-    def has(self, slot: int) -> bool:
-        """Return whether a slot, counted from 0, is meant."""
+    def has(self, latent: int) -> bool:
+        """Return whether a latent position, counted from 0, is meant."""
         if self.thought is not None:
-            return slot + 1 == self.thought
-        return self.up_to is None or slot + 1 <= self.up_to
+            return latent + 1 == self.thought
+        return self.up_to is None or latent + 1 <= self.up_to
 
 
 def places(most: int) -> Iterator[Place]:
@@ -67,7 +67,7 @@ class Ran:
     Attributes:
         subject: The questions used.
         num_given: How many questions there were.
-        most: Slots of a question at most.
+        most: Latents of a question at most.
         unchanged: The unchanged model.
         replay: With all thoughts as they were recorded.
         effects: Of every intervention at every place.
@@ -118,7 +118,7 @@ def summary(ran: Ran) -> Row:
         },
         "effects": [none, *(row for row in rows if "up_to" not in row)],
         "first": [row for row in rows if "up_to" in row],
-        "left_out": dict.fromkeys(ran.left_out, "the same vector stands in every slot"),
+        "left_out": dict.fromkeys(ran.left_out, "the same vector stands in every latent position"),
         "questions": [_question(ran, number) for number in range(min(ran.num_shown, len(before)))],
     }
 

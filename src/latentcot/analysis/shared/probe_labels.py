@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latentcot.analysis.shared.latents import stream
 from latentcot.analysis.shared.naming import has_graphs
-from latentcot.analysis.shared.slots import stream
 from latentcot.analysis.shared.subject import Subject
 from latentcot.tasks.prosqa.generator import candidates_of
 from latentcot.tasks.prosqa.graphs import Graph, distances

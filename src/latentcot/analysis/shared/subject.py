@@ -20,7 +20,8 @@ NUM_LISTED = 40
 """Questions whose results are kept one by one; the page shows them."""
 
 FeedFor = Callable[[Sequence[int]], Feed]
-"""Questions of a batch, by number in their order in it → what is fed into their slots."""
+"""Questions of a batch, by number in their order in it → what is fed into their latent
+positions."""
 Progress = Callable[[int], None]
 """Takes the number of questions that have just been done."""
 
@@ -56,12 +57,12 @@ class Subject:
 
     @property
     def most_thoughts(self) -> int:
-        """Return how many slots a full example has, as in training."""
+        """Return how many latent positions a full example has, as in training."""
         return self.reasoner.info.num_thoughts
 
     @property
     def has_thoughts(self) -> bool:
-        """Return whether continuous thoughts stand in its slots."""
+        """Return whether continuous thoughts stand in its latent positions."""
         return self.reasoner.info.row.fill.is_thought and self.most_thoughts > 0
 
     @cached_property
@@ -99,14 +100,14 @@ class Subject:
         """Lay every question out up to where the model takes over.
 
         Args:
-            num_thoughts: This number of slots for each; as in training if left out.
+            num_thoughts: This number of latent positions for each; as in training if left out.
         """
         return self.reasoner.prompts(self.encoded, num_thoughts)
 
     def batches(self, prompts: Sequence[Layout]) -> Iterator[list[int]]:
         """Yield the numbers of the questions of each batch, sorted as `generate` sorts them."""
         order = sorted(
-            range(len(prompts)), key=lambda i: (prompts[i].num_slots, len(prompts[i].prefix))
+            range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
         )
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
@@ -124,7 +125,7 @@ class Subject:
         Args:
             num_thoughts: This number of thoughts; as in training if left out.
             force_steps: Make every text begin with a step of the chain.
-            feed_for: What is fed into the slots of a batch; as in training if left out.
+            feed_for: What is fed into the latent positions of a batch; as in training if left out.
             on_progress: Called after each batch.
         """
         prompts, found = self.prompts(num_thoughts), dict[int, Output]()
@@ -145,7 +146,7 @@ class Subject:
     ) -> Iterator[tuple[list[int], Rollout]]:
         """Yield (numbers of the questions, what came of thinking about them) batch by batch.
 
-        The slots are filled and `<eot>` is read; no word is written. Without gradients.
+        The latent positions are filled and `<eot>` is read; no word is written. Without gradients.
         """
         prompts = self.prompts(num_thoughts)
         for chosen in self.batches(prompts):

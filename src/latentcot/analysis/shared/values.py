@@ -93,13 +93,13 @@ def possible_counts(subject: Subject) -> list[int]:
     """Return the numbers of thoughts after which values can be had.
 
     From 0 to as many as in training, and on to MOST_THOUGHTS, as far as the model has positions; 0
-    alone for a method without slots.
+    alone for a method without latent positions.
 
     Raises:
         DataError: Not even the questions fit.
     """
     fill = subject.reasoner.info.row.fill
-    most = max(subject.most_thoughts, MOST_THOUGHTS) if fill.has_slots else 0
+    most = max(subject.most_thoughts, MOST_THOUGHTS) if fill.has_latents else 0
     limit, room = max_positions(subject.reasoner.model), candidates_of(subject).num_columns
     counts = []
     for count in range(most + 1):
@@ -188,7 +188,7 @@ def values_after(
         For each question (counts, nodes), float64, on the CPU.
 
     Raises:
-        UsageError: A method without slots is asked for thoughts.
+        UsageError: A method without latent positions is asked for thoughts.
         DataError: A name has no tokens of its own.
     """
     found: dict[int, Tensor] = {}

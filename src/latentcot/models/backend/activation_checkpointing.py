@@ -23,19 +23,19 @@ from latentcot.errors import RecipeError
 from latentcot.models.backend.split_cache import (
     FAMILIES,
     Part,
-    attends_over_parts,
+    attends_over_split_cache,
     patched,
-    takes_parts,
+    takes_split_cache,
 )
 
 
-def check_recomputes(model: PreTrainedModel) -> None:
+def check_can_checkpoint(model: PreTrainedModel) -> None:
     """Make sure that the blocks of a model can be run twice.
 
     Raises:
         RecipeError: They can't.
     """
-    if not takes_parts(model):
+    if not takes_split_cache(model):
         raise RecipeError(
             f"training.save_memory: {type(model).__name__} keeps something else than the keys and "
             "values of plain causal attention, so its blocks can't be run twice. It works for "
@@ -45,7 +45,7 @@ def check_recomputes(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def recomputed(blocks: Sequence[nn.Module], config: Any, cache: Cache) -> Iterator[None]:
+def checkpointed(blocks: Sequence[nn.Module], config: Any, cache: Cache) -> Iterator[None]:
     """Within it, one pass through all blocks over `cache` keeps little for its backward pass."""
     with ExitStack() as patches:
         for index, block in enumerate(blocks):
@@ -70,7 +70,9 @@ def _forward_twice(
             own.layers = [*cache.layers[:index], mine, *cache.layers[index + 1 :]]
             args = tuple(own if value is cache else value for value in args)
             kwargs = {key: own if value is cache else value for key, value in kwargs.items()}
-            with attends_over_parts(config):  # the second run comes when the pass is long over
+            with attends_over_split_cache(
+                config
+            ):  # the second run comes when the pass is long over
                 output = forward(*args, **kwargs)
             assert mine.newest is not None
             return output, mine.newest

@@ -40,7 +40,7 @@ class Recording:
     output: Any
 
 
-class Replayed:
+class Captured:
     """A function that is recorded once for each shape of its inputs.
 
     Args:

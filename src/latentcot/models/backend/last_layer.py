@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from latentcot.models.backend.split_cache import PartsLayer, additive, patched
+from latentcot.models.backend.split_cache import SplitLayer, additive, patched
 
 
 class _Known(Exception):
     """Leaves a block when its keys and values are known."""
 
 
-class _Fills(PartsLayer):
+class _Fills(SplitLayer):
     """Stands in a cache for a layer, and leaves its block when it is filled."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -34,7 +34,7 @@ class _Fills(PartsLayer):
         raise _Known
 
 
-class _Holds(PartsLayer):
+class _Holds(SplitLayer):
     """Stands in a cache for a layer whose keys and values are known already."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ class _Holds(PartsLayer):
 
 
 @contextmanager
-def reads_only(block: nn.Module, wanted_BW: Tensor) -> Iterator[None]:
+def pruned_to(block: nn.Module, wanted_BW: Tensor) -> Iterator[None]:
     """Within it, a backbone's first pass gives the states of the wanted columns alone.
 
     They stand in the first W columns of what it returns; what follows them means nothing. `block`
@@ -59,7 +59,7 @@ class _Narrow:
         self.forward, self.wanted_BW = forward, wanted_BW
 
     def __call__(self, hidden_BQD: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Fill the layer of the cache with all columns; return (B, Q, D), see `reads_only`."""
+        """Fill the layer of the cache with all columns; return (B, Q, D), see `pruned_to`."""
         cache = next(v for v in (*args, *kwargs.values()) if isinstance(v, Cache))
         layer: Any = cache.layers[-1]
         num_columns = hidden_BQD.shape[1]
@@ -92,13 +92,13 @@ class _Narrow:
 
 
 @contextmanager
-def _as(kind: type[PartsLayer], layer: PartsLayer) -> Iterator[None]:
+def _as(kind: type[SplitLayer], layer: SplitLayer) -> Iterator[None]:
     """Let a layer answer its block in another way."""
     layer.__class__ = kind
     try:
         yield
     finally:
-        layer.__class__ = PartsLayer
+        layer.__class__ = SplitLayer
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Seen:
     mask_B1CK: Tensor | None
 
 
-class PartsLayer(DynamicLayer):
+class SplitLayer(DynamicLayer):
     """The keys and values of one block.
 
     Its attributes are replaced and never written into, so that copies can share them. `first`,
@@ -113,7 +113,7 @@ def blocks_of(backbone: nn.Module) -> list[nn.Module]:
     return [block for block in backbone.modules() if isinstance(block, GradientCheckpointingLayer)]
 
 
-def takes_parts(model: PreTrainedModel) -> bool:
+def takes_split_cache(model: PreTrainedModel) -> bool:
     """Return whether a model can attend over parts: plain causal attention of a known family."""
     kind = model.config._attn_implementation
     known = _TAKES_PARTS.setdefault(model, {})
@@ -141,14 +141,14 @@ def _has_known_attention(config: Any) -> bool:
     )
 
 
-def parts_cache(num_blocks: int) -> Cache:
+def split_cache(num_blocks: int) -> Cache:
     """Return an empty cache in parts."""
-    layers: list[Any] = [PartsLayer() for _ in range(num_blocks)]  # type: ignore[no-untyped-call]
+    layers: list[Any] = [SplitLayer() for _ in range(num_blocks)]  # type: ignore[no-untyped-call]
     return Cache(layers=layers)
 
 
 @contextmanager
-def attends_over_parts(config: Any) -> Iterator[None]:
+def attends_over_split_cache(config: Any) -> Iterator[None]:
     """Within it, a model with this config attends by our function; its cache must be in parts."""
     before = config._attn_implementation
     config._attn_implementation = NAME

@@ -177,7 +177,7 @@ class MethodResults:
     num_questions: int
     """How many questions were asked."""
     num_thoughts: int
-    """How many slots for thoughts a full example has in training."""
+    """How many latent positions for thoughts a full example has in training."""
     outcomes: Sequence[OutcomeShares]
     """One for each forced number of thoughts; empty if it was not measured."""
     mass: Sequence[DepthMass]

@@ -1,0 +1,222 @@
+"""What stands in the latent positions: recorded in an unchanged run, and ready to be replaced one
+by one.
+
+Pauses are tokens that one pass reads. Fed one after the other as embeddings they give the same
+states, since nothing that comes later is seen: so the controls can be treated as thoughts are.
+
+Shapes: Q questions, N most latent positions of any question, D hidden size.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from latentcot.analysis.shared.subject import Subject
+from latentcot.curriculum.layout import EncodedExample, Layout
+from latentcot.errors import UsageError
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.thinking.think import Feed, Latent
+
+T = TypeVar("T")
+
+MEANING = {
+    True: "the continuous thought: the last hidden state at the column before a latent position",
+    False: "the last hidden state before a latent position, where a thought would be read",
+}
+"""What "thought i" means in results: whether there are continuous thoughts → words."""
+
+
+class _LatentByLatent(Reasoner):
+    """A reasoner whose tokens in latent positions are fed one after the other."""
+
+    def prompts(
+        self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None
+    ) -> list[Layout]:
+        """Lay examples out, with latent positions in place of the tokens."""
+        return [_opened(prompt, self._token) for prompt in super().prompts(encoded, num_thoughts)]
+
+    @property
+    def _token(self) -> int:
+        token: int = getattr(self.rules.special_tokens, str(self.info.row.fill.token))
+        return token
+
+
+def _opened(prompt: Layout, token: int) -> Layout:
+    """Turn the tokens that open what follows the question into latent positions."""
+    others = (i for i, found in enumerate(prompt.suffix) if found != token)
+    num = next(others, len(prompt.suffix))
+    return replace(
+        prompt, num_latents=num, suffix=prompt.suffix[num:], labels=prompt.labels[num:]
+    )  # fmt: skip
+
+
+def has_latents(subject: Subject) -> bool:
+    """Return whether anything stands between question and language that could be replaced."""
+    return subject.reasoner.info.row.fill.has_latents and subject.most_thoughts > 0
+
+
+def with_latents(subject: Subject) -> Subject:
+    """Return the same subject with every latent position fed by itself; its answers are the same.
+
+    Raises:
+        UsageError: Its method has no latent positions, or its stage has none yet.
+    """
+    old = subject.reasoner
+    if not has_latents(subject):
+        raise UsageError(
+            f"{subject.name}: {old.info.method} at stage {old.info.stage} has no latent positions, "
+            f"so there "
+            "is nothing to look at or to replace. Choose a run with thoughts or pauses, of a later "
+            "stage."
+        )
+    if old.feed is not None:
+        return subject
+    reasoner = _LatentByLatent(old.model, old.tokenizer, old.info, old.stop_head)
+    token = reasoner._token
+    reasoner.feed = lambda latent: latent.embed(token)
+    return replace(subject, reasoner=reasoner)
+
+
+def compared(
+    subject: Subject,
+    against: Subject | None,
+    measure: Callable[[Subject], T],
+    summary: Callable[[T], dict[str, Any]],
+    comparison: Callable[[T, T], Any],
+) -> dict[str, Any]:
+    """Measure one subject and, if there is one, another that is asked the same.
+
+    Args:
+        subject: With latent positions.
+        against: Another; where it has no latent positions the result says so.
+        measure: What is done with each.
+        summary: What was measured of one, as plain values.
+        comparison: The two side by side, as plain values.
+
+    Raises:
+        UsageError: The subject has no latent positions, or the two are not asked the same.
+    """
+    one = measure(subject)
+    result = summary(one)
+    if against is None:
+        return result
+    if not has_latents(against):
+        return result | {"against": {"name": against.name, "reason": "has no latent positions"}}
+    same_questions(subject, against)
+    other = measure(against)
+    return result | {"against": summary(other), "comparison": comparison(one, other)}
+
+
+def feed_of_latents(subject: Subject) -> Feed:
+    """Return what a subject of `with_latents` feeds when nothing is replaced."""
+    feed = subject.reasoner.feed
+    if feed is None:
+        raise UsageError(
+            f"{subject.name}: its latent positions are not fed one by one. Call with_latents."
+        )
+    return feed
+
+
+def same_questions(subject: Subject, against: Subject) -> None:
+    """Check that two subjects are asked the same.
+
+    Raises:
+        UsageError: They are not, and nothing could be paired.
+    """
+    asked, other = ([(e.id, e.question) for e in one.examples] for one in (subject, against))
+    if asked != other:
+        raise UsageError(
+            f"{against.name}: must be asked the same {len(asked)} questions as {subject.name}, in "
+            f"the same order, got {len(other)}. Open both with the same data and limit."
+        )
+
+
+# --- recording --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chains:
+    """What stood in the latent positions of an unchanged run, and what the model made of it.
+
+    Attributes:
+        fed: (Q, N, D). Vectors fed into the latent positions; zero behind a question's last one.
+        states: (Q, N + 1, D). `states[:, i]` is the last hidden state at the column before latent
+            position i, counted from 0 (with continuous thoughts it is `fed[:, i]`); the one behind
+            a question's last latent position is the state at that latent position, what one more
+            thought would have been.
+        num_latents: How many latent positions each question has.
+    """
+
+    latent_inputs: Tensor
+    states: Tensor
+    num_latents: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        """N, the most latent positions of any question."""
+        return self.latent_inputs.shape[1]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the same vector stands in every latent position, as with pauses: none can be
+        exchanged."""
+        first, length = self.latent_inputs[:1, :1], torch.tensor(self.num_latents)
+        is_latent = torch.arange(self.most) < length[:, None]
+        return bool((self.latent_inputs == first).all(-1)[is_latent].all())
+
+    def with_state(self, thought: int) -> list[int]:
+        """Return the questions that have a state before latent position `thought`, counted from
+        1."""
+        return [q for q, num in enumerate(self.num_latents) if num >= max(1, thought - 1)]
+
+
+def record(subject: Subject) -> Chains:
+    """Let a subject of `with_latents` think about every question; keep what it reads and makes.
+
+    Raises:
+        UsageError: None of the questions has a latent position.
+    """
+    num_latents = tuple(prompt.num_latents for prompt in subject.prompts())
+    most, size = max(num_latents), subject.reasoner.model.config.hidden_size
+    if most == 0:
+        raise UsageError(
+            f"{subject.name}: none of the {len(num_latents)} questions has a latent position, "
+            f"since none has a "
+            "step. Use questions with chains."
+        )
+    latent_inputs = torch.zeros(len(num_latents), most, size, dtype=subject.reasoner.model.dtype)
+    states = torch.zeros(len(num_latents), most + 1, size, dtype=latent_inputs.dtype)
+    own, before_first = feed_of_latents(subject), list[Tensor]()
+
+    def feed(latent: Latent) -> Tensor:
+        if latent.number == 0:
+            before_first.append(latent.state.cpu())
+        return own(latent)
+
+    for numbers, rollout in subject.rollouts(feed_for=lambda numbers: feed):
+        width = rollout.latent_inputs.shape[1]
+        if width:
+            latent_inputs[numbers, :width] = rollout.latent_inputs.cpu()
+            states[numbers, 0] = before_first.pop()
+            states[numbers, 1 : width + 1] = rollout.latent_states.cpu()
+    return Chains(latent_inputs, states, num_latents)
+
+
+# --- randomness that no batch changes ---------------------------------------------------------
+
+
+def stream(*parts: object) -> Random:
+    """Return random numbers of their own for what is named, the same on every machine."""
+    return Random("/".join(map(str, parts)))
+
+
+def unit_noise(size: int, *parts: object) -> Tensor:
+    """Return a direction drawn evenly from all directions: (size,), of length 1."""
+    generator = torch.Generator().manual_seed(stream(*parts).getrandbits(63))
+    noise = torch.randn(size, generator=generator)
+    length: Tensor = noise.norm()
+    return noise / length
