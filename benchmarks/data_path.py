@@ -31,7 +31,7 @@ from latentcot.curriculum.layout import NO_LABEL, Layout, encode
 from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import Recipe, make_recipe
 from latentcot.runs.provenance import provenance

@@ -179,7 +179,7 @@ def _read_examples(folder: Path) -> None:
 def _lay_out(examples: list[Any]) -> None:
     """Encode examples, and lay each out by every method at its first and last stage."""
     from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
-    from latentcot.methods.table import METHODS, Plan
+    from latentcot.methods import METHODS, Plan
     from latentcot.models.special_tokens import special_tokens_of
 
     tokenizer = _tokenizer()

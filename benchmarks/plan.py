@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _subject(number: int) -> Any:
-    from latentcot.methods.table import method_named
+    from latentcot.methods import method_named
     from latentcot.models.lora import Lora
     from latentcot.models.shapes import config_of
     from latentcot.planning.work import Shape, Subject
@@ -150,7 +150,7 @@ def table() -> None:
     """Plan every row of the paper's table for Llama-3.2-1B on eight H100, and print it."""
     from dataclasses import asdict
 
-    from latentcot.methods.table import PAPER_METHODS
+    from latentcot.methods import PAPER_METHODS
     from latentcot.planning.devices import device_named
     from latentcot.planning.plan import make_plan
     from latentcot.recipes.recipe import read_recipe

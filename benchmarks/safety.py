@@ -135,7 +135,7 @@ def _timed(do: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
 def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
     """Save GPT-2 small with its optimizer, as a run does after each validation that is its best."""
     from latentcot.curriculum.layout import Template
-    from latentcot.methods.table import Plan
+    from latentcot.methods import Plan
     from latentcot.models.special_tokens import word_tokenizer
     from latentcot.runs.checkpoint import CheckpointInfo
 

@@ -13,7 +13,7 @@ import torch
 from latentcot.curriculum.layout import NO_LABEL, Layout
 from latentcot.models.lora import Adapters, Lora, add_adapters
 from latentcot.recipes.recipe import Training
-from latentcot.thinking.stopping import StopHead
+from latentcot.methods.stopping import StopHead
 from latentcot.training.sharding import local, whole
 from latentcot.training.step import TrainStep
 from reference import VOCAB_SIZE, tiny_model

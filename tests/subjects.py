@@ -8,7 +8,7 @@ from latentcot.analysis.shared.subject import Subject
 from latentcot.curriculum.layout import Template
 from latentcot.data.examples import Example
 from latentcot.evaluation.reasoner import Reasoner
-from latentcot.methods.table import Plan
+from latentcot.methods import Plan
 from latentcot.models.loading import FromScratch, make_from_scratch
 from latentcot.models.special_tokens import bpe_tokenizer, word_tokenizer
 from latentcot.runs.checkpoint import CheckpointInfo

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from latentcot.evaluation.comparison import compare
     from latentcot.evaluation.evaluate import Evaluation, evaluate
     from latentcot.evaluation.reasoner import Output, Reasoner, Thinking, load
-    from latentcot.methods.table import METHODS, Method, register
+    from latentcot.methods import METHODS, Method, register
     from latentcot.recipes.recipe import Recipe, read_recipe
     from latentcot.thinking.decoding import Sampling
     from latentcot.thinking.think import think
@@ -79,7 +79,7 @@ _HOMES = {
     "evaluation.evaluate": ("Evaluation", "evaluate"),
     "data.examples": ("Example", "read_examples", "write_examples"),
     "thinking.decoding": ("Sampling",),
-    "methods.table": ("METHODS", "Method", "register"),
+    "methods": ("METHODS", "Method", "register"),
     "evaluation.reasoner": ("Output", "Reasoner", "Thinking", "load"),
     "thinking.think": ("think",),
     "training.train": ("train",),

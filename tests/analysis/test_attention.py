@@ -13,7 +13,7 @@ from latentcot.analysis import attention
 from latentcot.analysis.figures import attention as drawing
 from latentcot.analysis.shared.edge_columns import columns_of_edges
 from latentcot.analysis.shared.latents import record, with_latents
-from latentcot.methods.table import Plan
+from latentcot.methods import Plan
 from latentcot.tasks.prosqa.generator import fact
 from latentcot.tasks.prosqa.graphs import distances
 

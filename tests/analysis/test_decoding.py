@@ -15,7 +15,7 @@ from latentcot.analysis import decoding
 from latentcot.analysis.decoding import Decoded, decode, hits_and_chance
 from latentcot.analysis.figures import decoding as drawing
 from latentcot.analysis.shared.result_tokens import result_tokens
-from latentcot.methods.table import Plan
+from latentcot.methods import Plan
 from latentcot.tasks.arithmetic.generator import make_splits
 from latentcot.tasks.arithmetic.options import ArithmeticOptions
 from latentcot.tasks.prosqa.graphs import distances

@@ -17,7 +17,7 @@ from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.errors import UsageError
 from latentcot.evaluation.statistics import mcnemar
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from subjects import graph_examples, untrained
 
 NAMES = ("zero", "noise", "mean", "shuffle", "swap", "token")

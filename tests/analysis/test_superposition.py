@@ -14,7 +14,7 @@ from latentcot import DataError, UsageError, read_examples
 from latentcot.analysis import superposition
 from latentcot.analysis.figures import superposition as drawing
 from latentcot.analysis.shared.node_groups import name_tokens
-from latentcot.methods.table import Plan
+from latentcot.methods import Plan
 from latentcot.tasks.prosqa.generator import graph_of
 from latentcot.tasks.prosqa.graphs import distances
 

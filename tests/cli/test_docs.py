@@ -112,7 +112,7 @@ def recipe_parts() -> dict[str, Any]:
     from latentcot.models.lora import Lora
     from latentcot.recipes.recipe import Data, Generation, Recipe, Training
     from latentcot.tasks import AnswerMatch
-    from latentcot.thinking.stopping import Stop
+    from latentcot.methods.stopping import Stop
 
     return {
         "Top": Recipe,
@@ -172,7 +172,7 @@ def test_the_recipes_shown_are_recipes(tmp_path: Path) -> None:
 
 def test_the_packaged_recipes_are_named() -> None:
     """One by one; but `TASK/METHOD` and `small/…` stand for many."""
-    from latentcot.methods.table import METHODS
+    from latentcot.methods import METHODS
     from latentcot.recipes.values import packaged_recipes
 
     page = read(DOCS / "recipes.md")
@@ -236,7 +236,7 @@ def test_the_drawings_are_what_show_prints(
 
 
 def test_every_method_is_drawn_and_has_its_rows() -> None:
-    from latentcot.methods.table import METHODS, PAPER_METHODS
+    from latentcot.methods import METHODS, PAPER_METHODS
 
     _, drawing = consoles("method.md")[0]
     assert re.findall(r"^[\w-]+$", drawing, re.M) == [*METHODS]
@@ -250,7 +250,7 @@ def test_every_method_is_drawn_and_has_its_rows() -> None:
 @pytest.fixture
 def own_methods() -> Iterator[None]:
     """Forget afterwards what a test has added to the table."""
-    from latentcot.methods.table import METHODS, load_entry_points
+    from latentcot.methods import METHODS, load_entry_points
 
     before = dict(METHODS)
     load_entry_points.cache_clear()

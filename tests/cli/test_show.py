@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = [("prosqa", "prosqa.jsonl:1"), ("prosqa", "prosqa.jsonl:2"), ("gsm8k", "gsm8k.txt:1"),

@@ -9,7 +9,7 @@ import pytest
 from conftest import in_update, press_ctrl_c
 from latentcot import evaluate, load, read_examples, train
 from latentcot.curriculum.stages import Curriculum, StageClock, draw_stages, phases_of
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics

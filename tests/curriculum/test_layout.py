@@ -31,7 +31,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
-from latentcot.methods.table import METHODS, Method, Plan
+from latentcot.methods import METHODS, Method, Plan
 from latentcot.models.special_tokens import word_tokenizer
 
 BOT, EOT, PAUSE, EOS = 91, 92, 93, 94

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from latentcot.curriculum.stages import Curriculum, Phase, StageClock, draw_stages, phases_of
-from latentcot.methods.table import METHODS, STEP_PER_STAGE
+from latentcot.methods import METHODS, STEP_PER_STAGE
 
 
 def clock(method: str = "coconut", updates_per_epoch: int = 10, **rules: Any) -> StageClock:

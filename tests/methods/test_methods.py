@@ -3,7 +3,7 @@
 import pytest
 
 from latentcot.errors import MethodError
-from latentcot.methods.table import (
+from latentcot.methods import (
     ALL_AT_ONCE,
     KEEP_ALL,
     METHODS,

@@ -12,7 +12,7 @@ import pytest
 
 from latentcot.curriculum.layout import EncodedExample, LayoutRules, SpecialTokens, lay_out
 from latentcot.errors import MethodError
-from latentcot.methods.table import (
+from latentcot.methods import (
     ALL_AT_ONCE,
     ENTRY_POINTS,
     METHODS,
@@ -152,7 +152,7 @@ def test_what_is_no_method_is_refused(odd: Any) -> None:
 # --- by an installed package ---
 
 MODULE = """
-from latentcot.methods.table import STEP_PER_STAGE, Fill, Method
+from latentcot.methods import STEP_PER_STAGE, Fill, Method
 
 FILL = Fill("a third of the thought", feed=lambda latent, tokens: latent.state / 3, is_thought=True)
 THIRD = Method("third-thought", STEP_PER_STAGE, FILL, True, "Coconut with much smaller thoughts")

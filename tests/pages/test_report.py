@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from latentcot.errors import DataError
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.pages.report import (
     AccuracyPoint,
     Curve,

@@ -15,7 +15,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from latentcot.cli import app
 from latentcot.errors import RecipeError, UsageError
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.models.loading import FromScratch
 from latentcot.models.lora import Lora
 from latentcot.models.shapes import SHAPES, config_of, model_from_scratch

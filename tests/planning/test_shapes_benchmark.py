@@ -22,7 +22,7 @@ import shapes_page  # noqa: E402
 from live_bytes import LiveBytes  # noqa: E402
 
 from latentcot.curriculum.stages import phases_of  # noqa: E402
-from latentcot.methods.table import method_named  # noqa: E402
+from latentcot.methods import method_named  # noqa: E402
 from latentcot.recipes.recipe import read_recipe  # noqa: E402
 from latentcot.training.step import TrainStep  # noqa: E402
 

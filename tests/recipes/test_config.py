@@ -17,7 +17,7 @@ from latentcot.errors import RecipeError
 from latentcot.models.loading import FromScratch
 from latentcot.recipes.recipe import Recipe, make_recipe, read_recipe, write_recipe
 from latentcot.tasks import AnswerMatch
-from latentcot.thinking.stopping import Stop
+from latentcot.methods.stopping import Stop
 
 SHIPPED = Path(latentcot.recipes.recipe.__file__).parent
 DATA = {"train": "train.jsonl", "valid": "valid.jsonl"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from latentcot.errors import RecipeError
-from latentcot.methods.table import METHODS, PAPER_METHODS, method_named
+from latentcot.methods import METHODS, PAPER_METHODS, method_named
 from latentcot.recipes.recipe import Recipe, read_recipe, write_recipe
 from latentcot.recipes.values import packaged_recipes
 

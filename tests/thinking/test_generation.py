@@ -9,7 +9,7 @@ import torch
 
 from latentcot.curriculum.layout import Layout
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
-from latentcot.thinking.stopping import StopHead, StopRule
+from latentcot.methods.stopping import StopHead, StopRule
 from reference import (
     ARCHITECTURES,
     HIDDEN_SIZE,

@@ -9,7 +9,7 @@ from test_generation import ARCHITECTURES, MAX_NEW_TOKENS, NO_EOS, PROMPTS, like
 from latentcot.models.backend.cuda_graphs import Recording
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.thinking.stopping import StopHead, StopRule
+from latentcot.methods.stopping import StopHead, StopRule
 from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
 
 

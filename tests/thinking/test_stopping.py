@@ -29,7 +29,7 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
-from latentcot.thinking.stopping import (
+from latentcot.methods.stopping import (
     DEFAULT_THRESHOLD,
     NUM_THRESHOLDS,
     StopHead,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from latentcot.curriculum.layout import Layout, SpecialTokens
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
 from latentcot.thinking.think import Rollout, feed_of, think

@@ -10,7 +10,7 @@ import torch
 
 from latentcot.curriculum.layout import NO_LABEL
 from latentcot.curriculum.stages import phases_of
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.thinking.batch import collate
 from latentcot.training.build import prepare

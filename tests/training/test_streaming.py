@@ -24,7 +24,7 @@ from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.data.sources import Reader, parts_of
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders

@@ -7,7 +7,7 @@ from typing import Any
 from latentcot.analysis.analyze import Done
 from latentcot.analysis.registry import Result
 from latentcot.analysis.shared.subject import NUM_LISTED, Subject
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.pages.analysis import (
     ChangedAnswer,
     DepthMass,

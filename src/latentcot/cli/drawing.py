@@ -23,7 +23,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example
-from latentcot.methods.table import Method, method_named
+from latentcot.methods import Method, method_named
 from latentcot.models.loading import load_tokenizer
 from latentcot.models.special_tokens import missing_special_tokens, special_tokens_of
 from latentcot.recipes.recipe import Recipe

@@ -16,7 +16,7 @@ def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
     from rich.table import Table
 
     from latentcot.cli.tables import print_table
-    from latentcot.methods.table import METHODS, load_entry_points
+    from latentcot.methods import METHODS, load_entry_points
     from latentcot.tasks import TASKS
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)

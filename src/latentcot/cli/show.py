@@ -64,7 +64,7 @@ def _draw(
     recipe: Path, example: str | None, method: str | None, stage: int | None, set_: Sequence[str]
 ) -> None:
     from latentcot.cli.drawing import LEGEND, draw, drawing_tokenizer
-    from latentcot.methods.table import METHODS, load_entry_points
+    from latentcot.methods import METHODS, load_entry_points
     from latentcot.recipes.recipe import read_recipe
 
     if method == "all":
@@ -111,7 +111,7 @@ def _print_columns(recipe: "Recipe", example: "Example", tokenizer: object, stag
 
     from latentcot.cli.drawing import columns
     from latentcot.cli.tables import print_table
-    from latentcot.methods.table import method_named
+    from latentcot.methods import method_named
 
     stages = method_named(recipe.method).stages(recipe.curriculum.plan)
     if stage not in stages:

@@ -1,24 +1,23 @@
-"""(example, method, stage) → tokens, labels and thought latent positions: the only place that does
-this.
+"""(example, view, stage) → tokens, labels and latent positions: the only place that does this.
 
 Training and generation both come here, so that they cannot count latent positions by different
 rules. A laid out sequence has three parts:
 
-    prefix                 latent positions, one pass each   suffix
-    question [<bot>]       filled by `think`      [<pause> …] [<eot>] steps left, answer, <eos>
+    prefix              latent positions          suffix
+    question [<bot>]    filled by `think`         [<pause> …] [<eot>] steps left, answer, <eos>
 
 Loss stands on the remaining steps, the answer and the end of text; question, `<bot>`, latent
-positions and `<eot>` carry none (arXiv 2412.06769, section 3). Imports no torch: it can be read
-and tested without knowing tensors.
+positions and `<eot>` carry none (arXiv 2412.06769, section 3). Imports no torch: it can be read and
+tested without knowing tensors.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from latentcot.curriculum.views import Plan, Tokens, View
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
-from latentcot.methods.table import Method, Plan
 
 NO_LABEL = -100
 CHUNK = 2_000
@@ -72,12 +71,22 @@ class LayoutRules:
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """An example as token ids; `steps` is None where only the question is known."""
+    """An example as token ids.
+
+    Attributes:
+        id: That of the example.
+        question: With what the tokenizer puts in front of a text.
+        steps: One tuple a step; None where only the question is known.
+        answer: With what stands before it.
+        lead: How many tokens of `answer` come before the first one of the answer proper; None where
+            nobody asked.
+    """
 
     id: str
     question: tuple[int, ...]
     steps: tuple[tuple[int, ...], ...] | None
     answer: tuple[int, ...]
+    lead: int | None = None
 
     @property
     def shape(self) -> tuple[int, tuple[int, ...] | None, int]:
@@ -99,14 +108,16 @@ class Layout:
     """One sequence, ready for `think`.
 
     Attributes:
-        prefix: Token ids of the first pass: the question, and `<bot>` if the method has one.
-        num_latents: How many latent positions are filled one pass after the other, as thoughts are.
+        prefix: Token ids of the first pass: the question, and `<bot>` if the view has one.
+        num_latents: How many latent positions `think` fills.
         suffix: Token ids from there on.
         labels: One a suffix token: the token itself, or NO_LABEL.
         num_next: How many labelled tokens belong to the first remaining step (or to the answer,
             where no step is left).
         stop_after: How many latent positions the whole chain would take; None where the chain is
             unknown.
+        anchor: The number of the suffix token with which the answer proper begins, so that
+            `Rollout.states[anchor]` predicts it; None where nobody asked.
     """
 
     prefix: tuple[int, ...]
@@ -115,9 +126,10 @@ class Layout:
     labels: tuple[int, ...]
     num_next: int = 0
     stop_after: int | None = None
+    anchor: int | None = None
 
     def __len__(self) -> int:
-        """Return the number of columns."""
+        """Return the number of positions."""
         return len(self.prefix) + self.num_latents + len(self.suffix)
 
     @property
@@ -133,17 +145,60 @@ class Layout:
             suffix=self.suffix[: self.opening],
             labels=self.labels[: self.opening],
             num_next=0,
+            anchor=None,
         )
 
 
-def count_latents(method: Method, stage: int, num_steps: int | None, plan: Plan) -> int:
-    """Return how many latent positions stand in place of the removed steps: the one rule for all
-    uses.
+Rows = tuple[tuple[int, ...], ...]
+"""Token ids, one tuple for each group of latent positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """One example as a method reads it.
+
+    Attributes:
+        layouts: By view.
+        targets: By term: what each group of its latent positions has to say.
+    """
+
+    layouts: Mapping[str, Layout]
+    targets: Mapping[str, Rows] = field(default_factory=dict)
+
+
+def group_targets(
+    steps: Sequence[Sequence[int]],
+    num_groups: int,
+    *,
+    joins_rest: bool = True,
+    missing: Sequence[int] = (),
+    width: int | None = None,
+) -> Rows:
+    """Return what each group of latent positions has to say: group k says step k.
+
+    Args:
+        steps: Token ids of the chain.
+        num_groups: Groups of a full example, at least 1.
+        joins_rest: Steps that are left over go into the last group; else they are left out.
+        missing: What a group says for which there is no step; nothing if empty.
+        width: Tokens of a group at most; what is longer is cut.
+    """
+    joined = [tuple(step) for step in steps[:num_groups]]
+    if joins_rest and len(steps) > num_groups:
+        joined[-1] += tuple(token for step in steps[num_groups:] for token in step)
+    joined += [tuple(missing)] * (num_groups - len(joined))
+    return tuple(group[:width] for group in joined)
+
+
+def count_latents(view: View, stage: int, num_steps: int | None, plan: Plan) -> int:
+    """Return how many latent positions stand in place of the removed steps: one rule for all uses.
 
     Where the number of steps is unknown (a question alone), the stage's full number.
     """
-    if not method.fill.has_latents:
+    if not view.has_latents:
         return 0
+    if view.num_latents is not None:
+        return view.num_latents
     num_replaced = min(stage, plan.num_stages)
     if not plan.pad_to_num_stages and num_steps is not None:
         num_replaced = min(num_replaced, num_steps)
@@ -157,7 +212,7 @@ def latents_of_chain(num_steps: int, plan: Plan) -> int:
 
 def lay_out(
     example: EncodedExample,
-    method: Method,
+    view: View,
     stage: int,
     rules: LayoutRules,
     num_thoughts: int | None = None,
@@ -166,62 +221,52 @@ def lay_out(
 
     Args:
         example: Its token ids.
-        method: A row of the table.
-        stage: One of `method.stages(rules.plan)`.
+        view: How it is read.
+        stage: One of those that the method goes through.
         rules: Special tokens, c and the choices of the recipe.
         num_thoughts: Forces another number of latent positions (evaluation with K thoughts).
 
     Raises:
-        UsageError: `num_thoughts` is negative, or the method has no latent positions.
+        UsageError: `num_thoughts` is negative, or the view has no latent positions.
     """
-    _refuse_thoughts(method, num_thoughts)
-    steps = example.steps
-    latents = count_latents(method, stage, None if steps is None else len(steps), rules.plan)
-    if num_thoughts is not None:
-        latents = num_thoughts
-    prefix, opening = _frame(example.question, method, latents, rules)
-    left = () if steps is None else method.schedule.left(steps, stage, rules.plan)
-    language = () if steps is None else (*_joined(left), *example.answer, rules.special_tokens.eos)
+    if num_thoughts is not None and num_thoughts < 0:
+        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
+    if num_thoughts and not view.has_latents:
+        raise UsageError(
+            f"num_thoughts: this method has no thoughts, so it must be 0 or left out, got "
+            f"{num_thoughts}."
+        )
+    steps, special_tokens = example.steps, rules.special_tokens
+    latents = count_latents(view, stage, None if steps is None else len(steps), rules.plan)
+    latents = latents if num_thoughts is None else num_thoughts
+    prefix, opening = example.question, tuple[int, ...]()
+    if isinstance(view.latents, Tokens):
+        opening = (getattr(special_tokens, view.latents.token),) * latents
+    around = rules.zero_thoughts if latents == 0 else "both"
+    if view.has_special_tokens and around != "none":
+        prefix = (*prefix, special_tokens.bot)
+        opening = (*opening, special_tokens.eot) if around == "both" else opening
+    left = () if steps is None else view.schedule.left(steps, stage, rules.plan)
+    words = tuple(token for step in left for token in step)
+    language = () if steps is None else (*words, *example.answer, special_tokens.eos)
     return Layout(
         prefix=prefix,
-        num_latents=latents if method.fill.feed else 0,
+        num_latents=latents if view.is_filled else 0,
         suffix=opening + language,
         labels=(NO_LABEL,) * len(opening) + language,
         num_next=len(left[0]) if left else len(example.answer),
         stop_after=None if steps is None else latents_of_chain(len(steps), rules.plan),
+        anchor=None if example.lead is None else len(opening) + len(words) + example.lead,
     )
-
-
-def _refuse_thoughts(method: Method, num_thoughts: int | None) -> None:
-    if num_thoughts is not None and num_thoughts < 0:
-        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
-    if num_thoughts and not method.fill.has_latents:
-        raise UsageError(
-            f"num_thoughts: {method.name} has no thoughts, so it must be 0 or left out."
-        )
-
-
-def _frame(
-    question: tuple[int, ...], method: Method, latents: int, rules: LayoutRules
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the prefix, and the tokens between the thoughts and the first word."""
-    special_tokens = rules.special_tokens
-    token = method.fill.token
-    in_latents = (getattr(special_tokens, token),) * latents if token else ()
-    around = rules.zero_thoughts if latents == 0 else "both"
-    if not method.has_special_tokens or around == "none":
-        return question, in_latents
-    return (*question, special_tokens.bot), (
-        (*in_latents, special_tokens.eot) if around == "both" else ()
-    )
-
-
-def _joined(steps: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    return tuple(token for step in steps for token in step)
 
 
 def encode(
-    examples: Sequence[Example], tokenizer: Any, template: Template, *, reads_steps: bool = True
+    examples: Sequence[Example],
+    tokenizer: Any,
+    template: Template,
+    *,
+    reads_steps: bool = True,
+    finds_answers: bool = False,
 ) -> list[EncodedExample]:
     """Turn examples into token ids; a Hugging Face tokenizer is expected.
 
@@ -230,26 +275,57 @@ def encode(
         tokenizer: Of the model.
         template: The text between the parts.
         reads_steps: Whether anyone will read the words of a step, and not only how many there are.
+        finds_answers: Tell where the answer proper begins, `EncodedExample.lead`.
 
     Raises:
-        DataError: A text that will be read holds something that the tokenizer cannot represent.
+        DataError: A text that will be read holds something that the tokenizer cannot represent, or
+            the tokenizer cannot tell where the answer proper begins.
     """
     questions = _ids(tokenizer, [e.question + template.question_end for e in examples], True)
     words = {s + template.step_end for e in examples for s in e.steps}
     words |= {template.answer_start + e.answer for e in examples}
     pieces = sorted(words)
     ids_of = dict(zip(pieces, _ids(tokenizer, pieces, False), strict=True))
+    leads = {}
+    if finds_answers:
+        answers = {e.answer for e in examples}
+        leads = {answer: _lead(answer, tokenizer, template.answer_start) for answer in answers}
     encoded = [
         EncodedExample(
             id=example.id,
             question=question,
             steps=tuple(ids_of[step + template.step_end] for step in example.steps),
             answer=ids_of[template.answer_start + example.answer],
+            lead=leads.get(example.answer),
         )
         for example, question in zip(examples, questions, strict=True)
     ]
     _refuse_unwritable(encoded, examples, tokenizer, reads_steps=reads_steps)
     return encoded
+
+
+def _lead(answer: str, tokenizer: Any, answer_start: str) -> int:
+    """Return how many tokens come before the first that covers a character of the answer proper.
+
+    From the tokenizer's own offsets: a token may join the end of `answer_start` and the beginning
+    of the answer.
+    """
+    where = f"the first token of the answer {_short(answer)!r} cannot be found"
+    try:
+        encoded = tokenizer(
+            answer_start + answer, add_special_tokens=False, return_offsets_mapping=True
+        )
+    except NotImplementedError:
+        raise DataError(
+            f"{where}: {type(tokenizer).__name__} does not tell which characters a token covers. "
+            "Use a fast tokenizer (tokenizer.json)."
+        ) from None
+    first = len(answer_start) + len(answer) - len(answer.lstrip())
+    ends = [end for _, end in encoded["offset_mapping"]]
+    lead = next((number for number, end in enumerate(ends) if end > first), None)
+    if lead is None:
+        raise DataError(f"{where}: it has no token of its own. Give it some text.")
+    return lead
 
 
 def encode_questions(

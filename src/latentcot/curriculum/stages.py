@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from latentcot.curriculum.layout import ZeroThoughts
-from latentcot.methods.table import Method, Plan, Schedule
+from latentcot.curriculum.views import Plan, Schedule, View
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -112,23 +112,21 @@ class Phase:
     is_minor: bool = False
 
 
-def phases_of(curriculum: Curriculum, method: Method) -> list[Phase]:
-    """Return what a method goes through, in order."""
-    stages, around = method.stages(curriculum.plan), curriculum.zero_thoughts
+def phases_of(curriculum: Curriculum, view: View) -> list[Phase]:
+    """Return what a method goes through, in order, given the view that answers."""
+    stages, around = view.schedule.stages(curriculum.plan), curriculum.zero_thoughts
     if not curriculum.introduce_special_tokens:
-        return [_phase(curriculum, method, stage, around, stage) for stage in stages]
-    plain = [_phase(curriculum, method, 0, "none", 0)] if 0 in stages else []
-    marked = [stage for stage in stages if stage > 0 or method.has_special_tokens]
-    return [*plain, *(_phase(curriculum, method, stage, around, stage + 1) for stage in marked)]
+        return [_phase(curriculum, view, stage, around, stage) for stage in stages]
+    plain = [_phase(curriculum, view, 0, "none", 0)] if 0 in stages else []
+    marked = [stage for stage in stages if stage > 0 or view.has_special_tokens]
+    return [*plain, *(_phase(curriculum, view, stage, around, stage + 1) for stage in marked)]
 
 
-def _phase(
-    rules: Curriculum, method: Method, stage: int, around: ZeroThoughts, number: int
-) -> Phase:
+def _phase(rules: Curriculum, view: View, stage: int, around: ZeroThoughts, number: int) -> Phase:
     """Make a phase; `number` tells which value of a list with one for each is meant for it."""
-    if stage > 0 and method.schedule.is_by_token:
+    if stage > 0 and view.schedule.is_by_token:
         return Phase(stage, around, 1 / rules.tokens_per_epoch, is_minor=True)
-    is_halved = stage == 0 and rules.introduce_special_tokens and method.has_special_tokens
+    is_halved = stage == 0 and rules.introduce_special_tokens and view.has_special_tokens
     epochs = rules.epochs_per_stage if stage > 0 else rules.epochs_stage_0 / (1 + is_halved)
     if rules.advance == "epochs" or number >= rules.num_phases - 1:  # nothing ends the last one
         return Phase(stage, around, epochs)

@@ -126,10 +126,10 @@ def evaluate(
     )
     accuracy, low, high = share_with_interval(sum(r.is_correct for r in records), len(records))
     return Evaluation(
-        method=reasoner.info.method,
+        method=reasoner.info.method_name,
         task=task.name,
         stage=reasoner.info.stage,
-        last_stage=reasoner.info.row.stages(reasoner.info.plan)[-1],
+        last_stage=reasoner.method.stages(reasoner.info.plan)[-1],
         accuracy=accuracy,
         low=low,
         high=high,
@@ -160,7 +160,7 @@ def _record(reasoner: Reasoner, task: Task, example: Example, output: Output) ->
 
 
 def _chain_thoughts(reasoner: Reasoner, example: Example) -> int | None:
-    if not (reasoner.info.row.fill.is_thought and example.steps):
+    if not (reasoner.method.view.latents.is_thought and example.steps):
         return None
     return latents_of_chain(len(example.steps), reasoner.rules.plan)
 

@@ -5,12 +5,12 @@ out = reasoner.generate(["…question…"])
 out[0].answer, out[0].num_thoughts
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.curriculum.layout import (
@@ -23,6 +23,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
+from latentcot.methods.stopping import STOP, StopRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions
@@ -30,8 +31,7 @@ from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.thinking.stopping import StopHead, StopRule, choose_threshold
-from latentcot.thinking.think import Feed, feed_of
+from latentcot.thinking.think import Thinker
 from latentcot.utils.distributed import every_nth, gathered, own_device
 
 
@@ -79,7 +79,7 @@ class Reasoner:
         model: In evaluation mode.
         tokenizer: With the special tokens.
         info: What the checkpoint says.
-        stop_head: The classifier that ends latent mode, if it was trained with one.
+        modules: What was learned beside the model, by name; those that answers need.
     """
 
     def __init__(
@@ -87,18 +87,23 @@ class Reasoner:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         info: CheckpointInfo,
-        stop_head: StopHead | None = None,
+        modules: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.info = info
         self.rules = info.layout_rules(tokenizer)
-        self.stop_head = stop_head
-        self.feed = feed_of(info.row, self.rules.special_tokens)
+        self.modules = dict(modules or {})
+        self.method = info.bound_method
+        self.thinker = Thinker(
+            self.method.view.latents,
+            self.rules.special_tokens,
+            {name: one for name, one in self.modules.items() if self.method.modules[name].is_kept},
+        )
         self.recorder: GreedyRecorder | None = None
         graphs = cuda_graphs(model.device)
         if graphs is not None and takes_split_cache(model):
-            self.recorder = GreedyRecorder(model, self.feed, graphs)
+            self.recorder = GreedyRecorder(model, self.thinker, graphs)
 
     def generate(
         self,
@@ -152,7 +157,6 @@ class Reasoner:
         check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
         return self.answer_prompts(
             prompts,
-            feed=self.feed,
             stop=stop,
             force_steps=force_steps,
             max_new_tokens=max_new_tokens,
@@ -165,7 +169,7 @@ class Reasoner:
         self,
         prompts: Sequence[Layout],
         *,
-        feed: Feed | None,
+        thinker: Thinker | None = None,
         stop: StopRule | None = None,
         force_steps: bool = False,
         max_new_tokens: int | None = None,
@@ -173,8 +177,7 @@ class Reasoner:
         sampling: Sampling | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:
-        """Answer questions that are laid out already, whatever is fed into their latent
-        positions."""
+        """Answer questions that are laid out already, by another thinker if one is given."""
         generations = generate(
             self.model,
             prompts,
@@ -183,13 +186,13 @@ class Reasoner:
             max_length=max_positions(self.model),
             batch_size=batch_size,
             sampling=sampling,
-            feed=feed,
+            thinker=thinker or self.thinker,
             stop=stop,
             forced=self._forced_steps() if force_steps else None,
-            recorder=self.recorder if feed is self.feed else None,
+            recorder=self.recorder if thinker is None else None,
             on_progress=on_progress,
         )
-        are_thoughts = self.info.row.fill.is_thought
+        are_thoughts = self.method.view.latents.is_thought
         texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in generations]
         return [
             Output(
@@ -222,7 +225,7 @@ class Reasoner:
             size = self.model.config.hidden_size
             latents = self.info.num_thoughts if num_thoughts is None else num_thoughts
             return Thinking(torch.zeros(0, latents, size), torch.zeros(0, size))
-        rollout = roll_out(self.model, _without_words(prompts), self.feed, stop)
+        rollout = roll_out(self.model, _without_words(prompts), self.thinker, stop)
         return Thinking(rollout.latent_inputs, rollout.states[:, 0])
 
     def stop_probabilities(self, encoded: Sequence[EncodedExample], batch_size: int) -> Tensor:
@@ -235,14 +238,14 @@ class Reasoner:
         Raises:
             UsageError: The checkpoint has no stop classifier.
         """
-        if self.stop_head is None or self.info.max_thoughts is None:
+        if STOP not in self.modules or self.info.max_thoughts is None:
             raise UsageError("stop_probabilities: this checkpoint has no stop classifier.")
         prompts = every_nth(_without_words(self.prompts(encoded, self.info.max_thoughts)))
         found: list[Tensor] = []
         for start in range(0, len(prompts), batch_size):
-            rollout = roll_out(self.model, prompts[start : start + batch_size], self.feed, None)
+            rollout = roll_out(self.model, prompts[start : start + batch_size], self.thinker)
             with torch.no_grad():
-                found += self.stop_head(rollout.latent_states).sigmoid().cpu()
+                found += self.modules[STOP](rollout.latent_states).sigmoid().cpu()
         return torch.stack(gathered(found))
 
     def best_threshold(self, encoded: Sequence[EncodedExample], batch_size: int) -> float:
@@ -257,10 +260,10 @@ class Reasoner:
         return choose_threshold(probabilities, torch.tensor(ends))
 
     def _stop_rule(self) -> StopRule | None:
-        if self.stop_head is None or self.info.stop_threshold is None:
+        if STOP not in self.modules or self.info.stop_threshold is None:
             return None
         most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
-        return StopRule(self.stop_head, self.info.stop_threshold, most) if most else None
+        return StopRule(self.modules[STOP], self.info.stop_threshold, most) if most else None
 
     def _forced_steps(self) -> ForcedSteps:
         template, special_tokens = self.info.template, self.rules.special_tokens
@@ -285,8 +288,8 @@ class Reasoner:
         self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None
     ) -> list[Layout]:
         """Lay examples out up to where the model takes over."""
-        row, stage = self.info.row, self.info.stage
-        return [lay_out(e, row, stage, self.rules, num_thoughts).prompt() for e in encoded]
+        view, stage = self.method.view, self.info.stage
+        return [lay_out(e, view, stage, self.rules, num_thoughts).prompt() for e in encoded]
 
 
 def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner:
@@ -302,8 +305,8 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
     found = load_checkpoint(path)
     device = device or own_device()
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
-    head = found.stop_head.to(device) if found.stop_head else None
-    return Reasoner(found.model, found.tokenizer, found.info, head)
+    modules = dict(found.modules.to(device).items())
+    return Reasoner(found.model, found.tokenizer, found.info, modules)
 
 
 def _without_words(prompts: Sequence[Layout]) -> list[Layout]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from latentcot.errors import RunError, UsageError
 from latentcot.evaluation.files import EvaluationFile, read_evaluation
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.runs.folder import read_run_recipe
 from latentcot.utils.parsing import one_line, parse_yaml, shown
 

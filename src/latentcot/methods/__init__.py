@@ -1,24 +1,34 @@
-"""The training regimes: `table.py` has a row for each of them."""
+"""The training regimes: `table.py` has the paper's, each later one is a file of its own.
 
-from latentcot.methods.table import (
+method.py     what a method is: views, latents, modules, terms
+registry.py   every method under its name; `register`, entry points
+table.py      the paper's rows
+terms.py      losses that several methods share
+stopping.py   the stop classifier: a module and a term for any method
+"""
+
+from latentcot.curriculum.views import (
     ALL_AT_ONCE,
     KEEP_ALL,
-    METHODS,
     NOTHING,
-    PAPER_METHODS,
     PAUSE,
     PAUSE_MULTIPASS,
     STEP_PER_STAGE,
     THOUGHT,
     TOKEN_BY_TOKEN,
-    Fill,
-    Method,
+    WITHOUT_LAST_STEP,
+    Nothing,
+    Parallel,
     Plan,
     Schedule,
+    Sequential,
     Steps,
-    method_named,
-    register,
+    Tokens,
+    View,
 )
+from latentcot.methods.method import Method, Module, Term
+from latentcot.methods.registry import METHODS, Registered, method_named, register
+from latentcot.methods.table import PAPER_METHODS, row
 
 __all__ = [
     "ALL_AT_ONCE",
@@ -31,11 +41,20 @@ __all__ = [
     "STEP_PER_STAGE",
     "THOUGHT",
     "TOKEN_BY_TOKEN",
-    "Fill",
+    "WITHOUT_LAST_STEP",
     "Method",
+    "Module",
+    "Nothing",
+    "Parallel",
     "Plan",
+    "Registered",
     "Schedule",
+    "Sequential",
     "Steps",
+    "Term",
+    "Tokens",
+    "View",
     "method_named",
     "register",
+    "row",
 ]

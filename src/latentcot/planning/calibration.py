@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from transformers import AutoConfig, PreTrainedConfig
 
 from latentcot.curriculum.layout import Layout
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.planning.devices import Device
 from latentcot.planning.work import Shape, Subject, Work, update_work, weights_of
 from latentcot.recipes.recipe import Training

@@ -19,7 +19,7 @@ from latentcot.curriculum.layout import EncodedExample, Layout, SpecialTokens, e
 from latentcot.curriculum.stages import Phase, draw_stages
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, RecipeError
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.models.loading import load_tokenizer
 from latentcot.planning.work import Shape
 from latentcot.recipes.recipe import Recipe

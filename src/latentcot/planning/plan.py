@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from latentcot.curriculum.stages import Phase, StageClock, phases_of
 from latentcot.errors import UsageError
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import GIB, Device
 from latentcot.planning.lengths import Lengths, UpdateBatch, UpdateBatches, lengths_of

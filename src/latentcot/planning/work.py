@@ -25,12 +25,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedConfig
 
 from latentcot.curriculum.layout import SpecialTokens
-from latentcot.methods.table import Method
+from latentcot.methods import Method
+from latentcot.methods.stopping import StopHead
 from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.models.shapes import model_of
 from latentcot.thinking.batch import Batch
 from latentcot.thinking.loss import LanguageLoss
-from latentcot.thinking.stopping import StopHead
 from latentcot.thinking.think import feed_of
 
 Precision = Literal["float32", "bfloat16"]

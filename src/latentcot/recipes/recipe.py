@@ -22,13 +22,15 @@ from pydantic import (
 
 from latentcot.curriculum.layout import LayoutRules, SpecialTokens, Template
 from latentcot.curriculum.stages import Curriculum
+from latentcot.curriculum.views import Sequential
 from latentcot.errors import LatentcotError, RecipeError
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
+from latentcot.methods.method import Method
+from latentcot.methods.stopping import Stop
 from latentcot.models.loading import FromScratch
 from latentcot.models.lora import Lora
 from latentcot.recipes.values import flat, read_values, with_new_keys
 from latentcot.tasks import AnswerMatch, task_named
-from latentcot.thinking.stopping import Stop
 from latentcot.utils.problems import Form, explain_all, listed
 
 Count = Annotated[int, Field(ge=1)]
@@ -146,6 +148,14 @@ def _known(find: Callable[[Any], object]) -> Callable[[Any], Any]:
     return check
 
 
+def _resolved(choice: Any) -> Any:
+    """Write all settings of a method out, so that a run knows them whatever the defaults become."""
+    try:
+        return method_named(choice).choice
+    except LatentcotError as error:
+        raise ValueError(str(error)) from None
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that one training run depends on."""
@@ -154,8 +164,8 @@ class Recipe:
 
     data: Data
     """Files."""
-    method: Annotated[str, AfterValidator(_known(method_named))] = "coconut"
-    """A row of the method table: `latentcot list methods`."""
+    method: Annotated[str | dict[str, Any], AfterValidator(_resolved)] = "coconut"
+    """A name of `latentcot list methods`, or `{name: …}` with settings of the method."""
     task: Annotated[str | AnswerMatch, AfterValidator(_known(task_named))] = "prosqa"
     """How answers are scored: `latentcot list tasks`, or how to match those of your own data."""
     model: str | FromScratch = "openai-community/gpt2"
@@ -178,6 +188,16 @@ class Recipe:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Draws the fresh weights, the order of the data and the stage mixing."""
 
+    @property
+    def bound_method(self) -> Method:
+        """The method with its settings."""
+        return method_named(self.method)
+
+    @property
+    def method_name(self) -> str:
+        """The name of the method alone."""
+        return self.method if isinstance(self.method, str) else str(self.method["name"])
+
     def layout_rules(self, special_tokens: SpecialTokens) -> LayoutRules:
         """Return what `layout.py` needs to know of this recipe."""
         return LayoutRules(
@@ -189,6 +209,7 @@ class Recipe:
 
 _ADAPTER = TypeAdapter(Recipe)
 _UNIONS = {
+    "method": "the name of a method, or its name and settings ({name: …, …})",
     "task": "the name of a task, or how to match answers (match: exact, number or regex)",
     "model": "a hub id, a folder, or the settings of a fresh model",
     "learned_below": "a number above 0, or a list with one for each phase but the last",
@@ -298,11 +319,10 @@ def _stop_problems(recipe: Recipe) -> list[str]:
     if recipe.stop.rule == "constant":
         return []
     problems = []
-    method = method_named(recipe.method)
-    if method.fill.feed is None:
+    if not isinstance(recipe.bound_method.view.latents, Sequential):
         problems.append(
             "stop: a classifier needs latent positions that are filled one by one, which "
-            f"{recipe.method} "
+            f"{recipe.method_name} "
             "does not have. Use stop: constant."
         )
     if recipe.curriculum.pad_to_num_stages:

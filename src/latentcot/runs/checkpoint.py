@@ -13,6 +13,7 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,15 @@ from huggingface_hub.errors import (
 )
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.curriculum.layout import LayoutRules, Template, ZeroThoughts
+from latentcot.curriculum.views import Plan
 from latentcot.errors import CheckpointError, DamagedError, LatentcotError, RunError
-from latentcot.methods.table import Method, Plan, method_named
+from latentcot.methods import method_named
+from latentcot.methods.method import Method
+from latentcot.methods.stopping import STOP, with_stop_classifier
 from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.lora import adapters_of
 from latentcot.models.lora_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
@@ -43,13 +48,14 @@ from latentcot.runs.checkpoint_folders import (
     write_checksums,
 )
 from latentcot.tasks import AnswerMatch, task_named
-from latentcot.thinking.stopping import StopHead
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import is_plain_name, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+MODULES_FILE = "modules.safetensors"
 STOP_FILE = "stop_head.safetensors"
+"""What a checkpoint of format 3 and before held in place of `MODULES_FILE`."""
 SHIPPED = Path(__file__).parent / "shipped"
 """Checkpoints that come with the package: small ones, with the provenance of their runs."""
 MAX_NUMBER = 10_000
@@ -62,7 +68,7 @@ class CheckpointInfo:
     """What `latentcot.json` holds: all that generation and evaluation need beside the weights.
 
     Attributes:
-        method: A row of the method table.
+        method: Its name, or its name and settings.
         task: How answers are read and scored.
         stage: The stage that the weights were trained for.
         plan: What each stage removes and puts in; c is in it.
@@ -79,7 +85,7 @@ class CheckpointInfo:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    method: str
+    method: str | dict[str, Any]
     task: str | AnswerMatch
     stage: int
     plan: Plan
@@ -94,9 +100,15 @@ class CheckpointInfo:
     format_version: int = FORMAT_VERSION
 
     @property
-    def row(self) -> Method:
-        """The method's row of the table."""
-        return method_named(self.method)
+    def method_name(self) -> str:
+        """The name of the method alone."""
+        return self.method if isinstance(self.method, str) else str(self.method.get("name"))
+
+    @cached_property
+    def bound_method(self) -> Method:
+        """The method with its settings, and with the stop classifier if there is one."""
+        method = method_named(self.method)
+        return method if self.stop_threshold is None else with_stop_classifier(method)
 
     def layout_rules(self, tokenizer: PreTrainedTokenizerBase) -> LayoutRules:
         """Return what `layout.py` needs to know."""
@@ -113,7 +125,7 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     info: CheckpointInfo,
     training_state: dict[str, Any] | None = None,
-    stop_head: StopHead | None = None,
+    modules: dict[str, torch.Tensor] | None = None,
     *,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
@@ -125,7 +137,7 @@ def save_checkpoint(
         tokenizer: That of the model.
         info: What `latentcot.json` will hold.
         training_state: Tensors and plain values that a run needs to go on.
-        stop_head: The stop classifier, if there is one.
+        modules: What was learned beside the model and answers need, by module and weight.
         weights: A copy of the model's weights, where the model itself may change meanwhile.
 
     Raises:
@@ -141,8 +153,8 @@ def save_checkpoint(
             with no_bars():
                 model.save_pretrained(beside, state_dict=weights)
         tokenizer.save_pretrained(beside)
-        if stop_head is not None:
-            save_file(stop_head.state_dict(), beside / STOP_FILE)
+        if modules:
+            save_file(modules, beside / MODULES_FILE)
         if training_state is not None:
             torch.save(training_state, beside / STATE_FILE)
         write_json(beside / INFO_FILE, asdict(info))
@@ -174,12 +186,12 @@ def _sync(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded checkpoint; `stop_head` is None where latent mode ends by a constant."""
+    """A loaded checkpoint; `modules` holds what was learned beside the model and answers need."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: CheckpointInfo
-    stop_head: StopHead | None
+    modules: nn.ModuleDict
 
 
 def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
@@ -201,7 +213,7 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
         tokenizer = load_tokenizer_of(name)
         model = _load_model(name, tokenizer, base)
         _check_fits(model, tokenizer)
-        stop_head = _load_stop_head(name, model) if info.stop_threshold is not None else None
+        modules = _load_modules(name, model, info.bound_method)
     except CheckpointError:
         raise
     except Exception as error:  # transformers and safetensors raise many kinds
@@ -209,7 +221,7 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
             f"{name}: its weights or tokenizer cannot be read: {one_line(str(error), 600)}. The "
             "checkpoint is damaged; take another one of the same run."
         ) from error
-    return Checkpoint(model.eval(), tokenizer, info, stop_head)
+    return Checkpoint(model.eval(), tokenizer, info, modules.eval())
 
 
 def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -255,10 +267,18 @@ def _file_of(name: str, file: str) -> Path | None:
         return None
 
 
-def _load_stop_head(name: str, model: PreTrainedModel) -> StopHead:
-    head = StopHead(model.config.hidden_size)
-    head.load_state_dict(load_file(_file_of(name, STOP_FILE) or Path(name) / STOP_FILE))
-    return head
+def _load_modules(name: str, model: PreTrainedModel, method: Method) -> nn.ModuleDict:
+    kept = {key: module.make(model) for key, module in method.modules.items() if module.is_kept}
+    modules = nn.ModuleDict(kept)
+    if not kept:
+        return modules
+    before = _file_of(name, STOP_FILE)
+    if before is not None:
+        weights = {f"{STOP}.{key}": tensor for key, tensor in load_file(before).items()}
+    else:
+        weights = load_file(_file_of(name, MODULES_FILE) or Path(name) / MODULES_FILE)
+    modules.load_state_dict(weights)
+    return modules
 
 
 def load_training_state(folder: Path) -> dict[str, Any]:
@@ -348,7 +368,10 @@ def _read_info(path: Path) -> CheckpointInfo:
 _FORM = Form(
     "latentcot.json",
     CheckpointInfo,
-    unions={"task": "the name of a task, or how to match answers"},
+    unions={
+        "task": "the name of a task, or how to match answers",
+        "method": "the name of a method, or its name and settings",
+    },
     inner={"task": AnswerMatch},
 )
 
@@ -384,12 +407,12 @@ def _problems(info: CheckpointInfo) -> Iterator[str]:
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """Turn older versions into the present form.
 
-    Version 1 had the numbers of the plan beside the rest. Version 3 has the fields of version 2,
-    and checksums in the folder.
+    Version 1 had the numbers of the plan next to the rest. Version 3 has the fields of version 2,
+    and checksums in the folder; version 4 holds modules, and settings of the method.
     """
     if values["format_version"] == FORMAT_VERSION:
         return values
-    if values["format_version"] == 2:
+    if values["format_version"] in (2, 3):
         return values | {"format_version": FORMAT_VERSION}
     of_plan = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
     rest = {key: value for key, value in values.items() if key not in of_plan}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentcot.curriculum.layout import SpecialTokens, Template, count_latents
 from latentcot.errors import CheckpointError, RunError, UsageError
-from latentcot.methods.table import METHODS, Method, Plan, method_named
+from latentcot.methods import METHODS, Method, Plan, method_named
 from latentcot.models.loading import check_reads_last_state
 from latentcot.models.lora import adapters_of, merge_adapters
 from latentcot.models.special_tokens import (

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from latentcot.data.formats import is_hub, read_records, source_hash
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.recipes.recipe import Data, Recipe, read_recipe
 from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint
 from latentcot.runs.checkpoint_summary import (

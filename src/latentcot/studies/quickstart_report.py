@@ -14,7 +14,7 @@ from latentcot.data.examples import Example
 from latentcot.evaluation.comparison import Row
 from latentcot.evaluation.evaluate import Record
 from latentcot.evaluation.statistics import percent
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.pages.report import (
     AccuracyPoint,
     Curve,

@@ -5,17 +5,18 @@ Shapes: B batch, Q longest prefix, T longest suffix.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from latentcot.curriculum.layout import NO_LABEL, Layout
+from latentcot.curriculum.layout import NO_LABEL, LaidOut, Layout, Rows
 
 ROUNDED = (32, 8)
-"""Where runs are recorded (`replay.py`), batches are padded to a multiple of so many columns of
-prefix and suffix, so that there are few shapes to record."""
+"""Where runs are captured (`models/backend/cuda_graphs.py`), batches are padded to a multiple of so
+many positions of prefix and suffix, so that there are few shapes to capture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Batch:
         labels: (B, T) token ids, or NO_LABEL where there is no loss.
         is_next: (B, T) whether a label belongs to the first remaining step.
         stop_after: (B,) latent positions that the whole chain would take; -1 where it is unknown.
+        anchor: (B,) the suffix token with which the answer proper begins; -1 where it is unknown.
         max_latents: The largest of `num_latents`, in all processes, known without asking a device.
     """
 
@@ -42,6 +44,7 @@ class Batch:
     labels: Tensor
     is_next: Tensor
     stop_after: Tensor
+    anchor: Tensor
     max_latents: int = field(kw_only=True)
 
     @property
@@ -91,8 +94,99 @@ def collate(
         labels=labels,
         is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
         stop_after=torch.tensor([_or_unknown(layout.stop_after) for layout in layouts]),
+        anchor=torch.tensor([_or_unknown(layout.anchor) for layout in layouts]),
         max_latents=max(num_latents) if max_latents is None else max_latents,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """All that a method reads of some examples, side by side.
+
+    Attributes:
+        views: A batch a view; the same examples in the same order.
+        targets: By term, (B, G, W): what each of G groups of latent positions has to say, padded
+            with NO_LABEL; at least one group of one token.
+    """
+
+    views: Mapping[str, Batch]
+    targets: Mapping[str, Tensor]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, view by view, then the targets."""
+        views = chain.from_iterable(batch.tensors for batch in self.views.values())
+        return (*views, *self.targets.values())
+
+    @property
+    def max_latents(self) -> tuple[int, ...]:
+        """The most latent positions in each view."""
+        return tuple(batch.max_latents for batch in self.views.values())
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(next(iter(self.views.values())).prefix)
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> "Batches":
+        """Return the same with other tensors, given as `tensors` gives them."""
+        given = iter(tensors)
+        views = {
+            name: batch.with_tensors([next(given) for _ in batch.tensors])
+            for name, batch in self.views.items()
+        }
+        return Batches(views, {name: next(given) for name in self.targets})
+
+    def to(self, device: torch.device | str) -> "Batches":
+        """Return the same on another device."""
+        return self.with_tensors([t.to(device, non_blocking=True) for t in self.tensors])
+
+
+def collate_views(
+    mine: Sequence[LaidOut],
+    *,
+    whole: Sequence[LaidOut] | None = None,
+    update: Sequence[LaidOut] | None = None,
+    columns: tuple[int, int] = (1, 1),
+) -> Batches:
+    """Pad examples, in all views, to one batch a view.
+
+    Args:
+        mine: What this process reads, at least one.
+        whole: What all processes read at the same time: all make as many passes.
+        update: What the whole update reads: its largest number of groups is that of every batch.
+        columns: See `collate`.
+    """
+    whole, update = whole or mine, update or whole or mine
+    views = {
+        name: collate(
+            [laid.layouts[name] for laid in mine],
+            columns=columns,
+            max_latents=max(laid.layouts[name].num_latents for laid in whole),
+        )
+        for name in mine[0].layouts
+    }
+    targets = {
+        name: _groups(
+            [laid.targets[name] for laid in mine],
+            max(1, *(len(laid.targets[name]) for laid in update)),
+        )
+        for name in mine[0].targets
+    }
+    return Batches(views, targets)
+
+
+def _groups(rows: Sequence[Rows], num_groups: int) -> Tensor:
+    width = max((len(group) for row in rows for group in row), default=1) or 1
+    return torch.tensor(
+        [
+            [[*group, *[NO_LABEL] * (width - len(group))] for group in _filled_up(row, num_groups)]
+            for row in rows
+        ]
+    )
+
+
+def _filled_up(row: Rows, num_groups: int) -> Rows:
+    return (*row, *[()] * (num_groups - len(row)))
 
 
 def _or_unknown(count: int | None) -> int:

@@ -22,11 +22,9 @@ from transformers import (
 
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError
-from latentcot.thinking import rollouts
 from latentcot.thinking.batch import collate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.thinking.stopping import StopRule
-from latentcot.thinking.think import Feed, Rollout
+from latentcot.thinking.think import Rollout, Stop, Thinker, think
 from latentcot.utils.distributed import every_nth, gathered
 
 
@@ -108,8 +106,8 @@ def generate(
     max_length: int | None = None,
     batch_size: int = 64,
     sampling: Sampling | None = None,
-    feed: Feed | None = None,
-    stop: StopRule | None = None,
+    thinker: Thinker | None = None,
+    stop: Stop | None = None,
     forced: ForcedSteps | None = None,
     recorder: GreedyRecorder | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -127,11 +125,11 @@ def generate(
             that reaches it stops there.
         batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
         sampling: How to draw; greedy if left out.
-        feed: What is fed into a latent position; the thought if left out.
+        thinker: How latent positions are filled; with continuous thoughts if left out.
         stop: Ends latent mode for each row by itself, at the latent positions of its prompt at the
             latest.
         forced: Makes every text begin with a step.
-        recorder: Writes texts faster where nothing but the greedy words of `feed` is asked for.
+        recorder: Writes texts faster where nothing but greedy words is asked for.
         on_progress: Called with the number of prompts that have just been finished.
 
     Raises:
@@ -150,7 +148,7 @@ def generate(
         batch = [prompts[i] for i in chosen]
         texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
         if texts is None:
-            rollout = roll_out(model, batch, feed, stop)
+            rollout = roll_out(model, batch, thinker, stop)
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
             if recorder is not None:
                 recorder.saw(max(text.num_tokens + text.is_finished for text in texts))
@@ -188,19 +186,24 @@ def _recorded(
     found = recorder.write(prompts, limits, eos_id)
     if found is None:
         return None
-    words, fed_BND = found
+    words, inputs_BND, num_passes_B = found
     return [
-        _generation(text, fed_ND[: prompt.num_latents], prompt.num_latents + 1, eos_id)
-        for text, fed_ND, prompt in zip(words, fed_BND, prompts, strict=True)
+        _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
+        for text, inputs_ND, num_passes, prompt in zip(
+            words, inputs_BND, num_passes_B.tolist(), prompts, strict=True
+        )
     ]
 
 
 @torch.no_grad()
 def roll_out(
-    model: PreTrainedModel, prompts: Sequence[Layout], feed: Feed | None, stop: StopRule | None
+    model: PreTrainedModel,
+    prompts: Sequence[Layout],
+    thinker: Thinker | None = None,
+    stop: Stop | None = None,
 ) -> Rollout:
-    """Let the model read prompts and think about them, side by side."""
-    return rollouts.roll_out(model, collate(prompts).to(model.device), feed=feed, stop=stop)
+    """Let the model read prompts and think about them, next to each other."""
+    return think(model, collate(prompts).to(model.device), thinker, stop=stop)
 
 
 @torch.no_grad()
@@ -265,9 +268,8 @@ def _generation(
     return Generation(
         token_ids=tuple(words[:-1] if is_finished else words),
         is_finished=is_finished,
-        latent_inputs=latent_inputs.to(
-            "cpu", copy=True
-        ),  # a view would hold, and send, those of the whole batch
+        # A view would hold, and send, those of the whole batch.
+        latent_inputs=latent_inputs.to("cpu", copy=True),
         num_passes=num_passes + len(words) - 1,
     )
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from latentcot.errors import DataError, TrainingError
+from latentcot.errors import DataError, TrainingError, UsageError
 from latentcot.models.backend.activation_checkpointing import checkpointed
 from latentcot.models.backend.last_layer import pruned_to
 from latentcot.models.backend.split_cache import (
@@ -34,6 +34,7 @@ class Passes:
         is_real_BK: Which of those columns are real.
         lengths_B: How many real columns each row has; the position of its next one.
         num_passes: Calls of the backbone so far.
+        layers_BD: Where `read` was told to look, what each block read there, one (B, D) a block.
     """
 
     def __init__(
@@ -54,9 +55,14 @@ class Passes:
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
         self.num_passes = 0
+        self.layers_BD: list[Tensor] = []
 
     def read(
-        self, embeds_BCD: Tensor, is_real_BC: Tensor, wanted_BW: Tensor | None = None
+        self,
+        embeds_BCD: Tensor,
+        is_real_BC: Tensor,
+        wanted_BW: Tensor | None = None,
+        layers_at_B: Tensor | None = None,
     ) -> Tensor:
         """Read C more columns in one pass.
 
@@ -64,6 +70,7 @@ class Passes:
             embeds_BCD: What they are.
             is_real_BC: Which of them are.
             wanted_BW: The columns of this pass whose states are read; all of them if left out.
+            layers_at_B: The column of this pass at which the input of every block is kept.
 
         Returns:
             Last hidden states, (B, C, D), or (B, W, D) of the wanted columns.
@@ -77,6 +84,8 @@ class Passes:
         self.num_passes += 1
         is_pruned = self._is_pruned(is_first, embeds_BCD, wanted_BW)
         with ExitStack() as way:
+            if layers_at_B is not None:
+                self._keep_layers(way, layers_at_B)
             if self.has_split_cache:
                 self._go_by_parts(way, is_first, embeds_BCD.shape[1])
             if is_pruned and wanted_BW is not None:
@@ -95,6 +104,38 @@ class Passes:
         if is_pruned:
             return hidden_BCD[:, : wanted_BW.shape[1]]
         return hidden_BCD.gather(1, wanted_BW[:, :, None].expand(-1, -1, hidden_BCD.shape[-1]))
+
+    def _keep_layers(self, way: ExitStack, at_B: Tensor) -> None:
+        """Keep what each block reads at one column of each row, and nothing else of it."""
+        self.layers_BD = []
+
+        def keep(block: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            hidden_BCD: Tensor = inputs[0] if inputs else named["hidden_states"]
+            at_B11 = at_B[:, None, None].expand(-1, 1, hidden_BCD.shape[-1])
+            self.layers_BD.append(hidden_BCD.gather(1, at_B11)[:, 0])
+
+        for block in self.blocks:
+            way.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+
+    def rewind(self, is_real_BK: Tensor) -> None:
+        """Forget the newest columns, so that the next ones stand in their place.
+
+        Args:
+            is_real_BK: Which of the columns that stay are real: those of the first pass, of which
+                some rows may lose more than others. What was read behind them is dropped.
+
+        Raises:
+            UsageError: The model has sliding windows, whose oldest columns may be gone.
+        """
+        if self.window is not None:
+            raise UsageError(
+                "latents that are refined in parallel need full attention, but this model has a "
+                f"sliding window of {self.window}. Use another method, or another model."
+            )
+        num_dropped = self.is_real_BK.shape[1] - is_real_BK.shape[1]
+        if num_dropped:
+            self.cache.crop(-num_dropped)
+        self.is_real_BK, self.lengths_B = is_real_BK, is_real_BK.sum(1)
 
     def _go_by_parts(self, way: ExitStack, is_first: bool, num_columns: int) -> None:
         way.enter_context(attends_over_split_cache(self.backbone.config))

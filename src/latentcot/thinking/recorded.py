@@ -19,8 +19,7 @@ from transformers import PreTrainedModel
 from latentcot.curriculum.layout import Layout
 from latentcot.models.backend.cuda_graphs import SIGHTS, Captured, Record
 from latentcot.thinking.batch import ROUNDED, Batch, collate
-from latentcot.thinking.rollouts import roll_out
-from latentcot.thinking.think import Feed
+from latentcot.thinking.think import Thinker, think
 
 STEP = 4
 """Recorded runs have a multiple of so many words."""
@@ -31,7 +30,7 @@ class GreedyRecorder:
 
     Args:
         model: In evaluation mode.
-        feed: What is fed into a latent position; the thought if left out.
+        thinker: How latent positions are filled.
         record: How a function is recorded.
         sights: Record a shape when it is seen for this time.
     """
@@ -39,12 +38,12 @@ class GreedyRecorder:
     def __init__(
         self,
         model: PreTrainedModel,
-        feed: Feed | None,
+        thinker: Thinker,
         record: Record,
         *,
         sights: int = SIGHTS,
     ) -> None:
-        self.model, self.feed = model, feed
+        self.model, self.thinker = model, thinker
         self._captured = Captured(record, sights=sights)
         self._most_words = 0
 
@@ -54,7 +53,7 @@ class GreedyRecorder:
 
     def write(
         self, prompts: Sequence[Layout], limits: Sequence[int], eos_id: int
-    ) -> tuple[list[list[int]], Tensor] | None:
+    ) -> tuple[list[list[int]], Tensor, Tensor] | None:
         """Write a batch of texts.
 
         Args:
@@ -75,19 +74,19 @@ class GreedyRecorder:
         is_on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
         @torch.no_grad()
-        def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        def run(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             # Weights that an autocast around us keeps in another precision are gone when it ends.
             with torch.autocast(device, dtype, enabled=is_on, cache_enabled=False):
                 return self._run(batch.with_tensors(tensors), num_words)
 
         weight = table.get_parameter("weight")
         kind = batch.max_latents, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
-        words_BW, fed_BND = self._captured(kind, run, batch.tensors)
+        words_BW, inputs_BND, num_passes_B = self._captured(kind, run, batch.tensors)
         words = [_up_to(eos_id, row) for row in words_BW.tolist()]
         pairs = zip(words, limits, strict=True)
         if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
             return None
-        return words, fed_BND.cpu()
+        return words, inputs_BND.cpu(), num_passes_B.cpu()
 
     def _is_watched(self) -> bool:
         """A recorded run calls nobody's hooks, and writes to tensors of its own."""
@@ -96,9 +95,9 @@ class GreedyRecorder:
             module._forward_hooks or module._forward_pre_hooks for module in modules
         )
 
-    def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor]:
+    def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor, Tensor]:
         embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
-        rollout = roll_out(self.model, batch, feed=self.feed)
+        rollout = think(self.model, batch, self.thinker)
         at_B11 = batch.suffix_lengths[:, None, None]
         state_BD = rollout.states.gather(1, at_B11.expand(-1, 1, rollout.states.shape[-1]))[:, 0]
         words_B = [head(state_BD).argmax(-1)]
@@ -106,7 +105,7 @@ class GreedyRecorder:
         while len(words_B) < num_words:
             state_BD = rollout.passes.read(embed(words_B[-1])[:, None], is_real)[:, 0]
             words_B.append(head(state_BD).argmax(-1))
-        return torch.stack(words_B, dim=1), rollout.latent_inputs
+        return torch.stack(words_B, dim=1), rollout.latent_inputs, rollout.num_passes_B
 
 
 def _up_to(eos_id: int, words: list[int]) -> list[int]:

@@ -1,33 +1,55 @@
-"""Recipe → model, tokenizer and token ids; whatever is wrong with data or model comes up here."""
+"""Recipe → Run: everything that a training needs, built once; whatever is wrong comes up here."""
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Timer
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from latentcot.curriculum.layout import EncodedExample, Layout, encode
-from latentcot.curriculum.stages import phases_of
+from latentcot.curriculum.layout import (
+    EncodedExample,
+    Layout,
+    LayoutRules,
+    count_latents,
+    encode,
+    lay_out,
+    one_of_each_shape,
+)
+from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import files_of, is_hub, is_pattern
 from latentcot.errors import DataError, RecipeError
-from latentcot.methods.table import method_named
-from latentcot.models.loading import FromScratch, load_pretrained, make_from_scratch, max_positions
-from latentcot.models.lora import Adapters, add_adapters, fingerprint, hold_lightly, require_peft
+from latentcot.methods.method import Method
+from latentcot.methods.stopping import with_stop_classifier
+from latentcot.models.loading import (
+    FromScratch,
+    check_lengths,
+    load_pretrained,
+    make_from_scratch,
+    max_positions,
+)
+from latentcot.models.lora import (
+    Adapters,
+    add_adapters,
+    fingerprint,
+    hold_lightly,
+    require_peft,
+)
 from latentcot.models.special_tokens import (
     bpe_tokenizer,
     install_special_tokens,
     rows_of_special_tokens,
+    special_tokens_of,
     word_tokenizer,
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.tasks import extract_answer, task_named
-from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
+from latentcot.thinking.capability import check_thinks_in_batches
+from latentcot.training.objective import Objective, make_modules
 from latentcot.training.stream import EncodedStream, Stream, open_stream
 from latentcot.utils.display import progress_bar, say
 
@@ -46,57 +68,159 @@ class TrainingData:
     valid_encoded: list[EncodedExample]
 
 
-def prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, TrainingData]:
-    """Load the data and load or make the model.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training, ready to begin.
+
+    Attributes:
+        recipe: What was asked for.
+        method: With its settings, and with the stop classifier if there is one.
+        tokenizer: That of the model.
+        data: Read and encoded.
+        phases: What the curriculum goes through.
+        rules: The layout rules of each phase.
+        objective: The model, the modules that are learned beside it, and the loss.
+    """
+
+    recipe: Recipe
+    method: Method
+    tokenizer: PreTrainedTokenizerBase
+    data: TrainingData
+    phases: Sequence[Phase]
+    rules: Mapping[Phase, LayoutRules]
+    objective: Objective
+
+    def layouts(
+        self, example: EncodedExample, stage: int, phase: Phase, num_thoughts: int | None = None
+    ) -> dict[str, Layout]:
+        """Lay an example out as it stands in a phase, in all views."""
+        return {
+            name: lay_out(
+                example, view, stage, self.rules[phase], num_thoughts if view.is_filled else None
+            )
+            for name, view in self.method.views.items()
+        }
+
+    def most_thoughts(self, phase: Phase) -> int:
+        """Return the upper bound of the stop classifier: before the last stage, words follow."""
+        most = count_latents(self.method.view, phase.stage, None, self.rules[phase].plan)
+        is_last = phase.stage == self.phases[-1].stage
+        return self.recipe.stop.max_thoughts or most if is_last else most
+
+    def check_lengths(self, phases: Sequence[Phase], examples: Sequence[EncodedExample]) -> None:
+        """Refuse examples that are too long for the model in a phase.
+
+        Raises:
+            DataError: With the first one, and what to do.
+        """
+        limit = max_positions(self.objective.model) or math.inf
+        plan = self.rules[self.phases[0]].plan
+        latents = max(
+            plan.num_stages * plan.thoughts_per_step,
+            *(view.num_latents or 0 for view in self.method.views.values()),
+        )
+
+        def most_positions(example: EncodedExample) -> int:
+            words = len(example.question) + sum(map(len, example.steps or ()))
+            return words + len(example.answer) + latents + 3  # <bot>, <eot>, the end of text
+
+        long = [example for example in examples if most_positions(example) > limit]
+        for phase in phases:
+            for example in long:
+                layouts = self.layouts(example, phase.stage, phase).values()
+                check_lengths(self.objective.model, layouts, [example.id] * len(layouts))
+
+
+def build(recipe: Recipe) -> Run:
+    """Load the data, load or make the model, and put together all that training needs.
 
     Raises:
-        DataError: A file cannot be read, or an example cannot be written in the vocabulary.
-        RecipeError: The model cannot be loaded or made.
+        DataError: A file cannot be read, or an example cannot be written in the vocabulary, is too
+            long for the model, or lacks what the method learns from.
+        RecipeError: The model cannot be loaded or made, or does not go with the method.
     """
     if recipe.lora is not None:
         require_peft("lora")
+    method = recipe.bound_method
+    if recipe.stop.rule == "classifier":
+        method = with_stop_classifier(method, recipe.stop.loss_weight)
     with _collector_at_rest():
-        return _prepare(recipe)
+        train = _training_examples(recipe.data)
+        valid = _read("valid", recipe.data.valid, recipe.data.max_valid)
+        reads_steps = method.reads_steps(recipe.curriculum.plan)
+        if reads_steps and not any(example.steps for example in train):
+            raise DataError(
+                f"{recipe.data.train}: no example has steps, but {method.name} learns from them. "
+                "Use a method that is trained on answers alone, such as no-cot."
+            )
+        _refuse_short_chains(recipe, method, train)
+        if isinstance(recipe.model, str):
+            model, tokenizer = load_pretrained(recipe.model)
+            check_thinks_in_batches(model)
+            before = fingerprint(model) if recipe.lora is not None else ""
+            install_special_tokens(tokenizer, model, recipe.special_tokens_start_from)
+        else:
+            with _seen(train) as examples:
+                tokenizer = tokenizer_from_scratch(recipe, recipe.model, examples)
+            model = make_from_scratch(recipe.model, tokenizer, recipe.seed)
+        _refuse_lost_answers(recipe, valid, tokenizer)
+        modules = make_modules(method, model, recipe.seed)  # copies of the model have no adapters
+        if recipe.lora is not None and isinstance(recipe.model, str):
+            is_folder = Path(recipe.model).is_dir()
+            base = str(Path(recipe.model).resolve()) if is_folder else recipe.model
+            adapters = Adapters(base, before, recipe.lora)
+            add_adapters(model, adapters, rows_of_special_tokens(tokenizer), recipe.seed)
+            if recipe.training.precision == "bfloat16":
+                hold_lightly(model)
+        special_tokens = special_tokens_of(tokenizer)
 
+        def to_ids(examples: Sequence[Example]) -> list[EncodedExample]:
+            return encode(
+                examples,
+                tokenizer,
+                recipe.template,
+                reads_steps=reads_steps,
+                finds_answers=method.is_anchored,
+            )
 
-def _prepare(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, TrainingData]:
-    train = _training_examples(recipe.data)
-    valid = _read("valid", recipe.data.valid, recipe.data.max_valid)
-    reads_steps = 0 in method_named(recipe.method).stages(recipe.curriculum.plan)
-    if reads_steps and not any(example.steps for example in train):
-        raise DataError(
-            f"{recipe.data.train}: no example has steps, but {recipe.method} learns from them. "
-            "Use a method that is trained on answers alone, such as no-cot."
+        data = TrainingData(
+            train=EncodedStream(train, to_ids, recipe.data.shuffle_buffer)
+            if isinstance(train, Stream)
+            else to_ids(train),
+            valid=valid,
+            valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
         )
-    _refuse_short_chains(recipe, train)
-    if isinstance(recipe.model, str):
-        model, tokenizer = _pretrained(recipe, recipe.model)
-    else:
-        with _seen(train) as examples:
-            tokenizer = tokenizer_from_scratch(recipe, recipe.model, examples)
-        model = make_from_scratch(recipe.model, tokenizer, recipe.seed)
-    _refuse_lost_answers(recipe, valid, tokenizer)
-    data = TrainingData(
-        train=_encoded(recipe, train, tokenizer, reads_steps=reads_steps),
-        valid=valid,
-        valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
+    phases = phases_of(recipe.curriculum, method.view)
+    rules = recipe.layout_rules(special_tokens)
+    run = Run(
+        recipe=recipe,
+        method=method,
+        tokenizer=tokenizer,
+        data=data,
+        phases=phases,
+        rules={phase: replace(rules, zero_thoughts=phase.zero_thoughts) for phase in phases},
+        objective=Objective(
+            model, method, special_tokens, modules, saves_memory=recipe.training.save_memory
+        ),
     )
-    return model, tokenizer, data
+    _refuse_long(run)
+    return run
 
 
-def _pretrained(recipe: Recipe, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model, and give it what the recipe asks for: special tokens, adapters."""
-    model, tokenizer = load_pretrained(name)
-    check_thinks_in_batches(model)
-    before = fingerprint(model) if recipe.lora is not None else ""
-    install_special_tokens(tokenizer, model, recipe.special_tokens_start_from)
-    if recipe.lora is not None:
-        base = str(Path(name).resolve()) if Path(name).is_dir() else name
-        adapters = Adapters(base, before, recipe.lora)
-        add_adapters(model, adapters, rows_of_special_tokens(tokenizer), recipe.seed)
-        if recipe.training.precision == "bfloat16":
-            hold_lightly(model)
-    return model, tokenizer
+def _refuse_long(run: Run) -> None:
+    """Refuse examples that are too long in any phase, or when answered; those of a stream later."""
+    phases = [phase for phase in run.phases if not phase.is_minor]
+    if not isinstance(run.data.train, EncodedStream):
+        run.check_lengths(phases, one_of_each_shape(run.data.train))
+    valid = one_of_each_shape(run.data.valid_encoded)
+    for phase in phases:
+        most = run.most_thoughts(phase) if run.recipe.stop.rule == "classifier" else None
+        prompts = [
+            lay_out(example, run.method.view, phase.stage, run.rules[phase], most).prompt()
+            for example in valid
+        ]
+        new_tokens = run.recipe.generation.max_new_tokens
+        check_lengths(run.objective.model, prompts, [e.id for e in valid], new_tokens)
 
 
 def _training_examples(data: Data) -> list[Example] | Stream:
@@ -130,21 +254,6 @@ def _check_files(data: Data) -> None:
                 "on. Move it, or give a pattern such as "
                 f"{found.with_name(f'train*{found.suffix}')}."
             )
-
-
-def _encoded(
-    recipe: Recipe,
-    train: list[Example] | Stream,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    reads_steps: bool,
-) -> list[EncodedExample] | EncodedStream:
-    def to_ids(examples: Sequence[Example]) -> list[EncodedExample]:
-        return encode(examples, tokenizer, recipe.template, reads_steps=reads_steps)
-
-    if isinstance(train, Stream):
-        return EncodedStream(train, to_ids, recipe.data.shuffle_buffer)
-    return to_ids(train)
 
 
 @contextmanager
@@ -192,10 +301,10 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _refuse_short_chains(recipe: Recipe, train: Sequence[Example] | Stream) -> None:
+def _refuse_short_chains(recipe: Recipe, method: Method, train: Sequence[Example] | Stream) -> None:
     """Stages that end when they are learned need examples that tell when."""
     rules = recipe.curriculum
-    phases = phases_of(rules, method_named(recipe.method))[:-1]  # nothing ends the last one
+    phases = phases_of(rules, method.view)[:-1]  # nothing ends the last one
     gated = [phase for phase in phases if phase.learned_below is not None]
     if not gated or rules.max_updates_per_stage is not None:
         return
@@ -219,37 +328,6 @@ def tokenizer_from_scratch(
     if model.tokenizer == "words":
         return word_tokenizer(_texts(recipe, examples))
     return bpe_tokenizer(_texts(recipe, examples), model.vocabulary_size)
-
-
-def check_thinks_in_batches(model: PreTrainedModel) -> None:
-    """Make sure that padded rows of a batch give what each gives alone.
-
-    Some families mix in pads where no mask reaches: convolutions, recurrent states, position biases
-    counted by columns, windows of local attention.
-
-    Raises:
-        RecipeError: They do not.
-    """
-    window = getattr(model.config, "window_size", None)
-    width = (window if isinstance(window, int) else 0) + 12
-    width = min(width, (max_positions(model) or width + 8) - 8)
-    suffix = (3, 4, 5)
-    rows = [
-        Layout(tuple(1 + i % 7 for i in range(length)), thoughts, suffix, suffix)
-        for length, thoughts in ((width, 1), (max(1, width // 2), 3))
-    ]
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        together = LanguageLoss(model)(collate(rows)).nll_sum
-        alone = sum(LanguageLoss(model)(collate([row])).nll_sum for row in rows)
-    model.train(was_training)
-    if not torch.allclose(together, torch.as_tensor(alone), rtol=1e-3):
-        raise RecipeError(
-            f"model: {type(model).__name__} gives other results for a row in a padded batch than "
-            "for the row alone, so thoughts in batches would be wrong. GPT-2, Llama, Qwen2, Qwen3 "
-            "and others with plain causal attention do not."
-        )
 
 
 def _refuse_lost_answers(

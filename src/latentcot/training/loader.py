@@ -8,21 +8,15 @@ thread, while the present update is at work.
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from latentcot.curriculum.layout import (
-    EncodedExample,
-    Layout,
-    LayoutRules,
-    lay_out,
-    one_of_each_shape,
-)
+from latentcot.curriculum.layout import EncodedExample, LaidOut, one_of_each_shape
 from latentcot.curriculum.stages import Phase, draw_stages
 from latentcot.data.formats import HELP
 from latentcot.errors import DataError
-from latentcot.methods.table import Method
-from latentcot.recipes.recipe import Recipe
 from latentcot.thinking.batch import epoch_order
+from latentcot.training.build import Run
 from latentcot.training.step import Shard
 from latentcot.training.stream import EncodedStream, LineError, Windows
 from latentcot.utils.distributed import num_started
@@ -30,22 +24,19 @@ from latentcot.utils.distributed import num_started
 
 @dataclass(frozen=True, slots=True)
 class UpdateBatch:
-    """One update's examples, the stage drawn for each, and this process's share of them."""
+    """One update's examples, the stage drawn for each, and this process's shard of them."""
 
     examples: list[EncodedExample]
     stages: list[int]
-    share: Shard
+    shard: Shard
 
 
 class Loader:
-    """Makes the lessons of a run.
+    """Makes the batches of a run's updates.
 
     Args:
-        recipe: Its curriculum, batch size and seed.
-        method: Of the recipe.
-        rules: The layout rules of each phase.
-        train: The training examples, in memory or as a stream.
-        shard_of: Layouts of an update → what this process learns of it.
+        run: Its recipe, method, phases and training examples.
+        shard_of: An update → what this process reads of it.
 
     Attributes:
         batch_size: Examples of an update.
@@ -53,27 +44,22 @@ class Loader:
         updates_per_epoch: Length of an epoch.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        method: Method,
-        rules: Mapping[Phase, LayoutRules],
-        train: Sequence[EncodedExample] | EncodedStream,
-        shard_of: Callable[[Sequence[Layout]], Shard],
-    ) -> None:
-        self.recipe, self.method, self.rules = recipe, method, rules
-        self.shard_of = shard_of
+    def __init__(self, run: Run, shard_of: Callable[[Sequence[LaidOut]], Shard]) -> None:
+        self.run, self.shard_of = run, shard_of
+        recipe, train = run.recipe, run.data.train
         self.batch_size = min(recipe.training.batch_size, len(train))
         self._windows: Windows | None = None
         self.train: Sequence[EncodedExample] = []
         if isinstance(train, EncodedStream):
             self._windows = Windows(train, self.batch_size, recipe.seed, self._lengths_of)
+            phases = [phase for phase in run.phases if not phase.is_minor]
+            self._windows.check = partial(run.check_lengths, phases)
             self.updates_per_epoch = self._windows.updates_per_epoch
         else:
             self.train, self.lengths = train, self._lengths_of(train)
             self._order = 0, self._order_of(0)
             self.updates_per_epoch = len(self._order[1])
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-feeder")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-loader")
         self._ahead: tuple[int, Phase, Future[UpdateBatch]] | None = None
 
     def update_batch(self, update: int, phase: Phase, num_updates: int) -> UpdateBatch:
@@ -100,31 +86,8 @@ class Loader:
             self._ahead = update + 1, phase, self._thread.submit(self._make, update + 1, phase)
         return update_batch
 
-    def layout(
-        self, example: EncodedExample, stage: int, phase: Phase, num_thoughts: int | None = None
-    ) -> Layout:
-        """Lay an example out as it stands in a phase."""
-        return lay_out(example, self.method, stage, self.rules[phase], num_thoughts)
-
-    def check_when_read(self, check: Callable[[Sequence[EncodedExample]], None]) -> None:
-        """Let the examples of a stream be checked; those in memory, `train`, can be checked now.
-
-        Args:
-            check: Raises a `LatentcotError` for those that cannot be learned from.
-        """
-        if self._windows is not None:
-            self._windows.check = check
-
-    def most_columns(self, example: EncodedExample) -> int:
-        """Return a number of columns that an example has in no phase more than; found at once."""
-        plan = self.recipe.curriculum.plan
-        steps = sum(map(len, example.steps or ()))
-        special_tokens = 3  # <bot>, <eot>, the end of text
-        latents = plan.num_stages * plan.thoughts_per_step
-        return len(example.question) + steps + len(example.answer) + latents + special_tokens
-
     def close(self) -> None:
-        """Make no more lessons: a process does not end before its threads do."""
+        """Make no more batches: a process does not end before its threads do."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._windows is not None:
             self._windows.close()
@@ -146,18 +109,24 @@ class Loader:
     def _make(self, update: int, phase: Phase) -> UpdateBatch:
         examples = self._examples_of(update)
         stages = draw_stages(
-            self.recipe.curriculum,
-            self.method.schedule,
-            (one.stage for one in self.rules),
+            self.run.recipe.curriculum,
+            self.run.method.view.schedule,
+            (one.stage for one in self.run.phases),
             phase.stage,
             len(examples),
-            f"{self.recipe.seed}/stages/{update}",
+            f"{self.run.recipe.seed}/stages/{update}",
         )
-        layouts = [
-            self._watched(self.layout(example, stage, phase), example, stage, phase)
-            for example, stage in zip(examples, stages, strict=True)
-        ]
-        return UpdateBatch(examples, stages, self.shard_of(layouts))
+        # The loss of the next step tells of the present stage alone. An example drawn at another
+        # one does not count, nor one whose chain ends before the last stage: its next step may be
+        # the answer already, which is easier.
+        needed = self.run.recipe.curriculum.num_stages
+        laid = []
+        for example, stage in zip(examples, stages, strict=True):
+            layouts = self.run.layouts(example, stage, phase)
+            if stage != phase.stage or len(example.steps or ()) < needed:
+                layouts = {name: replace(one, num_next=0) for name, one in layouts.items()}
+            laid.append(self.run.method.lay_out(layouts, example, self.run.rules[phase]))
+        return UpdateBatch(examples, stages, self.shard_of(laid))
 
     def _examples_of(self, update: int) -> list[EncodedExample]:
         if self._windows is not None:
@@ -170,26 +139,15 @@ class Loader:
         return [self.train[i] for i in order[index]]
 
     def _lengths_of(self, examples: Sequence[EncodedExample]) -> list[int]:
-        first = next(iter(self.rules))
+        first = next(iter(self.run.phases))
         shapes = {
-            one.shape: len(self.layout(one, first.stage, first))
+            one.shape: sum(map(len, self.run.layouts(one, first.stage, first).values()))
             for one in one_of_each_shape(examples)
         }
         return [shapes[example.shape] for example in examples]
 
     def _order_of(self, epoch: int) -> list[list[int]]:
-        return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")
-
-    def _watched(self, layout: Layout, example: EncodedExample, stage: int, phase: Phase) -> Layout:
-        """Let the loss of the next step tell of the present stage alone.
-
-        An example drawn at another stage does not count, nor one whose chain ends before the last
-        stage: its next step may be the answer already, which is easier.
-        """
-        is_long = len(example.steps or ()) >= self.recipe.curriculum.num_stages
-        if stage == phase.stage and is_long:
-            return layout
-        return replace(layout, num_next=0)
+        return epoch_order(self.lengths, self.batch_size, f"{self.run.recipe.seed}/{epoch}")
 
 
 def _with_what_to_do(message: str, update: int) -> str:

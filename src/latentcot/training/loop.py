@@ -6,31 +6,23 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 
 import math
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import EncodedExample, count_latents, one_of_each_shape
-from latentcot.curriculum.stages import Phase, StageClock, phases_of
+from latentcot.curriculum.layout import count_latents
+from latentcot.curriculum.stages import Phase, StageClock
 from latentcot.errors import CheckpointError, DataError, RecipeError, RunError, TrainingError
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.evaluation.statistics import percent
-from latentcot.methods.table import method_named
-from latentcot.models.loading import check_lengths, max_positions
-from latentcot.models.special_tokens import special_tokens_of
-from latentcot.recipes.recipe import Recipe
+from latentcot.methods.stopping import DEFAULT_THRESHOLD, STOP
 from latentcot.runs.checkpoint import CheckpointInfo
 from latentcot.runs.folder import append_metrics, forget_metrics_after, metrics_hash
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.thinking.stopping import DEFAULT_THRESHOLD, StopHead
-from latentcot.thinking.think import feed_of
-from latentcot.training.build import TrainingData
+from latentcot.training.build import Run
 from latentcot.training.guards import Divergence, deterministic
 from latentcot.training.loader import Loader, UpdateBatch
 from latentcot.training.optimizer import learning_rate
@@ -49,83 +41,37 @@ from latentcot.utils.signals import stop_requests
 
 
 class Trainer:
-    """One run: the learner, the stage clock, the data, and the loop over updates."""
+    """The loop over the updates of a run.
+
+    Args:
+        run: What is trained, as `build` gives it.
+        folder: The run folder.
+        num_kept: Checkpoints that stay, next to the best one.
+        shards: Of several processes, let each hold a shard of the weights.
+    """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        run: Path,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        data: TrainingData,
-        *,
-        num_kept: int = NUM_KEPT,
-        shards: bool = False,
+        self, run: Run, folder: Path, *, num_kept: int = NUM_KEPT, shards: bool = False
     ) -> None:
-        self.recipe, self.run, self.data, self.tokenizer = recipe, run, data, tokenizer
-        self.method = method_named(recipe.method)
-        self.rules = recipe.layout_rules(special_tokens_of(tokenizer))
-        self.phases = phases_of(recipe.curriculum, self.method)
-        self.phase_rules = {
-            phase: replace(self.rules, zero_thoughts=phase.zero_thoughts) for phase in self.phases
-        }
-        is_learned = recipe.stop.rule == "classifier"
-        self.train_step = TrainStep(
-            model,
-            recipe.training,
-            feed=feed_of(self.method, self.rules.special_tokens),
-            stop_head=StopHead(model.config.hidden_size) if is_learned else None,
-            stop_weight=recipe.stop.loss_weight,
-            shards=shards,
-        )
-        self.loader = Loader(
-            recipe, self.method, self.phase_rules, data.train, self.train_step.shard_of
-        )
-        self._check_lengths(model)
-        self.num_updates = recipe.training.num_updates(self.loader.updates_per_epoch)
-        self.clock = StageClock(recipe.curriculum, self.phases, self.loader.updates_per_epoch)
+        self.run, self.folder, self.recipe = run, folder, run.recipe
+        self.train_step = TrainStep(run.objective, self.recipe.training, shards=shards)
+        self.loader = Loader(run, self.train_step.shard_of)
+        self.num_updates = self.recipe.training.num_updates(self.loader.updates_per_epoch)
+        self.clock = StageClock(self.recipe.curriculum, run.phases, self.loader.updates_per_epoch)
         self.stop_threshold = DEFAULT_THRESHOLD
-        self.divergence = Divergence(recipe.training, len(tokenizer))
-        self.saver = Saver(run, tokenizer, num_kept)
-        self._refuse_uneven_shares()
+        self.divergence = Divergence(self.recipe.training, len(run.tokenizer))
+        self.saver = Saver(folder, run.tokenizer, num_kept)
+        num_processes = self.train_step.accelerator.num_processes
+        if self.loader.batch_size % num_processes:  # they would wait for each other for ever
+            raise RecipeError(
+                f"training.batch_size: must be a multiple of the {num_processes} processes, got "
+                f"{self.loader.batch_size}."
+            )
         self.recorder: GreedyRecorder | None = None
         self.update = 0
         self.saved: int | None = None
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
-
-    def _check_lengths(self, model: PreTrainedModel) -> None:
-        """Refuse examples that are too long for the model in any phase, or when answered.
-
-        Those of a stream when they are read.
-        """
-        new_tokens = self.recipe.generation.max_new_tokens
-        phases = [phase for phase in self.phases if not phase.is_minor]
-        self.loader.check_when_read(partial(self._check_training, model, phases))
-        train = one_of_each_shape(self.loader.train)
-        valid = one_of_each_shape(self.data.valid_encoded)
-        for phase in phases:
-            self._check_training(model, [phase], train)
-            most = self._most_thoughts(phase) if self.recipe.stop.rule == "classifier" else None
-            prompts = (
-                self.loader.layout(example, phase.stage, phase, most).prompt() for example in valid
-            )
-            check_lengths(model, prompts, (example.id for example in valid), new_tokens)
-
-    def _check_training(
-        self, model: PreTrainedModel, phases: Sequence[Phase], examples: Sequence[EncodedExample]
-    ) -> None:
-        limit = max_positions(model) or math.inf
-        long = [example for example in examples if self.loader.most_columns(example) > limit]
-        for phase in phases:
-            layouts = (self.loader.layout(example, phase.stage, phase) for example in long)
-            check_lengths(model, layouts, (example.id for example in long))
-
-    def _most_thoughts(self, phase: Phase) -> int:
-        """Return the upper bound of the stop classifier: before the last stage, words follow."""
-        most = count_latents(self.method, phase.stage, None, self.rules.plan)
-        is_last = phase.stage == self.phases[-1].stage
-        return self.recipe.stop.max_thoughts or most if is_last else most
 
     def _say_what_is_out_of_reach(self) -> None:
         """With fixed epochs it is known beforehand that training ends before its last stage."""
@@ -136,15 +82,6 @@ class Trainer:
             say(
                 f"Note: training ends after {self.num_updates} updates, but the last stage begins "
                 f"after {before}. Without it the model still writes steps."
-            )
-
-    def _refuse_uneven_shares(self) -> None:
-        """Devices with different numbers of micro-batches would wait for each other for ever."""
-        num_processes = self.train_step.accelerator.num_processes
-        if self.loader.batch_size % num_processes:
-            raise RecipeError(
-                f"training.batch_size: must be a multiple of the {num_processes} processes, got "
-                f"{self.loader.batch_size}."
             )
 
     # --- the loop ---
@@ -180,7 +117,7 @@ class Trainer:
                     rate = (self.update - since) * self.loader.batch_size / seconds
                     self._log({**row, "examples_per_second": round(rate, 1)})
                     seconds, since = 0.0, self.update
-                self._after_update(phase, self.clock.record(row["next_step_loss"]))
+                self._after_update(phase, self.clock.record(row.get("next_step_loss")))
                 if self.train_step.is_any(stop.is_set) and self.update < self.num_updates:
                     self._save(phase)
                     self.saver.finish()
@@ -192,8 +129,8 @@ class Trainer:
     def _describe(self, row: dict[str, Any]) -> str:
         accuracy = self.best.get("newest")
         shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
-        stage = f"stage {row['stage']}/{self.phases[-1].stage}"
-        return f"{self.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
+        stage = f"stage {row['stage']}/{self.run.phases[-1].stage}"
+        return f"{self.run.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
 
     def _step(self) -> dict[str, Any]:
         """Do one update; return its row for metrics.jsonl."""
@@ -202,27 +139,15 @@ class Trainer:
         rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         self.train_step.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
-        parts = self.train_step.learn_from(update_batch.share, rate)
-        if not math.isfinite(parts["nll_sum"] + parts["stop_nll_sum"]):
+        terms = self.train_step.step(update_batch.shard, rate)
+        total = terms.pop("total")
+        if total is None or not math.isfinite(total):
             self._give_up(update_batch)
         self.update += 1
-        self.divergence.record(parts["nll_sum"] / parts["num_labels"])
-        return {
-            "kind": "train",
-            "update": self.update,
-            "stage": phase.stage,
-            "loss": parts["nll_sum"] / parts["num_labels"],
-            "next_step_loss": parts["next_nll_sum"] / parts["num_next"]
-            if parts["num_next"]
-            else None,
-            "token_accuracy": parts["num_correct"] / parts["num_labels"],
-            **(
-                {"stop_loss": parts["stop_nll_sum"] / parts["num_stops"]}
-                if parts["num_stops"]
-                else {}
-            ),
-            "learning_rate": rate,
-        }
+        row = {"kind": "train", "update": self.update, "stage": phase.stage, "loss": total}
+        row |= {**terms, "learning_rate": rate}
+        self.divergence.record(terms.get("loss") or total)
+        return row
 
     def _update_batch(self, phase: Phase) -> UpdateBatch:
         try:
@@ -232,8 +157,8 @@ class Trainer:
                 self._save(phase)
             raise
 
-    def _give_up(self, update_batch: UpdateBatch) -> None:
-        path = self.run / "nan-batch.json"
+    def _give_up(self, update_batch: UpdateBatch) -> NoReturn:
+        path = self.folder / "nan-batch.json"
         stage = self.clock.phase.stage
         batch = [
             {"id": e.id, "stage": s}
@@ -242,7 +167,7 @@ class Trainer:
         if self.train_step.accelerator.is_main_process:
             write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
         raise TrainingError(
-            f"{self.run}: the loss of update {self.update + 1} (stage {stage}) is not a "
+            f"{self.folder}: the loss of update {self.update + 1} (stage {stage}) is not a "
             f"finite number. Its batch is in {path}; checkpoints written before it are whole. "
             "Try a lower training.learning_rate, or training.max_grad_norm=1."
         )
@@ -270,8 +195,8 @@ class Trainer:
         with self.train_step.answering() as model:
             result = evaluate(
                 self._reasoner(phase, model),
-                self.data.valid,
-                encoded=self.data.valid_encoded,
+                self.run.data.valid,
+                encoded=self.run.data.valid_encoded,
                 batch_size=self.recipe.generation.batch_size,
             )
         accuracy = result.accuracy
@@ -279,20 +204,22 @@ class Trainer:
         self._log(row)
         self.best["newest"] = accuracy
         # Earlier stages answer after words, so only checkpoints of the last phase compete.
-        is_best = phase == self.phases[-1] and accuracy >= self.best["accuracy"]
+        is_best = phase == self.run.phases[-1] and accuracy >= self.best["accuracy"]
         if is_best:
             self.best |= {"update": self.update, "accuracy": accuracy}
         return is_best
 
     def _reasoner(self, phase: Phase, model: PreTrainedModel) -> Reasoner:
         """Return the present model as one that answers, its stop threshold newly chosen."""
-        parts = model, self.tokenizer
-        head = self.train_step.stop_head
-        if head is not None and phase.stage > 0:
-            reasoner = Reasoner(*parts, self._info(phase), head)
+
+        def make() -> Reasoner:
+            modules = dict(self.run.objective.parts.items())
+            return Reasoner(model, self.run.tokenizer, self._info(phase), modules)
+
+        if STOP in self.run.method.modules and phase.stage > 0:
             size = self.recipe.generation.batch_size
-            self.stop_threshold = reasoner.best_threshold(self.data.valid_encoded, size)
-        reasoner = Reasoner(*parts, self._info(phase), head)
+            self.stop_threshold = make().best_threshold(self.run.data.valid_encoded, size)
+        reasoner = make()
         # What earlier validations have recorded holds: weights change where they lie. Gathered ones
         # lie elsewhere each time.
         self.recorder = None if self.train_step.shards else self.recorder or reasoner.recorder
@@ -301,32 +228,26 @@ class Trainer:
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.train_step.accelerator.is_main_process:
-            append_metrics(self.run, row)
+            append_metrics(self.folder, row)
 
     # --- checkpoints ---
 
     def _info(self, phase: Phase) -> CheckpointInfo:
+        plan, has_stop = self.recipe.curriculum.plan, STOP in self.run.method.modules
         return CheckpointInfo(
-            method=self.method.name,
+            method=self.recipe.method,
             task=self.recipe.task,
             stage=phase.stage,
-            plan=self.rules.plan,
-            num_thoughts=count_latents(self.method, phase.stage, None, self.rules.plan),
+            plan=plan,
+            num_thoughts=count_latents(self.run.method.view, phase.stage, None, plan),
             zero_thoughts=phase.zero_thoughts,
             template=self.recipe.template,
             max_new_tokens=self.recipe.generation.max_new_tokens,
             update=self.update,
             seed=self.recipe.seed,
-            **self._stop_info(phase),
+            stop_threshold=self.stop_threshold if has_stop else None,
+            max_thoughts=self.run.most_thoughts(phase) if has_stop else None,
         )
-
-    def _stop_info(self, phase: Phase) -> dict[str, Any]:
-        if self.train_step.stop_head is None:
-            return {}
-        return {
-            "stop_threshold": self.stop_threshold,
-            "max_thoughts": self._most_thoughts(phase),
-        }
 
     def _save(self, phase: Phase) -> None:
         """Write a checkpoint of weights that were last trained in `phase`.
@@ -339,8 +260,8 @@ class Trainer:
         self.saved = self.update
         if not self.train_step.has_finite_weights():
             raise TrainingError(
-                f"{self.run}: update {self.update} left weights that are not finite numbers. The "
-                "last checkpoint is whole. Try a lower training.learning_rate."
+                f"{self.folder}: update {self.update} left weights that are not finite numbers. "
+                "The last checkpoint is whole. Try a lower training.learning_rate."
             )
         self.saver.finish()  # two copies would be in memory
         snapshot = self.train_step.snapshot()
@@ -352,11 +273,11 @@ class Trainer:
             "clock": self.clock.state(),
             "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
-            "metrics": metrics_hash(self.run),
+            "metrics": metrics_hash(self.folder),
             **self.loader.state(self.update),
         }
         model, best = self.train_step.model, dict(self.best)  # validation changes it meanwhile
-        self.saver.save(model, snapshot, self._info(phase), state, best)
+        self.saver.save(model, snapshot, self.run.method, self._info(phase), state, best)
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint of the run, or begin if it has none yet.
@@ -365,27 +286,29 @@ class Trainer:
             CheckpointError: None of them can be read, or it does not fit the recipe.
             RunError: The run folder cannot be written to.
         """
-        found = newest_whole(self.run)
+        found = newest_whole(self.folder)
         if found is not None:
             try:
                 self._take_over(found)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{found.folder}: does not fit this run: {error}") from None
-        refuse_other_update(self.run, self.update)
+        refuse_other_update(self.folder, self.update)
         self.train_step.accelerator.wait_for_everyone()  # before a folder gets another name
         if not self.train_step.accelerator.is_main_process:
             return
-        forget_metrics_after(self.run, self.update, found.state.get("metrics") if found else None)
+        forget_metrics_after(
+            self.folder, self.update, found.state.get("metrics") if found else None
+        )
         if found is None:
-            say(f"{self.run}: has no checkpoint yet, so it begins.")
+            say(f"{self.folder}: has no checkpoint yet, so it begins.")
             return
         found.set_damaged_aside()
-        point_to_best(self.run, self.best)
+        point_to_best(self.folder, self.best)
 
     def _take_over(self, found: Found) -> None:
         saved, state = found.checkpoint, found.state
-        weights = saved.model.state_dict()
-        self.train_step.take_over(Snapshot(weights, state["optimizer"], saved.stop_head))
+        modules = {**saved.modules.state_dict(), **state.get("modules", {})}
+        self.train_step.take_over(Snapshot(saved.model.state_dict(), state["optimizer"], modules))
         self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
         self.clock.restore(state["clock"])
         if "divergence" in state:  # not in formats 1 and 2

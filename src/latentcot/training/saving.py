@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.errors import CheckpointError, DamagedError, RunError
+from latentcot.methods.method import Method
 from latentcot.runs.checkpoint import (
     Checkpoint,
     CheckpointInfo,
@@ -57,6 +59,7 @@ class Saver:
         self,
         model: PreTrainedModel,
         snapshot: Snapshot,
+        method: Method,
         info: CheckpointInfo,
         state: dict[str, Any],
         best: dict[str, Any],
@@ -65,7 +68,8 @@ class Saver:
 
         Args:
             model: Its configuration goes into the checkpoint.
-            snapshot: Weights, optimizer and stop head, copied.
+            snapshot: Weights, optimizer and modules, copied.
+            method: Tells which modules answers need.
             info: What the checkpoint is.
             state: What the run needs beside the optimizer.
             best: Update and accuracy of the best checkpoint, this one included.
@@ -74,7 +78,11 @@ class Saver:
             RunError: This or an earlier checkpoint cannot be written.
         """
         self.finish()
-        state = {**state, "best": best, "optimizer": snapshot.optimizer}
+        kept, trained = dict[str, Tensor](), dict[str, Tensor]()
+        for name, tensor in snapshot.modules.items():
+            is_kept = method.modules[name.partition(".")[0]].is_kept
+            (kept if is_kept else trained)[name] = tensor
+        state = {**state, "best": best, "optimizer": snapshot.optimizer, "modules": trained}
 
         def write() -> None:
             folder = folder_of(self.run, info.update)
@@ -85,7 +93,7 @@ class Saver:
                 self.tokenizer,
                 info,
                 state,
-                snapshot.stop_head,
+                kept,
                 weights=snapshot.weights,
             )
             if best["update"] == info.update:

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,17 +12,21 @@ from accelerate import Accelerator, DistributedType
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import NO_LABEL, Layout
+from latentcot.curriculum.layout import LaidOut
 from latentcot.models.backend.activation_checkpointing import check_can_checkpoint
-from latentcot.models.backend.cuda_graphs import Captured, Function, Record, Recording, cuda_graphs
+from latentcot.models.backend.cuda_graphs import (
+    Captured,
+    Function,
+    Record,
+    Recording,
+    cuda_graphs,
+)
 from latentcot.models.backend.split_cache import blocks_of, takes_split_cache
 from latentcot.models.lora import adapters_of, trained_names
 from latentcot.recipes.recipe import Training
-from latentcot.thinking.batch import ROUNDED, Batch, collate
-from latentcot.thinking.loss import LanguageLoss, LossParts
-from latentcot.thinking.stopping import StopHead
-from latentcot.thinking.think import Feed
+from latentcot.thinking.batch import ROUNDED, Batches, collate_views
 from latentcot.training.guards import enough_memory
+from latentcot.training.objective import Counts, Objective
 from latentcot.training.optimizer import make_optimizer, set_learning_rate
 from latentcot.training.sharding import (
     gathered_weights,
@@ -39,17 +43,15 @@ from latentcot.utils.distributed import frees_between_passes, prepare_to_join, t
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What one process learns of an update.
+    """What one process reads of an update.
 
     Attributes:
         micro_batches: Each goes through the model at once.
-        num_labels: Labels of the whole update, in all processes.
-        num_latents: Latents of the whole update.
+        counts: By what the sums of the whole update, of all processes, are divided.
     """
 
-    micro_batches: list[Batch]
-    num_labels: int
-    num_latents: int
+    micro_batches: list[Batches]
+    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,53 +61,51 @@ class Snapshot:
     Attributes:
         weights: The model's, by name; tied ones are one tensor. With adapters only these.
         optimizer: State of the optimizer.
-        stop_head: The stop classifier, if there is one.
+        modules: What was learned beside the model, by the name of the module and of the weight.
     """
 
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
-    stop_head: StopHead | None
+    modules: dict[str, Tensor]
 
 
 class TrainStep:
     """A model with its optimizer, on as many devices as accelerate was started with.
 
     Args:
-        model: What is trained.
+        objective: What is trained.
         training: The recipe's settings.
-        feed: What is fed into a latent position; the thought if left out.
-        stop_head: The classifier that ends latent mode, if one is trained too.
-        stop_weight: Weight of its loss.
-        record: Stands in for CUDA graphs (`replay.py`).
-        shards: Let each process hold a share of the weights (`sharding.py`); a config of accelerate
+        record: Stands in for CUDA graphs (`models/backend/cuda_graphs.py`).
+        shards: Let each process hold a shard of the weights (`sharding.py`); a config of accelerate
             may ask for it too.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        objective: Objective,
         training: Training,
         *,
-        feed: Feed | None = None,
-        stop_head: StopHead | None = None,
-        stop_weight: float = 1.0,
         record: Record | None = None,
         shards: bool = False,
     ) -> None:
         self.training = training
-        self.stop_weight = stop_weight
+        self.objective = objective
         prepare_to_join()
         self.shards, self._frees = take_shard_request(shards), frees_between_passes()
         # torch's own autocast: accelerate keeps one precision for all that a process does.
         self.accelerator = Accelerator(mixed_precision="no")
         self.shards = self.shards and self.accelerator.num_processes > 1
         if training.save_memory:
-            check_can_checkpoint(model)
-        loss = LanguageLoss(model, feed, stop_head, saves_memory=training.save_memory)
-        self._unwrapped = loss
-        self.loss = self._placed(loss)
-        trained = (p for p in self.loss.parameters() if p.requires_grad)
-        self._adamw = make_optimizer(trained, training)
+            check_can_checkpoint(objective.model)
+        self.wrapped: Any = objective  # where it learns: on one device, a copy or a shard on each
+        if self.shards:
+            blocks = blocks_of(objective)
+            on_device = objective.to(self.accelerator.device)
+            self.wrapped = shard(on_device, blocks, frees_between_passes=self._frees)
+        else:
+            self.wrapped = self.accelerator.prepare(objective)
+        weights = [weight for weight in self.wrapped.parameters() if weight.requires_grad]
+        self._adamw = make_optimizer(weights, training)
         self.optimizer: Any = self.accelerator.prepare(self._adamw)
         self._captured: Captured | None = None
         self._grads: list[tuple[Tensor, Tensor]] = []
@@ -114,18 +114,12 @@ class TrainStep:
         elif self._can_record() and (graphs := cuda_graphs(self.accelerator.device)):
             self._captured = Captured(self._without_trace(graphs))
         if self._captured is not None:
-            weights = [weight for weight in self.loss.parameters() if weight.requires_grad]
             self._grads = [(weight, torch.zeros_like(weight)) for weight in weights]
 
     @property
     def model(self) -> PreTrainedModel:
-        """The backbone, out of its wrappers."""
-        return self._unwrapped.model
-
-    @property
-    def stop_head(self) -> StopHead | None:
-        """The stop classifier, out of its wrappers."""
-        return self._unwrapped.stop_head
+        """The model, out of its wrappers."""
+        return self.objective.model
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the recipe's precision holds."""
@@ -143,13 +137,6 @@ class TrainStep:
         flags = torch.tensor(float(flag), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flags) > 0)
 
-    def _placed(self, loss: LanguageLoss) -> Any:
-        """Put the model where it learns: on one device, a copy on each, or a share on each."""
-        if not self.shards:
-            return self.accelerator.prepare(loss)
-        blocks = blocks_of(loss.model.base_model)
-        return shard(loss.to(self.accelerator.device), blocks, frees_between_passes=self._frees)
-
     def seed_dropout(self, seed: str) -> None:
         """Draw what is random in the next update from a seed and the number of this process."""
         number = random.Random(f"{seed}/{self.accelerator.process_index}").getrandbits(63)
@@ -158,107 +145,95 @@ class TrainStep:
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(number)
 
-    def shard_of(self, layouts: Sequence[Layout]) -> Shard:
-        """Return what this process learns of an update.
-
-        Args:
-            layouts: The whole update.
-        """
-        num_ranks = self.accelerator.num_processes
-        size = num_ranks * (self.training.micro_batch_size or max(1, len(layouts) // num_ranks))
-        return Shard(
-            micro_batches=[
-                self._part_of(layouts[i : i + size]) for i in range(0, len(layouts), size)
-            ],
-            num_labels=sum(label != NO_LABEL for layout in layouts for label in layout.labels),
-            num_latents=sum(layout.num_latents for layout in layouts),
-        )
-
-    def _part_of(self, layouts: Sequence[Layout]) -> Batch:
-        """Return this process's part of a micro-batch.
+    def shard_of(self, update: Sequence[LaidOut]) -> Shard:
+        """Return what this process reads of an update.
 
         Every process makes as many passes as the row with the most thoughts needs, in whatever
         process it is: sharded weights are gathered together, pass by pass.
+
+        Args:
+            update: The whole update.
         """
-        return collate(
-            layouts[self.accelerator.process_index :: self.accelerator.num_processes],
-            columns=ROUNDED if self._captured else (1, 1),
-            max_latents=max(layout.num_latents for layout in layouts),
+        rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
+        size = num_ranks * (self.training.micro_batch_size or max(1, len(update) // num_ranks))
+        columns = ROUNDED if self._captured else (1, 1)
+        wholes = [update[i : i + size] for i in range(0, len(update), size)]
+        return Shard(
+            micro_batches=[
+                collate_views(whole[rank::num_ranks], whole=whole, update=update, columns=columns)
+                for whole in wholes
+            ],
+            counts=Counts(self.objective.method, update),
         )
 
-    def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float]:
-        """Make one optimizer update from layouts, see `learn_from`."""
-        return self.learn_from(self.shard_of(layouts), rate)
-
-    def learn_from(self, share: Shard, rate: float) -> dict[str, float]:
+    def step(self, shard: Shard, rate: float) -> dict[str, float | None]:
         """Make one optimizer update, or none if the loss is not finite.
 
         Args:
-            share: Of `shard_of`.
+            shard: Of `shard_of`.
             rate: Learning rate.
 
         Returns:
-            The fields of `LossParts`, summed over micro-batches and devices.
+            Each term by its name, over the whole update, and `total`, what was minimised.
 
         Raises:
             TrainingError: The device has too little memory; nothing was updated.
         """
         accelerator = self.accelerator
-        totals = torch.zeros(len(fields(LossParts)), device=accelerator.device)
-        self.loss.train()
-        for number, micro_batch in enumerate(share.micro_batches, start=1):
-            is_last = number == len(share.micro_batches)
-            with self._sync(is_last), enough_memory(self.training, len(micro_batch.prefix)):
-                totals += self._gradients(micro_batch.to(accelerator.device), share)
+        wide = next(self.wrapped.parameters()).dtype == torch.float64
+        coefficients = torch.tensor(
+            shard.counts.coefficients(), dtype=torch.float64 if wide else torch.float32
+        ).to(accelerator.device)
+        totals = torch.zeros(len(coefficients), device=accelerator.device)
+        self.wrapped.train()
+        for number, micro_batch in enumerate(shard.micro_batches, start=1):
+            is_last = number == len(shard.micro_batches)
+            with self._sync(is_last), enough_memory(self.training, len(micro_batch)):
+                totals += self._gradients(micro_batch.to(accelerator.device), coefficients)
         if self.shards:
-            let_go(self.loss)
+            let_go(self.wrapped)
         sums = accelerator.reduce(totals).tolist()
-        parts = dict(zip((field.name for field in fields(LossParts)), sums, strict=True))
-        if math.isfinite(parts["nll_sum"]) and math.isfinite(parts["stop_nll_sum"]):
+        # Those that are only measured have coefficient 0, and may be what they like.
+        pairs = zip(sums, shard.counts.coefficients(), strict=True)
+        total = sum(value * coefficient for value, coefficient in pairs if coefficient)
+        if math.isfinite(total):
             self._update(rate)
-        return parts
+        return {**shard.counts.means(sums), "total": total}
 
     def _sync(self, is_last: bool) -> AbstractContextManager[Any]:
         """Let processes exchange gradients with the last micro-batch alone."""
         if is_last:
             return nullcontext()
-        return without_sync(self.loss) if self.shards else self.accelerator.no_sync(self.loss)
+        return without_sync(self.wrapped) if self.shards else self.accelerator.no_sync(self.wrapped)
 
-    def _gradients(self, batch: Batch, share: Shard) -> Tensor:
-        """Add a micro-batch's gradients; return the fields of `LossParts`."""
-        device = self.accelerator.device
-        sizes = torch.tensor([share.num_labels, max(1, share.num_latents)], device=device)
+    def _gradients(self, batches: Batches, coefficients: Tensor) -> Tensor:
+        """Add a micro-batch's gradients; return the sums of its terms."""
         if self._captured is None:
-            return self._backward(batch, sizes)
+            return self._backward(batches, coefficients)
         self._put_gradients_back()
 
         def backward(*inputs: Tensor) -> Tensor:
-            return self._backward(batch.with_tensors(inputs[:-1]), inputs[-1])
+            return self._backward(batches.with_tensors(inputs[:-1]), inputs[-1])
 
-        parts: Tensor = self._captured(batch.max_latents, backward, (*batch.tensors, sizes))
-        return parts
+        sums: Tensor = self._captured(
+            batches.max_latents, backward, (*batches.tensors, coefficients)
+        )
+        return sums
 
-    def _backward(self, batch: Batch, sizes: Tensor) -> Tensor:
-        accelerator = self.accelerator
+    def _backward(self, batches: Batches, coefficients: Tensor) -> Tensor:
         with self.autocast():
-            parts: LossParts = self.loss(batch)
-        num_labels, num_latents = sizes
-        # The mean over all labels of the update. Wrappers average over devices: undo that.
-        loss = parts.nll_sum / num_labels
-        if (
-            self.stop_head is not None
-        ):  # without latent positions too: wrappers want every weight to be used
-            loss = loss + self.stop_weight * parts.stop_nll_sum / num_latents
-        accelerator.backward(loss * accelerator.num_processes)
-        values = [getattr(parts, field.name).detach().float() for field in fields(parts)]
-        return torch.stack(values)
+            sums: Tensor = self.wrapped(batches)
+        # The mean over the whole update. Wrappers average over devices: undo that.
+        loss = (sums * coefficients).sum() * self.accelerator.num_processes
+        self.accelerator.backward(loss)
+        return sums.detach().float()
 
     def _can_record(self) -> bool:
         """Return whether an update can be one CUDA graph, see `replay.py`."""
         return (
             self.accelerator.device.type == "cuda"
             and self.accelerator.distributed_type == DistributedType.NO
-            and self.loss is self._unwrapped
+            and self.wrapped is self.objective
             and not self.training.save_memory
             and takes_split_cache(self.model)
         )
@@ -292,13 +267,13 @@ class TrainStep:
 
     def has_finite_weights(self) -> bool:
         """Return whether every weight is a number, in all processes."""
-        weights = (local(weight) for weight in self.loss.parameters())
+        weights = (local(weight) for weight in self.wrapped.parameters())
         return not self.is_any(not all(bool(weight.isfinite().all()) for weight in weights))
 
     @contextmanager
     def answering(self) -> Iterator[PreTrainedModel]:
         """Within it the model, in evaluation mode, may be run by each process as it likes."""
-        with gathered_weights(self.loss, frees_between_passes=self._frees):
+        with gathered_weights(self.wrapped, frees_between_passes=self._frees):
             yield self.model.eval()
 
     # --- what was learned ---
@@ -310,31 +285,22 @@ class TrainStep:
         if adapters_of(self.model) is not None:  # a checkpoint holds nothing of the base
             weights = {name: weights[name] for name in trained_names(self.model)}
         optimizer = self._adamw.state_dict()
-        head = None if self.stop_head is None else self.stop_head.state_dict(keep_vars=True)
-        copies = whole([weights, optimizer, head], keeps=keeps, seen=seen)
-        return Snapshot(copies[0], copies[1], self._head_of(copies[2]) if keeps else None)
+        modules = self.objective.parts.state_dict(keep_vars=True)
+        return Snapshot(*whole([weights, optimizer, modules], keeps=keeps, seen=seen))
 
     def take_over(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot, made by however many processes.
+        """Continue from a snapshot, made by however many processes.
 
         Raises:
             RuntimeError, ValueError: It is that of another model.
         """
         load_weights(self.model, snapshot.weights)
-        if self.stop_head is not None and snapshot.stop_head is not None:
-            load_weights(self.stop_head, snapshot.stop_head.state_dict())
+        load_weights(self.objective.parts, snapshot.modules)
         load_optimizer(self._adamw, snapshot.optimizer)
-
-    def _head_of(self, weights: dict[str, Tensor] | None) -> StopHead | None:
-        if weights is None:
-            return None
-        head = StopHead(self.model.config.hidden_size)
-        head.load_state_dict(weights)
-        return head
 
     def _update(self, rate: float) -> None:
         if self.training.max_grad_norm is not None:
-            self.accelerator.clip_grad_norm_(self.loss.parameters(), self.training.max_grad_norm)
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.training.max_grad_norm)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=not self._grads)

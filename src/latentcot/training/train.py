@@ -9,7 +9,7 @@ from latentcot.errors import RunError, UsageError
 from latentcot.recipes.recipe import Recipe, differences, read_recipe, write_recipe
 from latentcot.runs.folder import RECIPE, held, open_run, refuse_taken
 from latentcot.runs.provenance import add_session, read_provenance, write_provenance
-from latentcot.training.build import prepare
+from latentcot.training.build import build
 from latentcot.training.loop import Trainer
 from latentcot.training.saving import NUM_KEPT
 from latentcot.utils.display import say
@@ -51,8 +51,7 @@ def train(
         _refuse_other_recipe(recipe, out)
         _refuse_other_data(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
-    model, tokenizer, data = prepare(recipe)
-    trainer = Trainer(recipe, out, model, tokenizer, data, num_kept=keep_checkpoints, shards=shards)
+    trainer = Trainer(build(recipe), out, num_kept=keep_checkpoints, shards=shards)
     accelerator = trainer.train_step.accelerator
     if shards and accelerator.num_processes == 1:
         say("Note: --shard shares nothing out, since this is the only process (docs/devices.md).")

@@ -18,7 +18,7 @@ from torch import nn
 from latentcot.models.backend.cuda_graphs import Captured, cuda_graphs
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.thinking.stopping import StopHead
+from latentcot.methods.stopping import StopHead
 from latentcot.training.step import TrainStep
 from reference import HIDDEN_SIZE, tiny_model
 

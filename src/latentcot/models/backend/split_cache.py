@@ -99,6 +99,12 @@ class SplitLayer(DynamicLayer):
         """Return how many columns there are."""
         return sum(part[0].shape[-2] for part in (self.first, self.rest) if part is not None)
 
+    def crop(self, max_length: int) -> None:
+        """Drop the newest columns, −`max_length` of them, all of them behind the first pass."""
+        if self.rest is None or -max_length != self.rest[0].shape[-2]:
+            raise ValueError(f"all columns behind the first pass are dropped at once: {max_length}")
+        self.rest = None
+
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows."""
         first, rest = self.first, self.rest

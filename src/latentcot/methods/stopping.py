@@ -18,8 +18,14 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
+from latentcot.curriculum.layout import LaidOut
+from latentcot.methods.method import Method, Module, Term
+from latentcot.thinking.readings import Readings
+
 NUM_THRESHOLDS = 99
 DEFAULT_THRESHOLD = 0.5
+STOP = "stop"
+"""The name of the module."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class StopHead(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.linear = nn.Linear(hidden_size, 1)
-        nn.init.zeros_(self.linear.weight)  # a fresh head has no opinion, and needs no seed
+        nn.init.zeros_(self.linear.weight)  # from scratch it has no opinion, and needs no seed
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, states: Tensor) -> Tensor:
@@ -56,7 +62,7 @@ class StopHead(nn.Module):
 class StopRule:
     """A trained classifier with its threshold and its upper bound."""
 
-    head: StopHead
+    head: nn.Module
     threshold: float
     max_thoughts: int
 
@@ -66,23 +72,44 @@ class StopRule:
         return is_over
 
 
+def with_stop_classifier(method: Method, weight: float = 1.0) -> Method:
+    """Return a method that also learns when to stop.
+
+    Args:
+        method: One whose latent positions are filled one after the other.
+        weight: Of the classifier's loss, beside the language's.
+    """
+    view = method.answers
+
+    def total(readings: Readings) -> Tensor:
+        rollout, batch = readings[view].rollout, readings[view].batch
+        head = readings.modules[STOP]
+        return stop_loss(head, rollout.latent_states, batch.num_latents, batch.stop_after)
+
+    def count(laid: LaidOut) -> tuple[int, ...]:
+        return (laid.layouts[view].num_latents,)
+
+    make = Module(lambda model: StopHead(model.config.hidden_size))
+    return method.with_(terms=(Term("stop_loss", total, count, weight),), modules={STOP: make})
+
+
 def stop_loss(
-    head: StopHead, latent_states: Tensor, num_latents: Tensor, stop_after: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the classifier's summed loss in nats, and over how many latent positions.
+    head: nn.Module, latent_states: Tensor, num_latents: Tensor, stop_after: Tensor
+) -> Tensor:
+    """Return the classifier's loss in nats, summed over latent positions.
 
     Args:
         head: The classifier.
-        latent_states: (B, N, D), as `thoughts.Rollout` has them.
-        num_latents: (B,). Latents behind a row's last one do not count.
-        stop_after: (B,). Latents that the whole chain takes; rows with -1 do not count.
+        latent_states: (B, N, D), as `think.Rollout` has them.
+        num_latents: (B,). Positions behind a row's last one do not count.
+        stop_after: (B,). Latent positions that the whole chain takes; rows with -1 do not count.
     """
     number = torch.arange(1, latent_states.shape[1] + 1, device=latent_states.device)
     counts = (number <= num_latents[:, None]) & (stop_after >= 0)[:, None]
     logits = head(latent_states)
     target = (number >= stop_after[:, None]).to(logits.dtype)
     loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (loss * counts).sum(), counts.sum()
+    return (loss * counts).sum()
 
 
 def stops_at(probabilities: Tensor, threshold: float) -> Tensor:

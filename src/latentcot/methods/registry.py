@@ -1,0 +1,151 @@
+"""Every method under its name: those of the package, and those that come from outside.
+
+A method comes from outside by `register`, or as an entry point `latentcot.methods` of an installed
+package (docs/methods.md). Its settings are a dataclass; a recipe says `method: codi`, or
+`method: {name: codi, distillation_weight: 20}`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from latentcot.curriculum.views import View
+from latentcot.errors import MethodError, did_you_mean
+from latentcot.methods.method import Method
+from latentcot.utils.parsing import shown
+from latentcot.utils.problems import Form, explain_all
+
+ENTRY_POINTS = "latentcot.methods"
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """For methods without numbers of their own."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A method that can be made.
+
+    Attributes:
+        name: In lower case with hyphens.
+        summary: One line for `latentcot list methods`.
+        make: settings → the method; or "module:function", imported when it is first needed.
+        settings: A frozen dataclass that pydantic can read.
+        view: The view that answers, where it is the same whatever the settings are.
+    """
+
+    name: str
+    summary: str
+    make: Callable[[Any], Method] | str
+    settings: type[Any] | str = NoSettings
+    view: View | None = None
+
+    def bound(self, values: Mapping[str, Any]) -> Method:
+        """Return the method with these settings.
+
+        Raises:
+            MethodError: With all that is wrong with them.
+        """
+        kind, make = _resolved(self.settings), _resolved(self.make)
+        try:
+            settings = TypeAdapter(kind).validate_python(dict(values))
+        except ValidationError as error:
+            form = Form(f"the settings of {self.name}", kind, unions={}, inner={})
+            problems = explain_all(error.errors(), form)
+            raise MethodError("\n".join(f"method.{problem}" for problem in problems)) from None
+        method: Method = make(settings)
+        return replace(method, name=self.name, summary=self.summary, settings=asdict(settings))
+
+
+def _resolved(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.partition(":")
+    return getattr(import_module(module), name)
+
+
+METHODS: dict[str, Registered] = {}
+
+
+def register(method: Method | Registered) -> Method | Registered:
+    """Add a method, from outside the package; return it.
+
+    Args:
+        method: A `Method` that has no settings, or a `Registered` that makes one of them.
+
+    Raises:
+        MethodError: The name is taken by another method.
+    """
+    if not isinstance(method, Method | Registered):
+        raise MethodError(
+            f"register: needs a latentcot.Method or a latentcot.Registered, got "
+            f"{type(method).__name__}."
+        )
+    row = method
+    if isinstance(method, Method):
+        row = Registered(method.name, method.summary, _Same(method), view=method.view)
+    if METHODS.setdefault(row.name, row) != row:
+        raise MethodError(
+            f"method {row.name!r} exists already. Give yours another name; there are: "
+            f"{', '.join(METHODS)}."
+        )
+    return method
+
+
+@dataclass(frozen=True)
+class _Same:
+    """Makes the same method again, whoever registers it a second time."""
+
+    method: Method
+
+    def __call__(self, settings: NoSettings) -> Method:
+        return self.method
+
+
+@cache
+def load_entry_points() -> None:
+    """Add the methods that installed packages declare under the entry point `latentcot.methods`.
+
+    Raises:
+        MethodError: One of them cannot be loaded.
+    """
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            row = entry.load()
+        except Exception as error:  # whatever an installed package raises when it is imported
+            raise MethodError(
+                f"entry point {ENTRY_POINTS}: {entry.name!r} ({entry.value}) cannot be loaded: "
+                f"{error}. Fix or uninstall that package."
+            ) from error
+        register(row)
+
+
+def method_named(choice: str | Mapping[str, Any]) -> Method:
+    """Return a method, given its name, or its name and settings.
+
+    Raises:
+        MethodError: There is no such method, or its settings are wrong.
+    """
+    values = {"name": choice} if isinstance(choice, str) else dict(choice)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise MethodError(
+            f"method: must be a name, or a name with settings such as {{name: codi}}, got "
+            f"{shown(choice)}."
+        )
+    if name not in METHODS:
+        load_entry_points()
+    if name not in METHODS:
+        raise MethodError(
+            f"method {name!r} does not exist.{did_you_mean(name, METHODS)} "
+            f"There are: {', '.join(METHODS)}."
+        )
+    return METHODS[name].bound(values)
