@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from latentcot.curriculum.layout import NO_LABEL, Layout
+from latentcot.methods.stopping import StopHead
 from latentcot.models.lora import Adapters, Lora, add_adapters
 from latentcot.recipes.recipe import Training
-from latentcot.methods.stopping import StopHead
 from latentcot.training.sharding import local, whole
 from latentcot.training.step import TrainStep
 from reference import VOCAB_SIZE, tiny_model

@@ -108,11 +108,11 @@ def test_command_lines_are_understood(page: Path) -> None:
 def recipe_parts() -> dict[str, Any]:
     from latentcot.curriculum.layout import Template
     from latentcot.curriculum.stages import Curriculum
+    from latentcot.methods.stopping import Stop
     from latentcot.models.loading import FromScratch
     from latentcot.models.lora import Lora
     from latentcot.recipes.recipe import Data, Generation, Recipe, Training
     from latentcot.tasks import AnswerMatch
-    from latentcot.methods.stopping import Stop
 
     return {
         "Top": Recipe,

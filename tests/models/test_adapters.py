@@ -36,8 +36,8 @@ from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folder
 from latentcot.runs.checkpoint_summary import model_of
 from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
 from latentcot.training.step import TrainStep
+from losses import LanguageLoss
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model
 
 pytest.importorskip("peft")

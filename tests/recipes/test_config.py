@@ -14,10 +14,10 @@ import yaml
 import latentcot.recipes.recipe
 from latentcot.curriculum.layout import SpecialTokens, Template
 from latentcot.errors import RecipeError
+from latentcot.methods.stopping import Stop
 from latentcot.models.loading import FromScratch
 from latentcot.recipes.recipe import Recipe, make_recipe, read_recipe, write_recipe
 from latentcot.tasks import AnswerMatch
-from latentcot.methods.stopping import Stop
 
 SHIPPED = Path(latentcot.recipes.recipe.__file__).parent
 DATA = {"train": "train.jsonl", "valid": "valid.jsonl"}

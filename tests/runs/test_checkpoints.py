@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from latentcot.curriculum.layout import LayoutRules, Template
 from latentcot.errors import CheckpointError, DamagedError
 from latentcot.methods import METHODS, Plan
+from latentcot.methods.stopping import StopHead
 from latentcot.models.loading import FromScratch, make_from_scratch
 from latentcot.models.special_tokens import special_tokens_of, word_tokenizer
 from latentcot.runs.checkpoint import (
@@ -33,7 +34,6 @@ from latentcot.runs.checkpoint_folders import (
     write_best,
 )
 from latentcot.tasks import AnswerMatch
-from latentcot.methods.stopping import StopHead
 
 TOKENIZER = word_tokenizer(["[Q] 5 6 [R] 1 [A]"])
 SIZES = FromScratch(

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from latentcot.curriculum.layout import Layout
-from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.methods.stopping import StopHead, StopRule
+from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
+from losses import thinker
 from reference import (
     ARCHITECTURES,
     HIDDEN_SIZE,
@@ -263,7 +264,7 @@ FEEDS = {  # the product's, the reference's
 def test_something_else_may_stand_in_the_latents(model, name, kind, batch_size):
     feed, fill = FEEDS[kind]
     options = {"max_new_tokens": 5, "batch_size": batch_size}
-    texts = generate(model, PROMPTS, eos_id=NO_EOS, feed=feed, **options)
+    texts = generate(model, PROMPTS, eos_id=NO_EOS, thinker=thinker(feed), **options)
     for text, p in zip(texts, PROMPTS, strict=True):
         expected = reference_generate(model, p.prefix, p.num_latents, p.suffix, 5, None, fill=fill)
         assert list(text.token_ids) == expected

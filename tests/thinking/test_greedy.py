@@ -6,10 +6,12 @@ import pytest
 import torch
 from test_generation import ARCHITECTURES, MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
+from latentcot.methods.stopping import StopHead, StopRule
 from latentcot.models.backend.cuda_graphs import Recording
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.methods.stopping import StopHead, StopRule
+from latentcot.thinking.think import Thinker
+from losses import thinker
 from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
 
 
@@ -27,15 +29,21 @@ class StandIn:
         return Recording(kept, run, output)
 
 
-def write(model, prompts=PROMPTS, *, recorder=None, eos_id, batch_size=4, **options):
+def write(model, prompts=PROMPTS, *, recorder=None, eos_id, batch_size=4, feed=None, **options):
     options = {"max_new_tokens": MAX_NEW_TOKENS, **options}
     return generate(
-        model, prompts, eos_id=eos_id, batch_size=batch_size, recorder=recorder, **options
+        model,
+        prompts,
+        eos_id=eos_id,
+        batch_size=batch_size,
+        recorder=recorder,
+        thinker=thinker(feed),
+        **options,
     )
 
 
 def recorder_for(model, feed=None) -> GreedyRecorder:
-    return GreedyRecorder(model, feed, StandIn(), sights=1)
+    return GreedyRecorder(model, thinker(feed) or Thinker(), StandIn(), sights=1)
 
 
 def assert_same(found, expected) -> None:
@@ -91,7 +99,7 @@ class TestWhatARecordedRunWouldNotDo:
         assert recorder.write(PROMPTS, [9] * len(PROMPTS), NO_EOS) is None
         expected = write(model, eos_id=NO_EOS)
         assert_same(write(model, recorder=recorder, eos_id=NO_EOS), expected)
-        words, _ = recorder.write(PROMPTS, [MAX_NEW_TOKENS] * len(PROMPTS), NO_EOS)
+        words, _, _ = recorder.write(PROMPTS, [MAX_NEW_TOKENS] * len(PROMPTS), NO_EOS)
         assert {len(text) for text in words} == {MAX_NEW_TOKENS}  # it has learned
 
     def test_a_text_with_room_for_less(self, recorder):
@@ -101,7 +109,7 @@ class TestWhatARecordedRunWouldNotDo:
         assert recorder.write(PROMPTS, [3, *limits[1:]], NO_EOS) is None
 
     def test_never_more_words_than_are_allowed(self, recorder):
-        words, _ = recorder.write(PROMPTS, [5] * len(PROMPTS), NO_EOS)
+        words, _, _ = recorder.write(PROMPTS, [5] * len(PROMPTS), NO_EOS)
         assert {len(text) for text in words} == {5}
 
     def test_someone_watches(self, model, recorder):

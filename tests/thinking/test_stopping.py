@@ -24,11 +24,6 @@ from latentcot import (
     write_examples,
 )
 from latentcot.curriculum.layout import Layout
-from latentcot.runs.checkpoint import STOP_FILE, load_checkpoint
-from latentcot.runs.checkpoint_folders import checkpoint_folders
-from latentcot.runs.folder import read_metrics
-from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
 from latentcot.methods.stopping import (
     DEFAULT_THRESHOLD,
     NUM_THRESHOLDS,
@@ -37,7 +32,12 @@ from latentcot.methods.stopping import (
     stop_loss,
     stops_at,
 )
+from latentcot.runs.checkpoint import STOP_FILE, load_checkpoint
+from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import read_metrics
+from latentcot.thinking.batch import collate
 from latentcot.training.step import TrainStep
+from losses import LanguageLoss
 from reference import (
     HIDDEN_SIZE,
     NO_LABEL,

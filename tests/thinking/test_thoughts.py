@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from latentcot.curriculum.layout import Layout, SpecialTokens
+from latentcot.curriculum.layout import Layout
 from latentcot.methods import METHODS
 from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
-from latentcot.thinking.think import Rollout, feed_of, think
+from latentcot.thinking.think import Rollout, think
+from losses import LanguageLoss, thinker
 from reference import (
     ARCHITECTURES,
     HIDDEN_SIZE,
@@ -82,24 +82,16 @@ CASES["ragged"] = RAGGED
 CASES["ragged without zero"] = [(8, 1, 3), (3, 6, 5), (5, 2, 1)]
 
 
-def pad(sequences: Sequence[Sequence[int]], pad_id: int, extra: int = 0) -> Tensor:
-    width = max(len(sequence) for sequence in sequences) + extra
-    rows = [[*sequence, *[pad_id] * (width - len(sequence))] for sequence in sequences]
-    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), width)
-
-
 def run_think(
-    model: nn.Module, rows: Sequence[Row], pad_id: int = 0, extra: int = 0, **options
+    model: nn.Module, rows: Sequence[Row], pad_id: int = 0, extra: int = 0, feed=None, **options
 ) -> Rollout:
-    return think(
-        model,
-        pad([row.prefix for row in rows], pad_id, extra),
-        torch.tensor([len(row.prefix) for row in rows]),
-        torch.tensor([row.num_thoughts for row in rows]),
-        pad([row.suffix for row in rows], pad_id, extra),
-        torch.tensor([len(row.suffix) for row in rows]),
-        **options,
-    )
+    layouts = [row.as_layout for row in rows]
+    batch = collate(layouts, pad_id)
+    wider = {
+        name: nn.functional.pad(getattr(batch, name), (0, extra), value=pad_id)
+        for name in ("prefix", "suffix")
+    }
+    return think(model, dataclasses.replace(batch, **wider), thinker(feed), **options)
 
 
 def product_loss(model: nn.Module, rows: Sequence[Row], pad_id: int = 0, feed=None) -> Tensor:
@@ -479,7 +471,7 @@ class TestPasses:
 
 
 PAUSE_ID = 17
-PAUSE_FEED = feed_of(METHODS["pause-multipass"], SpecialTokens(bot=1, eot=2, pause=PAUSE_ID, eos=3))
+PAUSE_FEED = METHODS["pause-multipass"].view.latents.update
 FEEDS = {  # the product's, the reference's
     "pause": (PAUSE_FEED, pause(PAUSE_ID)),
     "half": (lambda latent: latent.state / (latent.number + 2), half),
@@ -490,15 +482,11 @@ FED_CASES = ["n=0", "n=1", "n=3", "ragged", "ragged without zero"]
 class TestFeed:
     """Something else than the thought stands in the latent positions, under the same passes."""
 
-    def test_coconut_feeds_the_thought_itself(self, model):
+    def test_coconut_reads_the_thought_itself(self, model):
         rows = make_rows(RAGGED)
-        feed = feed_of(METHODS["coconut"], SpecialTokens(1, 2, 3, 4))
+        feed = METHODS["coconut"].view.latents.update
         with torch.no_grad():
             check_states(model, rows, run_think(model, rows, feed=feed), EXACT)
-
-    @pytest.mark.parametrize("name_of_row", [n for n, row in METHODS.items() if not row.fill.feed])
-    def test_no_other_method_feeds_anything(self, name_of_row):
-        assert feed_of(METHODS[name_of_row], SpecialTokens(1, 2, 3, 4)) is None
 
     @pytest.mark.parametrize("case", FED_CASES)
     @pytest.mark.parametrize("kind", FEEDS)

@@ -59,5 +59,17 @@ _ROWS = (
 PAPER_METHODS = tuple(row.name for row in _ROWS if row.name != "pause-multipass")
 """The eight rows of the paper's main table."""
 
+_LATER = (
+    ("codi", "thoughts that are pulled to the states of a chain in words (arXiv 2502.21074)"),
+    ("pccot", "CODI's thoughts, all at once and refined some times (arXiv 2506.18582)"),
+    ("simcot", "a host whose thoughts must spell the steps (arXiv 2509.20317)"),
+)
+"""Methods of a file each: its function and its settings have its name, and are imported late."""
+
 for _row in _ROWS:
     register(_row)
+for _name, _summary in _LATER:
+    _home = f"latentcot.methods.{_name}"
+    register(
+        Registered(_name, _summary, f"{_home}:{_name}", f"{_home}:{_name.capitalize()}Settings")
+    )

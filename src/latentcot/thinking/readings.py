@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import NO_LABEL
+from latentcot.curriculum.layout import NO_LABEL, LayoutRules
 from latentcot.thinking.batch import Batch
 from latentcot.thinking.think import Rollout
 
@@ -70,12 +70,14 @@ class Readings:
         targets: By term, (B, G, W), see `batch.Batches`.
         modules: What the method learns beside the model, by name.
         model: Who read it.
+        rules: Special tokens and the numbers of the curriculum.
     """
 
     views: Mapping[str, Reading]
     targets: Mapping[str, Tensor]
     modules: Mapping[str, nn.Module]
     model: PreTrainedModel
+    rules: LayoutRules
 
     def __getitem__(self, view: str) -> Reading:
         """Return one view."""

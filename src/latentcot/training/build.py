@@ -172,7 +172,6 @@ def build(recipe: Recipe) -> Run:
             add_adapters(model, adapters, rows_of_special_tokens(tokenizer), recipe.seed)
             if recipe.training.precision == "bfloat16":
                 hold_lightly(model)
-        special_tokens = special_tokens_of(tokenizer)
 
         def to_ids(examples: Sequence[Example]) -> list[EncodedExample]:
             return encode(
@@ -191,7 +190,7 @@ def build(recipe: Recipe) -> Run:
             valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
         )
     phases = phases_of(recipe.curriculum, method.view)
-    rules = recipe.layout_rules(special_tokens)
+    rules = recipe.layout_rules(special_tokens_of(tokenizer))
     run = Run(
         recipe=recipe,
         method=method,
@@ -200,7 +199,7 @@ def build(recipe: Recipe) -> Run:
         phases=phases,
         rules={phase: replace(rules, zero_thoughts=phase.zero_thoughts) for phase in phases},
         objective=Objective(
-            model, method, special_tokens, modules, saves_memory=recipe.training.save_memory
+            model, method, rules, modules, saves_memory=recipe.training.save_memory
         ),
     )
     _refuse_long(run)

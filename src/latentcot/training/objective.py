@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import LaidOut, SpecialTokens
+from latentcot.curriculum.layout import LaidOut, LayoutRules, SpecialTokens
 from latentcot.methods.method import Method
 from latentcot.thinking.batch import Batches
 from latentcot.thinking.readings import Reading, Readings
@@ -43,7 +43,7 @@ class Objective(nn.Module):
     Args:
         model: The language model.
         method: What is read, and what is summed.
-        special_tokens: Their ids.
+        rules: Special tokens and the numbers of the curriculum.
         modules: Of `make_modules`.
         saves_memory: Compute blocks a second time for their gradients.
     """
@@ -52,7 +52,7 @@ class Objective(nn.Module):
         self,
         model: PreTrainedModel,
         method: Method,
-        special_tokens: SpecialTokens,
+        rules: LayoutRules,
         modules: nn.ModuleDict | None = None,
         *,
         saves_memory: bool = False,
@@ -60,23 +60,24 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.parts = nn.ModuleDict() if modules is None else modules
-        self.method, self.special_tokens = method, special_tokens
+        self.method, self.rules = method, rules
         self.saves_memory = saves_memory
 
     def forward(self, batches: Batches) -> Tensor:
         """Return the sums of all terms, one after the other: (all entries,), float32 or wider."""
         anchored = {view for term in self.method.terms for view in term.anchored}
+        modules = dict(self.parts.items())
         views = {}
         for view, batch in batches.views.items():
             rollout = think(
                 self.model,
                 batch,
-                thinker_of(self.method, view, self.special_tokens, dict(self.parts.items())),
+                thinker_of(self.method, view, self.rules.special_tokens, modules),
                 saves_memory=self.saves_memory and self.training,
                 keeps_layers=view in anchored,
             )
             views[view] = Reading(self.model, batch, rollout)
-        readings = Readings(views, batches.targets, dict(self.parts.items()), self.model)
+        readings = Readings(views, batches.targets, modules, self.model, self.rules)
         sums = []
         for term in self.method.terms:
             total = term.total(readings).reshape(-1)

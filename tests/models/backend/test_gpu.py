@@ -15,10 +15,10 @@ from test_replay import UPDATES, training
 from test_thoughts import relative_errors
 from torch import nn
 
+from latentcot.methods.stopping import StopHead
 from latentcot.models.backend.cuda_graphs import Captured, cuda_graphs
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.methods.stopping import StopHead
 from latentcot.training.step import TrainStep
 from reference import HIDDEN_SIZE, tiny_model
 

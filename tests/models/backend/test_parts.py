@@ -43,8 +43,8 @@ from latentcot.models.backend.split_cache import (
 )
 from latentcot.thinking.batch import collate
 from latentcot.thinking.decoding import generate
-from latentcot.thinking.loss import LanguageLoss
 from latentcot.thinking.passes import Passes
+from losses import LanguageLoss
 from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
 
 DECODER = ARCHITECTURES["llama"][2]

@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 from latentcot.errors import RecipeError, TrainingError
 from latentcot.models.backend.activation_checkpointing import check_can_checkpoint
 from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
+from losses import LanguageLoss
 from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, half, reference_loss, tiny_model
 
 

@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentcot.curriculum.layout import Layout, SpecialTokens
 from latentcot.methods import METHODS
+from latentcot.methods.stopping import StopHead
 from latentcot.models.backend import cuda_graphs as replay
 from latentcot.models.backend.cuda_graphs import Captured, Recording
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import ROUNDED, collate
-from latentcot.methods.stopping import StopHead
 from latentcot.thinking.think import feed_of
 from latentcot.training.step import TrainStep
 from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model

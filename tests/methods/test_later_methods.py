@@ -1,0 +1,381 @@
+"""CODI, PCCoT and SIM-CoT, held to the slow reference and to the methods that they must equal."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from latentcot.curriculum.layout import EncodedExample, LayoutRules, group_targets, lay_out
+from latentcot.curriculum.views import Parallel, Plan, Tokens
+from latentcot.errors import MethodError
+from latentcot.methods import method_named
+from latentcot.methods.codi import distillation
+from latentcot.methods.simcot import DECODER, SPELLING, make_decoder, spelling
+from latentcot.thinking.batch import collate, collate_views
+from latentcot.thinking.decoding import generate
+from latentcot.thinking.think import Thinker, think
+from latentcot.training.objective import Counts, Objective, make_modules, thinker_of
+from losses import TOKENS
+from reference import (
+    embed,
+    last_hidden,
+    reference_loss,
+    reference_states,
+    tiny_model,
+)
+
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+RULES = LayoutRules(TOKENS, Plan(num_stages=4, pad_to_num_stages=False))
+EXAMPLES = [
+    EncodedExample("a", (5, 6, 7, 8), ((10, 11), (12,), (13, 14, 15)), (20, 21, 22), lead=1),
+    EncodedExample("b", (9,), ((16, 17),), (20, 23), lead=1),
+    EncodedExample("c", (5, 9, 5, 9, 5, 9), (), (20, 24, 25, 26), lead=1),
+    EncodedExample("d", (6, 6), ((10,), (11,), (12,), (13,), (14, 15)), (20, 27), lead=1),
+]
+ARCHITECTURES = ["gpt2", "llama"]
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request):
+    return tiny_model(request.param)
+
+
+def laid_out(method, stage=4, examples=EXAMPLES):
+    rows = []
+    for example in examples:
+        layouts = {
+            name: lay_out(example, view, stage, RULES) for name, view in method.views.items()
+        }
+        rows.append(method.lay_out(layouts, example, RULES))
+    return rows
+
+
+def losses(method, model, modules=None, stage=4, examples=EXAMPLES, size=None):
+    """(each term's mean, the gradients of the loss), over micro-batches of `size`."""
+    modules = nn.ModuleDict() if modules is None else modules
+    objective = Objective(model, method, RULES, modules).eval()
+    rows = laid_out(method, stage, examples)
+    counts = Counts(method, rows)
+    coefficients = torch.tensor(counts.coefficients(), dtype=torch.float64)
+    sums = 0
+    for start in range(0, len(rows), size or len(rows)):
+        mine = rows[start : start + (size or len(rows))]
+        sums = sums + objective(collate_views(mine, update=rows))
+    loss = (sums * coefficients).sum()
+    weights = {name: one for name, one in objective.named_parameters() if one.requires_grad}
+    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    gradients = {
+        name: torch.zeros_like(weight) if gradient is None else gradient
+        for (name, weight), gradient in zip(weights.items(), found, strict=True)
+    }
+    return counts.means(sums.tolist()), loss, gradients
+
+
+def assert_same_gradients(found, expected, tolerance=1e-9):
+    for name, gradient in expected.items():
+        error = (found[name] - gradient).norm() / gradient.norm().clamp_min(1e-6)
+        assert error < tolerance, name
+
+
+def rows_of(method, view, stage=4, examples=EXAMPLES):
+    """One view as the reference takes it."""
+    layouts = [lay_out(e, method.views[view], stage, RULES) for e in examples]
+    return [(x.prefix, x.num_latents, x.suffix, x.labels) for x in layouts]
+
+
+def codi(**settings):
+    return method_named({"name": "codi", "num_latents": 3, **settings})
+
+
+class TestCodi:
+    def test_without_distillation_it_is_two_losses_of_the_table(self, model):
+        """`coconut-no-curriculum` and `cot` without the last step, each with its own mean."""
+        method = codi(distillation_weight=0, projection="identity")
+        means, loss, gradients = losses(method, model)
+        student = reference_loss(model, rows_of(method, "student"))
+        teacher = reference_loss(model, rows_of(method, "teacher"))
+        assert means["loss"] == pytest.approx(student.item(), rel=1e-9)
+        assert means["teacher_loss"] == pytest.approx(teacher.item(), rel=1e-9)
+        weights = dict(model.named_parameters())
+        found = torch.autograd.grad(student + teacher, list(weights.values()))
+        expected = dict(zip(weights, found, strict=True))
+        assert_same_gradients({k.removeprefix("model."): v for k, v in gradients.items()}, expected)
+        shorter = [replace(e, steps=e.steps[:-1]) for e in EXAMPLES]
+        cot, _, _ = losses(method_named("cot"), model, stage=0, examples=shorter)
+        assert means["teacher_loss"] == pytest.approx(cot["loss"], rel=1e-9)
+
+    @pytest.mark.parametrize("spread", ["batch", "example", "none"])
+    def test_the_distance_is_that_of_the_equation(self, model, spread):
+        """All layers of unpadded rows, from transformers' own `hidden_states`."""
+        method = codi(projection="identity", spread=spread)
+        states = {"student": [], "teacher": []}
+        for view, found in states.items():
+            for example in EXAMPLES:
+                row = lay_out(example, method.views[view], 4, RULES)
+                _, thoughts = reference_states(model, row.prefix, row.num_latents, row.suffix)
+                inputs = torch.cat([embed(model, row.prefix), thoughts, embed(model, row.suffix)])
+                read = model.base_model(inputs_embeds=inputs[None], output_hidden_states=True)
+                at = len(row.prefix) + row.num_latents + row.anchor - 1
+                assert row.suffix[row.anchor] == example.answer[1]
+                found.append(torch.stack([layer[0, at] for layer in read.hidden_states]))
+        student, teacher = (torch.stack(found) for found in states.values())  # (B, L + 1, D)
+        apart = nn.functional.smooth_l1_loss(student, teacher, reduction="none")
+        if spread == "batch":
+            apart = apart / teacher.transpose(0, 1).flatten(1).std(1)[None, :, None]
+        elif spread == "example":
+            apart = apart / teacher.std(2, keepdim=True)
+        means, _, _ = losses(method, model)
+        assert means["distillation"] == pytest.approx(apart.mean().item(), rel=1e-6)
+
+    def test_the_target_carries_no_gradient(self, model):
+        """One set of weights: compared with a target from a frozen copy."""
+        method = codi(projection="identity", spread="none", teacher_weight=0)
+        only = replace(method, terms=(distillation("none", 1.0),))
+        _, _, gradients = losses(only, model)
+        frozen = copy.deepcopy(model).requires_grad_(False)
+        rows = laid_out(only)
+        batches = collate_views(rows)
+        with torch.no_grad():
+            teacher = think(
+                frozen, batches.views["teacher"], Thinker(Tokens("pause")), keeps_layers=True
+            )
+        student = think(model, batches.views["student"], keeps_layers=True)
+        loss = torch.stack(
+            [
+                nn.functional.smooth_l1_loss(mine, theirs)
+                for mine, theirs in zip(student.layers, teacher.layers, strict=True)
+            ]
+        ).mean()
+        weights = dict(model.named_parameters())
+        found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        for name, gradient in zip(weights, found, strict=True):
+            if gradient is not None:
+                torch.testing.assert_close(gradients[f"model.{name}"], gradient, **EXACT)
+
+    def test_the_projection_is_learned_and_kept(self, model):
+        method = codi()
+        modules = make_modules(method, model, seed=3)
+        again = make_modules(method, model, seed=3)
+        assert torch.equal(modules["projection"][0].weight, again["projection"][0].weight)
+        _, _, gradients = losses(method, model, modules)
+        assert all(g.any() for name, g in gradients.items() if name.startswith("parts."))
+        assert method.modules["projection"].is_kept
+
+    def test_micro_batches_change_nothing_where_the_spread_is_that_of_an_example(self, model):
+        method = codi(spread="example")
+        modules = make_modules(method, model, seed=3)
+        means, _, gradients = losses(method, model, modules)
+        small, _, same = losses(method, model, modules, size=1)
+        assert small == pytest.approx(means, rel=1e-9)
+        assert_same_gradients(same, gradients)
+
+
+def parallel(iterations: int) -> Thinker:
+    return Thinker(Parallel(iterations, lambda latent: latent.state), TOKENS)
+
+
+LATENTS = [3, 1, 0, 4]
+
+
+def ragged_batch():
+    view = method_named("coconut").view
+    layouts = [
+        lay_out(example, view, 4, RULES, count)
+        for example, count in zip(EXAMPLES, LATENTS, strict=True)
+    ]
+    return layouts, collate(layouts, pad_id=30)
+
+
+@pytest.fixture(params=["fast", "plain"])
+def way(request, monkeypatch):
+    """Through the split cache, and through transformers' own."""
+    if request.param == "plain":
+        monkeypatch.setattr("latentcot.thinking.passes.takes_split_cache", lambda model: False)
+
+
+@pytest.mark.usefixtures("way")
+class TestParallel:
+    @pytest.mark.parametrize("iterations", [4, 6])
+    def test_enough_iterations_are_the_sequential_roll_out(self, model, iterations):
+        layouts, batch = ragged_batch()
+        found, expected = think(model, batch, parallel(iterations)), think(model, batch)
+        for row, layout in enumerate(layouts):
+            end, count = len(layout.suffix) + 1, layout.num_latents
+            torch.testing.assert_close(
+                found.states[row, :end], expected.states[row, :end], rtol=1e-6, atol=1e-6
+            )
+            torch.testing.assert_close(
+                found.latent_inputs[row, :count],
+                expected.latent_inputs[row, :count],
+                rtol=1e-6,
+                atol=1e-6,
+            )
+        assert found.passes.num_passes == iterations + 1
+        weights = list(model.parameters())
+
+        def gradients(rollout):
+            sums = [rollout.states[r, : len(x.suffix) + 1].sum() for r, x in enumerate(layouts)]
+            return torch.autograd.grad(torch.stack(sums).sum(), weights, allow_unused=True)
+
+        for one, other in zip(gradients(found), gradients(expected), strict=True):
+            if other is not None and other.norm() > 1e-6:
+                assert (one - other).norm() / other.norm() < 1e-5
+
+    @pytest.mark.parametrize("iterations", [1, 2, 3])
+    def test_the_first_thoughts_are_exact(self, model, iterations):
+        layouts, batch = ragged_batch()
+        with torch.no_grad():
+            found, expected = think(model, batch, parallel(iterations)), think(model, batch)
+        for row, layout in enumerate(layouts):
+            exact = min(iterations, layout.num_latents)
+            torch.testing.assert_close(
+                found.latent_inputs[row, :exact],
+                expected.latent_inputs[row, :exact],
+                rtol=1e-6,
+                atol=1e-6,
+            )
+        assert not torch.allclose(
+            found.latent_inputs[3, iterations], expected.latent_inputs[3, iterations]
+        )
+
+    def test_no_iteration_is_pauses(self, model):
+        layouts, batch = ragged_batch()
+        paused = [
+            replace(
+                x,
+                num_latents=0,
+                suffix=(TOKENS.pause,) * x.num_latents + x.suffix,
+                labels=(-100,) * x.num_latents + x.labels,
+            )
+            for x in layouts
+        ]
+        with torch.no_grad():
+            found = think(model, batch, parallel(0))
+            expected = think(model, collate(paused, pad_id=30))
+        assert found.passes.num_passes == 1
+        for row, x in enumerate(layouts):
+            torch.testing.assert_close(
+                found.states[row, : len(x.suffix) + 1],
+                expected.states[row, x.num_latents : x.num_latents + len(x.suffix) + 1],
+                **EXACT,
+            )
+
+    def test_texts_equal_those_of_sequential_thoughts(self, model):
+        layouts, _ = ragged_batch()
+        prompts = [layout.prompt() for layout in layouts]
+        options = {"eos_id": -1, "max_new_tokens": 4}
+        expected = generate(model, prompts, **options)
+        for size in (1, 4):
+            found = generate(model, prompts, thinker=parallel(4), batch_size=size, **options)
+            assert [one.token_ids for one in found] == [one.token_ids for one in expected]
+
+
+class TestPccot:
+    def test_its_terms_equal_codis_where_it_iterates_enough(self, model):
+        settings = {"num_latents": 3, "projection": "mlp", "spread": "example"}
+        method = method_named({"name": "pccot", "iterations": 3, **settings})
+        modules = make_modules(method, model, seed=1)
+        found, _, gradients = losses(method, model, modules)
+        expected, _, wanted = losses(codi(spread="example"), model, modules)
+        assert found == pytest.approx(expected, rel=1e-6)
+        assert_same_gradients(gradients, wanted, tolerance=1e-5)
+
+    def test_micro_batches_change_nothing(self, model):
+        method = method_named(
+            {"name": "pccot", "num_latents": 4, "iterations": 2, "spread": "example"}
+        )
+        modules = make_modules(method, model, seed=1)
+        found, _, gradients = losses(method, model, modules)
+        small, _, same = losses(method, model, modules, size=2)
+        assert small == pytest.approx(found, rel=1e-9)
+        assert_same_gradients(same, gradients)
+
+
+HOSTS = ["coconut", {"name": "codi", "num_latents": 3, "spread": "example"},
+         {"name": "pccot", "num_latents": 3, "iterations": 2, "spread": "example"}]  # fmt: skip
+
+
+class TestSimcot:
+    @pytest.mark.parametrize("host", HOSTS, ids=["coconut", "codi", "pccot"])
+    def test_without_weight_it_is_its_host(self, model, host):
+        host = method_named(host)
+        modules = make_modules(host, model, seed=2)
+        expected, _, wanted = losses(host, model, modules)
+        silent = host.with_(terms=(spelling(host, None, 0.0),))
+        both = nn.ModuleDict({**modules, DECODER: make_decoder(model)})
+        found, _, gradients = losses(silent, model, both)
+        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-12, atol=1e-15)
+        assert not any(g.any() for name, g in gradients.items() if DECODER in name)
+
+    @pytest.mark.parametrize("size", [None, 1, 3])
+    def test_the_decoder_spells_each_step_from_its_thoughts_alone(self, model, size):
+        """By hand: one group of one row at a time, without a cache and without the question."""
+        method = method_named("simcot")
+        modules = nn.ModuleDict({DECODER: make_decoder(tiny_model("gpt2", seed=5))})
+        modules[DECODER].resize_token_embeddings(model.config.vocab_size)
+        sums, counts = [0.0] * 4, [0] * 4
+        for example in EXAMPLES:
+            row = lay_out(example, method.view, 4, RULES)
+            _, thoughts = reference_states(model, row.prefix, row.num_latents, ())
+            for group, target in enumerate(group_targets(example.steps, 4)[: row.num_latents]):
+                words = [*target, TOKENS.eos]
+                inputs = torch.cat([thoughts[group : group + 1], embed(model, words)])
+                states = last_hidden(modules[DECODER], inputs)[:-1]
+                log_probs = modules[DECODER].get_output_embeddings()(states).log_softmax(-1)
+                sums[group] -= sum(log_probs[i, word].item() for i, word in enumerate(words))
+                counts[group] += len(words)
+        expected = sum(s / c for s, c in zip(sums, counts, strict=True) if c) / sum(
+            map(bool, counts)
+        )
+        means, _, _ = losses(method, model, modules, size=size)
+        assert means[SPELLING] == pytest.approx(expected, rel=1e-8)
+
+    def test_the_term_reaches_the_host_through_thoughts_alone(self, model):
+        method = method_named("simcot")
+        term = next(term for term in method.terms if term.name == SPELLING)
+        only = replace(method, terms=(term,))
+        modules = make_modules(method, model, seed=0)
+        _, _, gradients = losses(only, model, modules)
+        head = model.get_output_embeddings().weight
+        if head is not model.get_input_embeddings().weight:
+            [name] = [n for n, p in model.named_parameters() if p is head]
+            assert not gradients[f"model.{name}"].any()
+        assert any(g.any() for name, g in gradients.items() if name.startswith("model."))
+
+    @pytest.mark.parametrize(
+        ("num_steps", "expected"),
+        [
+            (1, ((1,), (), ())),
+            (3, ((1,), (2,), (3,))),
+            (6, ((1,), (2,), (3, 4, 5, 6))),
+            (0, ((), (), ())),
+        ],
+    )
+    def test_targets_of_groups(self, num_steps, expected):
+        steps = [(number + 1,) for number in range(num_steps)]
+        assert group_targets(steps, 3) == expected
+
+    def test_targets_that_miss_or_are_too_long(self):
+        assert group_targets([(1, 2, 3)], 2, missing=(9,), width=2) == ((1, 2), (9,))
+        assert group_targets([(1,), (2,), (3,)], 2, joins_rest=False) == ((1,), (2,))
+
+    def test_at_stage_0_it_does_nothing_and_uses_every_weight(self, model):
+        method = method_named("simcot")
+        modules = make_modules(method, model, seed=0)
+        means, _, gradients = losses(method, model, modules, stage=0)
+        learned = [n for n, one in modules.named_parameters() if one.requires_grad]
+        of_decoder = [f"parts.{name}" for name in learned]
+        assert means[SPELLING] is None
+        assert all(name in gradients for name in of_decoder)
+
+    def test_answers_need_no_decoder(self, model):
+        method = method_named("simcot")
+        assert not thinker_of(method, "answer", TOKENS, {}).modules
+
+    def test_a_host_without_thoughts_is_refused(self):
+        with pytest.raises(MethodError, match="cot has no thoughts"):
+            method_named({"name": "simcot", "host": "cot"})
