@@ -162,13 +162,13 @@ def in_update(number: int, do: Callable[[Any], object]) -> Iterator[None]:
     """Do something to the model as an update begins; the first one in here is number 1."""
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    from latentcot.thinking.loss import LanguageLoss
+    from latentcot.training.objective import Objective
 
     num_seen = 0
 
     def hook(module: Any, args: Any) -> None:
         nonlocal num_seen
-        if isinstance(module, LanguageLoss):
+        if isinstance(module, Objective):
             num_seen += 1
             if num_seen == number:
                 do(module.model)

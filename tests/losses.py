@@ -12,6 +12,7 @@ from latentcot.methods.stopping import with_stop_classifier
 from latentcot.thinking.batch import Batch, Batches
 from latentcot.thinking.think import Thinker
 from latentcot.training.objective import Objective
+from latentcot.training.step import Shard, TrainStep
 
 TOKENS = SpecialTokens(bot=1, eot=2, pause=17, eos=3)
 RULES = LayoutRules(TOKENS, Plan(num_stages=3))
@@ -49,3 +50,31 @@ class LanguageLoss(nn.Module):
         names = ["nll_sum", "next_nll_sum", "num_correct", "stop_nll_sum"][: len(sums)]
         found = dict(zip(names, sums, strict=True))
         return SimpleNamespace(**found, num_labels=(batch.labels != -100).sum())
+
+
+class LayoutStep(TrainStep):
+    """Coconut's train step, on layouts."""
+
+    def learn(self, layouts, rate: float) -> dict:
+        """One update; each term's mean by name."""
+        return self.step(self.shard_of(layouts), rate)
+
+    def shard_of(self, update) -> Shard:
+        return super().shard_of(laid(update))
+
+    @property
+    def stop_head(self):
+        return self.objective.parts["stop"]
+
+
+def train_step_of(
+    model, training, *, stop_head=None, stop_weight=1.0, update=None, kind=None, **options
+) -> TrainStep:
+    """A train step for Coconut, with the stop classifier if one is given."""
+    modules = nn.ModuleDict({} if stop_head is None else {"stop": stop_head})
+    method = coconut(update)
+    if stop_head is not None:
+        method = with_stop_classifier(method, stop_weight)
+    saves = training.save_memory
+    objective = Objective(model, method, RULES, modules, saves_memory=saves)
+    return (kind or LayoutStep)(objective, training, **options)

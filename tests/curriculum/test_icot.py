@@ -15,7 +15,7 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.training.step import TrainStep
 
-ICOT = METHODS["icot"]
+ICOT = METHODS["icot"].view
 
 
 def draw(stage: int, count: int, seed: str = "seed", **rules: object) -> list[int]:
@@ -104,7 +104,7 @@ def test_it_is_smoothed_and_not_mixed() -> None:
 def test_no_other_method_is_smoothed() -> None:
     rules = Curriculum(removal_smoothing=0.01)
     for name in ("cot", "coconut", "no-cot"):
-        assert draw_stages(rules, METHODS[name].schedule, range(4), 2, 50, "seed") == [2] * 50
+        assert draw_stages(rules, METHODS[name].view.schedule, range(4), 2, 50, "seed") == [2] * 50
 
 
 # --- a run ---
@@ -135,13 +135,14 @@ def run(recipe, tmp_path_factory):
     run = tmp_path_factory.mktemp("icot") / "run"
     learned = []
     with pytest.MonkeyPatch.context() as patch:
-        learn_from = TrainStep.learn_from
+        step = TrainStep.step
 
-        def watched(self, share, rate):
-            learned.append([int(n) for b in share.micro_batches for n in b.suffix_lengths])
-            return learn_from(self, share, rate)
+        def watched(self, shard, rate):
+            views = [batches.views["answer"] for batches in shard.micro_batches]
+            learned.append([int(n) for batch in views for n in batch.suffix_lengths])
+            return step(self, shard, rate)
 
-        patch.setattr(TrainStep, "learn_from", watched)
+        patch.setattr(TrainStep, "step", watched)
         assert train(recipe, run, is_quiet=True)
     return run, learned
 

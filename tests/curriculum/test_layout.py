@@ -31,7 +31,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
-from latentcot.methods import METHODS, Method, Plan
+from latentcot.methods import METHODS, Plan, Registered
 from latentcot.models.special_tokens import word_tokenizer
 
 BOT, EOT, PAUSE, EOS = 91, 92, 93, 94
@@ -45,7 +45,7 @@ QUESTION = EncodedExample("x", question=(1, 2), steps=None, answer=())
 RULES = LayoutRules(
     SpecialTokens(BOT, EOT, PAUSE, EOS), Plan(num_stages=3, thoughts_per_step=2, tokens_until_all=5)
 )
-ROWS = list(METHODS.values())
+ROWS = [row for row in METHODS.values() if row.view is not None]
 
 
 def changed(rules: LayoutRules, **plan: Any) -> LayoutRules:
@@ -111,17 +111,21 @@ GOLDEN_UNPADDED = GOLDEN | {
 
 
 def test_every_method_has_a_golden_layout_at_each_of_its_stages() -> None:
-    assert set(GOLDEN) == {(row.name, stage) for row in ROWS for stage in row.stages(RULES.plan)}
+    assert set(GOLDEN) == {
+        (row.name, stage) for row in ROWS for stage in row.view.schedule.stages(RULES.plan)
+    }
 
 
 @pytest.mark.parametrize(("name", "stage"), GOLDEN)
 def test_golden_layouts(name: str, stage: int) -> None:
-    assert show(lay_out(EXAMPLE, METHODS[name], stage, RULES)) == GOLDEN[name, stage]
+    assert show(lay_out(EXAMPLE, METHODS[name].view, stage, RULES)) == GOLDEN[name, stage]
 
 
 @pytest.mark.parametrize(("name", "stage"), GOLDEN_UNPADDED)
 def test_golden_layouts_without_padding(name: str, stage: int) -> None:
-    assert show(lay_out(EXAMPLE, METHODS[name], stage, UNPADDED)) == GOLDEN_UNPADDED[name, stage]
+    assert (
+        show(lay_out(EXAMPLE, METHODS[name].view, stage, UNPADDED)) == GOLDEN_UNPADDED[name, stage]
+    )
 
 
 @pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
@@ -133,7 +137,7 @@ def test_what_stands_in_place_of_no_thoughts(
     name: str, choice: Literal["both", "bot", "none"], expected: str
 ) -> None:
     rules = dataclasses.replace(RULES, zero_thoughts=choice)
-    assert show(lay_out(EXAMPLE, METHODS[name], 0, rules)).startswith(expected)
+    assert show(lay_out(EXAMPLE, METHODS[name].view, 0, rules)).startswith(expected)
 
 
 @pytest.mark.parametrize("choice", ["both", "bot", "none"])
@@ -142,7 +146,7 @@ def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_special_toke
     key: tuple[str, int], choice: Literal["both", "bot", "none"]
 ) -> None:
     rules = dataclasses.replace(RULES, zero_thoughts=choice)
-    assert show(lay_out(EXAMPLE, METHODS[key[0]], key[1], rules)) == GOLDEN[key]
+    assert show(lay_out(EXAMPLE, METHODS[key[0]].view, key[1], rules)) == GOLDEN[key]
 
 
 # --- icot: tokens go one by one (arXiv 2405.14838) ---
@@ -153,7 +157,7 @@ THREE = EncodedExample("3", (1, 2), ((11, 12), (21,), (13, 11, 12)), (31, 32))
 def test_tokens_are_removed_across_the_borders_of_steps_and_at_last_all_at_once() -> None:
     """Six tokens in three steps; four removed are the signal for the other two."""
     rules = changed(RULES, tokens_until_all=4)
-    shown = [show(lay_out(THREE, METHODS["icot"], stage, rules)) for stage in range(5)]
+    shown = [show(lay_out(THREE, METHODS["icot"].view, stage, rules)) for stage in range(5)]
     assert shown == [
         f"Q1 Q2 [a1] [a2] [b1] [a3] [a1] [a2] {ANSWER}",
         f"Q1 Q2 [a2] [b1] [a3] [a1] [a2] {ANSWER}",
@@ -161,7 +165,7 @@ def test_tokens_are_removed_across_the_borders_of_steps_and_at_last_all_at_once(
         f"Q1 Q2 [a3] [a1] [a2] {ANSWER}",
         f"Q1 Q2 {ANSWER}",
     ]
-    next_words = [lay_out(THREE, METHODS["icot"], stage, rules).num_next for stage in range(5)]
+    next_words = [lay_out(THREE, METHODS["icot"].view, stage, rules).num_next for stage in range(5)]
     assert next_words == [2, 1, 1, 3, 2]
 
 
@@ -197,14 +201,14 @@ GOLDEN_FINAL = [  # c = 2, two stages and one more; three, one and no steps
 def test_the_final_stage_without_text(
     rules: LayoutRules, example: EncodedExample, name: str, stage: int, expected: str
 ) -> None:
-    assert stage in METHODS[name].stages(rules.plan)
-    assert show(lay_out(example, METHODS[name], stage, rules)) == expected
+    assert stage in METHODS[name].view.schedule.stages(rules.plan)
+    assert show(lay_out(example, METHODS[name].view, stage, rules)) == expected
 
 
 def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
     rules = changed(FINAL, final_stage_without_text=False)
-    assert list(METHODS["coconut"].stages(rules.plan)) == [0, 1, 2]
-    layout = lay_out(THREE, METHODS["coconut"], 2, rules)
+    assert list(METHODS["coconut"].view.schedule.stages(rules.plan)) == [0, 1, 2]
+    layout = lay_out(THREE, METHODS["coconut"].view, 2, rules)
     assert show(layout) == f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {THIRD}"
 
 
@@ -222,14 +226,14 @@ def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
 def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(
     name: str, expected: str
 ) -> None:
-    assert show(lay_out(EXAMPLE, METHODS[name], 1, RULES, num_thoughts=5)) == expected
+    assert show(lay_out(EXAMPLE, METHODS[name].view, 1, RULES, num_thoughts=5)) == expected
 
 
 def test_forced_to_none_the_place_looks_as_it_does_at_stage_0() -> None:
-    layout = lay_out(EXAMPLE, METHODS["coconut"], 1, RULES, num_thoughts=0)
+    layout = lay_out(EXAMPLE, METHODS["coconut"].view, 1, RULES, num_thoughts=0)
     assert show(layout) == f"Q1 Q2 <bot> <eot> {SECOND}"
     rules = dataclasses.replace(RULES, zero_thoughts="none")
-    layout = lay_out(EXAMPLE, METHODS["coconut"], 1, rules, num_thoughts=0)
+    layout = lay_out(EXAMPLE, METHODS["coconut"].view, 1, rules, num_thoughts=0)
     assert show(layout) == f"Q1 Q2 {SECOND}"
 
 
@@ -242,7 +246,7 @@ def test_a_question_alone_gets_the_stages_full_number_of_latents(
     name: str, stage: int, rules: LayoutRules
 ) -> None:
     given_words = GOLDEN[name, stage].partition("[")[0].strip()
-    layout = lay_out(QUESTION, METHODS[name], stage, rules)
+    layout = lay_out(QUESTION, METHODS[name].view, stage, rules)
     assert show(layout) == given_words
     assert layout == layout.prompt()
 
@@ -251,7 +255,7 @@ def test_a_question_alone_gets_the_stages_full_number_of_latents(
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[EncodedExample, Method, int, LayoutRules]:
+def cases(draw: st.DrawFn) -> tuple[EncodedExample, Registered, int, LayoutRules]:
     """Any example with any method at any of its stages; every token of the example differs."""
     lengths = draw(st.lists(st.integers(1, 3), max_size=7))
     tokens = iter(range(1000, 2000))
@@ -269,8 +273,14 @@ def cases(draw: st.DrawFn) -> tuple[EncodedExample, Method, int, LayoutRules]:
     around = draw(st.sampled_from(["both", "bot", "none"]))
     rules = dataclasses.replace(rules, zero_thoughts=around)
     method = draw(st.sampled_from(ROWS))
-    stage = draw(st.sampled_from(list(method.stages(rules.plan))))
+    stage = draw(st.sampled_from(list(method.view.schedule.stages(rules.plan))))
     return EncodedExample("x", question, steps, answer), method, stage, rules
+
+
+def viewed(case: Any) -> Any:
+    """A case as `lay_out` takes it."""
+    example, method, *rest = case
+    return example, method.view, *rest
 
 
 def words_left(case: Any) -> tuple[int, ...]:
@@ -294,7 +304,7 @@ def latents_of(layout: Layout) -> int:
 
 @given(cases())
 def test_the_prompt_is_the_beginning_of_the_training_layout(case: Any) -> None:
-    layout = lay_out(*case)
+    layout = lay_out(*viewed(case))
     prompt = layout.prompt()
     assert prompt.prefix == layout.prefix
     assert prompt.num_latents == layout.num_latents
@@ -309,7 +319,7 @@ def test_without_latents_and_special_tokens_the_text_is_question_steps_left_answ
     case: Any,
 ) -> None:
     example = case[0]
-    layout = lay_out(*case)
+    layout = lay_out(*viewed(case))
     marks = {BOT, EOT, PAUSE}
     text = tuple(t for t in (*layout.prefix, *layout.suffix) if t not in marks)
     assert text == (*example.question, *words_left(case), *example.answer, EOS)
@@ -317,7 +327,7 @@ def test_without_latents_and_special_tokens_the_text_is_question_steps_left_answ
 
 @given(cases())
 def test_loss_stands_on_steps_left_answer_and_end_of_text(case: Any) -> None:
-    layout = lay_out(*case)
+    layout = lay_out(*viewed(case))
     labels = tuple(label for label in layout.labels if label != NO_LABEL)
     assert labels == (*words_left(case), *case[0].answer, EOS)
     assert layout.suffix[layout.opening :] == labels, "a label is the token in its own column"
@@ -331,8 +341,8 @@ def test_the_number_of_latents(case: Any) -> None:
     in_thought = in_thought if plan.pad_to_num_stages else min(in_thought, len(example.steps))
     has_latents = method.name.startswith(("coconut", "pause")) and "no-thought" not in method.name
     expected = in_thought * plan.thoughts_per_step if has_latents else 0
-    assert latents_of(lay_out(*case)) == expected
-    assert count_latents(method, stage, len(example.steps), plan) == expected
+    assert latents_of(lay_out(*viewed(case))) == expected
+    assert count_latents(method.view, stage, len(example.steps), plan) == expected
 
 
 @given(cases())
@@ -340,11 +350,11 @@ def test_the_latents_of_a_chain_are_those_of_its_last_stage_unpadded(case: Any) 
     """By which a stop classifier learns, and an evaluation tells how often it was right."""
     example, _, _, rules = case
     plan = changed(rules, pad_to_num_stages=False).plan
-    expected = count_latents(METHODS["coconut"], plan.last_stage, len(example.steps), plan)
+    expected = count_latents(METHODS["coconut"].view, plan.last_stage, len(example.steps), plan)
     assert latents_of_chain(len(example.steps), plan) == expected
-    assert lay_out(*case).stop_after == expected
+    assert lay_out(*viewed(case)).stop_after == expected
     question = dataclasses.replace(example, steps=None, answer=())
-    assert lay_out(question, *case[1:]).stop_after is None
+    assert lay_out(question, *viewed(case)[1:]).stop_after is None
 
 
 @given(cases())
@@ -352,20 +362,20 @@ def test_a_padded_example_is_generated_from_as_its_question_alone_is(case: Any) 
     example, method, stage, rules = case
     rules = changed(rules, pad_to_num_stages=True)
     question = dataclasses.replace(example, steps=None, answer=())
-    trained = lay_out(example, method, stage, rules)
+    trained = lay_out(example, method.view, stage, rules)
     known = dataclasses.replace(trained.prompt(), stop_after=None)  # but not how long its chain is
-    assert lay_out(question, method, stage, rules) == known
+    assert lay_out(question, method.view, stage, rules) == known
 
 
 @given(cases())
 def test_special_tokens_stand_once_and_around_the_latents(case: Any) -> None:
-    layout = lay_out(*case)
+    layout = lay_out(*viewed(case))
     method, rules = case[1], case[3]
     tokens = (*layout.prefix, *layout.suffix)
-    is_open = method.has_special_tokens and (
+    is_open = method.view.has_special_tokens and (
         latents_of(layout) > 0 or rules.zero_thoughts != "none"
     )
-    is_closed = method.has_special_tokens and (
+    is_closed = method.view.has_special_tokens and (
         latents_of(layout) > 0 or rules.zero_thoughts == "both"
     )
     assert tokens.count(BOT) == is_open
@@ -385,12 +395,12 @@ def test_num_next_counts_the_first_step_left_or_the_answer(case: Any) -> None:
     expected = example.answer
     if first_step is not None:
         expected = first_step[first_step.index(left[0]) :]
-    assert lay_out(*case).num_next == len(expected)
+    assert lay_out(*viewed(case)).num_next == len(expected)
 
 
 @given(cases())
 def test_length_counts_every_column(case: Any) -> None:
-    layout = lay_out(*case)
+    layout = lay_out(*viewed(case))
     assert len(layout) == len(layout.prefix) + layout.num_latents + len(layout.suffix)
 
 
@@ -494,11 +504,13 @@ def test_only_unknown_words_are_listed_as_unknown() -> None:
 
 def test_a_negative_number_of_thoughts_is_refused() -> None:
     with pytest.raises(UsageError, match="num_thoughts: .* got -1"):
-        lay_out(EXAMPLE, METHODS["coconut"], 1, RULES, num_thoughts=-1)
+        lay_out(EXAMPLE, METHODS["coconut"].view, 1, RULES, num_thoughts=-1)
 
 
 @pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "coconut-no-thought"])
 def test_thoughts_are_refused_where_the_method_has_none(name: str) -> None:
-    assert lay_out(EXAMPLE, METHODS[name], 1, RULES, 0) == lay_out(EXAMPLE, METHODS[name], 1, RULES)
-    with pytest.raises(UsageError, match=f"num_thoughts: {name} has no thoughts"):
-        lay_out(EXAMPLE, METHODS[name], 1, RULES, num_thoughts=2)
+    assert lay_out(EXAMPLE, METHODS[name].view, 1, RULES, 0) == lay_out(
+        EXAMPLE, METHODS[name].view, 1, RULES
+    )
+    with pytest.raises(UsageError, match="num_thoughts: this method has no thoughts, .* got 2"):
+        lay_out(EXAMPLE, METHODS[name].view, 1, RULES, num_thoughts=2)

@@ -11,7 +11,7 @@ from latentcot.methods import METHODS, STEP_PER_STAGE
 
 def clock(method: str = "coconut", updates_per_epoch: int = 10, **rules: Any) -> StageClock:
     curriculum = Curriculum(**{"num_stages": 2, **rules})
-    return StageClock(curriculum, phases_of(curriculum, METHODS[method]), updates_per_epoch)
+    return StageClock(curriculum, phases_of(curriculum, METHODS[method].view), updates_per_epoch)
 
 
 def stages_seen(a_clock: StageClock, losses: list[float | None]) -> list[int]:
@@ -24,14 +24,14 @@ def stages_seen(a_clock: StageClock, losses: list[float | None]) -> list[int]:
 
 def test_coconut_goes_through_all_stages() -> None:
     rules = Curriculum(num_stages=2, epochs_stage_0=6, epochs_per_stage=3)
-    phases = phases_of(rules, METHODS["coconut"])
+    phases = phases_of(rules, METHODS["coconut"].view)
     assert phases == [Phase(0, "both", 6), Phase(1, "both", 3), Phase(2, "both", 3)]
 
 
 def test_the_final_stage_without_text_is_one_more() -> None:
     rules = Curriculum(num_stages=2, final_stage_without_text=True)
-    assert [p.stage for p in phases_of(rules, METHODS["coconut"])] == [0, 1, 2, 3]
-    assert [p.stage for p in phases_of(rules, METHODS["coconut-no-curriculum"])] == [3]
+    assert [p.stage for p in phases_of(rules, METHODS["coconut"].view)] == [0, 1, 2, 3]
+    assert [p.stage for p in phases_of(rules, METHODS["coconut-no-curriculum"].view)] == [3]
     assert rules.num_phases == 4
 
 
@@ -39,7 +39,7 @@ def test_special_tokens_are_introduced_after_ordinary_chain_of_thought() -> None
     rules = Curriculum(
         num_stages=1, zero_thoughts="bot", introduce_special_tokens=True, epochs_stage_0=4
     )
-    phases = phases_of(rules, METHODS["coconut"])
+    phases = phases_of(rules, METHODS["coconut"].view)
     assert phases == [Phase(0, "none", 2), Phase(0, "bot", 2), Phase(1, "bot", 5)]
     assert rules.num_phases == 3
 
@@ -52,7 +52,7 @@ def test_a_learned_phase_has_its_own_values_but_for_the_last() -> None:
         learned_below=[0.5, 0.3],
         max_updates_per_stage=[7, 8],
     )
-    found = [(p.learned_below, p.max_updates) for p in phases_of(rules, METHODS["coconut"])]
+    found = [(p.learned_below, p.max_updates) for p in phases_of(rules, METHODS["coconut"].view)]
     assert found == [(0.5, 7), (0.3, 8), (None, None)]
 
 
@@ -65,22 +65,22 @@ def test_a_method_without_special_tokens_keeps_the_values_of_its_stages() -> Non
         learned_below=[0.5, 0.3, 0.1],
         max_updates_per_stage=[7, 8, 9],
     )
-    phases = phases_of(rules, METHODS["coconut-no-thought"])
+    phases = phases_of(rules, METHODS["coconut-no-thought"].view)
     found = [(p.stage, p.learned_below, p.max_updates) for p in phases]
     assert found == [(0, 0.5, 7), (1, 0.1, 9), (2, None, None)]
 
 
 def test_a_method_without_special_tokens_has_all_epochs_of_stage_0_in_its_one_part() -> None:
     rules = Curriculum(num_stages=1, introduce_special_tokens=True, epochs_stage_0=4)
-    assert [p.epochs for p in phases_of(rules, METHODS["coconut-no-thought"])] == [4, 5]
+    assert [p.epochs for p in phases_of(rules, METHODS["coconut-no-thought"].view)] == [4, 5]
 
 
 @pytest.mark.parametrize("is_introduced", [True, False])
 def test_methods_without_a_curriculum_have_one_phase(is_introduced: bool) -> None:
     rules = Curriculum(num_stages=3, introduce_special_tokens=is_introduced)
-    assert [p.stage for p in phases_of(rules, METHODS["cot"])] == [0]
+    assert [p.stage for p in phases_of(rules, METHODS["cot"].view)] == [0]
     for name in ("no-cot", "pause", "coconut-no-curriculum"):
-        assert [p.stage for p in phases_of(rules, METHODS[name])] == [3]
+        assert [p.stage for p in phases_of(rules, METHODS[name].view)] == [3]
 
 
 def test_stages_last_their_epochs_and_the_last_goes_on() -> None:

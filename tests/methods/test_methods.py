@@ -18,7 +18,7 @@ from latentcot.methods import (
     method_named,
 )
 
-PAPER = {  # schedule, fill, special tokens
+PAPER = {  # schedule, latents, special tokens
     "cot": (KEEP_ALL, NOTHING, False),
     "no-cot": (ALL_AT_ONCE, NOTHING, False),
     "icot": (TOKEN_BY_TOKEN, NOTHING, False),
@@ -32,19 +32,19 @@ TABLE = PAPER | {"pause-multipass": (STEP_PER_STAGE, PAUSE_MULTIPASS, True)}
 
 
 def test_the_table() -> None:
-    rows = {name: (row.schedule, row.fill, row.has_special_tokens) for name, row in METHODS.items()}
+    views = {name: row.view for name, row in METHODS.items() if row.view is not None}
+    rows = {name: (v.schedule, v.latents, v.has_special_tokens) for name, v in views.items()}
     assert rows == TABLE
     assert list(rows) == list(TABLE), "in the order of the paper's table"
     assert tuple(PAPER) == PAPER_METHODS
 
 
-def test_no_two_schedules_and_no_two_fills_are_equal() -> None:
+def test_no_two_schedules_and_no_two_latents_are_equal() -> None:
     """Rows are compared by them."""
     schedules = [KEEP_ALL, ALL_AT_ONCE, STEP_PER_STAGE, TOKEN_BY_TOKEN]
-    fills = [THOUGHT, PAUSE, PAUSE_MULTIPASS, NOTHING]
-    assert len(set(schedules)) == len(set(fills)) == 4
-    assert [fill.is_thought for fill in fills] == [True, False, False, False]
-    assert [fill.has_latents for fill in fills] == [True, True, True, False]
+    latents = [THOUGHT, PAUSE, PAUSE_MULTIPASS, NOTHING]
+    assert len(set(schedules)) == len(set(latents)) == 4
+    assert [one.is_thought for one in latents] == [True, False, False, False]
     assert [schedule.is_by_token for schedule in schedules] == [False, False, False, True]
 
 
@@ -52,14 +52,14 @@ def test_each_row_is_found_under_its_name_and_says_what_it_is() -> None:
     for name, row in METHODS.items():
         assert row.name == name
         assert row.summary.strip()
-        assert method_named(name) is row
+        assert method_named(name).name == name
 
 
 @pytest.mark.parametrize("is_longer", [False, True])
 @pytest.mark.parametrize("name", TABLE)
 def test_stages(name: str, is_longer: bool) -> None:
     plan = Plan(num_stages=3, final_stage_without_text=is_longer, tokens_until_all=6)
-    stages = list(METHODS[name].stages(plan))
+    stages = list(method_named(name).stages(plan))
     schedule = TABLE[name][0]
     if schedule is KEEP_ALL:
         assert stages == [0]
@@ -72,7 +72,8 @@ def test_stages(name: str, is_longer: bool) -> None:
 
 
 def test_without_later_stages_every_method_by_steps_has_stage_0_alone() -> None:
-    by_steps = [row for row in METHODS.values() if not row.schedule.is_by_token]
+    methods = [method_named(name) for name in METHODS]
+    by_steps = [one for one in methods if not one.view.schedule.is_by_token]
     assert all(list(row.stages(Plan(num_stages=0))) == [0] for row in by_steps)
 
 

@@ -36,8 +36,7 @@ from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folder
 from latentcot.runs.checkpoint_summary import model_of
 from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
-from latentcot.training.step import TrainStep
-from losses import LanguageLoss
+from losses import LanguageLoss, train_step_of
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model
 
 pytest.importorskip("peft")
@@ -204,7 +203,9 @@ def test_they_are_drawn_from_the_seed_alone() -> None:
 def test_updates_leave_the_base_as_it_was(name: str) -> None:
     model = adapted(name, dtype=torch.float32)
     before = {n: t.clone() for n, t in model.state_dict().items()}
-    train_step = TrainStep(model, Training(learning_rate=1e-2, weight_decay=0.1, save_memory=True))
+    train_step = train_step_of(
+        model, Training(learning_rate=1e-2, weight_decay=0.1, save_memory=True)
+    )
     for _ in range(5):
         train_step.learn([row.as_layout for row in ROWS], 1e-2)
     changed = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}

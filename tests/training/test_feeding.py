@@ -1,20 +1,17 @@
-"""Lessons are a function of the seed and the number of the update, whoever makes them when."""
+"""Batches are a function of the seed and the number of the update, whoever makes them when."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from latentcot.curriculum.layout import NO_LABEL
-from latentcot.curriculum.stages import phases_of
-from latentcot.methods import METHODS
-from latentcot.models.special_tokens import special_tokens_of
-from latentcot.thinking.batch import collate
-from latentcot.training.build import prepare
+from latentcot.methods import method_named
+from latentcot.thinking.batch import collate_views
+from latentcot.training.build import Run, build
 from latentcot.training.loader import Loader, UpdateBatch
+from latentcot.training.objective import Counts
 from latentcot.training.step import Shard
 
 NUM_UPDATES = 12  # of 4 an epoch
@@ -26,59 +23,43 @@ CHANGES = {
 }
 
 
-def shard_of(layouts: Sequence) -> Shard:
+def shard_of(update: Sequence) -> Shard:
     """All of an update at once, as of one process."""
-    labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
-    return Shard([collate(layouts)], labels, sum(layout.num_latents for layout in layouts))
+    return Shard([collate_views(update)], Counts(method_named("coconut"), update))
 
 
 @pytest.fixture(scope="module", params=CHANGES)
-def world(request, make_recipe) -> SimpleNamespace:
-    """What feeders are made of."""
-    recipe = make_recipe(request.param, **CHANGES[request.param])
-    _, tokenizer, data = prepare(recipe)
-    method = METHODS[recipe.method]
-    rules = recipe.layout_rules(special_tokens_of(tokenizer))
-    phases = phases_of(recipe.curriculum, method)
-    phase_rules = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
+def world(request, make_recipe) -> Run:
+    """What loaders are made of."""
+    run = build(make_recipe(request.param, **CHANGES[request.param]))
     # Of different lengths, so that the order of an epoch knows them.
     train = [
-        replace(e, question=e.question + e.question[: i % 5]) for i, e in enumerate(data.train)
+        replace(e, question=e.question + e.question[: i % 5]) for i, e in enumerate(run.data.train)
     ]
-    return SimpleNamespace(
-        recipe=recipe, method=method, phases=phases, rules=phase_rules, train=train
-    )
+    return replace(run, data=replace(run.data, train=train))
 
 
-def loader_of(world: SimpleNamespace, shard_of=shard_of, seed: int | None = None) -> Loader:
+def loader_of(world: Run, shard_of=shard_of, seed: int | None = None) -> Loader:
     recipe = world.recipe if seed is None else replace(world.recipe, seed=seed)
-    return Loader(recipe, world.method, world.rules, world.train, shard_of)
+    return Loader(replace(world, recipe=recipe), shard_of)
 
 
 def as_values(update_batch: UpdateBatch) -> tuple:
-    """A lesson as plain values."""
+    """A batch as plain values."""
     batches = [
-        (*(tensor.tolist() for tensor in batch.tensors), batch.max_latents)
-        for batch in update_batch.share.micro_batches
+        (*(tensor.tolist() for tensor in batches.tensors), batches.max_latents)
+        for batches in update_batch.shard.micro_batches
     ]
     ids = [example.id for example in update_batch.examples]
-    return (
-        ids,
-        update_batch.stages,
-        batches,
-        update_batch.share.num_labels,
-        update_batch.share.num_latents,
-    )
+    return ids, update_batch.stages, batches, update_batch.shard.counts.counts
 
 
-def phase_at(world: SimpleNamespace, update: int):
+def phase_at(world: Run, update: int):
     """One phase an epoch."""
     return world.phases[min(update // 4, len(world.phases) - 1)]
 
 
-def update_batch(
-    loader: Loader, world: SimpleNamespace, update: int, num_updates=NUM_UPDATES
-) -> tuple:
+def update_batch(loader: Loader, world: Run, update: int, num_updates=NUM_UPDATES) -> tuple:
     return as_values(loader.update_batch(update, phase_at(world, update), num_updates))
 
 
@@ -112,7 +93,7 @@ def test_each_epoch_has_every_example_once(world, expected):
     ids = [value[0] for value in expected]
     for start in (0, 4, 8):
         seen = [one for batch in ids[start : start + 4] for one in batch]
-        assert sorted(seen) == sorted(example.id for example in world.train)
+        assert sorted(seen) == sorted(example.id for example in world.data.train)
     assert ids[:4] != ids[4:8]
 
 
@@ -131,9 +112,9 @@ def test_each_example_is_laid_out_at_its_stage(world):
     loader, phase = loader_of(world), world.phases[1]
     for update in range(4):
         found = loader.update_batch(update, phase, NUM_UPDATES)
-        (batch,) = found.share.micro_batches
+        batch = found.shard.micro_batches[0].views["answer"]
         pairs = zip(found.examples, found.stages, strict=True)
-        layouts = [loader.layout(example, stage, phase) for example, stage in pairs]
+        layouts = [world.layouts(e, stage, phase)["answer"] for e, stage in pairs]
         assert batch.suffix_lengths.tolist() == [len(layout.suffix) for layout in layouts]
         assert batch.num_latents.tolist() == [layout.num_latents for layout in layouts]
 
@@ -141,7 +122,7 @@ def test_each_example_is_laid_out_at_its_stage(world):
 def test_where_nothing_is_drawn_the_stage_is_that_of_the_phase(world):
     plain = replace(world.recipe.curriculum, stage_mix_prob=0.0, removal_smoothing=None)
     recipe = replace(world.recipe, curriculum=plain)
-    loader = loader_of(SimpleNamespace(**{**vars(world), "recipe": recipe}))
+    loader = loader_of(replace(world, recipe=recipe))
     for phase in world.phases:
         assert loader.update_batch(0, phase, NUM_UPDATES).stages == [phase.stage] * 8
 
@@ -185,7 +166,7 @@ def test_each_is_made_once_and_all_but_the_first_ahead(world):
     finish(loader)
     assert counting.threads[0] == threading.current_thread().name
     assert len(counting.threads) == 6
-    assert all(name.startswith("latentcot-feeder") for name in counting.threads[1:])
+    assert all(name.startswith("latentcot-loader") for name in counting.threads[1:])
 
 
 def test_the_next_one_is_begun_at_once(world):
@@ -230,20 +211,20 @@ def test_an_error_at_the_first_update(world):
 
 
 def test_a_batch_is_no_larger_than_the_training_set(world):
-    few = SimpleNamespace(**{**vars(world), "train": world.train[:3]})
+    few = replace(world, data=replace(world.data, train=world.data.train[:3]))
     loader = loader_of(few)
     assert (loader.batch_size, loader.updates_per_epoch) == (3, 1)
     ids = [sorted(update_batch(loader, few, update)[0]) for update in range(3)]
-    assert ids == [sorted(example.id for example in few.train)] * 3
+    assert ids == [sorted(example.id for example in few.data.train)] * 3
 
 
 def test_the_next_step_counts_at_the_present_stage_only(world):
     """And for chains that reach past the last stage; others would make a stage look learned."""
     loader, phase = loader_of(world), world.phases[0]
-    short = [replace(e, steps=e.steps[:1]) if i % 2 else e for i, e in enumerate(world.train)]
+    short = [replace(e, steps=e.steps[:1]) if i % 2 else e for i, e in enumerate(world.data.train)]
     loader.train = short
     found = loader.update_batch(0, phase, NUM_UPDATES)
-    (batch,) = found.share.micro_batches
+    batch = found.shard.micro_batches[0].views["answer"]
     counts = batch.is_next.any(1).tolist()
     expected = [
         stage == phase.stage and len(example.steps) >= world.recipe.curriculum.num_stages
@@ -260,4 +241,4 @@ def test_threads_share_no_random_numbers(world, expected):
     update_batch(loader, world, 0)
     finish(loader)
     assert torch.equal(torch.get_rng_state(), state)
-    assert {field.name for field in fields(UpdateBatch)} == {"examples", "stages", "share"}
+    assert {field.name for field in fields(UpdateBatch)} == {"examples", "stages", "shard"}

@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from latentcot.data.examples import read_examples, write_examples
 from latentcot.errors import DataError, RecipeError
-from latentcot.training.build import check_thinks_in_batches, prepare
+from latentcot.thinking.capability import check_thinks_in_batches
+from latentcot.training.build import build
 from reference import tiny_models
 
 SMALL = {"vocab_size": 40, "hidden_size": 32, "bos_token_id": 1, "eos_token_id": 2}
@@ -58,4 +59,4 @@ def test_an_answer_that_does_not_come_back_is_refused(
         odd = replace(first, answer=f"{first.answer} , {first.answer}")
         write_examples(files[split], [odd, *others])
     with pytest.raises(DataError, match=r"'valid-0': its answer .* could never be right"):
-        prepare(make_recipe(data=files))
+        build(make_recipe(data=files))

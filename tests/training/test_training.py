@@ -27,12 +27,14 @@ from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import open_run, read_metrics
-from latentcot.training.build import prepare
+from latentcot.training.build import build
 from latentcot.training.optimizer import learning_rate
-from latentcot.training.step import TrainStep
 from latentcot.training.train import Trainer
+from losses import train_step_of
 
-THINKING = ("coconut", "coconut-no-curriculum")
+THOUGHTS = {"coconut": NUM_STAGES, "coconut-no-curriculum": NUM_STAGES, "simcot": NUM_STAGES,
+            "codi": 6, "pccot": 24}  # fmt: skip
+PASSES = THOUGHTS | {"pause-multipass": NUM_STAGES, "pccot": 3}
 
 
 def rows_of(run, kind):
@@ -47,13 +49,14 @@ def test_every_method_learns_and_answers(name, make_recipe, data, tmp_path):
     assert len(losses) == 12
     assert losses[-1] < losses[0]
 
-    method, reasoner = METHODS[name], load(tmp_path / "run")
-    assert (reasoner.info.method, reasoner.info.update) == (name, 12)
+    method, reasoner = recipe.bound_method, load(tmp_path / "run")
+    assert (reasoner.info.method, reasoner.info.update) == (recipe.method, 12)
+    assert reasoner.info.method_name == name
     assert reasoner.info.stage == method.stages(recipe.curriculum.plan)[-1]
     result = evaluate(reasoner, read_examples(data / "test.jsonl"))
     assert result.num_questions == 8
-    assert result.thoughts_per_question == (NUM_STAGES if name in THINKING else 0)
-    num_passes = NUM_STAGES if name in (*THINKING, "pause-multipass") else 0
+    assert result.thoughts_per_question == THOUGHTS.get(name, 0)
+    num_passes = PASSES.get(name, 0)
     for record in result.records:
         words = record.num_tokens - record.num_thoughts
         assert record.num_passes == num_passes + words + record.is_finished
@@ -78,13 +81,14 @@ class TestUpdate:
 
     def start(self, recipe, stage):
         """Return the model and layouts with different numbers of steps, thus of labels."""
-        model, tokenizer, data = prepare(recipe)
-        method, rules = METHODS[recipe.method], recipe.layout_rules(special_tokens_of(tokenizer))
-        examples = [replace(e, steps=e.steps[: i % 3]) for i, e in enumerate(data.train)]
-        return model.double(), [lay_out(e, method, stage, rules) for e in examples]
+        run = build(recipe)
+        rules = recipe.layout_rules(special_tokens_of(run.tokenizer))
+        examples = [replace(e, steps=e.steps[: i % 3]) for i, e in enumerate(run.data.train)]
+        model = run.objective.model.double()
+        return model, [lay_out(e, run.method.view, stage, rules) for e in examples]
 
     def learned(self, model, layouts, training):
-        train_step = TrainStep(model, training)
+        train_step = train_step_of(model, training)
         return [train_step.learn([layouts[i] for i in batch], rate=1e-2) for batch in self.BATCHES]
 
     @pytest.mark.parametrize("max_grad_norm", [None, 0.1])
@@ -112,10 +116,10 @@ class TestUpdate:
                 torch.nn.utils.clip_grad_norm_(plain.parameters(), max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-            assert (parts["num_labels"], parts["num_correct"]) == (num_labels, num_right)
-            assert parts["num_next"] == sum(layouts[i].num_next for i in batch)
-            assert parts["nll_sum"] == pytest.approx(nll.item(), rel=1e-5)
-            assert parts["next_nll_sum"] == pytest.approx(next_nll, rel=1e-5)
+            num_next = sum(layouts[i].num_next for i in batch)
+            assert parts["token_accuracy"] == pytest.approx(num_right / num_labels)
+            assert parts["loss"] == pytest.approx(nll.item() / num_labels, rel=1e-5)
+            assert parts["next_step_loss"] == pytest.approx(next_nll / num_next, rel=1e-5)
         torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-7, atol=1e-9)
 
     @pytest.mark.parametrize("size", [1, 3, 8])
@@ -291,7 +295,7 @@ def nan_run(make_recipe, tmp_path):
     recipe, run = make_recipe(), tmp_path / "run"
     with in_update(3, press_ctrl_c):
         assert not train(recipe, run, is_quiet=True)
-    trainer = Trainer(recipe, run, *prepare(recipe))
+    trainer = Trainer(build(recipe), run)
     trainer.restore()
     with torch.no_grad():
         trainer.train_step.model.transformer.ln_f.weight[0] = math.inf
@@ -436,9 +440,13 @@ class TestData:
 
     def test_limits_cut_the_files(self, make_recipe, tmp_path):
         recipe = make_recipe("cot", data={"max_train": 3, "max_valid": 2})
-        trainer = Trainer(recipe, tmp_path, *prepare(recipe))
-        assert [example.id for example in trainer.data.train] == ["train-0", "train-1", "train-2"]
-        assert len(trainer.data.valid) == 2
+        trainer = Trainer(build(recipe), tmp_path)
+        assert [example.id for example in trainer.run.data.train] == [
+            "train-0",
+            "train-1",
+            "train-2",
+        ]
+        assert len(trainer.run.data.valid) == 2
         assert trainer.loader.batch_size == 3
 
 
