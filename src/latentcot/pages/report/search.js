@@ -7,7 +7,6 @@ function startSearch(frontier) {
   const state = { frontier, byId, shareMax, question: 0, graph: null, minis: [] };
   drawMass(byId("mass"), frontier.mass);
   byId("mass-caption").textContent = massCaption(frontier);
-  byId("reading").textContent = frontier.reading;
   drawLegend(byId("legend"), shareMax, "probability");
   state.stepper = makeStepper(byId("search"), {
     nameOf: (thought, last) => `thought ${thought} of ${last}`,
