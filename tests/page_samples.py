@@ -201,9 +201,10 @@ def sample_report():
 
 
 def hostile(value):
-    """The same with a hostile text for each text."""
+    """The same with a hostile text for each text that is not one of a few."""
     if isinstance(value, dict):
-        return {key: hostile(item) for key, item in value.items()}
+        few = ("form", "outcome")
+        return {key: item if key in few else hostile(item) for key, item in value.items()}
     if isinstance(value, list):
         return [hostile(item) for item in value]
     return SCRIPT if isinstance(value, str) else value
