@@ -9,27 +9,25 @@ from typing import Any
 from torch import Tensor
 
 from latentcot.analysis import superposition
+from latentcot.analysis.page import asked
 from latentcot.analysis.shared.subject import open_subject
 from latentcot.data.examples import Example
 from latentcot.evaluation.comparison import Row
 from latentcot.evaluation.evaluate import Record
 from latentcot.evaluation.statistics import percent
 from latentcot.methods import METHODS
+from latentcot.pages import DepthMass, pick, write_page
 from latentcot.pages.report import (
     AccuracyPoint,
     Curve,
-    DepthMass,
     Frontier,
     LossPoint,
-    Provenance,
     ReportData,
     SearchQuestion,
     TableRow,
-    write_report,
 )
 from latentcot.runs.folder import read_metrics
-from latentcot.runs.provenance import provenance
-from latentcot.tasks.prosqa.generator import chain_of, graph_of
+from latentcot.runs.provenance import code_of, provenance
 from latentcot.utils.files import write_json
 from latentcot.utils.versions import EVALUATION_VERSION, read_versioned
 
@@ -55,7 +53,7 @@ def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method,
         "num_questions": len(subject.examples),
-        "mass": [{key: row[key] for key in DepthMass.__dataclass_fields__} for row in mass],
+        "mass": [pick(DepthMass, row) for row in mass],
         "questions": shown_questions(
             subject.examples, superposition.node_probabilities(subject), records, NUM_SHOWN
         ),
@@ -69,33 +67,23 @@ def shown_questions(
     probabilities: Sequence[Tensor],
     records: Sequence[Record],
     count: int,
-) -> list[dict[str, Any]]:
+) -> list[SearchQuestion]:
     """Return some questions with graph, thoughts and answer, as the report draws them.
 
     The first ones of the file, with wrong answers (up to a quarter) moved to the end.
     """
-    wrong = [i for i, record in enumerate(records) if not record.is_correct]
-    wrong = wrong[: count // 4]
+    wrong = [i for i, record in enumerate(records) if not record.is_correct][: count // 4]
     right = [i for i, record in enumerate(records) if record.is_correct]
-    chosen = right[: count - len(wrong)] + wrong
-    return [_shown(examples[i], probabilities[i], records[i]) for i in chosen]
-
-
-def _shown(example: Example, shares: Tensor, record: Record) -> dict[str, Any]:
-    graph = graph_of(example)
-    return {
-        "id": example.id,
-        "nodes": list(graph.names),
-        "edges": [list(edge) for edge in graph.edges],
-        "root": graph.root,
-        "target": graph.target,
-        "neg_target": graph.neg_target,
-        "probabilities": [[round(float(p), 4) for p in row] for row in shares],
-        "answer": record.gold,
-        "predicted": record.answer,
-        "is_correct": record.is_correct,
-        "path": list(chain_of(example, graph) or ()),
-    }
+    return [
+        {
+            **asked(examples[i]),
+            "probabilities": [[round(float(p), 4) for p in row] for row in probabilities[i]],
+            "answer": records[i].gold,
+            "predicted": records[i].answer,
+            "is_correct": records[i].is_correct,
+        }
+        for i in right[: count - len(wrong)] + wrong
+    ]
 
 
 def write_result(
@@ -152,51 +140,37 @@ def write_quickstart_report(
     path: Path, rows: Sequence[Row], runs: Mapping[str, Path], frontier: Mapping[str, Any]
 ) -> None:
     """Write report.html from the result files of the runs."""
+    curves: list[Curve] = []
+    for row in rows:
+        metrics = read_metrics(runs[row.method])
+        losses = [point for point in metrics if point["kind"] == "train"]
+        every = max(1, math.ceil(len(losses) / NUM_POINTS))
+        thinned = [*losses[every - 1 :: every], *(losses[-1:] if len(losses) % every else ())]
+        accuracies = [point for point in metrics if point["kind"] == "valid"]
+        curves.append(
+            {
+                "method": row.method,
+                "losses": [pick(LossPoint, point) for point in thinned],
+                "accuracies": [pick(AccuracyPoint, point) for point in accuracies],
+            }
+        )
     source = provenance()
-    commit = source["commit"] or "not in a git checkout"
-    write_report(
-        path,
-        ReportData(
-            title="Reasoning in continuous thoughts: the quickstart",
-            conclusion=conclusion(rows),
-            caption=CAPTION,
-            rows=[_table_row(row) for row in rows],
-            curves=[_curve(row.method, runs[row.method]) for row in rows],
-            frontier=Frontier(
-                mass=[DepthMass(**mass) for mass in frontier["mass"]],
-                questions=[SearchQuestion(**question) for question in frontier["questions"]],
-                num_questions=frontier["num_questions"],
-            ),
-            provenance=Provenance(
-                commit=commit + (", with changes" if source["is_tree_dirty"] else ""),
-                machine=source["machine"],
-                date=source["time"],
-                command=f"latentcot quickstart --seed {rows[0].seed}",
-                seed=rows[0].seed,
-            ),
-        ),
-    )
-
-
-def _table_row(row: Row) -> TableRow:
-    values = {k: v for k, v in asdict(row).items() if k in TableRow.__dataclass_fields__}
-    return TableRow(**values, summary=METHODS[row.method].summary)
-
-
-def _curve(method: str, run: Path) -> Curve:
-    metrics = read_metrics(run)
-    losses = [row for row in metrics if row["kind"] == "train"]
-    every = max(1, math.ceil(len(losses) / NUM_POINTS))
-    return Curve(
-        method=method,
-        losses=[
-            LossPoint(row["update"], row["stage"], row["loss"])
-            for number, row in enumerate(losses, start=1)
-            if number % every == 0 or number == len(losses)
+    data: ReportData = {
+        "title": "Reasoning in continuous thoughts: the quickstart",
+        "conclusion": conclusion(rows),
+        "caption": CAPTION,
+        "rows": [
+            pick(TableRow, asdict(row) | {"summary": METHODS[row.method].summary}) for row in rows
         ],
-        accuracies=[
-            AccuracyPoint(r["update"], r["stage"], r["accuracy"])
-            for r in metrics
-            if r["kind"] == "valid"
-        ],
-    )
+        "curves": curves,
+        "frontier": pick(Frontier, frontier),
+        "chance": 0.5,
+        "provenance": {
+            "command": f"latentcot quickstart --seed {rows[0].seed}",
+            "commit": code_of(source) or "not in a git checkout",
+            "seed": rows[0].seed,
+            "machine": source["machine"],
+            "date": source["time"],
+        },
+    }
+    write_page(path, "report", data)

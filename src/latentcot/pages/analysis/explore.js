@@ -154,3 +154,115 @@ function showTables(state) {
       : changesTable(page.methods[k], readings, replaced));
   });
 }
+
+// --- answers -----------------------------------------------------------------------------------
+
+// Of one method to one question: after each number of thoughts, and with thoughts replaced.
+
+function answersTable(answers, step) {
+  const head = ["k", "answer, and all that it writes", "outcome"].map((name) =>
+    html("th", { scope: "col" }, name));
+  const rows = answers.map((entry) => html("tr",
+    { "aria-current": entry.k === step ? "true" : null },
+    html("th", { scope: "row" }, String(entry.k)),
+    html("td", {}, answerWords(entry.answer), " ", verdict(entry.is_correct),
+      html("span", { class: "summary" }, entry.text.trim() || "nothing")),
+    html("td", {}, outcomeBadge(entry.outcome))));
+  return html("table", { class: "rows answers" },
+    html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows));
+}
+
+// Interventions at one thought, or at all of them (null), with the answer to this question.
+function changesTable(method, readings, thought) {
+  const unchanged = readings.answers.find((entry) => entry.k === method.num_thoughts);
+  const answerTo = (effect) => {
+    const entry = effect.name === "none" ? unchanged : readings.interventions.find((changed) =>
+      changed.name === effect.name && changed.thought === effect.thought);
+    return entry ? [answerWords(entry.answer), " ", verdict(entry.is_correct)] : ["–"];
+  };
+  const effects = method.interventions.filter((effect) =>
+    effect.name === "none" || effect.thought === thought);
+  return effectsTable(method, effects, answerTo);
+}
+
+// --- sentences ---------------------------------------------------------------------------------
+
+const VIEWS = {
+  thoughts: {
+    measure: "probability",
+    about: "The number in a node: the probability in % that the model's output head, applied to " +
+      "the thought, gives to the name of the node.",
+    stepName: (step, last) => `thought ${step} of ${last}`,
+    title: (step) => `Thought ${step}`,
+    missing: (step) => `has no thought ${step}`,
+  },
+  values: {
+    measure: "value",
+    about: "The number in a node is its value in %: the probability that the model names it next " +
+      "when thinking ends after k thoughts and it must write a step.",
+    stepName: (step, last) => `k = ${step} of ${last}`,
+    title: (step) => `After ${step} ${step === 1 ? "thought" : "thoughts"}`,
+    missing: (step) => `has no values after ${step} thoughts`,
+  },
+};
+
+// Which layer a breadth-first search would hold. In symbols the step after k thoughts is the next
+// node; in words ("Every A is a B.") it begins with the node that was reached.
+function depthShown(page, method, view, step) {
+  const steps = Math.floor(step / method.thoughts_per_step);
+  if (view === "values") return page.form === "symbols" ? steps + 1 : steps;
+  return method.mass.find((entry) => entry.thought === step)?.depth ?? step;
+}
+
+function readingWords(question, plan, shares, depth, { view, step }) {
+  if (!shares) return `${VIEWS[view].missing(step)}.`;
+  const nodes = nodesAtDepth(question, plan, depth);
+  if (nodes.length === 0) return `this question has no node at depth ${depth}.`;
+  const even = percent(nodes.length / question.nodes.length);
+  return `${percent(sumOver(nodes, shares))} on the frontier, depth ${depth} below the root ` +
+    `(${namesOf(question, nodes)}). Spread evenly it would be ${even}.`;
+}
+
+function questionWords(question) {
+  const name = (node) => html("b", {}, question.nodes[node]);
+  const [first, second] = candidates(question).map(name);
+  return ["Starting at ", name(question.root), ", can one reach ", first, " or ", second,
+    `? Gold chain: ${goldChain(question)}.`];
+}
+
+function questionLabel(question, methods, index) {
+  const marks = methods.map((method) => {
+    const isRight = isAnsweredRight(method, index);
+    const mark = isRight === null ? "?" : isRight ? "✓" : "✗";
+    return methods.length > 1 ? `${method.name} ${mark}` : mark;
+  });
+  return `root ${question.nodes[question.root]}, ${marks.join(", ")}`;
+}
+
+// With as many thoughts as in training, or else with the most that was forced; null: not known.
+function isAnsweredRight(method, index) {
+  const { answers } = method.questions[index];
+  const entry = answers.find(({ k }) => k === method.num_thoughts) ?? answers.at(-1);
+  return entry ? entry.is_correct : null;
+}
+
+// --- address -----------------------------------------------------------------------------------
+
+// It keeps what is shown, so that it can be sent: #q=3&t=2&view=values. Counted from 1.
+
+function readHash(numQuestions) {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const whole = (name) => (/^\d+$/.test(given.get(name) ?? "") ? Number(given.get(name)) : null);
+  const question = whole("q");
+  return {
+    question: question === null ? null : clamp(question, 1, numQuestions) - 1,
+    step: whole("t"),
+    view: Object.hasOwn(VIEWS, given.get("view")) ? given.get("view") : null,
+  };
+}
+
+function writeHash({ question, step, view }) {
+  const kept = new URLSearchParams({ q: question + 1, t: step });
+  if (view !== "thoughts") kept.set("view", view);
+  history.replaceState(null, "", `#${kept}`);
+}

@@ -7,7 +7,6 @@ function startSearch(frontier) {
   const state = { frontier, byId, shareMax, question: 0, graph: null, minis: [] };
   drawMass(byId("mass"), frontier.mass);
   byId("mass-caption").textContent = massCaption(frontier);
-  byId("reading").textContent = frontier.reading;
   drawLegend(byId("legend"), shareMax, "probability");
   state.stepper = makeStepper(byId("search"), {
     nameOf: (thought, last) => `thought ${thought} of ${last}`,
@@ -24,11 +23,9 @@ function startSearch(frontier) {
 }
 
 function massCaption(frontier) {
-  const over = frontier.num_questions ? `${count(frontier.num_questions)} test questions`
-    : "the test questions";
-  return `Mean over ${over}. Left bar: the probability that the thought gives to all nodes at ` +
-    "this depth below the root asked about. Right bar: what they would get if every node of the " +
-    "graph got the same.";
+  return `Mean over ${count(frontier.num_questions)} test questions. Left bar: the probability ` +
+    "that the thought gives to all nodes at this depth below the root asked about. Right bar: " +
+    "what they would get if every node of the graph got the same.";
 }
 
 function current(state) {

@@ -39,7 +39,8 @@ function resultRow(row, report) {
       row.summary ? html("span", { class: "summary" }, row.summary) : null),
     cell({ class: "plot" }, intervalSvg(row, report.chance, row.method)),
     cell({ class: "number accuracy", "data-label": "accuracy" },
-      html("strong", {}, percent(row.accuracy, 1)), html("span", { class: "interval" }, intervalWords(row))),
+      html("strong", {}, percent(row.accuracy, 1)),
+      html("span", { class: "interval" }, intervalWords(row))),
     ...RESULT_COLUMNS.map(([name, show]) =>
       cell({ class: "number", "data-label": name }, show(row))));
 }

@@ -1,38 +1,140 @@
-// One graph: nodes filled by probability, roots and candidates by shape, the gold chain bold.
+// One graph of a question: where its nodes stand, how they are drawn, and its numbers as a table.
+
+// --- places ------------------------------------------------------------------------------------
+
+// Two families side by side, each in layers by distance from its root. x counts places from the
+// left, y counts layers from the top; `drawGraph` turns both into pixels.
+
+const FAMILY_GAP = 0.6;
+
+// The plan of a question: depths, the two families, and a place for every node.
+function planOf(question) {
+  const nodes = question.nodes.map((_, node) => node);
+  const reached = distancesFrom([question.root], question.edges);
+  const others = nodes.filter((node) => !reached.has(node));
+  const otherRoots = rootsAmong(others, question.edges);
+  const depths = new Map([...distancesFrom(otherRoots, question.edges), ...reached]);
+  const families = [[...reached.keys()], others].map((members) =>
+    orderedLayers(members, depths, question.edges));
+  const places = placesOf(families);
+  return { ...places, depths, otherRoots: new Set(otherRoots), isReached: (n) => reached.has(n) };
+}
+
+function distancesFrom(starts, edges) {
+  const distances = new Map(starts.map((node) => [node, 0]));
+  let frontier = starts;
+  for (let depth = 1; frontier.length > 0; depth += 1) {
+    const held = new Set(frontier);
+    frontier = [];
+    for (const [parent, child] of edges) {
+      if (!held.has(parent) || distances.has(child)) continue;
+      distances.set(child, depth);
+      frontier.push(child);
+    }
+  }
+  return distances;
+}
+
+function rootsAmong(nodes, edges) {
+  const children = new Set(edges.map(([, child]) => child));
+  return nodes.filter((node) => !children.has(node));
+}
+
+function orderedLayers(members, depths, edges) {
+  const layers = [];
+  for (const node of members) {
+    const depth = depths.get(node) ?? 0;
+    (layers[depth] ??= []).push(node);
+  }
+  const full = Array.from(layers, (layer) => layer ?? []);
+  const neighbours = neighboursWithin(members, edges);
+  for (let sweep = 0; sweep < 6; sweep += 1) {
+    const isDown = sweep % 2 === 0;
+    for (let k = 1; k < full.length; k += 1) {
+      const here = isDown ? k : full.length - 1 - k;
+      sortByNeighbours(full[here], full[isDown ? here - 1 : here + 1], neighbours);
+    }
+  }
+  return full;
+}
+
+function neighboursWithin(members, edges) {
+  const neighbours = new Map(members.map((node) => [node, new Set()]));
+  for (const [parent, child] of edges) {
+    if (!neighbours.has(parent) || !neighbours.has(child)) continue;
+    neighbours.get(parent).add(child);
+    neighbours.get(child).add(parent);
+  }
+  return neighbours;
+}
+
+// Nodes move to the mean place of their neighbours in the fixed layer: fewer crossings.
+function sortByNeighbours(layer, fixedLayer, neighbours) {
+  const place = (node, own) => {
+    const spots = fixedLayer.flatMap((other, k) =>
+      (neighbours.get(node).has(other) ? [(k + 0.5) / fixedLayer.length] : []));
+    if (spots.length === 0) return (own + 0.5) / layer.length;
+    return spots.reduce((sum, spot) => sum + spot, 0) / spots.length;
+  };
+  const wanted = new Map(layer.map((node, own) => [node, place(node, own)]));
+  layer.sort((a, b) => wanted.get(a) - wanted.get(b));
+}
+
+function placesOf(families) {
+  const places = new Map();
+  const blocks = [];
+  let left = 0;
+  for (const layers of families) {
+    if (layers.length === 0) continue;
+    const width = Math.max(1, ...layers.map((layer) => layer.length));
+    layers.forEach((layer, y) => layer.forEach((node, k) => {
+      const x = left + (width - layer.length) / 2 + k + 0.5;
+      places.set(node, { x, y, side: k < (layer.length - 1) / 2 ? -1 : 1, isOdd: k % 2 === 1 });
+    }));
+    blocks.push({ left, width, numLayers: layers.length });
+    left += width + FAMILY_GAP;
+  }
+  const numLayers = Math.max(...blocks.map((block) => block.numLayers));
+  return { places, blocks, width: left - FAMILY_GAP, numLayers };
+}
+
+// --- drawing -----------------------------------------------------------------------------------
+
+// Nodes are filled by probability, roots and candidates told by shape, the gold chain is bold.
 
 // Sizes of the large graph for `width` pixels; `isBelow` puts names under the nodes.
 function largeSizes(plan, question, width) {
   const pad = 18;
   const gutter = 50;
-  const slot = clamp((width - gutter - 2 * pad) / plan.width, 41, 118);
-  const radius = slot < 80 ? 17 : 21;
+  const spacing = clamp((width - gutter - 2 * pad) / plan.width, 41, 118);
+  const radius = spacing < 80 ? 17 : 21;
   const nameWidth = 7.8 * Math.max(...question.nodes.map((name) => name.length));
-  const isBelow = 2 * radius + 6 + nameWidth > slot ||
-    2 * (radius + 6 + nameWidth) > slot * (1 + FAMILY_GAP) ||
-    radius + 5 + nameWidth > slot / 2 + pad;
+  const isBelow = 2 * radius + 6 + nameWidth > spacing ||
+    2 * (radius + 6 + nameWidth) > spacing * (1 + FAMILY_GAP) ||
+    radius + 5 + nameWidth > spacing / 2 + pad;
   // Names wider than their place stand on two lines in turn.
-  const drop = isBelow && nameWidth + 6 > slot ? 14 : 0;
-  return { slot, radius, isBelow, drop, pad, gutter, top: 66, bottom: (isBelow ? 74 : 68) + drop,
+  const drop = isBelow && nameWidth + 6 > spacing ? 14 : 0;
+  return { spacing, radius, isBelow, drop, pad, gutter, top: 66, bottom: (isBelow ? 74 : 68) + drop,
     layer: 96 + drop, isLarge: true };
 }
 
 // Smaller, its letters could not be read.
 const SMALLEST_PART = 0.85;
 
-const SMALL_SIZES = { slot: 32, radius: 9, pad: 6, gutter: 0, top: 20, bottom: 20, layer: 36,
+const SMALL_SIZES = { spacing: 32, radius: 9, pad: 6, gutter: 0, top: 20, bottom: 20, layer: 36,
   isLarge: false };
 
 // `show(shares, shareMax, depth)` fills the nodes and moves the frame to the layer `depth`.
 function drawGraph(question, plan, sizes) {
   const at = (node) => {
     const { x, y } = plan.places.get(node);
-    return { x: sizes.gutter + sizes.pad + x * sizes.slot, y: sizes.top + y * sizes.layer };
+    return { x: sizes.gutter + sizes.pad + x * sizes.spacing, y: sizes.top + y * sizes.layer };
   };
   const context = { question, plan, sizes, at };
   const nodes = question.nodes.map((_, node) => drawNode(context, node));
   const depths = sizes.isLarge ? depthNames(context) : [];
   const frame = svg("rect", { class: "frame", rx: 6 });
-  const width = sizes.gutter + 2 * sizes.pad + plan.width * sizes.slot;
+  const width = sizes.gutter + 2 * sizes.pad + plan.width * sizes.spacing;
   const height = sizes.top + (plan.numLayers - 1) * sizes.layer + sizes.bottom;
   const element = canvas(width, height, { class: sizes.isLarge ? "large" : "small" }, frame,
     ...depths, ...drawEdges(context), ...nodes.map((node) => node.element));
@@ -67,9 +169,9 @@ function moveFrame(frame, { plan, sizes }, depth) {
   const outset = sizes.isLarge && !sizes.isBelow ? 12 : 0;
   const below = sizes.isBelow ? 20 + sizes.drop : 0;
   fill(frame, {
-    x: sizes.gutter + sizes.pad + block.left * sizes.slot + inset - outset,
+    x: sizes.gutter + sizes.pad + block.left * sizes.spacing + inset - outset,
     y: sizes.top + depth * sizes.layer - half,
-    width: block.width * sizes.slot - 2 * inset + 2 * outset,
+    width: block.width * sizes.spacing - 2 * inset + 2 * outset,
     height: 2 * half + below,
   }, []);
 }
@@ -113,13 +215,13 @@ function linePath(from, to, sizes, reach) {
 }
 
 // Within a layer, over the nodes: below them stand their names.
-function archPath(from, to, { radius, slot, isLarge }, reach) {
+function archPath(from, to, { radius, spacing, isLarge }, reach) {
   const side = Math.sign(to.x - from.x);
   const length = Math.abs(to.x - from.x);
   const start = { x: from.x + side * 0.7 * radius, y: from.y - 0.7 * radius };
   const stop = 0.62 * radius * reach + (isLarge ? 3 : 1);
   const end = { x: to.x - side * stop, y: to.y - stop };
-  const height = length < 1.5 * slot ? 0.8 * radius : 1.4 * radius + 0.08 * length;
+  const height = length < 1.5 * spacing ? 0.8 * radius : 1.4 * radius + 0.08 * length;
   return `M${start.x} ${start.y}Q${(start.x + end.x) / 2} ${start.y - height} ${end.x} ${end.y}`;
 }
 
@@ -170,8 +272,8 @@ function nodeName(context, node) {
   }
   const { side } = plan.places.get(node);
   const reach = reachOf(question, plan, node);
-  const beside = sizes.radius * (reach > 1.4 ? 1.55 : Math.min(reach, 1.27)) + 5;
-  return text(side * beside, 4.5, name, { class: "name", "text-anchor": side < 0 ? "end" : "start" });
+  const away = sizes.radius * (reach > 1.4 ? 1.55 : Math.min(reach, 1.27)) + 5;
+  return text(side * away, 4.5, name, { class: "name", "text-anchor": side < 0 ? "end" : "start" });
 }
 
 // How far below the node its name stands.
@@ -204,4 +306,68 @@ function roleOf(question, plan, node) {
   if (node === question.target) return { lines: ["correct", "candidate"] };
   if (node === question.neg_target) return { lines: ["wrong", "candidate"] };
   return plan.otherRoots.has(node) ? { lines: ["other", "root"] } : null;
+}
+
+// --- around ------------------------------------------------------------------------------------
+
+// The legend, the numbers as a table, and which nodes lie at a depth.
+
+function drawLegend(box, shareMax, measure) {
+  const item = (words, ...shapes) => html("span", { class: "key" },
+    canvas(26, 26, { "aria-hidden": "true" },
+      svg("g", { class: "node", transform: "translate(13 13)" }, ...shapes)), words);
+  box.replaceChildren(
+    html("span", { class: "key" }, `${measure} in %: 0`,
+      html("span", { class: "ramp" }), String(Math.round(100 * shareMax))),
+    item("root", square(8, "shape")),
+    item("correct candidate", diamond(12, "outline"), diamond(9, "shape")),
+    item("wrong candidate", diamond(10, "shape dashed")),
+    item("gold chain", svg("path", { d: "M-11 0H11", class: "edge gold" })),
+    item("layer of a breadth-first search",
+      svg("rect", { x: -11, y: -8, width: 22, height: 16, rx: 3, class: "frame" })));
+}
+
+// The scale ends at the largest share, rounded up to tenths.
+function shareMaxOf(shares) {
+  const largest = shares.reduce((most, share) => (isNumber(share) ? Math.max(most, share) : most), 0);
+  return clamp(Math.ceil(largest * 10 - 1e-9) / 10, 0.1, 1);
+}
+
+// `columns`: {name, shares} each, one share for every node.
+function nodesTable(caption, question, plan, columns) {
+  const order = question.nodes.map((_, node) => node).sort((a, b) =>
+    plan.isReached(b) - plan.isReached(a) || (plan.depths.get(a) ?? 0) - (plan.depths.get(b) ?? 0));
+  const rows = order.map((node) => [question.nodes[node],
+    plan.isReached(node) ? "yes" : "no", String(plan.depths.get(node) ?? "–"),
+    roleOf(question, plan, node)?.lines.join(" ") ?? "",
+    ...columns.map(({ shares }) => percent(shares[node], 1))]);
+  return plainTable(caption, ["node", "reachable from the root asked about", "depth", "role",
+    ...columns.map(({ name }) => name)], rows);
+}
+
+function nodesAtDepth(question, plan, depth) {
+  return question.nodes.map((_, node) => node)
+    .filter((node) => plan.isReached(node) && plan.depths.get(node) === depth);
+}
+
+function sumOver(nodes, shares) {
+  return nodes.reduce((sum, node) => sum + (shares[node] ?? 0), 0);
+}
+
+// "12", "12 and 8", "12, 8 and 3"; of more than `most` the others are only counted.
+function namesOf(question, nodes, most = 6) {
+  const names = nodes.map((node) => question.nodes[node]);
+  if (names.length === 1) return names[0];
+  const listed = names.length > most ? names.slice(0, most) : names.slice(0, -1);
+  const last = names.length > most ? `${names.length - most} more` : names.at(-1);
+  return `${listed.join(", ")} and ${last}`;
+}
+
+function candidates(question) {
+  return [question.target, question.neg_target].sort((a, b) =>
+    question.nodes[a].localeCompare(question.nodes[b], "en", { numeric: true }));
+}
+
+function goldChain(question) {
+  return question.path.map((node) => question.nodes[node]).join(" → ");
 }

@@ -1,4 +1,4 @@
-// Elements, numbers as text, and scales: what every chart on this page shares.
+// Elements, numbers as text, scales, and the data: what everything on a page shares.
 
 // Taken from the page, so that no address stands in this file.
 const SVG_NAMESPACE = document.getElementById("svg-defs").namespaceURI;
@@ -115,4 +115,15 @@ function plainTable(caption, headings, rows) {
       ...rest.map((cell) => html("td", {}, cell))));
   return html("table", { class: "plain" }, html("caption", {}, caption),
     html("thead", {}, head), html("tbody", {}, ...body));
+}
+
+function readData() {
+  return JSON.parse(document.getElementById("data").textContent);
+}
+
+function drawProvenance(box, provenance) {
+  for (const [name, value] of Object.entries(provenance)) {
+    const shown = name === "command" || name === "commit" ? html("code", {}, value) : String(value);
+    box.append(html("dt", {}, name), html("dd", {}, shown));
+  }
 }

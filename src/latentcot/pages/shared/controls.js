@@ -1,5 +1,9 @@
-// A slider over the thoughts with buttons beside it, keys, and a button that plays. The elements
-// have the ids thought-range, -previous, -next, -number and -play.
+// What the reader moves: the slider over the thoughts, and the list of questions.
+
+// --- slider ------------------------------------------------------------------------------------
+
+// With buttons next to it, keys, and a button that plays. The elements have the ids thought-range,
+// -previous, -next, -number and -play.
 
 const PLAY_MILLISECONDS = 1400;
 
@@ -56,4 +60,32 @@ function pause(stepper) {
   clearInterval(stepper.timer);
   stepper.timer = null;
   stepper.part("play").textContent = "Play";
+}
+
+// --- questions ---------------------------------------------------------------------------------
+
+// A list, with buttons for the one before, the one after and the next wrong answer. The elements have
+// the ids question-select, -previous, -next and -wrong.
+
+// `labels`: one for each question. `isWrong(k)`: whether the button stops at it.
+function makeChooser({ labels, isWrong, onChoose }) {
+  const part = (name) => document.getElementById(`question-${name}`);
+  const total = labels.length;
+  const numbers = labels.map((_, k) => k);
+  const chooser = { part, total, onChoose, question: 0 };
+  const after = () => numbers.map((k) => (chooser.question + 1 + k) % total).find(isWrong);
+  part("select").append(...labels.map((words, k) =>
+    html("option", { value: k }, `${k + 1} of ${total}: ${words}`)));
+  part("wrong").hidden = !numbers.some(isWrong);
+  part("previous").addEventListener("click", () => choose(chooser, chooser.question - 1));
+  part("next").addEventListener("click", () => choose(chooser, chooser.question + 1));
+  part("wrong").addEventListener("click", () => choose(chooser, after()));
+  part("select").addEventListener("change", (event) => choose(chooser, Number(event.target.value)));
+  return chooser;
+}
+
+function choose(chooser, wanted) {
+  chooser.question = (wanted + chooser.total) % chooser.total;
+  chooser.part("select").value = chooser.question;
+  chooser.onChoose(chooser.question);
 }

@@ -10,6 +10,7 @@ function startPage() {
     document.getElementById("learning").remove();
   }
   if (report.frontier !== null) startSearch(report.frontier);
+  else document.getElementById("search").remove();
   drawProvenance(document.getElementById("provenance"), report.provenance);
 }
 
