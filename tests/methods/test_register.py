@@ -19,34 +19,30 @@ from latentcot.methods import (
     NOTHING,
     STEP_PER_STAGE,
     THOUGHT,
-    Fill,
     Method,
     Plan,
+    Registered,
     Schedule,
+    Sequential,
+    View,
     load_entry_points,
     method_named,
     register,
+    row,
 )
 
-LAST_FIRST = Method(
-    "last-first",
-    Schedule(
-        "the last s steps are removed at stage s",
-        stages=lambda plan: range(plan.num_stages + 1),
-        left=lambda steps, stage, plan: steps[: max(0, len(steps) - stage)],
-    ),
-    NOTHING,
-    has_special_tokens=False,
-    summary="a curriculum from the other end",
+FROM_THE_END = Schedule(
+    "the last s steps are removed at stage s",
+    stages=lambda plan: range(plan.num_stages + 1),
+    left=lambda steps, stage, plan: steps[: max(0, len(steps) - stage)],
 )
-HALF_THOUGHT = Method(
+LAST_FIRST = row("last-first", FROM_THE_END, NOTHING, False, "a curriculum from the other end")
+HALF_THOUGHT = row(
     "half-thought",
     STEP_PER_STAGE,
-    Fill(
-        "half of the thought", feed=lambda latent, special_tokens: latent.state / 2, is_thought=True
-    ),
-    has_special_tokens=True,
-    summary="Coconut with smaller thoughts",
+    Sequential(lambda latent: latent.state / 2, "half of the thought"),
+    True,
+    "Coconut with smaller thoughts",
 )
 
 
@@ -66,14 +62,14 @@ def test_a_row_is_found_once_it_is_registered() -> None:
     with pytest.raises(MethodError, match="'last-first' does not exist"):
         method_named("last-first")
     assert register(LAST_FIRST) is LAST_FIRST
-    assert method_named("last-first") is LAST_FIRST
+    assert method_named("last-first").view == LAST_FIRST.view
     assert list(METHODS)[-1] == "last-first"
 
 
 def test_a_schedule_of_ones_own_decides_what_is_left() -> None:
     example = EncodedExample("x", (1, 2), ((3,), (4, 5), (6,)), (7,))
     rules = LayoutRules(SpecialTokens(91, 92, 93, 94), Plan(num_stages=3))
-    suffixes = [lay_out(example, LAST_FIRST, stage, rules).suffix for stage in range(4)]
+    suffixes = [lay_out(example, LAST_FIRST.view, stage, rules).suffix for stage in range(4)]
     assert suffixes == [(3, 4, 5, 6, 7, 94), (3, 4, 5, 7, 94), (3, 7, 94), (7, 94)]
 
 
@@ -127,7 +123,7 @@ def test_a_feed_of_ones_own_is_trained_and_evaluated(
 
 def test_a_taken_name_is_refused() -> None:
     coconut = METHODS["coconut"]
-    other = Method("coconut", ALL_AT_ONCE, THOUGHT, True, "mine")
+    other = row("coconut", ALL_AT_ONCE, THOUGHT, True, "mine")
     with pytest.raises(MethodError, match="method 'coconut' exists already") as caught:
         register(other)
     assert "Give yours another name" in str(caught.value)
@@ -141,10 +137,10 @@ def test_the_same_row_again_is_no_other_row() -> None:
     assert list(METHODS).count("last-first") == 1
 
 
-@pytest.mark.parametrize("odd", ["coconut", None, LAST_FIRST.schedule, Method])
+@pytest.mark.parametrize("odd", ["coconut", None, LAST_FIRST.view, Method])
 def test_what_is_no_method_is_refused(odd: Any) -> None:
     before = dict(METHODS)
-    with pytest.raises(MethodError, match=r"needs a latentcot\.Method, got \w+"):
+    with pytest.raises(MethodError, match=r"needs a latentcot\.Method, .* got \w+"):
         register(odd)
     assert before == METHODS
 
@@ -152,12 +148,46 @@ def test_what_is_no_method_is_refused(odd: Any) -> None:
 # --- by an installed package ---
 
 MODULE = """
-from latentcot.methods import STEP_PER_STAGE, Fill, Method
+from dataclasses import dataclass
 
-FILL = Fill("a third of the thought", feed=lambda latent, tokens: latent.state / 3, is_thought=True)
-THIRD = Method("third-thought", STEP_PER_STAGE, FILL, True, "Coconut with much smaller thoughts")
-TAKEN = Method("coconut", STEP_PER_STAGE, FILL, True, "mine")
+import torch
+from torch import nn
+
+from latentcot.methods import STEP_PER_STAGE, Method, Module, Registered, Sequential, Term, View, row
+from latentcot.methods.terms import language, measures
+
+LATENTS = Sequential(lambda latent: latent.state / 3, "a third of the thought")
+THIRD = row("third-thought", STEP_PER_STAGE, LATENTS, True, "Coconut with much smaller thoughts")
+TAKEN = row("coconut", STEP_PER_STAGE, LATENTS, True, "mine")
 NOTHING = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    __pydantic_config__ = {"extra": "forbid"}
+
+    penalty: float = 0.5
+
+
+def make(settings):
+    def gate(model):
+        return nn.Linear(model.config.hidden_size, model.config.hidden_size)
+
+    def size(readings):
+        return readings["answer"].rollout.latent_inputs.square().sum()
+
+    gated = Sequential(lambda latent: latent.modules["gate"](latent.state), "gated thoughts")
+    penalty = Term("penalty", size, lambda laid: (laid.layouts["answer"].num_latents,), settings.penalty)
+    ghost = Term("ghost", lambda readings: readings.modules["ghost"].weight.sum(), lambda laid: (1,))
+    return Method(
+        "gated",
+        {"answer": View(STEP_PER_STAGE, gated, True)},
+        (language("answer"), penalty, ghost, *measures("answer")),
+        {"gate": Module(gate), "ghost": Module(lambda model: nn.Linear(2, 1), is_kept=False)},
+    )
+
+
+GATED = Registered("gated", "thoughts through a learned gate", make, Settings)
 """
 
 
@@ -189,10 +219,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_an_entry_point_is_found_when_its_name_is_asked_for(site: Any) -> None:
     site("third_thought:THIRD")
     assert "third-thought" not in METHODS
-    assert method_named("coconut") is METHODS["coconut"]
+    assert method_named("coconut").name == "coconut"
     assert "third_thought" not in sys.modules, "nothing is imported for a name that is known"
-    assert method_named("third-thought").fill.summary == "a third of the thought"
-    assert method_named("third-thought") is METHODS["third-thought"]
+    assert method_named("third-thought").view.latents.summary == "a third of the thought"
+    assert "third-thought" in METHODS
 
 
 def test_an_unknown_name_is_told_those_of_entry_points_too(site: Any) -> None:
@@ -207,7 +237,7 @@ def test_an_unknown_name_is_told_those_of_entry_points_too(site: Any) -> None:
         ("third_thought:NOWHERE", r"'third' \(third_thought:NOWHERE\) cannot be loaded: .*NOWHERE"),
         ("no_such_module:THIRD", r"\(no_such_module:THIRD\) cannot be loaded: No module named"),
         ("third_thought:TAKEN", "method 'coconut' exists already"),
-        ("third_thought:NOTHING", r"needs a latentcot\.Method, got int"),
+        ("third_thought:NOTHING", r"needs a latentcot\.Method, .* got int"),
     ],
 )
 def test_a_broken_entry_point_is_an_error_in_words(
@@ -225,9 +255,7 @@ def test_a_broken_entry_point_is_an_error_in_words(
 
 def test_a_module_that_fails_when_it_is_imported(site: Any) -> None:
     (site("third_thought:THIRD") / "third_thought.py").write_text("1 / 0")
-    with pytest.raises(
-        MethodError, match=r"cannot be loaded: division by zero\. Mend or uninstall"
-    ):
+    with pytest.raises(MethodError, match=r"cannot be loaded: division by zero\. Fix or uninstall"):
         load_entry_points()
 
 
@@ -258,3 +286,70 @@ def test_an_installed_method_works_on_the_command_line(
     assert (reasoner.info.method, reasoner.info.stage) == ("third-thought", 2)
     result = latentcot.evaluate(reasoner, latentcot.read_examples(data / "test.jsonl"))
     assert result.thoughts_per_question == 2
+
+
+def test_terms_and_modules_come_from_outside(
+    site: Any, make_recipe: Any, data: Path, tmp_path: Path
+) -> None:
+    """A method with settings, a term and modules: trained, stopped, resumed, saved, answered."""
+    import torch
+
+    import latentcot
+    from conftest import in_update, press_ctrl_c
+    from latentcot.runs.checkpoint import load_training_state
+    from latentcot.runs.checkpoint_folders import checkpoint_folders
+
+    site("third_thought:GATED")
+    recipe = make_recipe(method={"name": "gated", "penalty": 0.1})
+    assert recipe.method == {"name": "gated", "penalty": 0.1}
+    assert latentcot.train(recipe, tmp_path / "whole", is_quiet=True)
+    with in_update(6, press_ctrl_c):
+        assert not latentcot.train(recipe, tmp_path / "cut", is_quiet=True)
+    assert latentcot.train(recipe, tmp_path / "cut", resume=True, is_quiet=True)
+    whole, cut = (rows_of(tmp_path / name, "train") for name in ("whole", "cut"))
+    assert [row["penalty"] for row in whole] == [row["penalty"] for row in cut]
+    assert whole[0]["penalty"] is None and whole[-1]["penalty"] > 0
+
+    newest = checkpoint_folders(tmp_path / "whole")[-1]
+    assert (newest / "modules.safetensors").is_file()
+    assert set(load_training_state(newest)["modules"]) == {"ghost.weight", "ghost.bias"}
+    reasoner = latentcot.load(tmp_path / "whole")
+    assert list(reasoner.modules) == ["gate"]
+    assert reasoner.info.method == recipe.method
+    again = latentcot.load(tmp_path / "cut")
+    for name, weight in reasoner.modules["gate"].state_dict().items():
+        torch.testing.assert_close(again.modules["gate"].state_dict()[name], weight)
+    result = latentcot.evaluate(reasoner, latentcot.read_examples(data / "test.jsonl"))
+    assert result.thoughts_per_question == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"name": "codi", "num_latent": 3}, "method.num_latent: .*num_latents"),
+        ({"name": "codi", "num_latents": 0}, "method.num_latents: .*got 0"),
+        ({"name": "coconut", "weight": 1}, "method.weight"),
+        ({"num_latents": 3}, "must be a name, or a name with settings"),
+        ({"name": "simcot", "host": "nowhere"}, "'nowhere' does not exist"),
+    ],
+)
+def test_settings_that_are_wrong_are_told(choice: Any, words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        method_named(choice)
+
+
+def test_a_method_that_trains_nothing_is_refused() -> None:
+    with pytest.raises(MethodError, match="one of them must have a weight"):
+        Method("idle", {"answer": View(STEP_PER_STAGE)}, ())
+    with pytest.raises(MethodError, match="answers: must be one of its views"):
+        Method("idle", {"student": View(STEP_PER_STAGE)}, ())
+
+
+def test_a_method_without_settings_is_registered_as_it_is() -> None:
+    from latentcot.methods.terms import language
+
+    mine = Method("mine", {"answer": View(STEP_PER_STAGE, THOUGHT, True)}, (language("answer"),))
+    for _ in range(2):
+        assert register(mine) is mine
+    assert method_named("mine").view == mine.view
+    assert isinstance(METHODS["mine"], Registered)

@@ -27,11 +27,19 @@ from latentcot.curriculum.views import (
     View,
 )
 from latentcot.methods.method import Method, Module, Term
-from latentcot.methods.registry import METHODS, Registered, method_named, register
+from latentcot.methods.registry import (
+    ENTRY_POINTS,
+    METHODS,
+    Registered,
+    load_entry_points,
+    method_named,
+    register,
+)
 from latentcot.methods.table import PAPER_METHODS, row
 
 __all__ = [
     "ALL_AT_ONCE",
+    "ENTRY_POINTS",
     "KEEP_ALL",
     "METHODS",
     "NOTHING",
@@ -54,6 +62,7 @@ __all__ = [
     "Term",
     "Tokens",
     "View",
+    "load_entry_points",
     "method_named",
     "register",
     "row",

@@ -86,8 +86,8 @@ def register(method: Method | Registered) -> Method | Registered:
     """
     if not isinstance(method, Method | Registered):
         raise MethodError(
-            f"register: needs a latentcot.Method or a latentcot.Registered, got "
-            f"{type(method).__name__}."
+            "register: needs a latentcot.Method, or a latentcot.methods.Registered that makes one, "
+            f"got {type(method).__name__}."
         )
     row = method
     if isinstance(method, Method):
