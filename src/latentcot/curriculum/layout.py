@@ -347,23 +347,19 @@ def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ..
     """Encode texts; the start of a sequence gets what the tokenizer puts in front, as Llama's."""
     if not texts:
         return []
-    front = _front(tokenizer) if is_start else ()
+    front = tuple[int, ...]()
+    if is_start:
+        # What a tokenizer puts before a text, not what it puts behind: an end of text behind the
+        # question would stand in the middle of the sequence here.
+        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+        starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        front = tuple(whole[: next(starts, 0)])
     return [
         (*front, *ids)
         for start in range(0, len(texts), CHUNK)  # of all at once, masks and offsets take gigabytes
         for ids in tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
     ]
-
-
-def _front(tokenizer: Any) -> tuple[int, ...]:
-    """Return the special tokens that a tokenizer puts before a text; those behind it are left out.
-
-    An end of text behind the question would stand in the middle of the sequence here.
-    """
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
-    starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-    return tuple(whole[: next(starts, 0)])
 
 
 def _refuse_unwritable(
@@ -393,19 +389,16 @@ def _refuse_unwritable(
         ]
         for part, text, tokens in texts:
             if unknown in tokens:
+                words = list(dict.fromkeys(word.strip(".,?!") for word in text.split()))
+                pieces = tokenizer(words, add_special_tokens=False)["input_ids"]
+                missing = [w for w, ids in zip(words, pieces, strict=True) if unknown in ids]
+                shown = ", ".join(repr(word) for word in missing[:5]) or "part of it"
                 raise DataError(
                     f"example {example.id!r}: its {part} cannot be written in the model's "
-                    f"vocabulary, got {_short(text)!r}. {_unknown_words(text, tokenizer)}"
+                    f"vocabulary, got {_short(text)!r}. Not in the vocabulary: {shown}. Use data "
+                    "like the training data."
                 )
 
 
 def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:76]} …"
-
-
-def _unknown_words(text: str, tokenizer: Any) -> str:
-    words = dict.fromkeys(word.strip(".,?!") for word in text.split())
-    ids = tokenizer(list(words), add_special_tokens=False)["input_ids"]
-    unknown = [w for w, pieces in zip(words, ids, strict=True) if tokenizer.unk_token_id in pieces]
-    shown = ", ".join(repr(word) for word in unknown[:5])
-    return f"Not in the vocabulary: {shown or 'part of it'}. Use data like the training data."

@@ -177,7 +177,15 @@ class StageClock:
         self.num_updates += 1
         if next_step_loss is not None:
             self.losses.append(next_step_loss)
-        if self.is_last or not self._is_over():
+        phase = self.phase
+        if phase.learned_below is None:
+            is_over = self.num_updates >= self._length(phase)
+        else:
+            is_capped = phase.max_updates is not None and self.num_updates >= phase.max_updates
+            is_full = len(self.losses) == self.curriculum.learned_window
+            mean = sum(self.losses) / max(1, len(self.losses))
+            is_over = is_capped or (is_full and mean < phase.learned_below)
+        if self.is_last or not is_over:
             return False
         self.number += 1
         self.num_updates = 0
@@ -187,16 +195,6 @@ class StageClock:
     def updates_before_last(self) -> int:
         """Return how many updates the phases before the last take, with `advance: epochs`."""
         return sum(self._length(phase) for phase in self.phases[:-1])
-
-    def _is_over(self) -> bool:
-        phase = self.phase
-        if phase.learned_below is None:
-            return self.num_updates >= self._length(phase)
-        if phase.max_updates is not None and self.num_updates >= phase.max_updates:
-            return True
-        is_full = len(self.losses) == self.curriculum.learned_window
-        mean = sum(self.losses) / max(1, len(self.losses))
-        return is_full and mean < phase.learned_below
 
     def _length(self, phase: Phase) -> int:
         return max(1, round(phase.epochs * self.updates_per_epoch))
@@ -232,7 +230,13 @@ def draw_stages(
     """
     rng = random.Random(seed)
     if schedule.is_by_token:
-        return _smoothed(curriculum, stage, num_examples, rng)
+        smoothing, last = curriculum.removal_smoothing, curriculum.tokens_until_all
+        if smoothing is None or stage >= last:
+            return [stage] * num_examples
+        # Each example loses o more tokens, P(o) ∝ exp(−λ·o) (arXiv 2405.14838, section 3): the
+        # largest o with P(offset ≥ o) above a uniform number; short of "all of them".
+        offsets = (int(-math.log(1 - rng.random()) / smoothing) for _ in range(num_examples))
+        return [min(stage + offset, last - 1) for offset in offsets]
     if curriculum.stage_mix_prob == 0:
         return [stage] * num_examples
     pool = [s for s in sorted(set(stages)) if curriculum.stage_mix_range == "all" or s <= stage]
@@ -243,15 +247,3 @@ def draw_stages(
     if curriculum.stage_mix_per == "batch":
         return [draw()] * num_examples
     return [draw() for _ in range(num_examples)]
-
-
-def _smoothed(
-    curriculum: Curriculum, stage: int, num_examples: int, rng: random.Random
-) -> list[int]:
-    """Let each example lose o more tokens, P(o) ∝ exp(−λ·o) (arXiv 2405.14838, section 3)."""
-    smoothing, last = curriculum.removal_smoothing, curriculum.tokens_until_all
-    if smoothing is None or stage >= last:
-        return [stage] * num_examples
-    # The largest o with P(offset ≥ o) = exp(−λ·o) above a uniform number; short of "all of them".
-    offsets = (int(-math.log(1 - rng.random()) / smoothing) for _ in range(num_examples))
-    return [min(stage + offset, last - 1) for offset in offsets]

@@ -211,9 +211,23 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
     name, info = _locate(path)
     try:
         tokenizer = load_tokenizer_of(name)
-        model = _load_model(name, tokenizer, base)
+        settings, weights = _file_of(name, SETTINGS_FILE), _file_of(name, WEIGHTS_FILE)
+        if settings is not None and weights is None:
+            raise FileNotFoundError(f"{WEIGHTS_FILE} is missing")
+        if settings is not None and weights is not None:
+            model = load_adapted(name, settings, weights, tokenizer, base)
+        else:
+            model = load_weights(name)
         _check_fits(model, tokenizer)
-        modules = _load_modules(name, model, info.bound_method)
+        modules = nn.ModuleDict(
+            {key: one.make(model) for key, one in info.bound_method.modules.items() if one.is_kept}
+        )
+        before = _file_of(name, STOP_FILE) if modules else None
+        if before is not None:
+            learned = {f"{STOP}.{key}": tensor for key, tensor in load_file(before).items()}
+            modules.load_state_dict(learned)
+        elif modules:
+            modules.load_state_dict(load_file(_file_of(name, MODULES_FILE) or MODULES_FILE))
     except CheckpointError:
         raise
     except Exception as error:  # transformers and safetensors raise many kinds
@@ -246,16 +260,6 @@ def has_adapters(path: Path | str) -> bool:
     return _file_of(_locate(path)[0], SETTINGS_FILE) is not None
 
 
-def _load_model(name: str, tokenizer: PreTrainedTokenizerBase, base: str | None) -> PreTrainedModel:
-    settings = _file_of(name, SETTINGS_FILE)
-    if settings is None:
-        return load_weights(name)
-    weights = _file_of(name, WEIGHTS_FILE)
-    if weights is None:
-        raise FileNotFoundError(f"{WEIGHTS_FILE} is missing")
-    return load_adapted(name, settings, weights, tokenizer, base)
-
-
 def _file_of(name: str, file: str) -> Path | None:
     """Return a file of a folder or of the hub; None if it is not there."""
     if Path(name).is_dir():
@@ -265,20 +269,6 @@ def _file_of(name: str, file: str) -> Path | None:
         return Path(hf_hub_download(name, file))
     except (EntryNotFoundError, LocalEntryNotFoundError):
         return None
-
-
-def _load_modules(name: str, model: PreTrainedModel, method: Method) -> nn.ModuleDict:
-    kept = {key: module.make(model) for key, module in method.modules.items() if module.is_kept}
-    modules = nn.ModuleDict(kept)
-    if not kept:
-        return modules
-    before = _file_of(name, STOP_FILE)
-    if before is not None:
-        weights = {f"{STOP}.{key}": tensor for key, tensor in load_file(before).items()}
-    else:
-        weights = load_file(_file_of(name, MODULES_FILE) or Path(name) / MODULES_FILE)
-    modules.load_state_dict(weights)
-    return modules
 
 
 def load_training_state(folder: Path) -> dict[str, Any]:
@@ -298,17 +288,14 @@ def load_training_state(folder: Path) -> dict[str, Any]:
         ) from None
     except Exception as error:  # torch raises many kinds for a damaged file
         # Not torch's own words: they advise to load it with all the code that may be in it.
-        reason = "it holds more than tensors and plain values" if _is_code(error) else error
+        is_code = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds more than tensors and plain values" if is_code else error
         raise DamagedError(
             f"{path}: cannot be read: {one_line(str(reason))}. It is damaged."
         ) from error
     if not isinstance(state, dict):
         raise DamagedError(f"{path}: must hold a dict, got {type(state).__name__}.")
     return state
-
-
-def _is_code(error: Exception) -> bool:
-    return isinstance(error, pickle.UnpicklingError)
 
 
 def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
@@ -330,16 +317,12 @@ def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
         return str(folder), _read_info(folder / INFO_FILE)
     if folder.is_absolute() or (len(folder.parts) > 1 and folder.parent.exists()):
         raise CheckpointError(f"{path}: no such folder.")
-    return str(path), _read_info(_from_hub(str(path)))
-
-
-def _from_hub(name: str) -> Path:
     try:
-        return Path(hf_hub_download(name, INFO_FILE))
+        return str(path), _read_info(Path(hf_hub_download(str(path), INFO_FILE)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            f"{name}: no such folder, and the hub has no {INFO_FILE} under this name: {reason}"
+            f"{path}: no such folder, and the hub has no {INFO_FILE} under this name: {reason}"
         ) from None
 
 

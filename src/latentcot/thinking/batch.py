@@ -12,7 +12,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from latentcot.curriculum.layout import NO_LABEL, LaidOut, Layout, Rows
+from latentcot.curriculum.layout import NO_LABEL, LaidOut, Layout
 
 ROUNDED = (32, 8)
 """Where runs are captured (`models/backend/cuda_graphs.py`), batches are padded to a multiple of so
@@ -165,28 +165,18 @@ def collate_views(
         )
         for name in mine[0].layouts
     }
-    targets = {
-        name: _groups(
-            [laid.targets[name] for laid in mine],
-            max(1, *(len(laid.targets[name]) for laid in update)),
-        )
-        for name in mine[0].targets
-    }
-    return Batches(views, targets)
-
-
-def _groups(rows: Sequence[Rows], num_groups: int) -> Tensor:
-    width = max((len(group) for row in rows for group in row), default=1) or 1
-    return torch.tensor(
-        [
-            [[*group, *[NO_LABEL] * (width - len(group))] for group in _filled_up(row, num_groups)]
+    targets = {}
+    for name in mine[0].targets:
+        rows = [laid.targets[name] for laid in mine]
+        num_groups = max(1, *(len(laid.targets[name]) for laid in update))
+        width = max((len(group) for row in rows for group in row), default=0) or 1
+        groups = [
+            [*group, *[NO_LABEL] * (width - len(group))]
             for row in rows
+            for group in (*row, *[()] * (num_groups - len(row)))
         ]
-    )
-
-
-def _filled_up(row: Rows, num_groups: int) -> Rows:
-    return (*row, *[()] * (num_groups - len(row)))
+        targets[name] = torch.tensor(groups).view(len(rows), num_groups, width)
+    return Batches(views, targets)
 
 
 def _or_unknown(count: int | None) -> int:

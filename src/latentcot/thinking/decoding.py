@@ -6,6 +6,7 @@ rounding): not when greedy, and not when sampled, since every prompt draws from 
 random numbers.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -135,16 +136,24 @@ def generate(
     Raises:
         UsageError: `max_new_tokens` or `batch_size` is below 1.
     """
-    _refuse_nothing(max_new_tokens, batch_size)
+    if max_new_tokens < 1 or batch_size < 1:
+        raise UsageError(
+            f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
+            f"{batch_size}."
+        )
     if sampling is not None or stop is not None or forced is not None:
         recorder = None
     found: list[Generation] = []
-    order = _alike_side_by_side(prompts)
+    # By thoughts and length, so that a batch pads little.
+    order = sorted(
+        range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
+    )
     mine = every_nth(order)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
         draw = _drawer(sampling, chosen)
-        limits = [_limit(prompts[i], max_new_tokens, max_length) for i in chosen]
+        rooms = [math.inf if max_length is None else max_length - len(prompts[i]) for i in chosen]
+        limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
         batch = [prompts[i] for i in chosen]
         texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
         if texts is None:
@@ -159,24 +168,9 @@ def generate(
     return [results[i] for i in range(len(prompts))]
 
 
-def _refuse_nothing(max_new_tokens: int, batch_size: int) -> None:
-    if max_new_tokens < 1 or batch_size < 1:
-        raise UsageError(
-            f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
-            f"{batch_size}."
-        )
-
-
 def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:
     """Return how many prompts all processes have finished, to judge by this one."""
     return done * len(order) // len(mine)
-
-
-def _alike_side_by_side(prompts: Sequence[Layout]) -> list[int]:
-    """Return the numbers of the prompts, by thoughts and length."""
-    return sorted(
-        range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
-    )
 
 
 def _recorded(
@@ -225,8 +219,10 @@ def _decode(
     num_words = 0
     while True:
         logits_BV = head(state_BD)
-        if forced is not None:
-            _forbid(logits_BV, forced, [words[row] for row in rows])
+        if forced is not None:  # until a step is written, nothing else may be
+            waiting = [i for i, row in enumerate(rows) if not forced.has_step(words[row])]
+            for token in forced.forbidden:
+                logits_BV[waiting, token] = -torch.inf
         drawn_B = draw(logits_BV, rows)
         for row, token in zip(rows, drawn_B.tolist(), strict=True):
             words[row].append(token)
@@ -246,19 +242,6 @@ def _decode(
             zip(words, rollout.num_latents_B.tolist(), rollout.num_passes_B.tolist(), strict=True)
         )
     ]
-
-
-def _forbid(logits_BV: Tensor, forced: ForcedSteps, words: Sequence[Sequence[int]]) -> None:
-    """Take from the rows that must still write a step what would not be one."""
-    rows = [row for row, text in enumerate(words) if not forced.has_step(text)]
-    for token in forced.forbidden:
-        logits_BV[rows, token] = -torch.inf
-
-
-def _limit(prompt: Layout, max_new_tokens: int, max_length: int | None) -> int:
-    """Return how many words a prompt may get."""
-    room = max_new_tokens if max_length is None else max_length - len(prompt)
-    return max(1, min(max_new_tokens, room))
 
 
 def _generation(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from latentcot.errors import DataError, TrainingError, UsageError
 from latentcot.models.backend.activation_checkpointing import checkpointed
@@ -42,8 +42,13 @@ class Passes:
     ) -> None:
         self.backbone = model.base_model
         self.blocks = blocks_of(self.backbone)
-        if model.training:
-            _refuse_checkpointing(model, self.blocks)
+        is_checkpointed = any(getattr(one, "gradient_checkpointing", False) for one in self.blocks)
+        if model.training and is_checkpointed:
+            raise TrainingError(
+                f"{type(model).__name__}: gradient checkpointing is on. transformers then drops "
+                "the cache, in which the thoughts find the question, and the loss would be wrong. "
+                "Turn it off, and save memory with training.save_memory: true."
+            )
         self.saves_memory = saves_memory
         self.has_split_cache = takes_split_cache(model)
         self.is_eager = model.config._attn_implementation == "eager"
@@ -51,7 +56,8 @@ class Passes:
         self.cache = (
             split_cache(num_blocks) if self.has_split_cache else DynamicCache(config=model.config)
         )
-        self.window = _sliding_window(self.cache)
+        windows = [getattr(layer, "sliding_window", None) for layer in self.cache.layers]
+        self.window: int | None = min((one for one in windows if one), default=None)
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
         self.num_passes = 0
@@ -82,12 +88,19 @@ class Passes:
         self.lengths_B = self.lengths_B + is_real_BC.sum(1)
         self._refuse_padded_window()
         self.num_passes += 1
-        is_pruned = self._is_pruned(is_first, embeds_BCD, wanted_BW)
+        # Only the first pass has positions that nobody reads, and only a split cache can skip them.
+        is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
+        is_pruned = is_less and is_first and self.has_split_cache
         with ExitStack() as way:
             if layers_at_B is not None:
                 self._keep_layers(way, layers_at_B)
             if self.has_split_cache:
-                self._go_by_parts(way, is_first, embeds_BCD.shape[1])
+                way.enter_context(attends_over_split_cache(self.backbone.config))
+                is_plain = is_first and not self.is_eager
+                mask_B1CK = None if is_plain else self._mask(embeds_BCD.shape[1])
+                layers: list[Any] = self.cache.layers
+                for layer in layers:
+                    layer.mask_B1CK = mask_B1CK
             if is_pruned and wanted_BW is not None:
                 way.enter_context(pruned_to(self.blocks[-1], wanted_BW))
             if self.saves_memory:
@@ -137,13 +150,6 @@ class Passes:
             self.cache.crop(-num_dropped)
         self.is_real_BK, self.lengths_B = is_real_BK, is_real_BK.sum(1)
 
-    def _go_by_parts(self, way: ExitStack, is_first: bool, num_columns: int) -> None:
-        way.enter_context(attends_over_split_cache(self.backbone.config))
-        mask_B1CK = None if is_first and not self.is_eager else self._mask(num_columns)
-        layers: list[Any] = self.cache.layers
-        for layer in layers:
-            layer.mask_B1CK = mask_B1CK
-
     def _mask(self, num_columns: int) -> Tensor:
         """Let each of the newest columns see the real columns up to itself: (B, 1, C, K)."""
         num_all = self.is_real_BK.shape[1]
@@ -152,11 +158,6 @@ class Passes:
         if num_all == num_columns:  # no real column has a pad before it
             return additive(is_before_CK)[None, None]
         return additive(is_before_CK & self.is_real_BK[:, None, None])
-
-    def _is_pruned(self, is_first: bool, embeds_BCD: Tensor, wanted_BW: Tensor | None) -> bool:
-        """Only the first pass has columns that nobody reads, and only parts can be left out."""
-        is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
-        return is_less and is_first and self.has_split_cache
 
     def _refuse_padded_window(self) -> None:
         """Sliding windows count columns, so that pads would push real columns out of them."""
@@ -174,18 +175,3 @@ class Passes:
         self.cache.batch_select_indices(rows)
         self.is_real_BK = self.is_real_BK[rows]
         self.lengths_B = self.lengths_B[rows]
-
-
-def _refuse_checkpointing(model: PreTrainedModel, blocks: list[nn.Module]) -> None:
-    if any(getattr(block, "gradient_checkpointing", False) for block in blocks):
-        raise TrainingError(
-            f"{type(model).__name__}: gradient checkpointing is on. transformers then drops the "
-            "cache, in which the thoughts find the question, and the loss would be wrong. Turn it "
-            "off, and save memory with training.save_memory: true."
-        )
-
-
-def _sliding_window(cache: Cache) -> int | None:
-    """Return the narrowest sliding window of a model's layers, or None."""
-    windows = [getattr(layer, "sliding_window", None) for layer in cache.layers]
-    return min((window for window in windows if window), default=None)

@@ -66,7 +66,11 @@ class GreedyRecorder:
             a recorded run would not do: nothing is known of the texts yet, or one is longer.
         """
         num_words = min(math.ceil(self._most_words / STEP) * STEP, max(limits))
-        if num_words == 0 or num_words > min(limits) or self._is_watched():
+        # A recorded run calls nobody's hooks, and writes to tensors of its own.
+        is_watched = torch.is_inference_mode_enabled() or any(
+            module._forward_hooks or module._forward_pre_hooks for module in self.model.modules()
+        )
+        if num_words == 0 or num_words > min(limits) or is_watched:
             return None
         batch = collate(prompts, columns=ROUNDED).to(self.model.device)
 
@@ -82,18 +86,13 @@ class GreedyRecorder:
         weight = table.get_parameter("weight")
         kind = batch.max_latents, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
         words_BW, inputs_BND, num_passes_B = self._captured(kind, run, batch.tensors)
-        words = [_up_to(eos_id, row) for row in words_BW.tolist()]
+        words = [
+            row[: row.index(eos_id) + 1] if eos_id in row else row for row in words_BW.tolist()
+        ]
         pairs = zip(words, limits, strict=True)
         if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
             return None
         return words, inputs_BND.cpu(), num_passes_B.cpu()
-
-    def _is_watched(self) -> bool:
-        """A recorded run calls nobody's hooks, and writes to tensors of its own."""
-        modules = self.model.modules()
-        return torch.is_inference_mode_enabled() or any(
-            module._forward_hooks or module._forward_pre_hooks for module in modules
-        )
 
     def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor, Tensor]:
         embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
@@ -106,7 +105,3 @@ class GreedyRecorder:
             state_BD = rollout.passes.read(embed(words_B[-1])[:, None], is_real)[:, 0]
             words_B.append(head(state_BD).argmax(-1))
         return torch.stack(words_B, dim=1), rollout.latent_inputs, rollout.num_passes_B
-
-
-def _up_to(eos_id: int, words: list[int]) -> list[int]:
-    return words[: words.index(eos_id) + 1] if eos_id in words else words

@@ -80,7 +80,13 @@ class Loader:
         try:
             update_batch = ahead[2].result() if ahead and is_ready else self._make(update, phase)
         except LineError as error:
-            raise DataError(_with_what_to_do(str(error), update)) from None
+            message = str(error)
+            if update and num_started() == 1:  # the trainer saves for one process
+                message = (
+                    f"{message.removesuffix(HELP).rstrip()} What was learned before is saved. Fix "
+                    "the line, then --resume (docs/data-format.md)."
+                )
+            raise DataError(message) from None
         if update + 1 < num_updates:
             # In the phase that may be over by then; then it is made anew.
             self._ahead = update + 1, phase, self._thread.submit(self._make, update + 1, phase)
@@ -107,7 +113,15 @@ class Loader:
             self._windows.restore(state["stream"])
 
     def _make(self, update: int, phase: Phase) -> UpdateBatch:
-        examples = self._examples_of(update)
+        if self._windows is not None:
+            examples = self._windows.batch(update)
+        else:
+            epoch, index = divmod(update, self.updates_per_epoch)
+            known, order = self._order
+            if known != epoch:
+                order = self._order_of(epoch)
+                self._order = epoch, order
+            examples = [self.train[i] for i in order[index]]
         stages = draw_stages(
             self.run.recipe.curriculum,
             self.run.method.view.schedule,
@@ -128,16 +142,6 @@ class Loader:
             laid.append(self.run.method.lay_out(layouts, example, self.run.rules[phase]))
         return UpdateBatch(examples, stages, self.shard_of(laid))
 
-    def _examples_of(self, update: int) -> list[EncodedExample]:
-        if self._windows is not None:
-            return self._windows.batch(update)
-        epoch, index = divmod(update, self.updates_per_epoch)
-        known, order = self._order
-        if known != epoch:
-            order = self._order_of(epoch)
-            self._order = epoch, order
-        return [self.train[i] for i in order[index]]
-
     def _lengths_of(self, examples: Sequence[EncodedExample]) -> list[int]:
         first = next(iter(self.run.phases))
         shapes = {
@@ -148,13 +152,3 @@ class Loader:
 
     def _order_of(self, epoch: int) -> list[list[int]]:
         return epoch_order(self.lengths, self.batch_size, f"{self.run.recipe.seed}/{epoch}")
-
-
-def _with_what_to_do(message: str, update: int) -> str:
-    """Tell that a bad line costs nothing, where that is so: the trainer saves for one process."""
-    if update == 0 or num_started() > 1:
-        return message
-    return (
-        f"{message.removesuffix(HELP).rstrip()} What was learned before is saved. Mend the line, "
-        "then --resume (docs/data-format.md)."
-    )

@@ -8,9 +8,7 @@ import math
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
-
-from transformers import PreTrainedModel
+from typing import Any
 
 from latentcot.curriculum.layout import count_latents
 from latentcot.curriculum.stages import Phase, StageClock
@@ -24,7 +22,7 @@ from latentcot.runs.folder import append_metrics, forget_metrics_after, metrics_
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.training.build import Run
 from latentcot.training.guards import Divergence, deterministic
-from latentcot.training.loader import Loader, UpdateBatch
+from latentcot.training.loader import Loader
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.saving import (
     NUM_KEPT,
@@ -73,17 +71,6 @@ class Trainer:
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
 
-    def _say_what_is_out_of_reach(self) -> None:
-        """With fixed epochs it is known beforehand that training ends before its last stage."""
-        if self.recipe.curriculum.advance != "epochs":
-            return
-        before = self.clock.updates_before_last()
-        if before >= self.num_updates:
-            say(
-                f"Note: training ends after {self.num_updates} updates, but the last stage begins "
-                f"after {before}. Without it the model still writes steps."
-            )
-
     # --- the loop ---
 
     def run_to_end(self, *, is_quiet: bool = False) -> bool:
@@ -102,8 +89,13 @@ class Trainer:
 
     def _run(self, is_quiet: bool) -> bool:
         is_quiet = is_quiet or not self.train_step.accelerator.is_main_process
-        if not is_quiet:
-            self._say_what_is_out_of_reach()
+        before = self.clock.updates_before_last()
+        is_known = self.recipe.curriculum.advance == "epochs"
+        if not is_quiet and is_known and before >= self.num_updates:
+            say(
+                f"Note: training ends after {self.num_updates} updates, but the last stage begins "
+                f"after {before}. Without it the model still writes steps."
+            )
         with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
             bar = bars.add_task("", total=self.num_updates, completed=self.update)
             seconds, since = 0.0, self.update
@@ -112,7 +104,11 @@ class Trainer:
                 self.saver.raise_if_failed()
                 row = self._step()
                 seconds += time.perf_counter() - start
-                bars.update(bar, completed=self.update, description=self._describe(row))
+                accuracy = self.best.get("newest")
+                shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
+                stage = f"stage {row['stage']}/{self.run.phases[-1].stage}"
+                told = f"{self.run.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
+                bars.update(bar, completed=self.update, description=told)
                 if self.update % self.recipe.training.log_every == 0:
                     rate = (self.update - since) * self.loader.batch_size / seconds
                     self._log({**row, "examples_per_second": round(rate, 1)})
@@ -126,51 +122,36 @@ class Trainer:
             self.saver.finish()  # still within: a signal must not cut off the last checkpoint
         return True
 
-    def _describe(self, row: dict[str, Any]) -> str:
-        accuracy = self.best.get("newest")
-        shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
-        stage = f"stage {row['stage']}/{self.run.phases[-1].stage}"
-        return f"{self.run.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
-
     def _step(self) -> dict[str, Any]:
         """Do one update; return its row for metrics.jsonl."""
         phase = self.clock.phase
-        update_batch = self._update_batch(phase)
+        try:
+            update_batch = self.loader.update_batch(self.update, phase, self.num_updates)
+        except DataError:  # a bad line deep in a stream costs no update that came before it
+            if self.update and self.train_step.accelerator.num_processes == 1:
+                self._save(phase)
+            raise
         rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         self.train_step.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
         terms = self.train_step.step(update_batch.shard, rate)
         total = terms.pop("total")
         if total is None or not math.isfinite(total):
-            self._give_up(update_batch)
+            number, path = self.update + 1, self.folder / "nan-batch.json"
+            pairs = zip(update_batch.examples, update_batch.stages, strict=True)
+            batch = [{"id": example.id, "stage": stage} for example, stage in pairs]
+            if self.train_step.accelerator.is_main_process:
+                write_json(path, {"update": number, "stage": phase.stage, "batch": batch})
+            raise TrainingError(
+                f"{self.folder}: the loss of update {number} (stage {phase.stage}) is not a finite "
+                f"number. Its batch is in {path}; checkpoints written before it are whole. Try a "
+                "lower training.learning_rate, or training.max_grad_norm=1."
+            )
         self.update += 1
         row = {"kind": "train", "update": self.update, "stage": phase.stage, "loss": total}
         row |= {**terms, "learning_rate": rate}
         self.divergence.record(terms.get("loss") or total)
         return row
-
-    def _update_batch(self, phase: Phase) -> UpdateBatch:
-        try:
-            return self.loader.update_batch(self.update, phase, self.num_updates)
-        except DataError:  # a bad line deep in a stream costs no update that came before it
-            if self.update and self.train_step.accelerator.num_processes == 1:
-                self._save(phase)
-            raise
-
-    def _give_up(self, update_batch: UpdateBatch) -> NoReturn:
-        path = self.folder / "nan-batch.json"
-        stage = self.clock.phase.stage
-        batch = [
-            {"id": e.id, "stage": s}
-            for e, s in zip(update_batch.examples, update_batch.stages, strict=True)
-        ]
-        if self.train_step.accelerator.is_main_process:
-            write_json(path, {"update": self.update + 1, "stage": stage, "batch": batch})
-        raise TrainingError(
-            f"{self.folder}: the loss of update {self.update + 1} (stage {stage}) is not a "
-            f"finite number. Its batch is in {path}; checkpoints written before it are whole. "
-            "Try a lower training.learning_rate, or training.max_grad_norm=1."
-        )
 
     # --- what is due after an update ---
 
@@ -191,14 +172,22 @@ class Trainer:
 
     def _validate(self, phase: Phase) -> bool:
         """Let the model answer the validation questions; return whether it is the best so far."""
+        data, size = self.run.data, self.recipe.generation.batch_size
         # In float32 whatever the precision of training, as `latentcot eval` does it.
         with self.train_step.answering() as model:
-            result = evaluate(
-                self._reasoner(phase, model),
-                self.run.data.valid,
-                encoded=self.run.data.valid_encoded,
-                batch_size=self.recipe.generation.batch_size,
-            )
+
+            def reasoner() -> Reasoner:
+                modules = dict(self.run.objective.parts.items())
+                return Reasoner(model, self.run.tokenizer, self._info(phase), modules)
+
+            if STOP in self.run.method.modules and phase.stage > 0:
+                self.stop_threshold = reasoner().best_threshold(data.valid_encoded, size)
+            answering = reasoner()
+            # What earlier validations have recorded holds: weights change where they lie. Gathered
+            # ones lie elsewhere each time.
+            self.recorder = None if self.train_step.shards else self.recorder or answering.recorder
+            answering.recorder = self.recorder
+            result = evaluate(answering, data.valid, encoded=data.valid_encoded, batch_size=size)
         accuracy = result.accuracy
         row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
         self._log(row)
@@ -208,23 +197,6 @@ class Trainer:
         if is_best:
             self.best |= {"update": self.update, "accuracy": accuracy}
         return is_best
-
-    def _reasoner(self, phase: Phase, model: PreTrainedModel) -> Reasoner:
-        """Return the present model as one that answers, its stop threshold newly chosen."""
-
-        def make() -> Reasoner:
-            modules = dict(self.run.objective.parts.items())
-            return Reasoner(model, self.run.tokenizer, self._info(phase), modules)
-
-        if STOP in self.run.method.modules and phase.stage > 0:
-            size = self.recipe.generation.batch_size
-            self.stop_threshold = make().best_threshold(self.run.data.valid_encoded, size)
-        reasoner = make()
-        # What earlier validations have recorded holds: weights change where they lie. Gathered ones
-        # lie elsewhere each time.
-        self.recorder = None if self.train_step.shards else self.recorder or reasoner.recorder
-        reasoner.recorder = self.recorder
-        return reasoner
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.train_step.accelerator.is_main_process:

@@ -97,7 +97,11 @@ class Counts:
     def __init__(self, method: Method, update: Sequence[LaidOut]) -> None:
         self.method = method
         self.counts = {
-            term.name: _summed([term.count(laid) for laid in update]) for term in method.terms
+            term.name: [
+                sum(entries)  # a term has one entry at least
+                for entries in zip_longest(*map(term.count, update), (0,), fillvalue=0)
+            ]
+            for term in method.terms
         }
 
     def coefficients(self) -> list[float]:
@@ -119,8 +123,3 @@ class Counts:
             used = [total / count for total, count in pairs if count]
             found[term.name] = sum(used) / len(used) if used else None
         return found
-
-
-def _summed(counts: Sequence[tuple[int, ...]]) -> list[int]:
-    """Add tuples entry by entry; a term has one entry at least."""
-    return [sum(entries) for entries in zip_longest(*counts, (0,), fillvalue=0)]

@@ -86,35 +86,23 @@ class Saver:
 
         def write() -> None:
             folder = folder_of(self.run, info.update)
-            self._sync_metrics()
-            save_checkpoint(
-                folder,
-                model,
-                self.tokenizer,
-                info,
-                state,
-                kept,
-                weights=snapshot.weights,
-            )
+            metrics = self.run / METRICS
+            try:  # a checkpoint promises the rows before it, whatever becomes of the machine
+                if metrics.exists():  # else no row was due yet
+                    with metrics.open("rb") as file:
+                        os.fsync(file.fileno())
+            except OSError as error:
+                raise RunError(
+                    f"{metrics}: cannot be written: {error}. The last checkpoint is whole: make "
+                    "room, and resume with --resume."
+                ) from None
+            weights = snapshot.weights
+            save_checkpoint(folder, model, self.tokenizer, info, state, kept, weights=weights)
             if best["update"] == info.update:
                 write_best(self.run, info.update, best["accuracy"])
             prune_checkpoints(self.run, self.num_kept)
 
         self._written = self._thread.submit(write)
-
-    def _sync_metrics(self) -> None:
-        """A checkpoint promises the rows before it, whatever becomes of the machine."""
-        path = self.run / METRICS
-        try:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        except FileNotFoundError:  # no row was due yet
-            return
-        except OSError as error:
-            raise RunError(
-                f"{path}: cannot be written: {error}. The last checkpoint is whole: make room, and "
-                "go on with --resume."
-            ) from None
 
     def raise_if_failed(self) -> None:
         """Tell at once what went wrong in the thread.

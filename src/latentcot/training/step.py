@@ -188,7 +188,13 @@ class TrainStep:
         self.wrapped.train()
         for number, micro_batch in enumerate(shard.micro_batches, start=1):
             is_last = number == len(shard.micro_batches)
-            with self._sync(is_last), enough_memory(self.training, len(micro_batch)):
+            # Processes exchange gradients with the last micro-batch alone.
+            alone: AbstractContextManager[Any] = nullcontext()
+            if not is_last and self.shards:
+                alone = without_sync(self.wrapped)
+            elif not is_last:
+                alone = accelerator.no_sync(self.wrapped)
+            with alone, enough_memory(self.training, len(micro_batch)):
                 totals += self._gradients(micro_batch.to(accelerator.device), coefficients)
         if self.shards:
             let_go(self.wrapped)
@@ -197,20 +203,22 @@ class TrainStep:
         pairs = zip(sums, shard.counts.coefficients(), strict=True)
         total = sum(value * coefficient for value, coefficient in pairs if coefficient)
         if math.isfinite(total):
-            self._update(rate)
+            if self.training.max_grad_norm is not None:
+                accelerator.clip_grad_norm_(self.wrapped.parameters(), self.training.max_grad_norm)
+            set_learning_rate(self.optimizer, rate)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=not self._grads)
         return {**shard.counts.means(sums), "total": total}
-
-    def _sync(self, is_last: bool) -> AbstractContextManager[Any]:
-        """Let processes exchange gradients with the last micro-batch alone."""
-        if is_last:
-            return nullcontext()
-        return without_sync(self.wrapped) if self.shards else self.accelerator.no_sync(self.wrapped)
 
     def _gradients(self, batches: Batches, coefficients: Tensor) -> Tensor:
         """Add a micro-batch's gradients; return the sums of its terms."""
         if self._captured is None:
             return self._backward(batches, coefficients)
-        self._put_gradients_back()
+        # Recordings add to the gradients that they have seen, whoever has taken them away.
+        for weight, grad in self._grads:
+            if weight.grad is not grad:
+                grad.zero_()
+                weight.grad = grad
 
         def backward(*inputs: Tensor) -> Tensor:
             return self._backward(batches.with_tensors(inputs[:-1]), inputs[-1])
@@ -258,13 +266,6 @@ class TrainStep:
 
         return record_update
 
-    def _put_gradients_back(self) -> None:
-        """Let each weight have the gradient that recordings add to, whoever has taken it away."""
-        for weight, grad in self._grads:
-            if weight.grad is not grad:
-                grad.zero_()
-                weight.grad = grad
-
     def has_finite_weights(self) -> bool:
         """Return whether every weight is a number, in all processes."""
         weights = (local(weight) for weight in self.wrapped.parameters())
@@ -274,7 +275,8 @@ class TrainStep:
     def answering(self) -> Iterator[PreTrainedModel]:
         """Within it the model, in evaluation mode, may be run by each process as it likes."""
         with gathered_weights(self.wrapped, frees_between_passes=self._frees):
-            yield self.model.eval()
+            self.objective.eval()
+            yield self.model
 
     # --- what was learned ---
 
@@ -297,10 +299,3 @@ class TrainStep:
         load_weights(self.model, snapshot.weights)
         load_weights(self.objective.parts, snapshot.modules)
         load_optimizer(self._adamw, snapshot.optimizer)
-
-    def _update(self, rate: float) -> None:
-        if self.training.max_grad_norm is not None:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.training.max_grad_norm)
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=not self._grads)

@@ -48,8 +48,7 @@ def train(
     if keep_checkpoints < 1:
         raise UsageError(f"keep_checkpoints: must be at least 1, got {keep_checkpoints}.")
     if resume:
-        _refuse_other_recipe(recipe, out)
-        _refuse_other_data(recipe, out)
+        _refuse_other(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
     trainer = Trainer(build(recipe), out, num_kept=keep_checkpoints, shards=shards)
     accelerator = trainer.train_step.accelerator
@@ -58,47 +57,28 @@ def train(
     with held(out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             open_run(out, resume=resume, overwrite=overwrite)
-            _write_origin(recipe, out, str(accelerator.device))
+            if not (out / RECIPE).exists():  # first: it makes the folder a run, to be resumed
+                with written_whole(out / RECIPE) as file:
+                    file.write(write_recipe(recipe))
+            if not (out / "provenance.json").exists():
+                files = [recipe.data.train, recipe.data.valid]
+                device = str(accelerator.device)
+                write_provenance(out, files, device, recipe.seed, _hash_of(recipe))
         accelerator.wait_for_everyone()
         if resume:
             trainer.restore()
         if resume and accelerator.is_main_process and trainer.update < trainer.num_updates:
-            _note_session(out, str(accelerator.device), trainer.update)
+            different = add_session(out, str(accelerator.device), trainer.update)
+            if different:
+                say(
+                    f"Note: {', '.join(different)}. The result may differ in its last bits from "
+                    "that of a run in one go."
+                )
         is_finished = trainer.run_to_end(is_quiet=is_quiet)
     if accelerator.num_processes > 1:  # a rank that leaves while another talks to it would abort
         accelerator.wait_for_everyone()
         accelerator.end_training()
     return is_finished
-
-
-def _write_origin(recipe: Recipe, run: Path, device: str) -> None:
-    """Write recipe and provenance, those that are not there."""
-    if not (run / RECIPE).exists():  # first: it makes the folder a run, which can be resumed
-        with written_whole(run / RECIPE) as file:
-            file.write(write_recipe(recipe))
-    if not (run / "provenance.json").exists():
-        files = [recipe.data.train, recipe.data.valid]
-        write_provenance(run, files, device, recipe.seed, _hash_of(recipe))
-
-
-def _note_session(run: Path, device: str, update: int) -> None:
-    different = add_session(run, device, update)
-    if different:
-        say(
-            f"Note: {', '.join(different)}. The result may differ in its last bits from that of a "
-            "run in one go."
-        )
-
-
-def _refuse_other_recipe(recipe: Recipe, run: Path) -> None:
-    path = run / RECIPE
-    if path.exists() and (before := read_recipe(path)) != recipe:
-        told = ", ".join(at_most(differences(before, recipe), "and {} more"))
-        raise RunError(
-            f"{run}: was started with another recipe than the one given, so it can't go on with "
-            f"it: {told}. Take that back (the whole recipe is in {path}), or start another run "
-            "with another --out."
-        )
 
 
 def _hash_of(recipe: Recipe) -> Callable[[str], str]:
@@ -107,11 +87,20 @@ def _hash_of(recipe: Recipe) -> Callable[[str], str]:
     return lambda file: source_hash(file, is_streamed=data.stream and file == data.train)
 
 
-def _refuse_other_data(recipe: Recipe, run: Path) -> None:
+def _refuse_other(recipe: Recipe, run: Path) -> None:
+    """Refuse to resume with another recipe, or with other data."""
+    path = run / RECIPE
+    if path.exists() and (before := read_recipe(path)) != recipe:
+        told = ", ".join(at_most(differences(before, recipe), "and {} more"))
+        raise RunError(
+            f"{run}: was started with another recipe than the one given, so it can't be resumed "
+            f"with it: {told}. Take that back (the whole recipe is in {path}), or start another "
+            "run with another --out."
+        )
     hash_of = _hash_of(recipe)
-    for file, before in read_provenance(run).get("data", {}).items():
-        if file in (recipe.data.train, recipe.data.valid) and hash_of(file) != before:
+    for file, known in read_provenance(run).get("data", {}).items():
+        if file in (recipe.data.train, recipe.data.valid) and hash_of(file) != known:
             raise RunError(
-                f"{file}: has changed since {run} was started, so the run can't go on as it was. "
-                "Bring the old file back, or start another run."
+                f"{file}: has changed since {run} was started, so the run can't be resumed as it "
+                "was. Bring the old file back, or start another run."
             )

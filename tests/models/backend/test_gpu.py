@@ -19,7 +19,9 @@ from latentcot.methods.stopping import StopHead
 from latentcot.models.backend.cuda_graphs import Captured, cuda_graphs
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
+from latentcot.thinking.think import Thinker
 from latentcot.training.step import TrainStep
+from losses import train_step_of
 from reference import HIDDEN_SIZE, tiny_model
 
 pytestmark = [
@@ -37,7 +39,7 @@ def make_model(name: str, **options) -> nn.Module:
 
 
 def make_train_step(model: nn.Module, *, stop_head: StopHead | None = None, **changes) -> TrainStep:
-    train_step = TrainStep(
+    train_step = train_step_of(
         copy.deepcopy(model), training(**changes), stop_head=copy.deepcopy(stop_head)
     )
     if train_step._captured is not None:
@@ -47,18 +49,16 @@ def make_train_step(model: nn.Module, *, stop_head: StopHead | None = None, **ch
 
 def learn(train_step: TrainStep, updates, *, is_recorded: bool = True, is_anew: bool = False):
     """Make updates; return the weights. Anew: as a resumed run, which has recorded nothing."""
-    shares = [
-        train_step.shard_of(layouts) for layouts in updates
-    ]  # padded, as where it is recorded
+    shards = [train_step.shard_of(layouts) for layouts in updates]  # padded, as where recorded
     if not is_recorded:
         train_step._captured = None
-    for number, share in enumerate(shares):
+    for number, shard in enumerate(shards):
         if is_anew:
             train_step._captured._known.clear()
         train_step.seed_dropout(f"{number}")
-        train_step.learn_from(share, rate=1e-4)
+        train_step.step(shard, rate=1e-4)
     assert not is_recorded or not train_step._captured._has_failed
-    return {name: weight.detach().cpu() for name, weight in train_step.loss.named_parameters()}
+    return {name: weight.detach().cpu() for name, weight in train_step.wrapped.named_parameters()}
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 3])
@@ -83,14 +83,15 @@ def test_graphs_give_the_same_gradients(name, precision):
     found = []
     for is_recorded in (True, False):
         train_step = make_train_step(make_model(name), micro_batch_size=1, precision=precision)
-        share = train_step.shard_of(UPDATES[0])
+        shard = train_step.shard_of(UPDATES[0])
+        coefficients = torch.tensor(shard.counts.coefficients(), device="cuda")
         train_step._captured = train_step._captured if is_recorded else None
-        train_step.loss.train()
+        train_step.wrapped.train()
         for _ in range(2):
-            for batch in share.micro_batches:
-                train_step._gradients(batch.to(train_step.accelerator.device), share)
+            for batch in shard.micro_batches:
+                train_step._gradients(batch.to("cuda"), coefficients)
         assert not is_recorded or not train_step._captured._has_failed
-        weights = train_step.loss.named_parameters()
+        weights = train_step.wrapped.named_parameters()
         found.append({key: weight.grad for key, weight in weights if weight.requires_grad})
     errors = relative_errors(*found)
     assert max(errors.values()) < (1e-4 if precision == "float32" else 3e-2), errors
@@ -120,7 +121,7 @@ def test_recorded_texts_are_those_written_word_by_word(name, is_autocast):
     """Also after an update in between, as in validation, and with memory given away."""
     train_step = make_train_step(make_model(name))
     model = train_step.model.eval()
-    recorder = GreedyRecorder(model, None, cuda_graphs(model.device), sights=1)
+    recorder = GreedyRecorder(model, Thinker(), cuda_graphs(model.device), sights=1)
     options = {"eos_id": NO_EOS, "max_new_tokens": 8, "batch_size": 4}
     for _ in range(3):
         with torch.autocast("cuda", torch.bfloat16, enabled=is_autocast):
