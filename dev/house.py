@@ -89,7 +89,7 @@ def measure(checkout: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkouts", nargs="*", type=Path, default=[HERE])
+    parser.add_argument("checkouts", nargs="*", type=Path, default=[])
     parser.add_argument("--places", action="store_true")
     given = parser.parse_args()
     found = [measure(checkout.resolve()) for checkout in given.checkouts or [HERE]]
