@@ -43,8 +43,16 @@ def model(request) -> nn.Module:
 
 @contextmanager
 def in_full():
-    """Every block runs for every column."""
-    with mock.patch.object(Passes, "_is_narrow", return_value=False):
+    """Every block runs for every position, and what is wanted is picked afterwards."""
+    read = Passes.read
+
+    def in_full(self, embeds, is_real, wanted=None, layers_at=None):
+        states = read(self, embeds, is_real, None, layers_at)
+        if wanted is None:
+            return states
+        return states.gather(1, wanted[:, :, None].expand(-1, -1, states.shape[-1]))
+
+    with mock.patch.object(Passes, "read", in_full):
         yield
 
 
