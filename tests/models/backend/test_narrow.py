@@ -46,8 +46,8 @@ def in_full():
     """Every block runs for every position, and what is wanted is picked afterwards."""
     read = Passes.read
 
-    def in_full(self, embeds, is_real, wanted=None, layers_at=None):
-        states = read(self, embeds, is_real, None, layers_at)
+    def in_full(self, embeds, is_real, wanted=None, layers_at_B=None):
+        states = read(self, embeds, is_real, None, layers_at_B)
         if wanted is None:
             return states
         return states.gather(1, wanted[:, :, None].expand(-1, -1, states.shape[-1]))
