@@ -160,7 +160,7 @@ def test_a_child_ends_when_its_parent_was_killed(tmp_path):
     """And until it has, nobody else begins what it is at."""
     job = one_that_stops(tmp_path, "a")
     parent = (
-        "import sys, time\nfrom latentcot import processes\n"
+        "import sys, time\nfrom latentcot.utils import processes\n"
         "from pathlib import Path\n"
         f"processes._CHILD = {CHILD!r}\n"
         f"log = processes.claim(Path({str(job.log)!r}))\n"
@@ -243,14 +243,13 @@ class TestCommands:
 
     @pytest.fixture
     def training(self, tmp_path):
-        return Training("a", tmp_path / "a", tmp_path / "a.yaml", changes=["seed=1"], limit=5)
+        return Training("a", tmp_path / "a", limit=5)
 
     def test_a_new_run(self, training):
         train, evaluate = training.commands()
         run = str(training.run)
         assert train[:4] == ["train", str(training.recipe), "--out", run]
         assert "--resume" not in train
-        assert train[train.index("--set") + 1] == "seed=1"
         assert evaluate[:2] == ["eval", run]
         assert evaluate[evaluate.index("--limit") + 1] == "5"
         assert evaluate[evaluate.index("--out") + 1] == f"{run}/evals/test-first-5.json"

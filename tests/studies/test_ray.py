@@ -67,14 +67,14 @@ def job(tmp_path, monkeypatch):
     fake = SimpleNamespace(wait=lambda tasks, timeout: (tasks, []), get=ended)
     monkeypatch.setattr(ray_studies, "ray", fake)
     monkeypatch.setattr("latentcot.studies.jobs.SECONDS_BETWEEN_LOOKS", 0.0)
-    training = Training("a", tmp_path / "a", tmp_path / "a.yaml")
+    training = Training("a", tmp_path / "a")
 
     def fetch(name):
         training.result.parent.mkdir(parents=True)
         training.result.touch()
 
     def make(*ends, result=True, max_retries=3):
-        order = Order("a", "out", "", "", None, 1, None, 1)
+        order = Order("a", "out", "")
         bring = fetch if result else lambda name: None
         return ray_studies.RayJob(FakeCluster(*ends), training, order, {}, max_retries, bring)
 
@@ -188,12 +188,12 @@ class TestNeeds:
         one, machine = job(), cluster()
         one.needs = needs
         if is_there:
-            ray_studies._tell_what_has_no_room(machine, [one])
+            ray_studies.tell_what_has_no_room(machine, [one])
         else:
             with pytest.raises(ray_studies.UsageError, match="a: asks for .*no machine"):
-                ray_studies._tell_what_has_no_room(machine, [one])
+                ray_studies.tell_what_has_no_room(machine, [one])
         machine.is_own = False  # another machine may join it
-        ray_studies._tell_what_has_no_room(machine, [one])
+        ray_studies.tell_what_has_no_room(machine, [one])
         assert ("Runs that wait for one: 1." in capsys.readouterr().err) == (not is_there)
 
 
@@ -229,8 +229,7 @@ def test_the_cluster_that_was_joined_is_named(address, is_quiet, told, monkeypat
         get_runtime_context=lambda: context,
     )
     monkeypatch.setattr(ray_studies, "ray", fake)
-    monkeypatch.setattr(ray_studies, "_refuse_unreachable", lambda address: None)
-    monkeypatch.setattr(ray_studies, "_be_quiet", lambda: None)
+    monkeypatch.setattr(ray_studies, "refuse_unreachable", lambda address: None)
     monkeypatch.setattr(ray_studies, "Cluster", lambda is_own: is_own)
     for name in ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_USAGE_STATS_ENABLED"):
         monkeypatch.setenv(name, "0")  # `joined` sets them
@@ -364,7 +363,7 @@ def test_an_interruption_a_killed_driver_and_a_failure(study, tmp_path, latentco
             process.send_signal(how)
             code, _, told = finished(process)
         if how == signal.SIGINT:
-            assert code == 130 and "The same command goes on" in told
+            assert code == 130 and "The same command resumes" in told
             assert all("Stopped after" in run.with_name("seed-0.log").read_text() for run in runs)
             assert not [1 for _, words in trainings().values() if {*map(str, runs)} & {*words}]
     with started(path, out) as process:

@@ -367,7 +367,8 @@ def test_what_is_done_is_compared_and_not_done_again(opened, in_one_go, study_fi
         assert "coconut" in (out / f"table.{ending}").read_text()
 
 
-def test_a_killed_study_goes_on(study_file, tmp_path, in_one_go, latentcot):
+@pytest.mark.slow
+def test_a_killed_study_resumes(study_file, tmp_path, in_one_go, latentcot):
     """SIGKILL, so that it cannot even tell its processes; then the same command again."""
     path = study_file(methods=["coconut"], set=LONG)
     out = tmp_path / "out"
@@ -423,7 +424,7 @@ def test_a_study_with_a_failure_and_an_interruption(
     ended = latentcot(*words)
     thread.join()
     assert ended.code == 130
-    assert "The same command goes on" in ended.err
+    assert "The same command resumes" in ended.err
     data = (tmp_path / "data" / "train.jsonl").stat().st_mtime_ns
 
     ended = latentcot(*words)

@@ -1,6 +1,6 @@
 """Studies on a Ray cluster: one task of Ray for each run. Only this module knows Ray.
 
-A run whose process or machine dies is handed out again, and goes on from its newest checkpoint. How
+A run whose process or machine dies is handed out again, and resumes from its newest checkpoint. How
 far each one is, and whether all of them are to stop, stands on a board, an actor of Ray.
 """
 
@@ -19,7 +19,7 @@ from latentcot.studies.worker import Order, Outcome, work
 from latentcot.utils.display import say
 
 if TYPE_CHECKING:  # workers read this file too, and need no tensors
-    from latentcot.studies.places import StudyFolder
+    from latentcot.studies.remote import StudyFolder
     from latentcot.studies.study import Cell, Resources, Study
 
 # Whoever imports this module where Ray is not installed gets the error that the command line shows.
@@ -33,8 +33,6 @@ except ImportError:
         "--backend local runs the study on this machine."
     ) from None
 
-NUM_LINES = 5
-"""Of the log of a run that failed."""
 SECONDS_BETWEEN_READS = 0.5
 SECONDS_TO_CONNECT = 10.0
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -136,9 +134,10 @@ def joined(address: str | None, *, is_quiet: bool = False) -> Iterator[Cluster]:
     # Without these Ray changes what a run sees if it wants no GPU, and tells its makers of itself.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _be_quiet()
+    with suppress(AttributeError):  # its daemons' reports would tear the bars: no setting stops it
+        ray._private.worker.print_to_stdstream = lambda *arguments, **names: None
     if address is not None:
-        _refuse_unreachable(address)
+        refuse_unreachable(address)
     own = {"num_cpus": num_cores(), "object_store_memory": OBJECT_STORE_BYTES,
            "include_dashboard": False}  # fmt: skip
     try:
@@ -152,24 +151,19 @@ def joined(address: str | None, *, is_quiet: bool = False) -> Iterator[Cluster]:
         needs_token = isinstance(error, ConnectionError)  # it answers, and yet there is none
         hint = " If it asks for a token, set RAY_AUTH_MODE=token." if needs_token else ""
         raise _no_cluster(address, f"{_last_line(error)}.{hint}") from None
-    if address is not None and not is_quiet:
-        _tell_which()
+    if address is not None and not is_quiet:  # `auto` may find one that nobody thought of
+        count = sum(node["Alive"] for node in ray.nodes())
+        has = ray.cluster_resources()
+        numbers = {"machine": count, "CPU": has.get("CPU", 0), "GPU": has.get("GPU", 0)}
+        told = ", ".join(f"{n:g} {name}{'s' * (n != 1)}" for name, n in numbers.items())
+        say(f"Joined the cluster at {ray.get_runtime_context().gcs_address}: {told}")
     try:
         yield Cluster(is_own=address is None)
     finally:
         ray.shutdown()
 
 
-def _tell_which() -> None:
-    """`auto` may find a cluster that the person did not think of."""
-    count = sum(node["Alive"] for node in ray.nodes())
-    has = ray.cluster_resources()
-    numbers = {"machine": count, "CPU": has.get("CPU", 0), "GPU": has.get("GPU", 0)}
-    told = ", ".join(f"{n:g} {name}{'s' * (n != 1)}" for name, n in numbers.items())
-    say(f"Joined the cluster at {ray.get_runtime_context().gcs_address}: {told}")
-
-
-def _refuse_unreachable(address: str) -> None:
+def refuse_unreachable(address: str) -> None:
     """Ray would try for two minutes, and print all that it tries.
 
     Raises:
@@ -193,12 +187,6 @@ def _no_cluster(address: str | None, reason: str) -> UsageError:
         f"--address: no Ray cluster at {address!r}: {reason} Give HOST:PORT of one that runs, or "
         "leave it out to start one on this machine."
     )
-
-
-def _be_quiet() -> None:
-    """What Ray's daemons report would tear the bars, and no setting of Ray stops it."""
-    with suppress(AttributeError):
-        ray._private.worker.print_to_stdstream = lambda *arguments, **names: None
 
 
 class RayJob(Job):
@@ -249,22 +237,17 @@ class RayJob(Job):
             outcome: Outcome = ray.get(self._task)
         except RayError as error:  # the process, the machine, or what is not an error of ours
             outcome = Outcome(_last_line(error), has_died=True)
+        failure = outcome.failure
         if outcome.has_died and self.number < self.max_retries:
-            self._try_again(outcome.failure)
-        elif outcome.has_died:
-            self._end(f"its worker died {self.number + 1} times, at last: {outcome.failure}")
-        else:
-            self._end(outcome.failure)
-
-    def _try_again(self, reason: str | None) -> None:
-        self.number += 1
-        say(
-            f"{self.name}: its worker died: {reason}\nTrying again, {self.number} of "
-            f"{self.max_retries}; it goes on from its newest checkpoint."
-        )
-        self.begin(None)
-
-    def _end(self, failure: str | None) -> None:
+            self.number += 1
+            say(
+                f"{self.name}: its worker died: {failure}\nTrying again, {self.number} of "
+                f"{self.max_retries}; it resumes from its newest checkpoint."
+            )
+            self.begin(None)
+            return
+        if outcome.has_died:
+            failure = f"its worker died {self.number + 1} times, at last: {failure}"
         try:
             self.fetch(self.name)
         except LatentcotError as error:
@@ -322,28 +305,28 @@ def ray_jobs(
     Raises:
         UsageError: No machine of a cluster of our own has what a run asks for.
     """
-    from latentcot.recipes.recipe import write_recipe
-
     jobs = []
     for cell, training in zip(cells, trainings, strict=True):
         needs = cluster.needs(cell.resources)
         order = Order(
             name=cell.name,
             out=place.name,
-            recipe=write_recipe(cell.recipe),
             folder=str(Path.cwd()),
             device=None if needs["num_gpus"] else "",
             batch_size=study.evaluate.batch_size,
             limit=study.evaluate.limit,
-            num_lines=NUM_LINES,
         )
         jobs.append(RayJob(cluster, training, order, needs, study.max_retries, place.fetch))
-    _tell_what_has_no_room(cluster, jobs)
+    tell_what_has_no_room(cluster, jobs)
     return jobs
 
 
-def _tell_what_has_no_room(cluster: Cluster, jobs: Sequence[RayJob]) -> None:
-    """To a cluster of others a machine may come yet; until then these runs wait."""
+def tell_what_has_no_room(cluster: Cluster, jobs: Sequence[RayJob]) -> None:
+    """To a cluster of others a machine may come yet; until then these runs wait.
+
+    Raises:
+        UsageError: It is one of our own, so that no machine will come.
+    """
     too_large = [job for job in jobs if not (job.is_done() or cluster.has_room_for(job.needs))]
     if not too_large:
         return
