@@ -14,7 +14,7 @@ from fake_runs import add_checkpoint, write
 from latentcot import RunError, UsageError
 from latentcot.runs.checkpoint_folders import checkpoint_folders, prune_checkpoints
 from latentcot.studies import worker
-from latentcot.studies.remote import RemoteFolder, RemoteStudy, RunCopy, is_url, opened
+from latentcot.studies.remote import RemoteFolder, RunCopy, StudyFolder, is_url, opened
 from latentcot.studies.worker import Order, Outcome, work
 from latentcot.utils import processes
 from latentcot.utils.processes import claim
@@ -274,7 +274,7 @@ class TestStudy:
         for name in ("study.yaml", "large.bin"):
             write(tmp_path / name, "tasks: {}")
             remote.put(tmp_path / name, name)
-        study = RemoteStudy(remote, tmp_path / "there")
+        study = StudyFolder(tmp_path / "there", remote)
         assert contents(study.folder).keys() == {
             "study.yaml", f"{NAME}.log",
             *(f"{NAME}/{name}" for name in ("recipe.yaml", "metrics.jsonl", "evals/test.json")),
@@ -286,7 +286,7 @@ class TestStudy:
         assert (study.folder / NAME / "evals" / "test.json").read_text() == "new result"
 
     def test_sends_what_the_study_writes(self, remote, tmp_path):
-        study = RemoteStudy(remote, tmp_path)
+        study = StudyFolder(tmp_path, remote)
         for name in ("study.yaml", "table.md", "a/cot/seed-0.yaml", ".x.1.partial"):
             write(tmp_path / name)
         study.push()
@@ -302,14 +302,14 @@ class TestStudy:
             remote.put(tmp_path / name, name)
         deleted = []
         monkeypatch.setattr(remote, "delete", deleted.append)
-        RemoteStudy(remote, tmp_path / "there").push(overwrite=True)
+        StudyFolder(tmp_path / "there", remote).push(overwrite=True)
         assert sorted(deleted) == ["study.yaml", "table.md", "z"] and deleted[-1] == "study.yaml"
 
     def test_something_else_is_refused(self, remote, tmp_path):
         write(tmp_path / "thesis.txt")
         remote.put_changed(tmp_path, ["thesis.txt"])
         with pytest.raises(RunError, match=r"holds something else than a study"):
-            RemoteStudy(remote, tmp_path / "there")
+            StudyFolder(tmp_path / "there", remote)
 
     def test_messages_name_what_was_given(self, tmp_path):
         url = f"file://{tmp_path}/study"
@@ -317,7 +317,7 @@ class TestStudy:
             raise RunError(f"{place.folder}/a: so")
 
     def test_what_a_file_system_says_is_told(self, remote, tmp_path, monkeypatch):
-        study = RemoteStudy(remote, tmp_path)
+        study = StudyFolder(tmp_path, remote)
         write(tmp_path / "study.yaml")
 
         def fail(*arguments, **options):
@@ -325,7 +325,7 @@ class TestStudy:
 
         monkeypatch.setattr(remote.fs, "exists", fail)
         monkeypatch.setattr(remote.fs, "pipe_file", fail)
-        for do in (lambda: study.fetch(NAME), study.push, lambda: RemoteStudy(remote, tmp_path)):
+        for do in (lambda: study.fetch(NAME), study.push, lambda: StudyFolder(tmp_path, remote)):
             with pytest.raises(RunError, match=f"^{remote.url}: cannot be read or written: no cre"):
                 do()
 
@@ -398,7 +398,7 @@ def at(tmp_path, monkeypatch):
             recipe = yaml.safe_dump({"data": {**sources, **dict(data)}})
             write(tmp_path / out / f"{NAME}.yaml", recipe)
         url = f"file://{tmp_path}/{out}" if out == "remote" else f"{tmp_path}/{out}"
-        return work(Order(NAME, url, str(tmp_path), num_lines=3), report)
+        return work(Order(NAME, url, str(tmp_path)), report)
 
     return make
 

@@ -47,7 +47,8 @@ def study(
         overwrite: Delete the study in this folder first.
         quiet: Show no progress.
     """
-    from latentcot.studies.folder import open_study
+    from latentcot.cli.tables import print_summaries
+    from latentcot.studies.folder import open_study, write_tables
     from latentcot.studies.jobs import slots_for
     from latentcot.studies.remote import opened
     from latentcot.studies.study import cells_of, read_study, selected
@@ -66,7 +67,7 @@ def study(
         except KeyboardInterrupt:
             sys.stderr.write("Stopped. The same command resumes from the checkpoints.\n")
             sys.exit(130)
-        _show(asked, place.folder)
+        print_summaries(write_tables(asked, place.folder))
         place.push()
     for job in failed:
         sys.stderr.write(f"{job.name}: {job.failure(NUM_LINES)}\n")
@@ -139,17 +140,3 @@ def _run(
             slots = [None] * (num_jobs or len(tasks))
             run_jobs(tasks, slots, on_failure=failed.append, is_quiet=quiet)
     return failed
-
-
-def _show(asked: "Study", out: Path) -> None:
-    """Print the table of the whole study, and write it."""
-    from latentcot.cli.tables import print_summaries
-    from latentcot.evaluation.comparison import summarize
-    from latentcot.evaluation.tables import write_summaries
-
-    # With --only the baseline may be missing still.
-    has_baseline = any(out.glob(f"*/{asked.baseline}/seed-*"))
-    summaries = summarize([out], asked.evaluation, asked.baseline if has_baseline else None)
-    print_summaries(summaries)
-    for ending in ("md", "tex", "csv", "json"):
-        write_summaries(out / f"table.{ending}", summaries, asked.evaluation)

@@ -5,6 +5,7 @@
     STUDY/<task>/<method>/seed-<n>/       a run: its recipe, checkpoints, evals/test.json
     STUDY/<task>/<method>/seed-<n>.yaml   the recipe that it is trained with
     STUDY/<task>/<method>/seed-<n>.log    what it printed
+    STUDY/table.{md,tex,csv,json}         the comparison over the seeds
 
 Nothing else is remembered: what is done and what is left is read off these files.
 """
@@ -22,6 +23,8 @@ import yaml
 
 from latentcot.data.examples import read_examples
 from latentcot.errors import DataError, RunError
+from latentcot.evaluation.comparison import Summary, summarize
+from latentcot.evaluation.tables import write_summaries
 from latentcot.recipes.recipe import Data, Recipe, differences, read_recipe, write_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.studies.jobs import Making, Training
@@ -86,13 +89,37 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
         overwrite: Delete what is there first, if it is a study.
 
     Raises:
-        RunError: There is something else, or runs were begun with other recipes.
+        RunError: There is something else, or data or runs were begun with other values.
     """
-    if is_taken(out, NOTE, "a study"):
-        if overwrite:
-            clear(out, NOTE)
-        else:
-            _refuse_changes(study, cells, out)
+    found = is_taken(out, NOTE, "a study")
+    if found and overwrite:
+        clear(out, NOTE)
+    elif found:  # data are not made again, and a run is resumed only if its recipe is the same
+        before = {data_folder(line): line for line in read_study(out / NOTE).data}
+        for line in study.data:
+            old = before.get(data_folder(line), line)
+            if shlex.split(old) != shlex.split(line):
+                raise RunError(
+                    f"{out}: its data were made with {old!r}, and the study now says {line!r}. "
+                    "Name another folder with --out in this line, or give the study another --out."
+                )
+        problems = []
+        for cell in cells:
+            run = out / cell.name
+            is_begun = checkpoint_folders(run) or any(run.glob("evals/*.json"))
+            if not is_begun or not (run / "recipe.yaml").is_file():
+                continue  # it starts from the beginning
+            begun = read_recipe(run / "recipe.yaml")
+            if begun != cell.recipe:
+                problems.append(f"{cell.name}: {', '.join(differences(begun, cell.recipe))}")
+        if problems:
+            told = problems[:NUM_TOLD]
+            if len(problems) > NUM_TOLD:
+                told[-1] += f"\n  and {len(problems) - NUM_TOLD} more"
+            raise RunError(
+                listed(f"{out}: runs were begun with other recipes", told)
+                + "\nTake the change back, delete these runs, or give another --out."
+            )
     # Its recipe files are named as they are found from its folder.
     tasks = {
         task: {**changes, "recipe": os.path.relpath(changes["recipe"], out)}
@@ -104,35 +131,6 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
     values = {**asdict(study), "tasks": tasks, "methods": methods}
     with written_whole(out / NOTE) as file:
         file.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-
-
-def _refuse_changes(study: Study, cells: Sequence[Cell], out: Path) -> None:
-    """Data are not made again, and a run counts as done or is resumed, only if nothing changed."""
-    before = {data_folder(line): line for line in read_study(out / NOTE).data}
-    for line in study.data:
-        old = before.get(data_folder(line), line)
-        if shlex.split(old) != shlex.split(line):
-            raise RunError(
-                f"{out}: its data were made with {old!r}, and the study now says {line!r}. Name "
-                "another folder with --out in this line, or give the study another --out."
-            )
-    problems = []
-    for cell in cells:
-        run = out / cell.name
-        path = run / "recipe.yaml"
-        if not path.is_file() or not (checkpoint_folders(run) or any(run.glob("evals/*.json"))):
-            continue  # it starts from the beginning
-        begun = read_recipe(path)
-        if begun != cell.recipe:
-            problems.append(f"{cell.name}: {', '.join(differences(begun, cell.recipe))}")
-    if problems:
-        told = [*problems[:NUM_TOLD]]
-        if len(problems) > NUM_TOLD:
-            told[-1] += f"\n  and {len(problems) - NUM_TOLD} more"
-        raise RunError(
-            listed(f"{out}: runs were begun with other recipes", told)
-            + "\nTake the change back, delete these runs, or give another --out."
-        )
 
 
 def making_jobs(study: Study, out: Path) -> list[Making]:
@@ -191,3 +189,13 @@ def _num_examples(data: Data) -> int:
     if data.stream:
         return len(open_stream(data.train, data.max_train, data.num_examples))
     return len(read_examples(data.train, data.max_train))
+
+
+def write_tables(study: Study, out: Path) -> list[Summary]:
+    """Compare all runs of a study over their seeds; write table.md, .tex, .csv and .json."""
+    # Of a part of the study the baseline may be missing still.
+    has_baseline = any(out.glob(f"*/{study.baseline}/seed-*"))
+    summaries = summarize([out], study.evaluation, study.baseline if has_baseline else None)
+    for ending in ("md", "tex", "csv", "json"):
+        write_summaries(out / f"table.{ending}", summaries, study.evaluation)
+    return summaries

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import checkpoint_folders
@@ -98,12 +98,10 @@ class Chain(Job):
         """Yield one after the other what is left to do."""
 
     def begin(self, device: str | None) -> None:
-        """Start the first command."""
         self._device, self.is_at_work = device, True
         self.move_on()
 
     def move_on(self) -> None:
-        """Notice the end of a command, and start the next one."""
         if self._process is not None:
             if self._process.poll() is None:
                 return
@@ -127,21 +125,18 @@ class Chain(Job):
                 self._process = start(command, claimed, self._device)
 
     def failure(self, num_lines: int) -> str:
-        """Return how it failed, with the last lines of its log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         end = "\n".join(lines[-num_lines:])
         return f"a command ended with exit code {self.code}. The end of {self.log}:\n{end}"
 
     def terminate(self) -> None:
-        """Ask its process for an end, as Ctrl-C does: training writes a checkpoint first."""
         if self._process is not None:
             self._process.terminate()
 
     def wait(self) -> None:
-        """Wait until its process has ended, and let go of its pipe."""
         if self._process is not None:
             self._process.wait()
-            if self._process.stdin is not None:
+            if self._process.stdin is not None:  # the pipe that end_with_parent() watches
                 self._process.stdin.close()
 
 
@@ -281,23 +276,38 @@ def run_jobs(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was being trained has written its checkpoint.
     """
     waiting, free, running = list(jobs), list(slots), dict[Job, str | None]()
-    with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as progress:
-        bars = _Bars(progress, jobs)
+    with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
+        ids: dict[Job, TaskID] = {}
+        # Of many jobs only those that run have a bar, below one of all together.
+        whole = bars.add_task("all", total=len(jobs)) if len(jobs) > NUM_BARS else None
+
+        def show(job: Job, *, is_over: bool = False) -> None:
+            if whole is not None and is_over:
+                if job in ids:
+                    bars.remove_task(ids.pop(job))
+                bars.advance(whole)
+            elif not bars.disable and (whole is None or job.is_at_work):
+                done, text = job.progress()
+                text += " · failed" if job.has_failed else ""
+                if job not in ids:  # with what was done before, or its rate would look high
+                    ids[job] = bars.add_task(text, total=job.total, completed=done)
+                bars.update(ids[job], completed=done, description=text)
+
+        for job in jobs:
+            show(job)
         try:
             while waiting or running:
                 for job in [*running]:
                     job.move_on()
-                    if not job.is_over:
-                        bars.show(job)
-                        continue
-                    free.append(running.pop(job))
-                    bars.end(job)
-                    if job.has_failed:
-                        on_failure(job)
+                    show(job, is_over=job.is_over)
+                    if job.is_over:
+                        free.append(running.pop(job))
+                        if job.has_failed:
+                            on_failure(job)
                 while waiting and free:
                     job = waiting.pop(0)
                     if job.is_done():
-                        bars.end(job)
+                        show(job, is_over=True)
                     else:
                         running[job] = free.pop(0)
                         job.begin(running[job])
@@ -310,38 +320,3 @@ def run_jobs(
                 job.terminate()
             for job in running:
                 job.wait()
-
-
-class _Bars:
-    """A bar for each job; for many jobs one for those that run, and one for all together."""
-
-    def __init__(self, bars: Progress, jobs: Sequence[Job]) -> None:
-        self.bars, self.ids = bars, dict[Job, TaskID]()
-        self.whole: TaskID | None = None
-        if bars.disable:
-            return
-        if len(jobs) > NUM_BARS:
-            self.whole = bars.add_task("all", total=len(jobs))
-        else:
-            for job in jobs:
-                self.show(job)
-
-    def show(self, job: Job) -> None:
-        """Show how far a job is."""
-        if self.bars.disable or (self.whole is not None and not job.is_at_work):
-            return
-        done, text = job.progress()
-        text += " · failed" if job.has_failed else ""
-        if job in self.ids:
-            self.bars.update(self.ids[job], completed=done, description=text)
-        else:  # with what was done before, which would make the rate look high
-            self.ids[job] = self.bars.add_task(text, total=job.total, completed=done)
-
-    def end(self, job: Job) -> None:
-        """Show that a job is over."""
-        if self.whole is None:
-            self.show(job)
-            return
-        if job in self.ids:
-            self.bars.remove_task(self.ids.pop(job))
-        self.bars.advance(self.whole)

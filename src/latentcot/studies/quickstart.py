@@ -50,7 +50,7 @@ def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -
             return begun["seed"], begun["seconds"]
         if not overwrite:
             raise RunError(
-                f"{out}: exists already. Give --resume to go on with it (what is done is not done "
+                f"{out}: exists already. Give --resume to continue it (what is done is not done "
                 "again), --overwrite to delete it first, or another --out."
             )
         clear(out, NOTE)

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from latentcot.utils.display import say
 
 if TYPE_CHECKING:  # workers read this file too, and need no tensors
     from latentcot.studies.remote import StudyFolder
-    from latentcot.studies.study import Cell, Resources, Study
+    from latentcot.studies.study import Cell, Study
 
 # Whoever imports this module where Ray is not installed gets the error that the command line shows.
 try:
@@ -74,7 +74,6 @@ class Cluster:
 
     Attributes:
         board: The actor.
-        has_gpus: Whether any machine has a GPU now.
         is_own: Whether it was started for this study, so that no machine will join it.
     """
 
@@ -86,14 +85,18 @@ class Cluster:
             .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
             .remote()
         )
-        self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         self._task: Any = ray.remote(do_order)
         self._reports: dict[str, tuple[int, int, str]] = {}
         self._last_read = 0.0
 
-    def start(self, order: Order, number: int, needs: dict[str, float]) -> Any:
+    def start(self, order: Order, number: int, needs: Mapping[str, float]) -> Any:
         """Hand out an order; return what will hold its outcome."""
-        task = self._task.options(max_retries=0, **needs)  # we try again ourselves, and say so
+        task = self._task.options(
+            num_cpus=needs["CPU"],
+            num_gpus=needs["GPU"],
+            memory=needs.get("memory"),
+            max_retries=0,  # we try again ourselves, and say so
+        )
         return task.remote(order, number, self.board)
 
     def report_of(self, name: str, number: int) -> tuple[int, str] | None:
@@ -103,21 +106,6 @@ class Cluster:
             self._reports, self._last_read = ray.get(self.board.read.remote()), now
         found = self._reports.get(name)
         return found[1:] if found is not None and found[0] == number else None
-
-    def needs(self, resources: "Resources") -> dict[str, float]:
-        """Return what a run asks of Ray."""
-        gpus = float(self.has_gpus) if resources.gpus is None else resources.gpus
-        memory = {} if resources.memory is None else {"memory": resources.memory}
-        return {"num_cpus": resources.cpus, "num_gpus": gpus, **memory}
-
-    def has_room_for(self, needs: dict[str, float]) -> bool:
-        """Return whether there is a machine now that could ever run this."""
-        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        return any(
-            all(node["Resources"].get(names[key], 0) >= value for key, value in needs.items())
-            for node in ray.nodes()
-            if node["Alive"]
-        )
 
 
 @contextmanager
@@ -196,7 +184,7 @@ class RayJob(Job):
         cluster: Where.
         training: The run as it is looked at here.
         order: What the worker does.
-        needs: What it asks of Ray.
+        needs: What it asks of Ray: CPU, GPU, and perhaps memory.
         max_retries: How often it is tried again if its process or machine dies.
         fetch: Brings its results here once it has ended.
     """
@@ -206,7 +194,7 @@ class RayJob(Job):
         cluster: Cluster,
         training: Training,
         order: Order,
-        needs: dict[str, float],
+        needs: Mapping[str, float],
         max_retries: int,
         fetch: Callable[[str], None],
     ) -> None:
@@ -219,15 +207,12 @@ class RayJob(Job):
         self._task: Any = None
 
     def is_done(self) -> bool:
-        """Return whether its result is there."""
         return self.training.is_done()
 
-    def begin(self, device: str | None) -> None:
-        """Hand it out; Ray says which GPU it is to use."""
+    def begin(self, device: str | None) -> None:  # Ray says which GPU it is to use
         self._task = self.cluster.start(self.order, self.number, self.needs)
 
     def move_on(self) -> None:
-        """Notice what it reports, its end, and that it has died."""
         report = self.cluster.report_of(self.name, self.number)
         self.is_at_work = report is not None
         self._report = report or self._report
@@ -261,22 +246,18 @@ class RayJob(Job):
         self._told, self.has_failed, self.is_over = failure or "", failure is not None, True
 
     def progress(self) -> tuple[int, str]:
-        """Return what it reported last."""
         done, text = self._report
         return done, text if self.is_at_work or self.is_over else f"{self.name} · waits"
 
     def failure(self, num_lines: int) -> str:
-        """Return how it failed, with the last lines of its log."""
         return self._told
 
     def terminate(self) -> None:
-        """Ask for its end: training writes a checkpoint first, and what waits is not begun."""
         ray.get(self.cluster.board.stop.remote())
         if not self.is_at_work:
             ray.cancel(self._task)
 
     def wait(self) -> None:
-        """Wait until it has ended."""
         with suppress(RayError):
             ray.get(self._task)
 
@@ -305,33 +286,32 @@ def ray_jobs(
     Raises:
         UsageError: No machine of a cluster of our own has what a run asks for.
     """
-    jobs = []
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    jobs, too_large = [], []
     for cell, training in zip(cells, trainings, strict=True):
-        needs = cluster.needs(cell.resources)
+        asked = cell.resources
+        has_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
+        needs = {"CPU": asked.cpus, "GPU": float(has_gpus) if asked.gpus is None else asked.gpus}
+        if asked.memory is not None:
+            needs["memory"] = asked.memory
         order = Order(
             name=cell.name,
             out=place.name,
             folder=str(Path.cwd()),
-            device=None if needs["num_gpus"] else "",
+            device=None if needs["GPU"] else "",
             batch_size=study.evaluate.batch_size,
             limit=study.evaluate.limit,
         )
-        jobs.append(RayJob(cluster, training, order, needs, study.max_retries, place.fetch))
-    tell_what_has_no_room(cluster, jobs)
+        job = RayJob(cluster, training, order, needs, study.max_retries, place.fetch)
+        jobs.append(job)
+        has_room = any(all(node.get(k, 0) >= v for k, v in needs.items()) for node in nodes)
+        if not (has_room or job.is_done()):
+            too_large.append(job)
+    if too_large:
+        values = ", ".join(f"{name} {value:g}" for name, value in too_large[0].needs.items())
+        text = f"{too_large[0].name}: asks for {values}, and no machine of the cluster has that"
+        if cluster.is_own:
+            raise UsageError(f"{text}. Change `resources:` of the study, or give --address.")
+        # A machine may come to it yet; until then these runs wait.
+        say(f"{text} now. Runs that wait for one: {len(too_large)}.")
     return jobs
-
-
-def tell_what_has_no_room(cluster: Cluster, jobs: Sequence[RayJob]) -> None:
-    """To a cluster of others a machine may come yet; until then these runs wait.
-
-    Raises:
-        UsageError: It is one of our own, so that no machine will come.
-    """
-    too_large = [job for job in jobs if not (job.is_done() or cluster.has_room_for(job.needs))]
-    if not too_large:
-        return
-    asked = ", ".join(f"{name} {value:g}" for name, value in too_large[0].needs.items())
-    text = f"{too_large[0].name}: asks for {asked}, and no machine of the cluster has that"
-    if cluster.is_own:
-        raise UsageError(f"{text}. Change `resources:` of the study, or give --address.")
-    say(f"{text} now. Runs that wait for one: {len(too_large)}.")

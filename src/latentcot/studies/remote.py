@@ -1,8 +1,7 @@
 """A study on another file system, by fsspec: `s3://bucket/study`, `file:///shared/study`.
 
-    StudyFolder   a study that all machines see as a plain folder
-    RemoteStudy   one behind a URL; the command reads its results from a copy without checkpoints
     RunCopy       one run of it, which a worker trains in a copy on its own machine
+    StudyFolder   the study as its command sees it: a plain folder, or a copy without checkpoints
 
 Two rules keep a broken upload from being taken for a file. One that may change is sent under a
 partial name and then renamed. A checkpoint counts once its checksums.json is there, which is sent
@@ -161,16 +160,25 @@ class RunCopy:
         """
         here = {folder.name: folder for folder in checkpoint_folders(self.run)}
         paths = [self.run.with_name(f"{self.run.name}.log")]
-        for folder, folders, files in os.walk(self.run):
+        for at, folders, files in os.walk(self.run):
             folders[:] = [one for one in folders if not one.startswith(_PASSED_OVER)]
-            paths += [Path(folder, one) for one in files if not one.startswith(_PASSED_OVER)]
+            paths += [Path(at, one) for one in files if not one.startswith(_PASSED_OVER)]
         names = [path.relative_to(self.study).as_posix() for path in paths if path.is_file()]
         best = f"{self.name}/checkpoints/best.json"
         self.remote.put_changed(
             self.study, (one for one in names if one != best and not _CHECKPOINT.fullmatch(one))
         )
         for checkpoint in sorted(here.keys() - self._whole):
-            self._push_checkpoint(here[checkpoint])
+            folder = here[checkpoint]
+            inside = [path for path in folder.rglob("*") if path.is_file()]
+            try:
+                for path in sorted(inside, key=lambda path: path.name == CHECKSUMS_FILE):  # last
+                    self.remote.put(path, path.relative_to(self.study).as_posix())
+            except FileNotFoundError:
+                if folder.is_dir():
+                    raise
+            if folder.is_dir():  # otherwise training has deleted it, and has newer ones
+                self._whole.add(checkpoint)
         self.remote.put_changed(self.study, {best} & {*names})
 
         kept = here.keys() & self._whole
@@ -182,17 +190,6 @@ class RunCopy:
                         self.remote.delete(f"{there}/{CHECKSUMS_FILE}")
                     self.remote.delete(there)
             self._whole = kept
-
-    def _push_checkpoint(self, folder: Path) -> None:
-        paths = [path for path in folder.rglob("*") if path.is_file()]
-        try:
-            for path in sorted(paths, key=lambda path: path.name == CHECKSUMS_FILE):  # last
-                self.remote.put(path, path.relative_to(self.study).as_posix())
-        except FileNotFoundError:
-            if folder.is_dir():
-                raise
-        if folder.is_dir():  # otherwise training has deleted it, and has newer ones
-            self._whole.add(folder.name)
 
     def has_new_checkpoint(self) -> bool:
         """Return whether there is a checkpoint here that has not been sent."""
@@ -209,68 +206,52 @@ def _by_checkpoint(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 class StudyFolder:
-    """The folder of a study that all machines see, or that this one keeps for itself.
+    """The folder of a study: one that all machines see, or a copy of one behind a URL.
+
+    The copy is without checkpoints: that they are there is all that counts here.
 
     Attributes:
-        folder: Where its files are read and written here.
+        folder: Where its files are read and written here; with `remote` an empty folder at first.
+        remote: What it is a copy of, if it is one.
         name: By which all machines know it: a whole path, or a URL.
-    """
-
-    def __init__(self, folder: Path, name: str | None = None) -> None:
-        self.folder, self.name = folder, name or str(folder.absolute())
-
-    def fetch(self, name: str) -> None:
-        """Bring what a run has given, if it is not there yet."""
-
-    def push(self, *, overwrite: bool = False) -> None:
-        """Send what the study itself has written; with `overwrite` all else there is deleted."""
-
-
-class RemoteStudy(StudyFolder):
-    """A study behind a URL, and a copy of it without its checkpoints.
-
-    Args:
-        remote: The folder of the study.
-        folder: An empty folder here.
 
     Raises:
         RunError: There is something else than a study, or it cannot be reached.
     """
 
-    def __init__(self, remote: RemoteFolder, folder: Path) -> None:
-        super().__init__(folder, remote.url)
-        self.remote = remote
-        with _told(remote.url):
-            names = remote.files()
-            if names and NOTE not in names:
-                raise RunError(
-                    f"{remote.url}: holds something else than a study. Give another --out."
-                )
-            self._bring(names)
-
-    def _bring(self, names: list[str]) -> None:
-        for name in names:
-            if _RESULTS.fullmatch(name):
-                self.remote.get(name, self.folder / name)
-            elif name.endswith(f"/{CHECKSUMS_FILE}"):  # that it is there is all that counts here
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, remote: RemoteFolder | None = None) -> None:
+        self.folder, self.remote = folder, remote
+        self.name = remote.url if remote else str(folder.absolute())
+        self.fetch("")
 
     def fetch(self, name: str) -> None:
-        """Bring what a run has given: its log and all its files but the checkpoints."""
-        with _told(self.remote.url):
-            self._bring([*self.remote.files(f"{name}.log"), *self.remote.files(name)])
+        """Bring the results of a run, or of all with an empty name, if they are not here yet."""
+        if self.remote is None:
+            return
+        with _told(self.name):
+            found = [*(self.remote.files(f"{name}.log") if name else []), *self.remote.files(name)]
+            if not name and found and NOTE not in found:
+                raise RunError(
+                    f"{self.name}: holds something else than a study. Give another --out."
+                )
+            for file in found:
+                if _RESULTS.fullmatch(file):
+                    self.remote.get(file, self.folder / file)
+                elif file.endswith(f"/{CHECKSUMS_FILE}"):
+                    (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
 
     def push(self, *, overwrite: bool = False) -> None:
-        """Send study.yaml, the recipes, the logs of the data and the table."""
+        """Send study.yaml, recipes, logs of the data and table; `overwrite` deletes all else."""
+        if self.remote is None:
+            return
         paths = [*self.folder.glob("[!.]*.*"), *self.folder.glob("*/*/seed-*.yaml")]
-        with _told(self.remote.url):
+        names = [path.relative_to(self.folder).as_posix() for path in paths]
+        with _told(self.name):
             if overwrite:  # the note makes it a study: it goes last
                 there = {name.partition("/")[0] for name in self.remote.files()}
                 for name in sorted(there, key=lambda name: name == NOTE):
                     self.remote.delete(name)
-            self.remote.put_changed(
-                self.folder, (path.relative_to(self.folder).as_posix() for path in paths)
-            )
+            self.remote.put_changed(self.folder, names)
 
 
 @contextmanager
@@ -311,6 +292,6 @@ def opened(out: str) -> Iterator[StudyFolder]:
         )
     with tempfile.TemporaryDirectory(prefix="latentcot-study-") as folder:
         try:
-            yield RemoteStudy(remote, Path(folder))
+            yield StudyFolder(Path(folder), remote)
         except LatentcotError as error:  # nobody knows the copy
             raise type(error)(str(error).replace(folder, remote.url)) from None

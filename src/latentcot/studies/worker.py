@@ -27,6 +27,9 @@ SECONDS_BETWEEN_PUSHES = 30.0
 STOPPED = 130
 """Exit code of a command that was asked for its end."""
 
+NUM_LINES = 5
+"""Of the log of a run that failed."""
+
 Report = Callable[[int, str], bool]
 """(steps done, text in front of the bar) → whether to stop."""
 
@@ -42,7 +45,6 @@ class Order:
         device: The GPU as CUDA_VISIBLE_DEVICES names it, nothing for none; None leaves it as it is.
         batch_size: Questions at a time in the evaluation.
         limit: Ask this many questions of the test file; all if None.
-        num_lines: Of its log, if it fails.
     """
 
     name: str
@@ -51,7 +53,6 @@ class Order:
     device: str | None = None
     batch_size: int = 100
     limit: int | None = None
-    num_lines: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,22 +152,21 @@ def _follow(order: Order, training: Training, copy: RunCopy | None, report: Repo
         return Outcome()
     if training.code is not None and (training.code < 0 or training.code == STOPPED):
         return Outcome(f"a command ended with exit code {training.code}.", has_died=True)
-    failure = training.failure(order.num_lines)
+    failure = training.failure(NUM_LINES)
     failure = failure.replace(str(training.log), f"{order.out}/{order.name}.log")
     data = read_yaml(training.recipe)["data"]
-    sources = [source for source in (data["train"], data["valid"], data["test"]) if source]
-    if missing := [source for source in sources if not _sees(source)]:
+    missing = []
+    for source in filter(None, (data["train"], data["valid"], data["test"])):
+        try:
+            is_seen = is_hub(source) or all(file.exists() for file in files_of(source))
+        except DataError:
+            is_seen = False
+        if not is_seen:
+            missing.append(source)
+    if missing:  # nothing is wrong with them elsewhere
         failure += (
             f"\n{os.uname().nodename} does not see {', '.join(missing)} (from {order.folder}). "
             "Each machine reads the data itself: name files by a path that all of them see, or a "
             "data set of the hub."
         )
     return Outcome(failure)
-
-
-def _sees(source: str) -> bool:
-    """Return whether data are on this machine: nothing is wrong with them elsewhere."""
-    try:
-        return is_hub(source) or all(file.exists() for file in files_of(source))
-    except DataError:
-        return False

@@ -2,7 +2,7 @@
 
 - Ctrl-C is for the parent, which passes it on once: a child has a session of its own.
 - A child's standard input is a pipe that says nothing. It closes when the parent is gone, however
-  that came about; then the child stops as on SIGTERM, so that no training goes on unseen.
+  that came about; then the child stops as on SIGTERM, so that no training continues unseen.
 - A child holds a lock on its log while it lives. Whoever resumes after a parent that was killed
   waits until the child is gone too, so two processes never write into one run folder.
 """
