@@ -28,14 +28,12 @@ from latentcot.runs.folder import read_metrics
 from latentcot.tasks.prosqa.generator import graph_of
 from latentcot.tasks.prosqa.stats import depth, graph_stats
 from latentcot.utils.files import write_json, written_whole
-from studies import accuracy_table
+from studies import accuracy_table, fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "prosqa-symbolic"
 FIGURE = ROOT / "docs" / "images" / "prosqa-symbolic-curves.png"
 README = ROOT / "README.md"
-BEGIN = "<!-- prosqa-symbolic: written by benchmarks/prosqa_symbolic.py -->"
-END = "<!-- /prosqa-symbolic -->"
 RECIPE = "prosqa-symbolic/cpu"
 LOG_EVERY, BATCH = 10, 128
 """Of the recipe: what a row of metrics.jsonl stands for."""
@@ -179,11 +177,7 @@ def write_readme(by_hops: dict[str, Any]) -> None:
         official = " and ".join(percent(one) for one in row["accuracies"])
         ours = " and ".join(percent(one) for one in by_hops["own_accuracies"][row["method"]])
         lines.append(f"| {row['method']} | {official} | {ours} | {len(row['accuracies'])} |")
-    page = README.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    table = "\n".join(lines)
-    with written_whole(README) as file:
-        file.write(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    fill(README, "prosqa-symbolic", "prosqa_symbolic.py", "\n".join(lines))
 
 
 def draw(curves: list[dict[str, Any]]) -> None:
@@ -196,13 +190,8 @@ def draw(curves: list[dict[str, Any]]) -> None:
         updates, accuracies = zip(*curve["valid"], strict=True)
         label = None if method in named else method
         named.add(method)
-        panel.plot(
-            updates,
-            [100 * a for a in accuracies],
-            color=COLORS.get(method),
-            label=label,
-            alpha=0.85,
-        )
+        shown = [100 * accuracy for accuracy in accuracies]
+        panel.plot(updates, shown, color=COLORS.get(method), label=label, alpha=0.85)
         starts = [update for update, _ in curve["stages"]]
         known = dict(curve["valid"])
         marks = [(update, 100 * known[update]) for update in starts if update in known]

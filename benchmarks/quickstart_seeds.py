@@ -9,7 +9,6 @@ tables from these files alone, between the marks that name it in the pages.
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.evaluation.statistics import percent
+from studies import fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "quickstart"
+PAGE = ROOT / "docs" / "quickstart.md"
+SCRIPT = "quickstart_seeds.py"
 COLUMNS = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
 
 
@@ -39,15 +41,8 @@ def main() -> None:
 def run_seeds(seeds: list[int], out: Path) -> None:
     for seed in seeds:
         folder = out / f"quickstart-{seed}"
-        command = [
-            "quickstart",
-            "--seed",
-            str(seed),
-            "--out",
-            str(folder),
-            "--overwrite",
-            "--quiet",
-        ]
+        where = ["--seed", str(seed), "--out", str(folder)]
+        command = ["quickstart", *where, "--overwrite", "--quiet"]
         subprocess.run([sys.executable, "-m", "latentcot", *command], check=True)
         RESULTS.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "result.json", RESULTS / f"seed-{seed}.json")
@@ -55,18 +50,9 @@ def run_seeds(seeds: list[int], out: Path) -> None:
 
 def write_tables() -> None:
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("seed-*.json"))]
-    fill(ROOT / "README.md", "quickstart-seeds", summary(results))
-    fill(ROOT / "docs" / "quickstart.md", "quickstart-seeds", summary(results))
-    fill(ROOT / "docs" / "quickstart.md", "quickstart-tables", "\n".join(map(table, results)))
-
-
-def fill(page: Path, mark: str, text: str) -> None:
-    begin, end = f"<!-- {mark}: written by benchmarks/quickstart_seeds.py -->", f"<!-- /{mark} -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    old = page.read_text(encoding="utf-8")
-    if not pattern.search(old):
-        sys.exit(f"{page}: holds no {begin} … {end} to write between")
-    page.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old), encoding="utf-8")
+    for page in (ROOT / "README.md", PAGE):
+        fill(page, "quickstart-seeds", SCRIPT, summary(results))
+    fill(PAGE, "quickstart-tables", SCRIPT, "\n".join(map(table, results)))
 
 
 def summary(results: list[dict[str, Any]]) -> str:

@@ -10,7 +10,6 @@ has been run by hand. `write` makes the page from these files alone, between the
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.provenance import provenance
-from latentcot.utils.files import write_json
+from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -76,18 +75,22 @@ def keep(name: str, folder: Path, jobs: str, seconds: float) -> None:
 
 
 def write_page() -> None:
-    text = PAGE.read_text(encoding="utf-8")
     for name in NAMES:
-        if not (RESULTS / name / "table.md").exists():
+        if (RESULTS / name / "table.md").exists():
+            fill(PAGE, name, "studies.py", f"\n{section(RESULTS / name)}\n")
+        else:
             print(f"{name}: has no results yet", file=sys.stderr)
-            continue
-        begin, end = f"<!-- {name}: written by benchmarks/studies.py -->", f"<!-- /{name} -->"
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        if not pattern.search(text):
-            sys.exit(f"{PAGE}: holds no {begin} … {end} to write between")
-        new = f"{begin}\n\n{section(RESULTS / name)}\n\n{end}"
-        text = pattern.sub(lambda _, new=new: new, text)
-    PAGE.write_text(text, encoding="utf-8")
+
+
+def fill(page: Path, name: str, script: str, text: str) -> None:
+    """Put a text between the marks of this name in a page."""
+    begin, end = f"<!-- {name}: written by benchmarks/{script} -->", f"<!-- /{name} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, is_there, after = rest.partition(end)
+    if not is_there:
+        sys.exit(f"{page}: holds no {begin} … {end} to write between")
+    with written_whole(page) as file:
+        file.write(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def section(folder: Path) -> str:

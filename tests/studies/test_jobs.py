@@ -160,7 +160,7 @@ def test_a_child_ends_when_its_parent_was_killed(tmp_path):
     """And until it has, nobody else begins what it is at."""
     job = one_that_stops(tmp_path, "a")
     parent = (
-        "import sys, time\nfrom latentcot import processes\n"
+        "import sys, time\nfrom latentcot.utils import processes\n"
         "from pathlib import Path\n"
         f"processes._CHILD = {CHILD!r}\n"
         f"log = processes.claim(Path({str(job.log)!r}))\n"
@@ -177,58 +177,46 @@ def test_a_child_ends_when_its_parent_was_killed(tmp_path):
     assert after.is_done()
 
 
-class TestSlots:
-    @pytest.fixture
-    def gpus(self, monkeypatch):
-        """A function (number of GPUs, CUDA_VISIBLE_DEVICES)."""
-        import torch
+@pytest.mark.parametrize(
+    ("gpus", "visible", "asked", "slots"),
+    [
+        (2, None, (), ["0", "1"]),
+        (2, None, (3,), ["0", "1", "0"]),
+        (2, None, (None, ["1"]), ["1"]),
+        (2, None, (2, ["1"]), ["1", "1"]),
+        (2, "4,6", (), ["4", "6"]),  # by the names that this process sees
+        (0, None, (), [None] * 3),  # one for each core
+        (0, None, (2,), [None] * 2),
+    ],
+)
+def test_what_runs_at_a_time(gpus, visible, asked, slots, monkeypatch):
+    import torch
 
-        def make(number, visible=None):
-            monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
-            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-            if visible is not None:
-                monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-
-        return make
-
-    def test_one_a_gpu(self, gpus):
-        gpus(2)
-        assert slots_for() == ["0", "1"]
-        assert slots_for(3) == ["0", "1", "0"]
-        assert slots_for(devices=["1"]) == ["1"]
-        assert slots_for(2, ["1"]) == ["1", "1"]
-
-    def test_gpus_have_the_names_by_which_this_process_sees_them(self, gpus):
-        gpus(2, visible="4,6")
-        assert slots_for() == ["4", "6"]
-
-    def test_one_a_core_without_gpus(self, gpus, monkeypatch):
-        gpus(0)
-        monkeypatch.setattr(jobs, "num_cores", lambda: 3)
-        assert slots_for() == [None] * 3
-        assert slots_for(2) == [None] * 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(jobs, "num_cores", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert slots_for(*asked) == slots
 
 
 class TestCommands:
-    def test_data_are_made_once(self, tmp_path):
-        job = Making("data", tmp_path / "log", ["prosqa"], tmp_path / "data", overwrite=True)
-        assert list(job.commands()) == [["data", "make", "prosqa", "--overwrite"]]
-        (tmp_path / "data").mkdir()
-        (tmp_path / "data" / "data.json").touch()
-        assert job.is_done() and list(job.commands()) == []
-
-    def test_a_file_is_rendered_once(self, tmp_path):
-        out = tmp_path / "new" / "out.jsonl"
-        words = ["render", "in.jsonl", "--out", str(out)]
+    @pytest.mark.parametrize(
+        ("words", "name", "start"),
+        [(["prosqa"], "data", ["data", "make"]), (["render", "in.jsonl"], "out.jsonl", ["data"])],
+    )
+    def test_data_are_made_once(self, words, name, start, tmp_path):
+        out = tmp_path / "new" / name
         first, again = (
             Making("data", tmp_path / "log", words, out, overwrite=is_on) for is_on in (False, True)
         )
-        assert list(first.commands()) == [["data", *words]]
-        assert list(again.commands()) == [["data", *words, "--overwrite"]]
-        out.parent.mkdir()
-        (out.parent / ".out.jsonl.123.partial").touch()  # it was interrupted
+        assert list(first.commands()) == [[*start, *words]]
+        assert list(again.commands()) == [[*start, *words, "--overwrite"]]
+        result = out if "render" in words else out / "data.json"
+        result.parent.mkdir(parents=True)
+        (result.parent / f".{result.name}.123.partial").touch()  # it was interrupted
         assert not first.is_done() and len(list(again.commands())) == 1
-        out.touch()
+        result.touch()
         for job in (first, again):
             assert job.is_done() and list(job.commands()) == []
 
@@ -241,38 +229,25 @@ class TestCommands:
             job = Making("data", tmp_path / "log", words, tmp_path / out, overwrite=False)
             assert not job.is_done() and len(list(job.commands())) == 1
 
-    @pytest.fixture
-    def training(self, tmp_path):
-        return Training("a", tmp_path / "a", tmp_path / "a.yaml", changes=["seed=1"], limit=5)
-
-    def test_a_new_run(self, training):
-        train, evaluate = training.commands()
-        run = str(training.run)
-        assert train[:4] == ["train", str(training.recipe), "--out", run]
-        assert "--resume" not in train
-        assert train[train.index("--set") + 1] == "seed=1"
-        assert evaluate[:2] == ["eval", run]
+    def test_a_run_is_trained_evaluated_and_done(self, tmp_path):
+        job = Training("a", tmp_path / "a", limit=5)
+        result = tmp_path / "a" / "evals" / "test-first-5.json"
+        train, evaluate = job.commands()
+        assert train == [
+            "train", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "a"), "--quiet"
+        ]  # fmt: skip
+        assert evaluate[:2] == ["eval", str(tmp_path / "a")]
         assert evaluate[evaluate.index("--limit") + 1] == "5"
-        assert evaluate[evaluate.index("--out") + 1] == f"{run}/evals/test-first-5.json"
+        assert evaluate[evaluate.index("--out") + 1] == str(result)
+        result.parent.mkdir(parents=True)
+        result.touch()
+        assert job.is_done() and list(job.commands()) == []
 
-    def test_one_with_a_checkpoint_goes_on(self, training):
-        checkpoint = training.run / "checkpoints" / "update-00000005"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "latentcot.json").touch()
-        train, _ = training.commands()
-        assert "--resume" in train
-        assert checkpoint.exists()
-
-    def test_one_that_died_before_its_first_checkpoint_starts_anew(self, training):
+    @pytest.mark.parametrize("name", ["checkpoints/update-00000005/x", ".recipe.yaml.1.partial"])
+    def test_one_with_a_checkpoint_resumes_and_any_other_starts_again(self, name, tmp_path):
         """Even if it did not come to its recipe.yaml, so that `--overwrite` would refuse it."""
-        torn = training.run / ".recipe.yaml.123.partial"
-        torn.parent.mkdir()
-        torn.touch()
-        train, _ = training.commands()
-        assert "--resume" not in train
-        assert not training.run.exists()
-
-    def test_one_with_a_result_is_done(self, training):
-        training.result.parent.mkdir(parents=True)
-        training.result.touch()
-        assert training.is_done() and list(training.commands()) == []
+        left = tmp_path / "a" / name
+        left.parent.mkdir(parents=True)
+        left.touch()
+        train, _ = Training("a", tmp_path / "a").commands()
+        assert ("--resume" in train) == left.exists() == ("update" in name)

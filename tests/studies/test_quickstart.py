@@ -18,8 +18,9 @@ from latentcot.studies import quickstart
 from latentcot.studies.quickstart import METHODS, note_seconds, open_folder, run_methods
 from latentcot.studies.quickstart_report import conclusion, mass_lines
 
+SIZES = {"train": 32, "valid": 6, "test": 8}
 CONSTANTS = {
-    "SIZES": {"train": 32, "valid": 6, "test": 8},
+    "SIZES": SIZES,
     "GRAPHS": ("--preset", "two-family", "--layers", "2", "--shared", "0"),
 }
 
@@ -53,25 +54,25 @@ def newest_update(run):
     return max((row["update"] for row in read_metrics(run)), default=0)
 
 
-class TestFolder:
-    def test_is_begun_once(self, out):
-        with pytest.raises(RunError, match="exists already"):
-            open_folder(out, 0, resume=False, overwrite=False)
-        open_folder(out, 0, resume=True, overwrite=False)
-        with pytest.raises(RunError, match="was begun with --seed 0, not 1"):
-            open_folder(out, 1, resume=True, overwrite=False)
-
-    def test_overwrite_deletes_what_was_there(self, out):
-        (out / "coconut").mkdir()
-        open_folder(out, 1, resume=False, overwrite=True)
-        assert not (out / "coconut").exists()
+def test_a_folder_is_begun_once_and_resumed_with_its_seed_and_its_time(tmp_path):
+    out = tmp_path / "out"
+    assert open_folder(out, 5, resume=False, overwrite=False) == (5, 0.0)
+    note_seconds(out, 12.5)
+    with pytest.raises(RunError, match="exists already"):
+        open_folder(out, 5, resume=False, overwrite=False)
+    assert open_folder(out, None, resume=True, overwrite=False) == (5, 12.5)
+    with pytest.raises(RunError, match="was begun with --seed 5, not 1"):
         open_folder(out, 1, resume=True, overwrite=False)
+    (out / "coconut").mkdir()
+    assert open_folder(out, None, resume=False, overwrite=True) == (0, 0.0)
+    assert not (out / "coconut").exists()
 
-    def test_overwrite_deletes_nothing_but_quickstarts(self, tmp_path):
-        (tmp_path / "thesis.txt").write_text("mine")
-        with pytest.raises(RunError, match="something else than a quickstart"):
-            open_folder(tmp_path, 0, resume=False, overwrite=True)
-        assert (tmp_path / "thesis.txt").exists()
+
+def test_overwrite_deletes_nothing_but_quickstarts(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="something else than a quickstart"):
+        open_folder(tmp_path, 0, resume=False, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
 
 
 @pytest.fixture
@@ -81,7 +82,8 @@ def done(shrink, out, data, latentcot):
     (out / "data").symlink_to(data)
     (data / "data.json").touch()
     for method in METHODS:
-        recipe = read_recipe(quickstart.RECIPE, quickstart._changes(method, out, 0))
+        changes = [f"method={method}", *(f"data.{s}={out / 'data' / s}.jsonl" for s in SIZES)]
+        recipe = read_recipe(quickstart.RECIPE, changes)
         assert train(recipe, out / method, is_quiet=True)
         assert latentcot("eval", out / method, "--quiet").code == 0
     return out
@@ -114,7 +116,8 @@ def test_what_is_done_is_shown_and_not_done_again(done, latentcot):
     assert "thought 2: " in shown.out
 
 
-def test_an_interrupted_quickstart_goes_on(shrink, out, ctrl_c_raises):
+@pytest.mark.slow
+def test_an_interrupted_quickstart_resumes(shrink, out, ctrl_c_raises):
     """Ctrl-C while a method trains; then everything to its end."""
     # Long enough that it cannot be over before Ctrl-C arrives.
     shrink(["cot"], training={"max_updates": 1500, "validate_every": 500})
@@ -145,23 +148,23 @@ def test_an_interrupted_quickstart_goes_on(shrink, out, ctrl_c_raises):
     assert json.loads((run / "evals" / "test.json").read_text())["num_questions"] == 8
 
 
-class TestFailure:
-    def test_of_the_data_is_told_with_the_end_of_its_log(self, shrink, out, monkeypatch):
-        shrink()
-        monkeypatch.setattr(quickstart, "GRAPHS", ("--layers", "0"))
-        with pytest.raises(RunError, match="exit code 2") as failed:
-            run_methods(out, seed=0, num_jobs=1, is_quiet=True)
-        assert str(out / "data.log") in str(failed.value)
-        assert "layers must be a whole number of at least 1" in str(failed.value)
-        assert "--resume" in str(failed.value)
-
-    def test_of_a_method_is_told_with_the_end_of_its_log(self, shrink, out):
-        shrink(["coconut"], model={"num_positions": 8})
-        with pytest.raises(RunError, match="exit code 2") as failed:
-            run_methods(out, seed=0, num_jobs=1, is_quiet=True)
-        assert str(out / "coconut.log") in str(failed.value)
-        assert "DataError: example 'train-0': needs" in str(failed.value)
-        assert "Traceback" not in str(failed.value)
+@pytest.mark.parametrize(
+    ("graphs", "num_positions", "log", "told"),
+    [
+        (("--layers", "0"), 96, "data.log", "layers must be a whole number of at least 1"),
+        (CONSTANTS["GRAPHS"], 8, "coconut.log", "DataError: example 'train-0': needs"),
+    ],
+)
+def test_a_failure_is_told_with_the_end_of_its_log(
+    graphs, num_positions, log, told, shrink, out, monkeypatch
+):
+    shrink(["coconut"], model={"num_positions": num_positions})
+    monkeypatch.setattr(quickstart, "GRAPHS", graphs)
+    with pytest.raises(RunError, match="exit code 2") as failed:
+        run_methods(out, seed=0, num_jobs=1, is_quiet=True)
+    for part in (str(out / log), told, "--resume"):
+        assert part in str(failed.value)
+    assert "Traceback" not in str(failed.value)
 
 
 class TestWords:
@@ -193,13 +196,6 @@ class TestWords:
         [line] = mass_lines({"mass": [mass]})
         assert line.startswith("thought 2: 0.75 ")
         assert "0.25" in line
-
-
-def test_a_resumed_quickstart_goes_on_with_its_seed_and_its_time(tmp_path):
-    assert open_folder(tmp_path / "out", 5, resume=False, overwrite=False) == (5, 0.0)
-    note_seconds(tmp_path / "out", 12.5)
-    assert open_folder(tmp_path / "out", None, resume=True, overwrite=False) == (5, 12.5)
-    assert open_folder(tmp_path / "out", None, resume=False, overwrite=True) == (0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from latentcot import RunError, UsageError, read_recipe, train
+from fake_runs import assert_same_as_in_one_go
+from latentcot import RunError, UsageError
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.studies.jobs import Training, run_jobs
+from latentcot.studies.study import Asked, Resources
 from latentcot.studies.worker import Order, Outcome
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -c constraints.txt -e '.[ray]'")
@@ -67,14 +69,14 @@ def job(tmp_path, monkeypatch):
     fake = SimpleNamespace(wait=lambda tasks, timeout: (tasks, []), get=ended)
     monkeypatch.setattr(ray_studies, "ray", fake)
     monkeypatch.setattr("latentcot.studies.jobs.SECONDS_BETWEEN_LOOKS", 0.0)
-    training = Training("a", tmp_path / "a", tmp_path / "a.yaml")
+    training = Training("a", tmp_path / "a")
 
     def fetch(name):
         training.result.parent.mkdir(parents=True)
         training.result.touch()
 
     def make(*ends, result=True, max_retries=3):
-        order = Order("a", "out", "", "", None, 1, None, 1)
+        order = Order("a", "out", "")
         bring = fetch if result else lambda name: None
         return ray_studies.RayJob(FakeCluster(*ends), training, order, {}, max_retries, bring)
 
@@ -153,47 +155,44 @@ class TestEnd:
 
 class TestNeeds:
     @pytest.fixture
-    def cluster(self, monkeypatch):
-        """A function (GPUs of the cluster) → a cluster of one machine."""
+    def jobs(self, monkeypatch, tmp_path):
+        """A function (resources of a run) → the jobs of a study of it, on one machine."""
+        nodes = [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 8e9}},
+                 {"Alive": False, "Resources": {"CPU": 64.0}}]  # fmt: skip
+        monkeypatch.setattr(ray_studies, "ray", SimpleNamespace(nodes=lambda: nodes))
+        study = SimpleNamespace(evaluate=Asked(), max_retries=3)
+        place = SimpleNamespace(name="out", fetch=None)
 
-        def make(num_gpus=0):
-            nodes = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": num_gpus, "memory": 8e9}},
-                     {"Alive": False, "Resources": {"CPU": 64.0}}]  # fmt: skip
-            monkeypatch.setattr(ray_studies, "ray", SimpleNamespace(nodes=lambda: nodes))
-            made = object.__new__(ray_studies.Cluster)
-            made.has_gpus, made.is_own = num_gpus > 0, True
-            return made
+        def make(num_gpus=0, is_own=True, **resources):
+            nodes[0]["Resources"]["GPU"] = num_gpus
+            cell = SimpleNamespace(name="a", resources=Resources(**resources))
+            trainings = [Training("a", tmp_path / "a")]
+            cluster = SimpleNamespace(is_own=is_own)
+            return ray_studies.ray_jobs(cluster, study, [cell], trainings, place)
 
         return make
 
-    def test_a_gpu_where_there_are_any(self, cluster):
-        from latentcot.studies.study import Resources
-
-        nothing = Resources()
-        assert cluster().needs(nothing) == {"num_cpus": 1, "num_gpus": 0}
-        assert cluster(8).needs(nothing) == {"num_cpus": 1, "num_gpus": 1}
-        asked = Resources(cpus=2, gpus=0.5, memory=10**9)
-        assert cluster(8).needs(asked) == {"num_cpus": 2, "num_gpus": 0.5, "memory": 10**9}
+    def test_a_gpu_where_there_are_any(self, jobs):
+        assert [(job.needs, job.order.device) for job in jobs()] == [({"CPU": 1, "GPU": 0}, "")]
+        [job] = jobs(8)
+        assert (job.needs, job.order.device) == ({"CPU": 1, "GPU": 1}, None)
+        [job] = jobs(8, cpus=2, gpus=0.5, memory=10**9)
+        assert job.needs == {"CPU": 2, "GPU": 0.5, "memory": 10**9}
 
     @pytest.mark.parametrize(
-        ("needs", "is_there"),
+        ("resources", "is_there"),
         [
-            ({"num_cpus": 4, "num_gpus": 0}, True),
-            ({"num_cpus": 5}, False),  # a machine that is gone has them
-            ({"num_cpus": 1, "num_gpus": 1}, False),
-            ({"num_cpus": 1, "memory": 9 * 10**9}, False),
+            ({"cpus": 4}, True),
+            ({"cpus": 5}, False),  # a machine that is gone has them
+            ({"gpus": 1}, False),
+            ({"memory": 9 * 10**9}, False),
         ],
     )
-    def test_what_no_machine_has_is_told(self, needs, is_there, cluster, job, capsys):
-        one, machine = job(), cluster()
-        one.needs = needs
-        if is_there:
-            ray_studies._tell_what_has_no_room(machine, [one])
-        else:
-            with pytest.raises(ray_studies.UsageError, match="a: asks for .*no machine"):
-                ray_studies._tell_what_has_no_room(machine, [one])
-        machine.is_own = False  # another machine may join it
-        ray_studies._tell_what_has_no_room(machine, [one])
+    def test_what_no_machine_has_is_told(self, resources, is_there, jobs, capsys):
+        if not is_there:
+            with pytest.raises(UsageError, match="a: asks for .*no machine"):
+                jobs(**resources)
+        jobs(is_own=False, **resources)  # another machine may join it
         assert ("Runs that wait for one: 1." in capsys.readouterr().err) == (not is_there)
 
 
@@ -229,8 +228,7 @@ def test_the_cluster_that_was_joined_is_named(address, is_quiet, told, monkeypat
         get_runtime_context=lambda: context,
     )
     monkeypatch.setattr(ray_studies, "ray", fake)
-    monkeypatch.setattr(ray_studies, "_refuse_unreachable", lambda address: None)
-    monkeypatch.setattr(ray_studies, "_be_quiet", lambda: None)
+    monkeypatch.setattr(ray_studies, "refuse_unreachable", lambda address: None)
     monkeypatch.setattr(ray_studies, "Cluster", lambda is_own: is_own)
     for name in ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_USAGE_STATS_ENABLED"):
         monkeypatch.setenv(name, "0")  # `joined` sets them
@@ -296,33 +294,12 @@ def kill_worker_of(run, there, process):
     os.kill(worker, signal.SIGKILL)
 
 
-def rows_of(run):
-    return [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]
-
-
-def answers_of(run):
-    result = json.loads((run / "evals" / "test.json").read_text())
-    records = [{k: v for k, v in one.items() if "seconds" not in k} for one in result["records"]]
-    return result["accuracy"], records
-
-
-def in_one_go(out, name, tmp_path, latentcot):
-    """Train and evaluate the same recipe without an interruption."""
-    run = tmp_path / "in-one-go" / name
-    assert train(read_recipe(out / f"{name}.yaml"), run, is_quiet=True)
-    assert latentcot("eval", run, "--quiet").code == 0
-    return run
-
-
-def assert_went_on(out, name, tmp_path, latentcot):
+def assert_was_resumed(out, name, tmp_path, latentcot):
     """It has been resumed from a checkpoint, and gives what it would have given in one go."""
     sessions = json.loads((out / name / "provenance.json").read_text())["resumed"]
     assert sessions and sessions[0]["update"] > 0
-    unbroken = in_one_go(out, name, tmp_path, latentcot)
-    assert rows_of(out / name) == rows_of(unbroken)
-    assert answers_of(out / name) == answers_of(unbroken)
-    weights = [checkpoint_folders(run)[-1] / "model.safetensors" for run in (out / name, unbroken)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    recipe, unbroken = out / f"{name}.yaml", tmp_path / "in-one-go" / name
+    assert_same_as_in_one_go(out / name, recipe, unbroken, latentcot)
 
 
 @pytest.mark.slow
@@ -340,7 +317,7 @@ def test_a_worker_is_killed_and_nothing_is_lost(before, study, tmp_path, latentc
     assert told.count("Trying again") == 1 and f"{name}: its worker died: " in told
     assert "(raylet)" not in printed + told and "Traceback" not in printed + told
     assert len(json.loads((out / "table.json").read_text())["rows"]) == 2 * len(METHODS)
-    assert_went_on(out, name, tmp_path, latentcot)
+    assert_was_resumed(out, name, tmp_path, latentcot)
 
 
 @pytest.mark.slow
@@ -364,7 +341,7 @@ def test_an_interruption_a_killed_driver_and_a_failure(study, tmp_path, latentco
             process.send_signal(how)
             code, _, told = finished(process)
         if how == signal.SIGINT:
-            assert code == 130 and "The same command goes on" in told
+            assert code == 130 and "The same command resumes" in told
             assert all("Stopped after" in run.with_name("seed-0.log").read_text() for run in runs)
             assert not [1 for _, words in trainings().values() if {*map(str, runs)} & {*words}]
     with started(path, out) as process:
@@ -373,4 +350,4 @@ def test_an_interruption_a_killed_driver_and_a_failure(study, tmp_path, latentco
     assert "1 of 3 runs failed" in told and "DataError: example 'train-0': needs" in told
     assert "Trying again" not in told
     for run in runs:
-        assert_went_on(out, str(run.relative_to(out)), tmp_path, latentcot)
+        assert_was_resumed(out, str(run.relative_to(out)), tmp_path, latentcot)

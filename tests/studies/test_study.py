@@ -1,14 +1,11 @@
 """Studies: the file, the folder, and that killing one changes nothing of what comes out."""
 
-import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -16,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fake_runs import assert_same_as_in_one_go
 from latentcot import RecipeError, RunError, UsageError, read_examples, read_recipe, train
-from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.studies.folder import making_jobs, open_study, training_jobs
-from latentcot.studies.jobs import Training, run_jobs
+from latentcot.studies.jobs import run_jobs
 from latentcot.studies.study import Resources, Study, cells_of, read_study, selected
 
 STUDY = {"tasks": {"graphs": "recipe.yaml"}, "methods": ["cot", "coconut"]}
@@ -319,41 +316,11 @@ class TestFolder:
         assert job.total == num_updates
 
 
-# Long enough that it cannot be over before the signal arrives.
-LONG = {"training.max_updates": 400, "training.validate_every": 50}
-
-
-def weights_of(run):
-    return (checkpoint_folders(run)[-1] / "model.safetensors").read_bytes()
-
-
-def answers_of(run):
-    result = json.loads((run / "evals" / "test.json").read_text())
-    records = [{k: v for k, v in one.items() if "seconds" not in k} for one in result["records"]]
-    return result["accuracy"], result["checkpoint"]["update"], records
-
-
-def rows_of(run):
-    return [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]
-
-
-@pytest.fixture
-def in_one_go(tmp_path, latentcot):
-    """A function (job) → the same run, trained and evaluated at once, elsewhere."""
-
-    def make(job: Training):
-        run = tmp_path / "in-one-go" / job.name
-        assert train(read_recipe(job.recipe), run, is_quiet=True)
-        assert latentcot("eval", run, "--quiet").code == 0
-        return run
-
-    return make
-
-
-def test_what_is_done_is_compared_and_not_done_again(opened, in_one_go, study_file, latentcot):
+def test_what_is_done_is_compared_and_not_done_again(opened, study_file, latentcot):
     study, out = opened(seeds=[0, 1], baseline="cot")
     for job in training_jobs(study, cells_of(study), out):
-        shutil.copytree(in_one_go(job), job.run)
+        assert train(read_recipe(job.recipe), job.run, is_quiet=True)
+        assert latentcot("eval", job.run, "--quiet").code == 0
     words = ("study", study_file(seeds=[0, 1], baseline="cot"), "--out", out, "--quiet")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("seed-*/**/*")}
     ended = latentcot(*words)
@@ -361,70 +328,38 @@ def test_what_is_done_is_compared_and_not_done_again(opened, in_one_go, study_fi
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("seed-*/**/*")}
     assert list(out.rglob("*.log")) == []  # no process was started
     assert "coconut" in ended.out and "cot" in ended.out
-    table = json.loads((out / "table.json").read_text())
-    assert "coconut" in json.dumps(table)
-    for ending in ("md", "tex", "csv"):
+    for ending in ("md", "tex", "csv", "json"):
         assert "coconut" in (out / f"table.{ending}").read_text()
 
 
-def test_a_killed_study_goes_on(study_file, tmp_path, in_one_go, latentcot):
-    """SIGKILL, so that it cannot even tell its processes; then the same command again."""
-    path = study_file(methods=["coconut"], set=LONG)
-    out = tmp_path / "out"
-    run = out / "graphs" / "coconut" / "seed-0"
-    command = [sys.executable, "-m", "latentcot", "study", path, "--out", out, "--quiet"]
-    with subprocess.Popen(command) as process:
-        while process.poll() is None and len(read_metrics(run)) < 20:
-            time.sleep(0.02)
-        process.kill()
-    assert latentcot(*command[3:]).code == 0
-    before = (out / "graphs" / "coconut" / "seed-0.log").read_text()
-    assert "Stopped after update" in before and "--resume goes on" in before
-
-    study = read_study(path)
-    [job] = training_jobs(study, cells_of(study), out)
-    unbroken = in_one_go(job)
-    assert rows_of(run) == rows_of(unbroken)
-    assert weights_of(run) == weights_of(unbroken)
-    assert answers_of(run) == answers_of(unbroken)
-
-
 @pytest.mark.slow
-def test_a_study_with_a_failure_and_an_interruption(
-    study_file, tmp_path, in_one_go, latentcot, ctrl_c_raises
-):
-    """Two at a time, stopped by Ctrl-C; the next time all but the bad one come to their end."""
-    bad = {"bad": {"method": "cot", "model.num_positions": 8}}
+def test_one_that_is_killed_and_stopped_gives_what_one_go_gives(study_file, tmp_path, latentcot):
+    """SIGKILL, so that it cannot even tell its processes; then Ctrl-C; then to the end.
+
+    But for one run, which cannot work.
+    """
+    data = tmp_path / "data"
     path = study_file(
-        data=[
-            f"prosqa --out {tmp_path / 'data'} --preset two-family --layers 2 --shared 0 "
-            "--train 32 --valid 6 --test 8"
-        ],
-        methods=[bad, "cot", "coconut"],
-        set={
-            **LONG,
-            **{
-                f"data.{s}": str(tmp_path / "data" / f"{s}.jsonl")
-                for s in ("train", "valid", "test")
-            },
-        },
-    )
+        data=[f"prosqa --out {data} --preset two-family --layers 2 --shared 0 "
+              "--train 32 --valid 6 --test 8"],
+        methods=[{"bad": {"method": "cot", "model.num_positions": 8}}, "cot", "coconut"],
+        # Long enough that it cannot be over before a signal arrives.
+        set={"training.max_updates": 400, "training.validate_every": 50,
+             **{f"data.{split}": f"{data}/{split}.jsonl" for split in ("train", "valid", "test")}},
+    )  # fmt: skip
     out = tmp_path / "out"
-    words = ("study", path, "--out", out, "--jobs", 2, "--quiet")
+    words = [str(word) for word in ("study", path, "--out", out, "--jobs", 2, "--quiet")]
     runs = [out / "graphs" / method / "seed-0" for method in ("cot", "coconut")]
-
-    def interrupt():
-        while not all(len(read_metrics(run)) >= 5 for run in runs):
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt, daemon=True)
-    thread.start()
-    ended = latentcot(*words)
-    thread.join()
-    assert ended.code == 130
-    assert "The same command goes on" in ended.err
-    data = (tmp_path / "data" / "train.jsonl").stat().st_mtime_ns
+    for number, how in enumerate((signal.SIGKILL, signal.SIGINT), start=1):
+        command = [sys.executable, "-m", "latentcot", *words]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while not all(len(read_metrics(run)) >= 10 * number for run in runs):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.02)
+            process.send_signal(how)
+            _, told = process.communicate()
+    assert process.returncode == 130 and "The same command resumes" in told
+    made = (data / "train.jsonl").stat().st_mtime_ns
 
     ended = latentcot(*words)
     assert ended.code == 1
@@ -432,12 +367,11 @@ def test_a_study_with_a_failure_and_an_interruption(
     assert "graphs/bad/seed-0: a command ended with exit code 2" in ended.err
     assert "DataError: example 'train-0': needs" in ended.err
     assert "bad" in (out / "table.md").read_text()  # it stays in the table
-    assert (tmp_path / "data" / "train.jsonl").stat().st_mtime_ns == data
-    study = read_study(path)
-    for job in training_jobs(study, cells_of(study), out)[1:]:
-        unbroken = in_one_go(job)
-        assert weights_of(job.run) == weights_of(unbroken)
-        assert answers_of(job.run) == answers_of(unbroken)
+    assert (data / "train.jsonl").stat().st_mtime_ns == made
+    for run in runs:
+        assert "Stopped after update" in run.with_name("seed-0.log").read_text()
+        unbroken = tmp_path / "in-one-go" / run.parent.name
+        assert_same_as_in_one_go(run, run.with_name("seed-0.yaml"), unbroken, latentcot)
 
 
 @pytest.mark.parametrize(

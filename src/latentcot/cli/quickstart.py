@@ -21,8 +21,8 @@ def quickstart(
     Args:
         out: Folder for data, runs, result.json and report.html.
         seed: Of graphs, weights and order; 0 if left out, with --resume the one it was begun with.
-        jobs: Methods trained side by side, one thread each.
-        resume: Go on with a quickstart that was interrupted.
+        jobs: Methods trained at a time, one thread each.
+        resume: Continue a quickstart that was interrupted.
         overwrite: Delete the quickstart in this folder first.
         quiet: Show no progress.
     """
@@ -51,7 +51,9 @@ def quickstart(
         runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
     except KeyboardInterrupt:
         note_seconds(out, seconds_before + time.perf_counter() - start)
-        sys.stderr.write("Stopped. The same command with --resume goes on from the checkpoints.\n")
+        sys.stderr.write(
+            "Stopped. The same command with --resume continues from the checkpoints.\n"
+        )
         sys.exit(130)
     rows = compare([runs[method] for method in SHOWN])
     frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from latentcot.studies.jobs import Job, Training
-    from latentcot.studies.places import StudyFolder
+    from latentcot.studies.jobs import Job
+    from latentcot.studies.remote import StudyFolder
     from latentcot.studies.study import Cell, Study
 
 NUM_LINES = 5
@@ -31,7 +31,7 @@ def study(
 ) -> None:
     """Train and evaluate every task with every method and seed, and compare them.
 
-    The same command again goes on: what is done is not done again, what was stopped goes on from
+    The same command again resumes: what is done is not done again, what was stopped continues from
     its checkpoint, what failed is tried again.
 
     Args:
@@ -47,48 +47,51 @@ def study(
         overwrite: Delete the study in this folder first.
         quiet: Show no progress.
     """
-    from latentcot.errors import UsageError
-    from latentcot.studies.folder import open_study, training_jobs
+    from latentcot.cli.tables import print_summaries
+    from latentcot.studies.folder import open_study, write_tables
     from latentcot.studies.jobs import slots_for
-    from latentcot.studies.places import opened
+    from latentcot.studies.remote import opened
     from latentcot.studies.study import cells_of, read_study, selected
 
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
-    _refuse_what_does_not_fit(out, backend, address, devices)
-    names = _names(devices)
+    names = _gpus(out, backend, address, jobs, devices)
     asked = read_study(file)
     cells = cells_of(asked)
     chosen = selected(cells, only)
     slots = slots_for(jobs, names)
     with opened(out) as place:
         open_study(asked, cells, place.folder, overwrite=overwrite)
-        place.push(anew=overwrite)
+        place.push(overwrite=overwrite)
         try:
-            _make_data(asked, place, slots, quiet=quiet)
-            runs = training_jobs(asked, chosen, place.folder)
-            if backend == "local":
-                failed = _run(runs, slots, quiet=quiet)
-            else:
-                failed = _run_on_ray(asked, chosen, runs, place, address, jobs, quiet=quiet)
+            with_ray = (address, jobs) if backend == "ray" else None
+            failed = _run(asked, chosen, place, slots, with_ray, quiet=quiet)
         except KeyboardInterrupt:
-            sys.stderr.write("Stopped. The same command goes on from the checkpoints.\n")
+            sys.stderr.write("Stopped. The same command resumes from the checkpoints.\n")
             sys.exit(130)
-        _show(asked, place.folder)
+        print_summaries(write_tables(asked, place.folder))
         place.push()
-    _tell(failed, len(chosen))
+    for job in failed:
+        sys.stderr.write(f"{job.name}: {job.failure(NUM_LINES)}\n")
+    if failed:
+        told = f"{len(failed)} of {len(chosen)} runs failed. The same command tries again.\n"
+        sys.stderr.write(told)
+        sys.exit(1)
 
 
-def _refuse_what_does_not_fit(
-    out: str, backend: str, address: str | None, devices: str | None
-) -> None:
+def _gpus(
+    out: str, backend: str, address: str | None, jobs: int | None, devices: str | None
+) -> list[str]:
+    """Refuse options that do not fit together, before any work; return the names of the GPUs."""
     from latentcot.errors import UsageError
-    from latentcot.utils.remote import is_url
+    from latentcot.studies.remote import is_url
 
     if backend == "ray":
-        # Before any work: this raises UsageError where Ray is not installed.
-        import latentcot.studies.ray  # noqa: F401
-    if backend == "ray" and devices is not None:
+        import latentcot.studies.ray  # noqa: F401  (a UsageError where Ray is not installed)
+    names = [] if devices is None else [name.strip() for name in devices.split(",")]
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
+    if not all(names):
+        raise UsageError(f"--devices: must be GPUs with commas between, like 0,1, got {devices!r}.")
+    if backend == "ray" and names:
         raise UsageError("--devices: Ray hands out the GPUs itself. Leave it out.")
     if backend == "local" and address is not None:
         raise UsageError("--address: is that of a Ray cluster. Give --backend ray too.")
@@ -96,13 +99,24 @@ def _refuse_what_does_not_fit(
         raise UsageError(
             f"--out: must be a folder of this machine, got {out!r}. A URL needs --backend ray."
         )
+    return names
 
 
-def _make_data(
-    asked: "Study", place: "StudyFolder", slots: "Sequence[str | None]", *, quiet: bool
-) -> None:
+def _run(
+    asked: "Study",
+    chosen: "Sequence[Cell]",
+    place: "StudyFolder",
+    slots: "Sequence[str | None]",
+    with_ray: tuple[str | None, int | None] | None,
+    *,
+    quiet: bool,
+) -> "list[Job]":
+    """Make the data, train and evaluate; return the runs that failed.
+
+    With Ray the slots are for the data alone; `with_ray` is (address, runs at a time).
+    """
     from latentcot.errors import RunError
-    from latentcot.studies.folder import making_jobs
+    from latentcot.studies.folder import making_jobs, training_jobs
     from latentcot.studies.jobs import run_jobs
 
     def refuse(job: "Job") -> None:
@@ -112,66 +126,17 @@ def _make_data(
         run_jobs(making_jobs(asked, place.folder), slots, on_failure=refuse, is_quiet=quiet)
     finally:
         place.push()
-
-
-def _run_on_ray(
-    asked: "Study",
-    chosen: "Sequence[Cell]",
-    runs: "Sequence[Training]",
-    place: "StudyFolder",
-    address: str | None,
-    num_jobs: int | None,
-    *,
-    quiet: bool,
-) -> "list[Job]":
-    """Return the runs that failed."""
-    from latentcot.studies.ray import joined, ray_jobs
-
-    place.push()
-    if all(run.is_done() for run in runs):
-        return []
-    with joined(address, is_quiet=quiet) as cluster:
-        tasks = ray_jobs(cluster, asked, chosen, runs, place)
-        return _run(tasks, [None] * (num_jobs or len(tasks)), quiet=quiet)
-
-
-def _run(runs: "Sequence[Job]", slots: "Sequence[str | None]", *, quiet: bool) -> "list[Job]":
-    """Return the runs that failed."""
-    from latentcot.studies.jobs import run_jobs
-
     failed: list[Job] = []
-    run_jobs(runs, slots, on_failure=failed.append, is_quiet=quiet)
+    runs = training_jobs(asked, chosen, place.folder)
+    if with_ray is None:
+        run_jobs(runs, slots, on_failure=failed.append, is_quiet=quiet)
+    elif not all(run.is_done() for run in runs):
+        from latentcot.studies.ray import joined, ray_jobs
+
+        address, num_jobs = with_ray
+        place.push()  # the recipes too, which the workers read
+        with joined(address, is_quiet=quiet) as cluster:
+            tasks = ray_jobs(cluster, asked, chosen, runs, place)
+            slots = [None] * (num_jobs or len(tasks))
+            run_jobs(tasks, slots, on_failure=failed.append, is_quiet=quiet)
     return failed
-
-
-def _names(devices: str | None) -> list[str]:
-    from latentcot.errors import UsageError
-
-    names = [] if devices is None else [name.strip() for name in devices.split(",")]
-    if not all(names):
-        raise UsageError(f"--devices: must be GPUs with commas between, like 0,1, got {devices!r}.")
-    return names
-
-
-def _show(asked: "Study", out: Path) -> None:
-    """Print the table of the whole study, and write it."""
-    from latentcot.cli.tables import print_summaries
-    from latentcot.evaluation.comparison import summarize
-    from latentcot.evaluation.tables import write_summaries
-
-    # With --only the baseline may be missing still.
-    has_baseline = any(out.glob(f"*/{asked.baseline}/seed-*"))
-    summaries = summarize([out], asked.evaluation, asked.baseline if has_baseline else None)
-    print_summaries(summaries)
-    for ending in ("md", "tex", "csv", "json"):
-        write_summaries(out / f"table.{ending}", summaries, asked.evaluation)
-
-
-def _tell(failed: "Sequence[Job]", num_runs: int) -> None:
-    """Say what failed; then the exit code is 1."""
-    if not failed:
-        return
-    for job in failed:
-        sys.stderr.write(f"{job.name}: {job.failure(NUM_LINES)}\n")
-    sys.stderr.write(f"{len(failed)} of {num_runs} runs failed. The same command tries again.\n")
-    sys.exit(1)

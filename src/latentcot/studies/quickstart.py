@@ -1,24 +1,24 @@
-"""The quickstart: data, four methods side by side, one table, one page.
+"""The quickstart: data, four methods next to each other, one table, one page.
 
-Everything is done by the ordinary commands, each in a process of its own with one thread: at this
-size two methods beside each other use two cores better than two threads would.
+Everything is done by the ordinary commands, as the jobs of a study are, each in a process of its
+own with one thread: at this size two methods at a time use two cores better than two threads would.
 """
 
-import shutil
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from latentcot.errors import RunError
-from latentcot.recipes.recipe import read_recipe
-from latentcot.studies.jobs import Job, Making, Training, run_jobs, slots_for
+from latentcot.recipes.recipe import make_recipe
+from latentcot.recipes.values import RECIPES, read_values
+from latentcot.studies.folder import clear, is_taken, training_job
+from latentcot.studies.jobs import Job, Making, run_jobs, slots_for
 from latentcot.utils.files import write_json
 from latentcot.utils.versions import read_versioned
 
 # The longest first, so that the shorter ones fill the gaps.
 METHODS = ("coconut", "coconut-pause-as-thought", "cot", "no-cot")
 SHOWN = ("coconut", "cot", "no-cot", "coconut-pause-as-thought")
-RECIPE = Path(str(resources.files("latentcot"))) / "recipes" / "quickstart.yaml"
+RECIPE = RECIPES / "quickstart.yaml"
 NOTE = "quickstart.json"
 NOTE_VERSION = 1
 SIZES = {"train": 100_000, "valid": 500, "test": 2_000}
@@ -28,7 +28,7 @@ GRAPHS = ("--preset", "two-family", "--layers", "3", "--shared", "0", "--shallow
 
 
 def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -> tuple[int, float]:
-    """Make the folder of a new quickstart, or take an old one up again.
+    """Make the folder of a new quickstart, or resume the one that is there.
 
     Returns:
         The seed, and the seconds that the quickstart has taken before.
@@ -37,46 +37,42 @@ def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -
         RunError: It exists and not exactly one of `resume` and `overwrite` was asked for, or it was
             begun with another seed.
     """
-    note = out / NOTE
     if resume and overwrite:
         raise RunError(f"{out}: --resume and --overwrite exclude each other. Give one of them.")
-    is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if is_taken and not note.exists():
-        raise RunError(f"{out}: holds something else than a quickstart. Give another --out.")
-    if is_taken and not (resume or overwrite):
-        raise RunError(
-            f"{out}: exists already. Give --resume to go on with it (what is done is not done "
-            "again), --overwrite to delete it first, or another --out."
-        )
-    if is_taken and resume:
-        begun = _read_note(note)
-        if seed is not None and begun["seed"] != seed:
+    if is_taken(out, NOTE, "a quickstart"):
+        if resume:
+            begun = _read_note(out)
+            if seed is not None and begun["seed"] != seed:
+                raise RunError(
+                    f"{out}: was begun with --seed {begun['seed']}, not {seed}. Leave --seed out, "
+                    "or give another --out."
+                )
+            return begun["seed"], begun["seconds"]
+        if not overwrite:
             raise RunError(
-                f"{out}: was begun with --seed {begun['seed']}, not {seed}. Leave --seed out, or "
-                "give another --out."
+                f"{out}: exists already. Give --resume to continue it (what is done is not done "
+                "again), --overwrite to delete it first, or another --out."
             )
-        return begun["seed"], begun["seconds"]
-    if is_taken:
-        shutil.rmtree(out)
-    seed = 0 if seed is None else seed
-    write_json(note, {"format_version": NOTE_VERSION, "seed": seed, "seconds": 0.0})
-    return seed, 0.0
+        clear(out, NOTE)
+    note = {"format_version": NOTE_VERSION, "seed": seed or 0, "seconds": 0.0}
+    write_json(out / NOTE, note)
+    return seed or 0, 0.0
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _read_note(out: Path) -> dict[str, Any]:
     try:
-        note = read_versioned(path, NOTE_VERSION)
+        note = read_versioned(out / NOTE, NOTE_VERSION)
         return {**note, "seed": int(note["seed"]), "seconds": float(note["seconds"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path}: cannot be read: {error!r}. It must hold seed and seconds, such as "
-            '{"seed": 0, "seconds": 0}. Write it anew, or start over with --overwrite.'
+            f"{out / NOTE}: cannot be read: {error!r}. It must hold seed and seconds, such as "
+            '{"seed": 0, "seconds": 0}. Write it again, or start over with --overwrite.'
         ) from None
 
 
 def note_seconds(out: Path, seconds: float) -> None:
     """Remember how long the quickstart has taken, so that resuming it does not make it shorter."""
-    write_json(out / NOTE, _read_note(out / NOTE) | {"seconds": round(seconds, 1)})
+    write_json(out / NOTE, _read_note(out) | {"seconds": round(seconds, 1)})
 
 
 def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[str, Path]:
@@ -94,35 +90,26 @@ def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[
         RunError: A command failed; its output is in the message and in the method's log.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what runs has written checkpoints.
     """
-    slots = slots_for(num_jobs)
-    making = _making(out, seed)
-    if not making.is_done():
-        run_jobs([making], slots, on_failure=_refuse, is_quiet=is_quiet)
-    jobs = [_training(method, out, seed) for method in METHODS]
-    run_jobs(jobs, slots, on_failure=_refuse, is_quiet=is_quiet)
-    return {job.name: job.run for job in jobs}
 
+    def refuse(job: Job) -> None:
+        raise RunError(
+            f"quickstart: {job.failure(15)}\nThe same command with --resume continues from what is "
+            "done."
+        )
 
-def _making(out: Path, seed: int) -> Making:
+    slots, data = slots_for(num_jobs), out / "data"
     sizes = [part for split, size in SIZES.items() for part in (f"--{split}", str(size))]
-    words = ["prosqa", "--out", str(out / "data"), "--seed", str(seed), *GRAPHS, *sizes]
-    return Making("data", out / "data.log", words, out / "data", overwrite=True)
-
-
-def _training(method: str, out: Path, seed: int) -> Training:
-    changes = _changes(method, out, seed)
-    num_updates = read_recipe(RECIPE, changes).training.max_updates
-    return Training(
-        method, out / method, RECIPE, changes=changes, num_updates=num_updates, batch_size=500
-    )
-
-
-def _changes(method: str, out: Path, seed: int) -> list[str]:
-    files = [f"data.{split}={out / 'data' / split}.jsonl" for split in SIZES]
-    return [f"method={method}", f"seed={seed}", *files]
-
-
-def _refuse(job: Job) -> None:
-    raise RunError(
-        f"quickstart: {job.failure(15)}\nThe same command with --resume goes on from what is done."
-    )
+    words = ["prosqa", "--out", str(data), "--seed", str(seed), *GRAPHS, *sizes]
+    making = Making("data", out / "data.log", words, data, overwrite=True)
+    if not making.is_done():
+        run_jobs([making], slots, on_failure=refuse, is_quiet=is_quiet)
+    values = read_values(RECIPE)
+    values |= {"seed": seed, "data": {split: str(data / f"{split}.jsonl") for split in SIZES}}
+    jobs = [
+        training_job(
+            method, out / method, make_recipe({**values, "method": method}), batch_size=500
+        )
+        for method in METHODS
+    ]
+    run_jobs(jobs, slots, on_failure=refuse, is_quiet=is_quiet)
+    return {job.name: job.run for job in jobs}

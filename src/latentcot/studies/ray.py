@@ -1,6 +1,6 @@
 """Studies on a Ray cluster: one task of Ray for each run. Only this module knows Ray.
 
-A run whose process or machine dies is handed out again, and goes on from its newest checkpoint. How
+A run whose process or machine dies is handed out again, and resumes from its newest checkpoint. How
 far each one is, and whether all of them are to stop, stands on a board, an actor of Ray.
 """
 
@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ from latentcot.studies.worker import Order, Outcome, work
 from latentcot.utils.display import say
 
 if TYPE_CHECKING:  # workers read this file too, and need no tensors
-    from latentcot.studies.places import StudyFolder
-    from latentcot.studies.study import Cell, Resources, Study
+    from latentcot.studies.remote import StudyFolder
+    from latentcot.studies.study import Cell, Study
 
 # Whoever imports this module where Ray is not installed gets the error that the command line shows.
 try:
@@ -33,8 +33,6 @@ except ImportError:
         "--backend local runs the study on this machine."
     ) from None
 
-NUM_LINES = 5
-"""Of the log of a run that failed."""
 SECONDS_BETWEEN_READS = 0.5
 SECONDS_TO_CONNECT = 10.0
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -76,7 +74,6 @@ class Cluster:
 
     Attributes:
         board: The actor.
-        has_gpus: Whether any machine has a GPU now.
         is_own: Whether it was started for this study, so that no machine will join it.
     """
 
@@ -88,14 +85,18 @@ class Cluster:
             .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
             .remote()
         )
-        self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         self._task: Any = ray.remote(do_order)
         self._reports: dict[str, tuple[int, int, str]] = {}
         self._last_read = 0.0
 
-    def start(self, order: Order, number: int, needs: dict[str, float]) -> Any:
+    def start(self, order: Order, number: int, needs: Mapping[str, float]) -> Any:
         """Hand out an order; return what will hold its outcome."""
-        task = self._task.options(max_retries=0, **needs)  # we try again ourselves, and say so
+        task = self._task.options(
+            num_cpus=needs["CPU"],
+            num_gpus=needs["GPU"],
+            memory=needs.get("memory"),
+            max_retries=0,  # we try again ourselves, and say so
+        )
         return task.remote(order, number, self.board)
 
     def report_of(self, name: str, number: int) -> tuple[int, str] | None:
@@ -105,21 +106,6 @@ class Cluster:
             self._reports, self._last_read = ray.get(self.board.read.remote()), now
         found = self._reports.get(name)
         return found[1:] if found is not None and found[0] == number else None
-
-    def needs(self, resources: "Resources") -> dict[str, float]:
-        """Return what a run asks of Ray."""
-        gpus = float(self.has_gpus) if resources.gpus is None else resources.gpus
-        memory = {} if resources.memory is None else {"memory": resources.memory}
-        return {"num_cpus": resources.cpus, "num_gpus": gpus, **memory}
-
-    def has_room_for(self, needs: dict[str, float]) -> bool:
-        """Return whether there is a machine now that could ever run this."""
-        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        return any(
-            all(node["Resources"].get(names[key], 0) >= value for key, value in needs.items())
-            for node in ray.nodes()
-            if node["Alive"]
-        )
 
 
 @contextmanager
@@ -136,9 +122,10 @@ def joined(address: str | None, *, is_quiet: bool = False) -> Iterator[Cluster]:
     # Without these Ray changes what a run sees if it wants no GPU, and tells its makers of itself.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _be_quiet()
+    with suppress(AttributeError):  # its daemons' reports would tear the bars: no setting stops it
+        ray._private.worker.print_to_stdstream = lambda *arguments, **names: None
     if address is not None:
-        _refuse_unreachable(address)
+        refuse_unreachable(address)
     own = {"num_cpus": num_cores(), "object_store_memory": OBJECT_STORE_BYTES,
            "include_dashboard": False}  # fmt: skip
     try:
@@ -152,24 +139,19 @@ def joined(address: str | None, *, is_quiet: bool = False) -> Iterator[Cluster]:
         needs_token = isinstance(error, ConnectionError)  # it answers, and yet there is none
         hint = " If it asks for a token, set RAY_AUTH_MODE=token." if needs_token else ""
         raise _no_cluster(address, f"{_last_line(error)}.{hint}") from None
-    if address is not None and not is_quiet:
-        _tell_which()
+    if address is not None and not is_quiet:  # `auto` may find one that nobody thought of
+        count = sum(node["Alive"] for node in ray.nodes())
+        has = ray.cluster_resources()
+        numbers = {"machine": count, "CPU": has.get("CPU", 0), "GPU": has.get("GPU", 0)}
+        told = ", ".join(f"{n:g} {name}{'s' * (n != 1)}" for name, n in numbers.items())
+        say(f"Joined the cluster at {ray.get_runtime_context().gcs_address}: {told}")
     try:
         yield Cluster(is_own=address is None)
     finally:
         ray.shutdown()
 
 
-def _tell_which() -> None:
-    """`auto` may find a cluster that the person did not think of."""
-    count = sum(node["Alive"] for node in ray.nodes())
-    has = ray.cluster_resources()
-    numbers = {"machine": count, "CPU": has.get("CPU", 0), "GPU": has.get("GPU", 0)}
-    told = ", ".join(f"{n:g} {name}{'s' * (n != 1)}" for name, n in numbers.items())
-    say(f"Joined the cluster at {ray.get_runtime_context().gcs_address}: {told}")
-
-
-def _refuse_unreachable(address: str) -> None:
+def refuse_unreachable(address: str) -> None:
     """Ray would try for two minutes, and print all that it tries.
 
     Raises:
@@ -195,12 +177,6 @@ def _no_cluster(address: str | None, reason: str) -> UsageError:
     )
 
 
-def _be_quiet() -> None:
-    """What Ray's daemons report would tear the bars, and no setting of Ray stops it."""
-    with suppress(AttributeError):
-        ray._private.worker.print_to_stdstream = lambda *arguments, **names: None
-
-
 class RayJob(Job):
     """A run of a study as a task of Ray.
 
@@ -208,7 +184,7 @@ class RayJob(Job):
         cluster: Where.
         training: The run as it is looked at here.
         order: What the worker does.
-        needs: What it asks of Ray.
+        needs: What it asks of Ray: CPU, GPU, and perhaps memory.
         max_retries: How often it is tried again if its process or machine dies.
         fetch: Brings its results here once it has ended.
     """
@@ -218,7 +194,7 @@ class RayJob(Job):
         cluster: Cluster,
         training: Training,
         order: Order,
-        needs: dict[str, float],
+        needs: Mapping[str, float],
         max_retries: int,
         fetch: Callable[[str], None],
     ) -> None:
@@ -231,15 +207,12 @@ class RayJob(Job):
         self._task: Any = None
 
     def is_done(self) -> bool:
-        """Return whether its result is there."""
         return self.training.is_done()
 
-    def begin(self, device: str | None) -> None:
-        """Hand it out; Ray says which GPU it is to use."""
+    def begin(self, device: str | None) -> None:  # Ray says which GPU it is to use
         self._task = self.cluster.start(self.order, self.number, self.needs)
 
     def move_on(self) -> None:
-        """Notice what it reports, its end, and that it has died."""
         report = self.cluster.report_of(self.name, self.number)
         self.is_at_work = report is not None
         self._report = report or self._report
@@ -249,22 +222,17 @@ class RayJob(Job):
             outcome: Outcome = ray.get(self._task)
         except RayError as error:  # the process, the machine, or what is not an error of ours
             outcome = Outcome(_last_line(error), has_died=True)
+        failure = outcome.failure
         if outcome.has_died and self.number < self.max_retries:
-            self._try_again(outcome.failure)
-        elif outcome.has_died:
-            self._end(f"its worker died {self.number + 1} times, at last: {outcome.failure}")
-        else:
-            self._end(outcome.failure)
-
-    def _try_again(self, reason: str | None) -> None:
-        self.number += 1
-        say(
-            f"{self.name}: its worker died: {reason}\nTrying again, {self.number} of "
-            f"{self.max_retries}; it goes on from its newest checkpoint."
-        )
-        self.begin(None)
-
-    def _end(self, failure: str | None) -> None:
+            self.number += 1
+            say(
+                f"{self.name}: its worker died: {failure}\nTrying again, {self.number} of "
+                f"{self.max_retries}; it resumes from its newest checkpoint."
+            )
+            self.begin(None)
+            return
+        if outcome.has_died:
+            failure = f"its worker died {self.number + 1} times, at last: {failure}"
         try:
             self.fetch(self.name)
         except LatentcotError as error:
@@ -278,22 +246,18 @@ class RayJob(Job):
         self._told, self.has_failed, self.is_over = failure or "", failure is not None, True
 
     def progress(self) -> tuple[int, str]:
-        """Return what it reported last."""
         done, text = self._report
         return done, text if self.is_at_work or self.is_over else f"{self.name} · waits"
 
     def failure(self, num_lines: int) -> str:
-        """Return how it failed, with the last lines of its log."""
         return self._told
 
     def terminate(self) -> None:
-        """Ask for its end: training writes a checkpoint first, and what waits is not begun."""
         ray.get(self.cluster.board.stop.remote())
         if not self.is_at_work:
             ray.cancel(self._task)
 
     def wait(self) -> None:
-        """Wait until it has ended."""
         with suppress(RayError):
             ray.get(self._task)
 
@@ -322,33 +286,32 @@ def ray_jobs(
     Raises:
         UsageError: No machine of a cluster of our own has what a run asks for.
     """
-    from latentcot.recipes.recipe import write_recipe
-
-    jobs = []
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    jobs, too_large = [], []
     for cell, training in zip(cells, trainings, strict=True):
-        needs = cluster.needs(cell.resources)
+        asked = cell.resources
+        has_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
+        needs = {"CPU": asked.cpus, "GPU": float(has_gpus) if asked.gpus is None else asked.gpus}
+        if asked.memory is not None:
+            needs["memory"] = asked.memory
         order = Order(
             name=cell.name,
             out=place.name,
-            recipe=write_recipe(cell.recipe),
             folder=str(Path.cwd()),
-            device=None if needs["num_gpus"] else "",
+            device=None if needs["GPU"] else "",
             batch_size=study.evaluate.batch_size,
             limit=study.evaluate.limit,
-            num_lines=NUM_LINES,
         )
-        jobs.append(RayJob(cluster, training, order, needs, study.max_retries, place.fetch))
-    _tell_what_has_no_room(cluster, jobs)
+        job = RayJob(cluster, training, order, needs, study.max_retries, place.fetch)
+        jobs.append(job)
+        has_room = any(all(node.get(k, 0) >= v for k, v in needs.items()) for node in nodes)
+        if not (has_room or job.is_done()):
+            too_large.append(job)
+    if too_large:
+        values = ", ".join(f"{name} {value:g}" for name, value in too_large[0].needs.items())
+        text = f"{too_large[0].name}: asks for {values}, and no machine of the cluster has that"
+        if cluster.is_own:
+            raise UsageError(f"{text}. Change `resources:` of the study, or give --address.")
+        # A machine may come to it yet; until then these runs wait.
+        say(f"{text} now. Runs that wait for one: {len(too_large)}.")
     return jobs
-
-
-def _tell_what_has_no_room(cluster: Cluster, jobs: Sequence[RayJob]) -> None:
-    """To a cluster of others a machine may come yet; until then these runs wait."""
-    too_large = [job for job in jobs if not (job.is_done() or cluster.has_room_for(job.needs))]
-    if not too_large:
-        return
-    asked = ", ".join(f"{name} {value:g}" for name, value in too_large[0].needs.items())
-    text = f"{too_large[0].name}: asks for {asked}, and no machine of the cluster has that"
-    if cluster.is_own:
-        raise UsageError(f"{text}. Change `resources:` of the study, or give --address.")
-    say(f"{text} now. Runs that wait for one: {len(too_large)}.")

@@ -1,18 +1,19 @@
 """A study file: tasks × methods × seeds, and a recipe for each cell.
 
 `read_study` reads the file, `cells_of` makes the recipes, `selected` picks some of the cells. What
-becomes of them is in `study_folder.py`; docs/studies.md explains the keys.
+becomes of them is in `folder.py`; docs/studies.md explains the keys.
 """
 
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -24,8 +25,8 @@ from pydantic import (
 )
 
 from latentcot.errors import RecipeError, UsageError, did_you_mean
-from latentcot.recipes.recipe import Count, Positive, Recipe, read_recipe
-from latentcot.recipes.values import exists, flat, read_yaml
+from latentcot.recipes.recipe import Count, Positive, Recipe, make_recipe
+from latentcot.recipes.values import exists, flat, read_values, read_yaml
 from latentcot.studies.jobs import evaluation_name
 from latentcot.utils.parsing import MAX_NAME, is_plain_name, named, shown
 from latentcot.utils.problems import Form, at_most, explain_all, listed
@@ -36,7 +37,7 @@ _NOT_OF_RECIPES = ("recipe", "resources")
 """Keys of a task or a method that are no keys of its recipes."""
 
 
-def _named_changes(value: Any) -> Any:
+def _methods(value: Any) -> Any:
     """Turn `[cot, icot: {KEY: VALUE}]` into a mapping: name → what differs."""
     if not isinstance(value, list):
         raise ValueError(
@@ -53,24 +54,16 @@ def _named_changes(value: Any) -> Any:
     return {name: changes or {} for item in items for name, changes in item.items()}
 
 
-def _with_recipe(value: Any) -> Any:
+def _tasks(value: Any) -> Any:
     """Let `task: recipe.yaml` stand for `task: {recipe: recipe.yaml}`."""
-    if isinstance(value, dict):
-        return {k: {"recipe": v} if isinstance(v, str) else v for k, v in value.items()}
-    return value
-
-
-def _each_names_recipe(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    wrong = [task for task, changes in value.items() if not isinstance(changes.get("recipe"), str)]
+    if not isinstance(value, dict):
+        return value
+    tasks = {k: {"recipe": v} if isinstance(v, str) else v for k, v in value.items()}
+    wrong = [k for k, v in tasks.items()
+             if isinstance(v, dict) and not isinstance(v.get("recipe"), str)]  # fmt: skip
     if wrong:
         raise ValueError(f"{_listed(wrong)}: must be a recipe file, or hold the key recipe.")
-    return value
-
-
-def _each_once(value: list[int]) -> list[int]:
-    if len(set(value)) < len(value):
-        raise ValueError(f"must name each seed once, got {shown(value)}.")
-    return value
+    return tasks
 
 
 def _fit_for_folders(value: dict[str, Any]) -> dict[str, Any]:
@@ -120,19 +113,12 @@ class Study:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    tasks: Annotated[
-        Named,
-        BeforeValidator(_with_recipe),
-        AfterValidator(_each_names_recipe),
-        Field(min_length=1),
-    ]
+    tasks: Annotated[Named, BeforeValidator(_tasks), Field(min_length=1)]
     """Name of a row → its recipe; or `{recipe: …, KEY: VALUE}`, where keys of it differ.
     `{method}` in the name of the recipe stands for the method."""
-    methods: Annotated[Named, BeforeValidator(_named_changes), Field(min_length=1)]
+    methods: Annotated[Named, BeforeValidator(_methods), Field(min_length=1)]
     """Methods, or `NAME: {method: …, KEY: VALUE}` for a variant with a name of its own."""
-    seeds: Annotated[list[Seed], AfterValidator(_each_once), Field(min_length=1)] = field(
-        default_factory=lambda: [0]
-    )
+    seeds: Annotated[list[Seed], Field(min_length=1)] = field(default_factory=lambda: [0])
     """A run for each."""
     data: list[str] = field(default_factory=list)
     """What stands behind `latentcot data make`, for data sets that are made first; or behind
@@ -176,7 +162,7 @@ class Cell:
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file, and find the recipes that it names beside it.
+    """Read a study file, and find the recipes that it names next to it.
 
     Raises:
         RecipeError: With every mistake in it; those of its recipes come with `cells_of`.
@@ -186,8 +172,14 @@ def read_study(path: Path) -> Study:
         study = _ADAPTER.validate_python({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
         raise RecipeError(listed(str(path), explain_all(error.errors(), _FORM))) from None
-    problems = [f"data: {shown(line)} {problem}" for line in study.data
-                if (problem := _data_problem(line))]  # fmt: skip
+    problems = []
+    if len(set(study.seeds)) < len(study.seeds):
+        problems.append(f"seeds: must name each seed once, got {shown(study.seeds)}.")
+    for line in study.data:
+        try:
+            data_folder(line)
+        except ValueError as problem:
+            problems.append(f"data: {shown(line)} {problem}")
     if study.baseline is not None and study.baseline not in study.methods:
         problems.append(
             f"baseline: {shown(study.baseline)} is none of the methods of this study."
@@ -195,22 +187,48 @@ def read_study(path: Path) -> Study:
         )
     if problems:
         raise RecipeError(listed(str(path), problems))
-    return _with_files_beside(study, path.parent)
-
-
-def _with_files_beside(study: Study, folder: Path) -> Study:
-    """Name the recipes that lie beside the study file as they are found from here."""
     tasks = {}
     for task, changes in study.tasks.items():
-        beside = str(folder / changes["recipe"])
-        tasks[task] = {**changes, "recipe": beside} if is_file(beside, study) else changes
+        neighbor = str(path.parent / changes["recipe"])
+        tasks[task] = {**changes, "recipe": neighbor} if is_file(neighbor, study) else changes
     return replace(study, tasks=tasks)
 
 
 def is_file(recipe: str, study: Study) -> bool:
     """Return whether this names a recipe file for one of the methods, and not a packaged one."""
-    methods = [str(changes.get("method", name)) for name, changes in study.methods.items()]
+    methods = [_method_of(name, changes) for name, changes in study.methods.items()]
     return any(exists(Path(recipe.replace(METHOD, method))) for method in methods)
+
+
+def _method_of(name: str, changes: Mapping[str, Any]) -> str:
+    """Return the method of a variant, which may be given with its settings."""
+    method = changes.get("method", name)
+    return str(method.get("name") if isinstance(method, dict) else method)
+
+
+def data_folder(line: str) -> Path:
+    """Return the folder, or the file, that a line of `data:` names.
+
+    Raises:
+        ValueError: It names none or several, or asks to replace what is there.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quotation mark that does not end
+        words = []
+    given = [(*word.partition("="), after)
+             for word, after in zip(words, [*words[1:], ""], strict=False)]  # fmt: skip
+    found = [value if is_given else after
+             for name, is_given, value, after in given if name == "--out"]  # fmt: skip
+    if not any(found):
+        raise ValueError("names no folder with --out.")
+    if len(found) > 1:
+        raise ValueError("names two folders with --out. Give one.")
+    if any(name == "--overwrite" for name, *_ in given):
+        raise ValueError(
+            "holds --overwrite. Leave it out: a study replaces only data that it has begun."
+        )
+    return Path(found[0])
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -220,53 +238,51 @@ def cells_of(study: Study) -> list[Cell]:
         RecipeError: With the problems of all recipes.
     """
     cells, problems = [], []
-    for seed in study.seeds:
-        for task, of_task in study.tasks.items():
-            for method, of_method in study.methods.items():
-                try:
-                    recipe = _recipe(study.set, of_task, {"method": method, **of_method}, seed)
-                    resources = _resources(study.resources, of_task, of_method)
-                except RecipeError as error:
-                    problems.append(f"{task}/{method}: {error}")
-                else:
-                    cells.append(Cell(task, method, seed, recipe, resources))
+    for seed, task, method in product(study.seeds, study.tasks, study.methods):
+        try:
+            cells.append(_cell(study, task, method, seed))
+        except RecipeError as error:
+            problems.append(f"{task}/{method}: {error}")
     if problems:
         raise RecipeError("\n".join(at_most(list(dict.fromkeys(problems)), "and {} more")))
     return cells
 
 
-def _recipe(
-    of_all: Mapping[str, Any], of_task: Mapping[str, Any], of_method: Mapping[str, Any], seed: int
-) -> Recipe:
-    parts = (of_all, *({k: v for k, v in part.items() if k not in _NOT_OF_RECIPES}
-                       for part in (of_task, of_method)))  # fmt: skip
-    changes = [f"{key}={_as_yaml(value)}" for part in parts for key, value in flat(part)]
-    path = of_task["recipe"].replace(METHOD, str(of_method["method"]))
-    recipe = read_recipe(path, [*changes, f"seed={seed}"])
+def _cell(study: Study, task: str, method: str, seed: int) -> Cell:
+    of_task, of_method = study.tasks[task], study.methods[method]
+    path = of_task["recipe"].replace(METHOD, _method_of(method, of_method))
+    values = read_values(path)
+    values.pop("method", None)  # with its settings: that of the cell takes its place
+    parts = [{k: v for k, v in part.items() if k not in _NOT_OF_RECIPES}
+             for part in (of_task, {"method": method, **of_method})]  # fmt: skip
+    for key, value in chain(flat(study.set), *map(flat, parts)):
+        *parents, last = key.split(".")
+        holder = values
+        for parent in parents:
+            inner = holder.get(parent) or {}
+            if not isinstance(inner, dict):
+                raise RecipeError(f"{named(key)}: {named(parent)} holds a value, not keys.")
+            holder[parent] = inner
+            holder = inner
+        holder[last] = deepcopy(value)
+    recipe = make_recipe({**values, "seed": seed}, where=path)
     if recipe.data.test is None:
         raise RecipeError(
             f"{named(path)}: data.test: is missing; a study evaluates every run on it."
         )
-    return recipe
 
-
-def _resources(of_all: Resources, *parts: Mapping[str, Any]) -> Resources:
-    values = [part.get("resources") or {} for part in parts]
-    wrong = next((value for value in values if not isinstance(value, dict)), None)
-    if wrong is not None:
-        raise RecipeError(f"resources: must hold keys and values, got {shown(wrong)}.")
+    needs = asdict(study.resources)
+    for part in (of_task, of_method):
+        asked = part.get("resources") or {}
+        if not isinstance(asked, dict):
+            raise RecipeError(f"resources: must hold keys and values, got {shown(asked)}.")
+        needs |= asked
     try:
-        return _RESOURCES.validate_python(
-            asdict(of_all) | {key: value for part in values for key, value in part.items()}
-        )
+        resources = _RESOURCES.validate_python(needs)
     except ValidationError as error:
         form = Form("the resources of a run", Resources, unions={}, inner={})
         raise RecipeError(listed("resources", explain_all(error.errors(), form))) from None
-
-
-def _as_yaml(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return Cell(task, method, seed, recipe, resources)
 
 
 def selected(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
@@ -296,28 +312,3 @@ def _listed(names: Iterable[object]) -> str:
     """Return names for a message, the first ones of many."""
     texts = [named(name) for name in names]
     return ", ".join(texts[:20]) + (f" and {len(texts) - 20} more" if len(texts) > 20 else "")
-
-
-def _data_problem(line: str) -> str | None:
-    """Return what is wrong with a line of `data:`; None if nothing is."""
-    if data_folder(line) is None:
-        return "names no folder with --out."
-    options = [word.partition("=")[0] for word in shlex.split(line)]
-    if options.count("--out") > 1:
-        return "names two folders with --out. Give one."
-    if "--overwrite" in options:
-        return "holds --overwrite. Leave it out: a study replaces only data that it has begun."
-    return None
-
-
-def data_folder(line: str) -> Path | None:
-    """Return the folder, or the file, that a line of `data:` names."""
-    try:
-        words = shlex.split(line)
-    except ValueError:  # a quotation mark that does not end
-        return None
-    for word, after in zip(words, [*words[1:], None], strict=False):
-        name, is_given, value = word.partition("=")
-        if name == "--out" and (value or after):
-            return Path(value if is_given else str(after))
-    return None

@@ -2,8 +2,8 @@
 
 - Ctrl-C is for the parent, which passes it on once: a child has a session of its own.
 - A child's standard input is a pipe that says nothing. It closes when the parent is gone, however
-  that came about; then the child stops as on SIGTERM, so that no training goes on unseen.
-- A child holds a lock on its log while it lives. Whoever goes on after a parent that was killed
+  that came about; then the child stops as on SIGTERM, so that no training continues unseen.
+- A child holds a lock on its log while it lives. Whoever resumes after a parent that was killed
   waits until the child is gone too, so two processes never write into one run folder.
 """
 
@@ -66,15 +66,6 @@ def start(command: Sequence[str], log: BinaryIO, device: str | None = None) -> P
     )
 
 
-def has_ended(process: Process) -> bool:
-    """Return whether a process is over, and let go of its pipe if it is."""
-    if process.poll() is None:
-        return False
-    if process.stdin is not None:
-        process.stdin.close()
-    return True
-
-
 def end_with_parent() -> None:
     """In the child: stop as on SIGTERM once the parent is gone."""
 
@@ -85,9 +76,3 @@ def end_with_parent() -> None:
 
     sys.argv[0] = "latentcot"  # what provenance.json shows as the command
     threading.Thread(target=watch, daemon=True).start()
-
-
-def end_of(log: Path, num_lines: int) -> str:
-    """Return the last lines of a log."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return "\n".join(lines[-num_lines:])
