@@ -29,7 +29,7 @@ from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
-from latentcot.studies.folder import _num_updates
+from latentcot.studies.folder import num_updates_of
 from latentcot.thinking.batch import epoch_order
 from latentcot.training.build import prepare
 from latentcot.training.loader import Loader, _with_what_to_do
@@ -749,7 +749,7 @@ def test_keys_that_do_not_fit(make_recipe):
 
 def test_a_study_knows_the_number_of_updates(recipe):
     longer = replace(recipe, training=replace(recipe.training, epochs=3, max_updates=None))
-    assert _num_updates(longer) == 12
+    assert num_updates_of(longer) == 12
 
 
 def test_the_bound_of_columns_holds(recipe, make_recipe):
