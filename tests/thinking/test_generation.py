@@ -1,20 +1,16 @@
 """`generate()`, held token for token to the slow reference (`reference.py`)."""
 
-import functools
 import math
 from collections.abc import Sequence
 
 import pytest
 import torch
 
-from latentcot.curriculum.layout import Layout
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.stopping import StopHead, StopRule
 from reference import (
     ARCHITECTURES,
     HIDDEN_SIZE,
-    NO_LABEL,
-    VOCAB_SIZE,
     half,
     pause,
     reference_count,
@@ -22,57 +18,16 @@ from reference import (
     reference_states,
     tiny_model,
 )
-
-MAX_NEW_TOKENS = 12
-NO_EOS = VOCAB_SIZE  # a token that the models cannot say
-SHAPES = [  # prefix, thoughts, suffix
-    (5, 3, 1),
-    (1, 0, 2),
-    (9, 6, 1),
-    (3, 1, 4),
-    (7, 0, 0),
-    (2, 2, 0),
-    (4, 6, 3),
-    (11, 4, 1),
-]
-
-
-def make_prompt(prefix_length: int, num_thoughts: int, suffix_length: int, seed: int) -> Layout:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(VOCAB_SIZE, (prefix_length + suffix_length,), generator=generator).tolist()
-    return Layout(
-        prefix=tuple(ids[:prefix_length]),
-        num_latents=num_thoughts,
-        suffix=tuple(ids[prefix_length:]),
-        labels=(NO_LABEL,) * suffix_length,
-    )
-
-
-PROMPTS = [make_prompt(*shape, seed=i) for i, shape in enumerate(SHAPES)]
-
-
-@functools.cache
-def continuations(name: str) -> list[list[int]]:
-    """What the reference says after each prompt when nothing ends it."""
-    model = tiny_model(name)
-    return [
-        reference_generate(model, p.prefix, p.num_latents, p.suffix, MAX_NEW_TOKENS, None)
-        for p in PROMPTS
-    ]
-
-
-def until(tokens: list[int], eos_id: int) -> tuple[int, ...]:
-    return tuple(tokens[: tokens.index(eos_id)] if eos_id in tokens else tokens)
-
-
-@functools.cache
-def likely_eos(name: str) -> int:
-    """The token that ends the rows at the most different times."""
-
-    def num_lengths(token: int) -> int:
-        return len({len(until(tokens, token)) for tokens in continuations(name)})
-
-    return max(range(VOCAB_SIZE), key=num_lengths)
+from rollouts import (
+    MAX_NEW_TOKENS,
+    NO_EOS,
+    PROMPTS,
+    SHAPES,
+    continuations,
+    likely_eos,
+    make_prompt,
+    until,
+)
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_generation import ARCHITECTURES, MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
 from latentcot.models.backend.cuda_graphs import Recording
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.stopping import StopHead, StopRule
-from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
 
 class StandIn:

@@ -1,21 +1,19 @@
 """Lessons are a function of the seed and the number of the update, whoever makes them when."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from latentcot.curriculum.layout import NO_LABEL
 from latentcot.curriculum.stages import phases_of
 from latentcot.methods.table import METHODS
 from latentcot.models.special_tokens import special_tokens_of
-from latentcot.thinking.batch import collate
 from latentcot.training.build import prepare
 from latentcot.training.loader import Loader, UpdateBatch
 from latentcot.training.step import Shard
+from tiny_runs import as_values, shard_of
 
 NUM_UPDATES = 12  # of 4 an epoch
 CHANGES = {
@@ -24,12 +22,6 @@ CHANGES = {
         "curriculum": {"tokens_until_all": 3, "tokens_per_epoch": 2, "removal_smoothing": 0.5}
     },
 }
-
-
-def shard_of(layouts: Sequence) -> Shard:
-    """All of an update at once, as of one process."""
-    labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
-    return Shard([collate(layouts)], labels, sum(layout.num_latents for layout in layouts))
 
 
 @pytest.fixture(scope="module", params=CHANGES)
@@ -53,22 +45,6 @@ def world(request, make_recipe) -> SimpleNamespace:
 def loader_of(world: SimpleNamespace, shard_of=shard_of, seed: int | None = None) -> Loader:
     recipe = world.recipe if seed is None else replace(world.recipe, seed=seed)
     return Loader(recipe, world.method, world.rules, world.train, shard_of)
-
-
-def as_values(update_batch: UpdateBatch) -> tuple:
-    """A lesson as plain values."""
-    batches = [
-        (*(tensor.tolist() for tensor in batch.tensors), batch.max_latents)
-        for batch in update_batch.share.micro_batches
-    ]
-    ids = [example.id for example in update_batch.examples]
-    return (
-        ids,
-        update_batch.stages,
-        batches,
-        update_batch.share.num_labels,
-        update_batch.share.num_latents,
-    )
 
 
 def phase_at(world: SimpleNamespace, update: int):

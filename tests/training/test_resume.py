@@ -18,28 +18,7 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import append_metrics, held, read_metrics
 from latentcot.runs.provenance import read_provenance
 from latentcot.training.saving import point_to_best
-
-# Everything that is drawn: the order of the data, stages, dropout. No interval divides another.
-RANDOM = {
-    "model": {"dropout": 0.2},
-    "curriculum": {"stage_mix_prob": 0.3},
-    "training": {
-        "max_updates": 14,
-        "validate_every": 3,
-        "save_every": 5,
-        "warmup_updates": 2,
-        "decay_share": 0.5,
-        "max_grad_norm": 1.0,
-    },
-}
-
-
-def results_of(run):
-    """Return weights, best checkpoint and all rows but their rates."""
-    [*_, newest] = checkpoint_folders(run)
-    rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]
-    best = json.loads((run / "checkpoints" / "best.json").read_text())
-    return (newest.name, (newest / "model.safetensors").read_bytes(), best, rows)
+from tiny_runs import RANDOM, results_of
 
 
 def files_of(run):

@@ -10,9 +10,6 @@ import copy
 
 import pytest
 import torch
-from test_generation import NO_EOS, PROMPTS
-from test_replay import UPDATES, training
-from test_thoughts import relative_errors
 from torch import nn
 
 from latentcot.models.backend.cuda_graphs import Captured, cuda_graphs
@@ -21,6 +18,7 @@ from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.stopping import StopHead
 from latentcot.training.step import TrainStep
 from reference import HIDDEN_SIZE, tiny_model
+from rollouts import NO_EOS, PROMPTS, UPDATES, relative_errors, training
 
 pytestmark = [
     pytest.mark.gpu,

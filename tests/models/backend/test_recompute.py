@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from test_thoughts import CASES, make_rows, relative_errors, take_gradients
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from latentcot.errors import RecipeError, TrainingError
@@ -10,6 +9,7 @@ from latentcot.models.backend.activation_checkpointing import check_can_checkpoi
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
 from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, half, reference_loss, tiny_model
+from rollouts import CASES, make_rows, relative_errors, take_gradients
 
 
 def loss_of(model, rows, *, saves_memory, feed=None):
