@@ -113,6 +113,7 @@ def test_cut_off_and_resumed(last_update, recipe, in_one_go, tmp_path):
     assert results_of(run) == results_of(in_one_go)
 
 
+@pytest.mark.slow
 def test_interrupted_from_outside(make_recipe, tmp_path):
     """By a signal to the real command, at any moment."""
     recipe = make_recipe(**RANDOM | {"training": {"max_updates": 180, "validate_every": 60}})
@@ -241,6 +242,7 @@ def test_two_processes_never_train_into_one_folder(recipe, run):
     assert train(recipe, run, resume=True, is_quiet=True)
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_noted(recipe, tmp_path, capsys):
     """It changes the order of sums, and so the last bits."""
     run, before = tmp_path / "run", torch.get_num_threads()
