@@ -25,11 +25,13 @@ from page_samples import (
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed"),
+]
 
 Open = Callable[..., Any]
 HOSTILE = "</text></script><img src=x onerror=alert(1)>"
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

@@ -114,6 +114,7 @@ def test_what_is_done_is_shown_and_not_done_again(done, latentcot):
     assert "thought 2: " in shown.out
 
 
+@pytest.mark.slow
 def test_an_interrupted_quickstart_goes_on(shrink, out, ctrl_c_raises):
     """Ctrl-C while a method trains; then everything to its end."""
     # Long enough that it cannot be over before Ctrl-C arrives.
@@ -145,6 +146,7 @@ def test_an_interrupted_quickstart_goes_on(shrink, out, ctrl_c_raises):
     assert json.loads((run / "evals" / "test.json").read_text())["num_questions"] == 8
 
 
+@pytest.mark.slow
 class TestFailure:
     def test_of_the_data_is_told_with_the_end_of_its_log(self, shrink, out, monkeypatch):
         shrink()

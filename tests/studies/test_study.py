@@ -367,6 +367,7 @@ def test_what_is_done_is_compared_and_not_done_again(opened, in_one_go, study_fi
         assert "coconut" in (out / f"table.{ending}").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on(study_file, tmp_path, in_one_go, latentcot):
     """SIGKILL, so that it cannot even tell its processes; then the same command again."""
     path = study_file(methods=["coconut"], set=LONG)

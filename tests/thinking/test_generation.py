@@ -9,7 +9,7 @@ import torch
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.stopping import StopHead, StopRule
 from reference import (
-    ARCHITECTURES,
+    EACH,
     HIDDEN_SIZE,
     half,
     pause,
@@ -30,7 +30,7 @@ from rollouts import (
 )
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=EACH)
 def name(request):
     return request.param
 

@@ -9,7 +9,7 @@ from latentcot.models.backend.cuda_graphs import Recording
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.stopping import StopHead, StopRule
-from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from reference import EACH, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
 from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
 
@@ -45,7 +45,7 @@ def assert_same(found, expected) -> None:
         torch.testing.assert_close(one.latent_inputs, other.latent_inputs, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EACH)
 @pytest.mark.parametrize("ends", [True, False])
 def test_are_the_same_texts(architecture, ends):
     """Ragged questions, thoughts and suffixes; the first batch teaches how long texts are."""

@@ -16,6 +16,7 @@ from latentcot.thinking.loss import LanguageLoss
 from latentcot.thinking.think import feed_of
 from reference import (
     ARCHITECTURES,
+    EACH,
     HIDDEN_SIZE,
     NO_LABEL,
     VOCAB_SIZE,
@@ -57,7 +58,7 @@ def update(model: nn.Module, gradients: dict[str, Tensor]) -> None:
     optimizer.zero_grad()
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=EACH)
 def name(request):
     return request.param
 

@@ -8,7 +8,7 @@ from latentcot.errors import RecipeError, TrainingError
 from latentcot.models.backend.activation_checkpointing import check_can_checkpoint
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
-from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, half, reference_loss, tiny_model
+from reference import EACH, HIDDEN_SIZE, VOCAB_SIZE, half, reference_loss, tiny_model
 from rollouts import CASES, make_rows, relative_errors, take_gradients
 
 
@@ -19,7 +19,7 @@ def loss_of(model, rows, *, saves_memory, feed=None):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EACH)
 def test_loss_and_gradients_are_those_of_the_reference(architecture, case):
     model = tiny_model(architecture).double().train()
     rows = make_rows(CASES[case])
@@ -112,7 +112,7 @@ def test_a_model_with_windows_is_refused():
         check_can_checkpoint(MistralForCausalLM(config))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EACH)
 def test_plain_models_pass(architecture):
     check_can_checkpoint(tiny_model(architecture))
 
