@@ -39,7 +39,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from fuzz_mutations import Draw, mutated
-from fuzz_readers import ACCEPTED, MAX_SECONDS, READERS, REFUSED, Reader, attempt, warm_up
+from fuzz_readers import ACCEPTED, MAX_SECONDS, READERS, REFUSED, Reader, attempt
 from fuzz_samples import ROOT, Sample, all_samples
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -121,7 +121,6 @@ _FUZZER: list[Fuzzer] = []
 def _begin(samples: Mapping[str, Sequence[Sample]], work: Path, out: Path) -> None:
     own = work / str(os.getpid())
     own.mkdir()
-    warm_up()
     _FUZZER.append(Fuzzer(samples, own, out))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))

@@ -15,6 +15,17 @@ from typing import Any
 import yaml
 from fuzz_mutations import Form
 
+from latentcot.cli.evaluate import evaluate
+from latentcot.data.examples import write_examples
+from latentcot.recipes.recipe import make_recipe
+from latentcot.recipes.values import RECIPES
+from latentcot.tasks.prontoqa.generator import make_splits as make_prontoqa
+from latentcot.tasks.prontoqa.generator import official_json
+from latentcot.tasks.prontoqa.options import ProntoqaOptions
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
+from latentcot.training.train import train
+
 ROOT = Path(__file__).parent.parent
 OFFICIAL = ROOT.parent / "shared" / "data"
 
@@ -101,7 +112,6 @@ _OVERRIDES = (
 
 
 def _recipes() -> list[Sample]:
-    from latentcot.recipes.values import RECIPES
 
     found = [
         _one("tiny.yaml", "yaml", _dump(values), {"main": "tiny.yaml"}) for values in (TINY, _OWN)
@@ -138,8 +148,6 @@ def _studies() -> list[Sample]:
 
 
 def _prosqa_records(rendering: str) -> list[dict[str, Any]]:
-    from latentcot.tasks.prosqa.generator import make_splits
-    from latentcot.tasks.prosqa.options import options_named
 
     options = options_named("two-family", layers=2, shared=0, rendering=rendering)
     return [
@@ -155,8 +163,6 @@ def _official(name: str) -> str:
 
 
 def _examples() -> dict[str, list[Sample]]:
-    from latentcot.tasks.prontoqa.generator import make_splits, official_json
-    from latentcot.tasks.prontoqa.options import ProntoqaOptions
 
     words, symbols = _prosqa_records("words"), _prosqa_records("symbols")
     custom: list[dict[str, Any]] = [
@@ -165,7 +171,7 @@ def _examples() -> dict[str, list[Sample]]:
     ]
     prosqa = [[{k: v for k, v in record.items() if k != "id"} for record in words]]
     prosqa += [json.loads(text)[:2] for text in [_official("prosqa_valid.json")] if text]
-    made = official_json(make_splits(ProntoqaOptions(hops=2), {"test": 2}, 0)["test"])
+    made = official_json(make_prontoqa(ProntoqaOptions(hops=2), {"test": 2}, 0)["test"])
     texts = [json.dumps(made), json.dumps(made, indent=1)]
     if official := _official("prontoqa_5hop_sample.json"):
         texts.append(json.dumps(dict(list(json.loads(official).items())[:2])))
@@ -185,12 +191,6 @@ def _examples() -> dict[str, list[Sample]]:
 
 def make_run(work: Path) -> Path:
     """Train a run of a dozen updates, with a stop classifier, and evaluate it; return it."""
-    from latentcot.cli.evaluate import evaluate
-    from latentcot.data.examples import write_examples
-    from latentcot.recipes.recipe import make_recipe
-    from latentcot.tasks.prosqa.generator import make_splits
-    from latentcot.tasks.prosqa.options import options_named
-    from latentcot.training.train import train
 
     options = options_named("two-family", layers=2, shared=0)
     files = {}

@@ -33,6 +33,7 @@ pytestmark = [
 Open = Callable[..., Any]
 HOSTILE = "</text></script><img src=x onerror=alert(1)>"
 
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with api.sync_playwright() as playwright:

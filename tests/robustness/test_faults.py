@@ -138,7 +138,7 @@ def test_every_difference_is_found(
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     from faults_processes import Lost
-    from faults_results import compare, result_of
+    from faults_runs import compare, result_of
 
     run = shutil.copytree(tiny_run, tmp_path / "run")
     metrics = run / "metrics.jsonl"

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from fuzz import Fuzzer
 from fuzz_mutations import mutated
-from fuzz_readers import ACCEPTED, READERS, REFUSED, Reader, attempt, warm_up
+from fuzz_readers import ACCEPTED, READERS, REFUSED, Reader, attempt
 from fuzz_samples import all_samples
 
 # A warning of torch or of `re` about what a file holds is no failure of ours.
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Fuzzer:
     work = tmp_path_factory.mktemp("fuzz")
     (work / "made").mkdir()
-    warm_up()
     return Fuzzer(all_samples(work / "made"), work, seconds=60)
 
 
