@@ -49,10 +49,11 @@ def all_samples(work: Path) -> dict[str, list[Sample]]:
     newest = sorted((run / "checkpoints").glob("update-*"))[-1]
     files = {f"checkpoint/{file.name}": file.read_bytes() for file in sorted(newest.iterdir())}
     others = (name for name in files if not name.endswith(("latentcot.json", "training_state.pt")))
+    base = _dump({**TINY, "stop": "constant"})
     return {
         "recipes": _recipes(),
         "overrides": [
-            _one("overrides", "yaml", line, {"tiny.yaml": _dump(TINY), "main": "tiny.yaml"})
+            _one("overrides", "yaml", line, {"tiny.yaml": base, "main": "tiny.yaml"})
             for line in _OVERRIDES
         ],
         "studies": _studies(),

@@ -29,6 +29,8 @@ from rollouts import (
     until,
 )
 
+SLOW_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (1, 64)]
+
 
 @pytest.fixture(params=EACH)
 def name(request):
@@ -213,7 +215,7 @@ FEEDS = {  # the product's, the reference's
 }
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize("batch_size", [3, *SLOW_SIZES])
 @pytest.mark.parametrize("kind", FEEDS)
 def test_something_else_may_stand_in_the_latents(model, name, kind, batch_size):
     feed, fill = FEEDS[kind]
@@ -263,7 +265,7 @@ class TestStop:
     def test_rows_stop_at_different_times(self, counts):
         assert len(set(counts)) >= 3
 
-    @pytest.mark.parametrize("batch_size", [1, 2, 64])
+    @pytest.mark.parametrize("batch_size", [2, *SLOW_SIZES])
     def test_words_and_thoughts_are_those_of_the_reference(
         self, model, name, rule, counts, batch_size
     ):
@@ -338,7 +340,7 @@ class TestForcedSteps:
             for p in PROMPTS
         ]
 
-    @pytest.mark.parametrize("batch_size", [3, 64])
+    @pytest.mark.parametrize("batch_size", [3, *SLOW_SIZES])
     @pytest.mark.parametrize("with_end", [False, True])
     def test_greedy_equals_the_reference(self, model, name, with_end, batch_size):
         forced = self.forced(name, with_end)
