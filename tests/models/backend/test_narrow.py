@@ -44,7 +44,7 @@ def model(request) -> nn.Module:
 @contextmanager
 def in_full():
     """Every block runs for every column."""
-    with mock.patch.object(Passes, "_is_narrow", return_value=False):
+    with mock.patch.object(Passes, "_is_pruned", return_value=False):
         yield
 
 

@@ -95,7 +95,7 @@ def test_the_blocks_are_as_they_were_afterwards():
 
 def test_only_in_training(monkeypatch):
     """What is not learned from is not run twice."""
-    monkeypatch.setattr("latentcot.thinking.passes.recomputed", None)
+    monkeypatch.setattr("latentcot.thinking.passes.checkpointed", None)
     loss = LanguageLoss(gpt2(), saves_memory=True)
     batch = collate([row.as_layout for row in make_rows(CASES["n=2"])])
     loss.eval()(batch)
