@@ -115,11 +115,11 @@ def test_mutations_change_something_and_depend_on_the_seed_alone(form: Any) -> N
         found.append([])
 
         @seed(1)
-        @settings(max_examples=200, phases=[Phase.generate], database=None, deadline=None)
+        @settings(max_examples=100, phases=[Phase.generate], database=None, deadline=None)
         @given(mutated(content, form))
         def put(changed: bytes) -> None:
             found[-1].append(changed)
 
         put()
     assert found[0] == found[1]
-    assert len(set(found[0])) > 100 and found[0].count(content) < 20
+    assert len(set(found[0])) > 50 and found[0].count(content) < 10
