@@ -378,7 +378,7 @@ class TestForcedSteps:
             later |= set(words[first + 1 :])
         assert later & set(forced.forbidden)
 
-    @pytest.mark.parametrize("with_end", [False, True])
+    @pytest.mark.parametrize("with_end", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_sampled(self, model, name, with_end):
         """Drawn from what is allowed, the same in every batch; greedy in the limit."""
         forced = self.forced(name, with_end)

@@ -43,6 +43,7 @@ def run(in_one_go, tmp_path):
     return shutil.copytree(in_one_go, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_dropout_and_stage_mixing_are_at_work(in_one_go, make_recipe, tmp_path):
     """Otherwise the tests below would hold for a run without anything random."""
     without = make_recipe(**RANDOM | {"model": {}})
@@ -53,7 +54,11 @@ def test_dropout_and_stage_mixing_are_at_work(in_one_go, make_recipe, tmp_path):
     assert results_of(tmp_path / "without")[1] != results_of(in_one_go)[1]
 
 
-@pytest.mark.parametrize("last_updates", [(1,), (4,), (6,), (13,), (3, 5, 9)])
+@pytest.mark.parametrize(
+    "last_updates",
+    [(4,), (3, 5, 9), *(pytest.param(one, marks=pytest.mark.slow) for one in ((1,), (6,), (13,)))],
+    ids=str,
+)
 def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
     """By Ctrl-C during an update: the first, at a change of stage, the last but one."""
     run, done = tmp_path / "run", 0
