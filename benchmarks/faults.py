@@ -5,11 +5,11 @@
 Runs of a second with everything random in them are killed by SIGKILL: at any moment, while a
 checkpoint is being written, or just before one operation on a file; then they are resumed, often
 killed again, and in the end each file of their checkpoints, best.json and the rows of metrics.jsonl
-must be those of a run that nobody touched (faults_kills.py; whole studies: faults_study.py). Other
-faults are files that were cut, changed or deleted (faults_files.py), and full disks, disks that can
-only be read, operations that fail, Ctrl-C, and a second process (faults_disk.py): there must be an
-error of our own that names what is wrong, all checkpoints stay whole, and once the fault has gone
-the run ends as it would have. Anything else is lost, and so is a traceback.
+must be those of a run that nobody touched (whole studies: faults_study.py). Other faults are files
+that were cut, changed or deleted, full disks, disks that can only be read, operations that fail,
+Ctrl-C, and a second process (all in faults_kinds.py): there must be an error of our own that names
+what is wrong, all checkpoints stay whole, and once the fault has gone the run ends as it would
+have. Anything else is lost, and so is a traceback.
 
 Each case depends on --seed and its name, but for the moment at which a signal arrives; --case does
 one alone. Folders of what was lost are kept beside --out. The last line is
@@ -27,11 +27,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import chain, count
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -44,15 +43,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["GIT_OPTIONAL_LOCKS"] = "0"
 
-import faults_disk as disk
-import faults_files as files
-from faults_kills import EXACTLY, kill_and_resume, kill_exactly
+from faults_kinds import EXACTLY, Fault, can_mount, kill_and_resume, kill_exactly, kinds_of_faults
 from faults_processes import Lost
 from faults_runs import Reference, Trial, make_reference
 from faults_study import StudyReference, kill_study, make_study_reference
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from latentcot.runs.provenance import provenance
 from latentcot.utils.files import write_json
@@ -60,34 +56,6 @@ from latentcot.utils.files import write_json
 ROOT = Path(__file__).parent.parent
 TRIED = ("classifier", "learned")
 KILLS = {"kill": kill_and_resume, "exact kill": kill_exactly}
-
-Fault = Callable[[Trial, int], str]
-
-
-def kinds_of_faults(can_mount: bool) -> dict[str, Fault]:
-    """Return name → what is done, for this machine."""
-    of_disk: dict[str, Fault] = {
-        "disk too small": disk.too_little_room,
-        "disk with too few files": disk.too_few_files,
-        "disk suddenly full": disk.suddenly_full,
-        "read-only": disk.read_only_disk,
-    }
-    for_everybody: dict[str, Fault] = {
-        "disk too small": disk.files_too_long,
-        "read-only": disk.read_only_folder,
-    }
-    return {
-        "checkpoint file damaged": files.hurt_checkpoint,
-        "run file damaged": files.hurt_run,
-        **(of_disk if can_mount else for_everybody),
-        "operation fails": disk.operation_fails,
-        "named file fails": disk.named_file_fails,
-        "all checkpoints damaged": files.hurt_all_checkpoints,
-        "best checkpoint damaged": files.hurt_best,
-        "data gone or changed": files.take_data_away,
-        "stopped": disk.stopped,
-        "second process": disk.second_process,
-    }
 
 
 @dataclass
@@ -133,11 +101,10 @@ class Campaign:
 
     def run(self, name: str) -> Outcome:
         """Do one case."""
-        kind, _, number = name.partition("/")
         rng, outcome = Random(f"{self.seed}/{name}"), Outcome(name)
         folder = self.work / name.replace("/", "-").replace(" ", "-")
         try:
-            self._do(kind, int(number), folder, rng, outcome)
+            self._do(rng, folder, outcome)
         except Lost as lost:
             outcome.lost = str(lost)
         except Exception as error:
@@ -149,7 +116,9 @@ class Campaign:
         shutil.rmtree(folder, ignore_errors=True)
         return outcome
 
-    def _do(self, kind: str, number: int, folder: Path, rng: Random, outcome: Outcome) -> None:
+    def _do(self, rng: Random, folder: Path, outcome: Outcome) -> None:
+        kind, _, text = outcome.name.partition("/")
+        number = int(text)
         if kind == "study":
             assert self.study is not None
             outcome.num_kills = kill_study(self.study, folder, rng)
@@ -183,16 +152,16 @@ def fault_names(num_faults: int, kinds: dict[str, Fault]) -> Iterator[str]:
         seen[kind] += 1
 
 
-def do_cases(campaign: Campaign, names: list[str], num_kills: int, jobs: int) -> Iterator[Outcome]:
-    """Do these cases, and runs that are killed until there were so many kills.
+def kill_names() -> Iterator[str]:
+    """Return the names of cases without end, first those at moments that chance seldom hits."""
+    yield from (f"exact kill/{number}" for number in range(2 * len(EXACTLY)))
+    yield from (f"kill/{number}" for number in count())
 
-    The first of those are killed at moments that are seldom met by chance.
-    """
+
+def do_cases(campaign: Campaign, names: list[str], num_kills: int, jobs: int) -> Iterator[Outcome]:
+    """Do these cases, and runs that are killed until there were so many kills."""
     _CAMPAIGN.append(campaign)
-    exact = [f"exact kill/{number}" for number in range(2 * len(EXACTLY))]
-    more = chain(exact, (f"kill/{number}" for number in count()))
-    left = iter(names)
-    killed = 0
+    left, more, killed = iter(names), kill_names(), 0
     with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
         under_way: set[Future[Outcome]] = set()
         while True:
@@ -209,57 +178,37 @@ def do_cases(campaign: Campaign, names: list[str], num_kills: int, jobs: int) ->
                 yield future.result()
 
 
-@contextmanager
-def prepared(given: argparse.Namespace) -> Iterator[Campaign]:
-    """Train what runs are compared with."""
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=given.work) as folder:
-        work = Path(folder)
-        numbers = [int(name.rpartition("/")[2]) for name in given.case]
-        needed = {number % len(TRIED) for number in numbers or range(len(TRIED))}
-        can_mount = disk.can_mount(work / "mounted")
-        names = given.case or [f"study/{number}" for number in range(given.studies)]
-        with_study = any(name.startswith("study/") for name in names)
-        yield Campaign(
-            given.seed,
-            work,
-            given.out.parent,
-            kinds_of_faults(can_mount),
-            {number: make_reference(TRIED[number], work / TRIED[number]) for number in needed},
-            make_study_reference(work / "study") if with_study else None,
-        )
-
-
-def run_campaign(given: argparse.Namespace) -> list[Outcome]:
-    """Do what was asked for, with a bar for kills and one for other faults."""
+def run_campaign(asked: argparse.Namespace) -> list[Outcome]:
+    """Train what runs are compared with, and do what was asked for, with two bars."""
     outcomes = []
-    with prepared(given) as campaign:
-        names = [f"study/{number}" for number in range(given.studies)]
-        names += fault_names(given.faults, campaign.kinds)
-        num_kills = given.kills
-        if given.case:
-            names, num_kills = given.case, 0
-        cases = do_cases(campaign, names, num_kills, given.jobs)
-        with _progress() as bars:
-            kills = bars.add_task("kills", total=given.kills)
-            faults = bars.add_task("other faults", total=given.faults)
-            for outcome in cases:
-                bars.advance(kills, outcome.num_kills)
-                bars.advance(faults, outcome.num_faults)
-                outcomes.append(outcome)
-                if outcome.lost:
-                    text = f"{outcome.name}: {outcome.lost.rstrip()}\n  its folder: {outcome.kept}"
-                    bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-", dir=asked.work) as folder,
+        Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars,
+    ):
+        work = Path(folder)
+        kinds = kinds_of_faults(can_mount(work / "mounted"))
+        names = [f"study/{number}" for number in range(asked.studies)]
+        names = asked.case or [*names, *fault_names(asked.faults, kinds)]
+        numbers = [int(name.rpartition("/")[2]) for name in asked.case] or range(len(TRIED))
+        variants = {number % len(TRIED) for number in numbers}
+        has_study = any(name.startswith("study/") for name in names)
+        campaign = Campaign(
+            asked.seed, work, asked.out.parent, kinds,
+            {number: make_reference(TRIED[number], work / TRIED[number]) for number in variants},
+            make_study_reference(work / "study") if has_study else None,
+        )  # fmt: skip
+        kills = bars.add_task("kills", total=asked.kills)
+        faults = bars.add_task("other faults", total=asked.faults)
+        num_kills = 0 if asked.case else asked.kills
+        for outcome in do_cases(campaign, names, num_kills, asked.jobs):
+            bars.advance(kills, outcome.num_kills)
+            bars.advance(faults, outcome.num_faults)
+            outcomes.append(outcome)
+            if outcome.lost:
+                text = f"{outcome.name}: {outcome.lost.rstrip()}\n  its folder: {outcome.kept}"
+                bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
     return outcomes
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )  # fmt: skip
-
-
-# --- what is told -----------------------------------------------------------------------------
 
 
 def by_kind(outcomes: list[Outcome]) -> dict[str, dict[str, Any]]:
@@ -276,21 +225,6 @@ def by_kind(outcomes: list[Outcome]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def show(outcomes: list[Outcome]) -> None:
-    """Print a table of the kinds, and where kills hit."""
-    table = Table("kind", box=None)
-    for title in ("cases", "kills", "lost"):
-        table.add_column(title, justify="right")
-    kinds = by_kind(outcomes)
-    for name, kind in kinds.items():
-        table.add_row(name, *(str(kind[title]) for title in ("cases", "kills", "lost")))
-    Console(width=100).print(table)
-    hits = Counter[str]()
-    for name in ("kill", "exact kill", "study"):
-        hits += kinds.get(name, {}).get("notes", Counter())
-    print("Kills: " + ", ".join(f"{n} {where}" for where, n in hits.most_common()))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=150, help="at least so many")
@@ -303,23 +237,29 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, help="work in this folder, not in that of the system")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "faults" / "faults.json")
-    given = parser.parse_args()
+    asked = parser.parse_args()
     start = time.perf_counter()
-    outcomes = run_campaign(given)
+    outcomes = run_campaign(asked)
     seconds = round(time.perf_counter() - start, 1)
-    asked = {key: given.__dict__[key] for key in ("kills", "faults", "studies", "seed", "jobs")}
+    kinds = by_kind(outcomes)
     numbers = {
         "kills": sum(outcome.num_kills for outcome in outcomes),
         "faults": sum(outcome.num_faults for outcome in outcomes),
         "lost": sum(bool(outcome.lost) for outcome in outcomes),
     }
-    lost = [asdict(outcome) for outcome in outcomes if outcome.lost]
-    write_json(given.out, {
-        "format_version": 1, "provenance": provenance(), "asked": asked, "seconds": seconds,
-        **numbers, "kinds": by_kind(outcomes), "losses": lost,
+    write_json(asked.out, {
+        "format_version": 1, "provenance": provenance(),
+        "asked": {key: vars(asked)[key] for key in ("kills", "faults", "studies", "seed", "jobs")},
+        "seconds": seconds, **numbers, "kinds": kinds,
+        "losses": [asdict(outcome) for outcome in outcomes if outcome.lost],
     })  # fmt: skip
-    show(outcomes)
-    print(f"{seconds / 60:.1f} minutes, {given.jobs} at a time, seed {given.seed}; {given.out}")
+    hits = Counter[str]()
+    for name, kind in kinds.items():
+        print(f"{name}: {kind['cases']} cases, {kind['kills']} kills, {kind['lost']} lost")
+        if name in (*KILLS, "study"):
+            hits += kind["notes"]
+    print("Kills: " + ", ".join(f"{n} {where}" for where, n in hits.most_common()))
+    print(f"{seconds / 60:.1f} minutes, {asked.jobs} at a time, seed {asked.seed}; {asked.out}")
     print(f"{numbers['kills']} kills, {numbers['faults']} other faults, {numbers['lost']} lost")
     sys.exit(1 if numbers["lost"] else 0)
 

@@ -1,12 +1,17 @@
-"""The runs of benchmarks/faults.py: those left alone, and those that something happens to."""
+"""The small runs of benchmarks/faults.py: their recipes, what they must give, trials of them."""
 
+import hashlib
+import json
 import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import torch
+import yaml
 from faults_processes import (
     OUR_ERROR,
     Before,
@@ -17,11 +22,173 @@ from faults_processes import (
     die,
     import_what_it_needs,
 )
-from faults_recipes import NUM_UPDATES, make_data, write_recipe
-from faults_results import check_whole, compare, result_of
 
-from latentcot.runs.checkpoint_folders import checkpoint_folders
-from latentcot.runs.folder import METRICS
+from latentcot.data.examples import Example, write_examples
+from latentcot.errors import LatentcotError
+from latentcot.runs.checkpoint import load_checkpoint, load_training_state
+from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, STATE_FILE, checkpoint_folders
+from latentcot.runs.folder import METRICS, read_metrics
+from latentcot.utils.files import written_whole
+
+# --- recipes and data --------------------------------------------------------------------------
+
+SIZES = {"train": 32, "valid": 12, "test": 12}
+NUM_UPDATES = 24
+
+# Everything random is on; no interval divides another, so saves fall everywhere.
+_COMMON: dict[str, Any] = {
+    "model": {
+        "hidden_size": 16, "num_layers": 1, "num_heads": 2, "num_positions": 96, "dropout": 0.2,
+    },
+    "template": {"question_end": " ", "step_end": " ", "answer_start": "[A] "},
+    "curriculum": {
+        "num_stages": 2, "epochs_stage_0": 1, "epochs_per_stage": 1, "stage_mix_prob": 0.3,
+    },
+    "training": {
+        "epochs": None, "max_updates": NUM_UPDATES, "batch_size": 8, "learning_rate": 3e-2,
+        "log_every": 1, "validate_every": 3, "save_every": 2, "warmup_updates": 2,
+        "decay_share": 0.5, "max_grad_norm": 1.0,
+    },
+    "generation": {"max_new_tokens": 8},
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, Any]] = {
+    "classifier": {
+        "method": "coconut", "seed": 3, "stop": "classifier",
+        "curriculum": {"pad_to_num_stages": False},
+    },
+    "learned": {
+        "method": "coconut", "seed": 2,
+        "curriculum": {"advance": "learned", "learned_window": 3, "max_updates_per_stage": 5},
+        "training": {"micro_batch_size": 4, "deterministic": True},
+    },
+    "plain": {"method": "coconut"},
+}  # fmt: skip
+"""Name → what differs. The clock of `learned` depends on the losses that it saw; `plain` is for
+studies."""
+
+
+def make_data(folder: Path) -> None:
+    """Write train.jsonl, valid.jsonl and test.jsonl.
+
+    The answers are words drawn blindly, so that what the model says changes from one validation to
+    the next, and the best checkpoint need not be the newest.
+    """
+    rng = Random(0)
+    for split, size in SIZES.items():
+        write_examples(
+            folder / f"{split}.jsonl", [_example(rng, f"{split}-{i}") for i in range(size)]
+        )
+
+
+def _example(rng: Random, name: str) -> Example:
+    words = ["gram", "lop", "ster", "vum", "quil"]
+    steps = [" ".join(rng.choices(words, k=2)) for _ in range(rng.randint(1, 2))]
+    return Example(name, " ".join(rng.choices(words, k=5)), tuple(steps), rng.choice(words[:3]))
+
+
+def write_recipe(variant: str, data: Path, path: Path) -> Path:
+    """Write the recipe of a variant."""
+    values = {**_COMMON, "data": {split: str(data / f"{split}.jsonl") for split in SIZES}}
+    for key, change in VARIANTS[variant].items():
+        values[key] = values[key] | change if key in values else change
+    with written_whole(path) as file:
+        yaml.safe_dump(values, file)
+    return path
+
+
+# --- what a run must give ----------------------------------------------------------------------
+
+
+def result_of(run: Path) -> dict[str, str]:
+    """Return name → content or its hash, of all that a run must give, however often it was stopped.
+
+    That is each file of each checkpoint, the pointer to the best one, and the rows of metrics.jsonl
+    but their rates. The training state is compared by content: its file has the order in which
+    Python made its values.
+    """
+    found = {}
+    for folder in checkpoint_folders(run):
+        for path in folder.iterdir():
+            found[f"{folder.name}/{path.name}"] = _file_hash(path)
+    best = run / "checkpoints" / "best.json"
+    found["best.json"] = best.read_text() if best.exists() else "none"
+    rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]
+    found["metrics.jsonl"] = _hash(json.dumps(rows).encode())
+    return found
+
+
+def newest_and_best(result: dict[str, str]) -> dict[str, str]:
+    """Leave out other checkpoints: one that a stop has written may have taken their place."""
+    folders = sorted({name.partition("/")[0] for name in result if "/" in name})
+    stay = {folders[-1], json.loads(result["best.json"])["checkpoint"]}
+    return {k: v for k, v in result.items() if "/" not in k or k.partition("/")[0] in stay}
+
+
+def _file_hash(path: Path) -> str:
+    if path.name == STATE_FILE:
+        state = torch.load(path, weights_only=True)
+        state.pop("metrics", None)  # of the file with the rates in it
+        return _hash(_canonical(state).encode())
+    if path.name == CHECKSUMS_FILE:
+        values = json.loads(path.read_bytes())
+        values["sha256"].pop(STATE_FILE, None)
+        return _hash(json.dumps(values, sort_keys=True).encode())
+    return _hash(path.read_bytes())
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype} {tuple(value.shape)} {_hash(value.numpy().tobytes())}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k!r}: {_canonical(v)}' for k, v in sorted(value.items()))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_canonical, value))}]"
+    return repr(value)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def compare(wanted: dict[str, str], run: Path) -> None:
+    """Make sure that a run gave what the unbroken one gave.
+
+    Raises:
+        Lost: It did not; with the names of what differs.
+    """
+    try:
+        found = result_of(run)
+    except (LatentcotError, OSError, ValueError, RuntimeError) as error:
+        raise Lost(f"the finished run cannot be read: {error!r}") from None
+    wrong = [
+        f"{name} {'is missing' if name not in found else 'differs'}"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]
+    if wrong:
+        raise Lost(f"the resumed run gave something else: {', '.join(wrong)}")
+
+
+def check_whole(run: Path, log: Path) -> None:
+    """Make sure that all checkpoints of a run can be loaded, whatever has just happened to it.
+
+    Raises:
+        Lost: One of them cannot.
+    """
+
+    def load_all() -> None:
+        for folder in checkpoint_folders(run):
+            load_checkpoint(folder)
+            load_training_state(folder)
+        if checkpoint_folders(run):
+            load_checkpoint(run)
+
+    child = Child(load_all, log)
+    if child.wait():
+        raise Lost(f"a checkpoint cannot be loaded: {child.printed()[-1500:]}")
+
+
+# --- runs left alone, and those that something happens to --------------------------------------
 
 PAGE = 4096
 """Bytes."""

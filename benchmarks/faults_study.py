@@ -16,8 +16,7 @@ from random import Random
 
 import yaml
 from faults_processes import PATIENCE, Lost
-from faults_recipes import make_data, write_recipe
-from faults_results import compare, newest_and_best, result_of
+from faults_runs import compare, make_data, newest_and_best, result_of, write_recipe
 
 METHODS = ("coconut", "cot")
 MOST_KILLS = 2

@@ -1,9 +1,8 @@
-"""Valid files turned into broken ones: what `fuzz.py` and its tests feed to the readers.
+"""Valid files turned into broken ones, as hypothesis strategies, for `fuzz.py` and its test.
 
-`mutated` takes the bytes of a valid file and changes a few things in them: bytes (bits, cuts,
+`mutated` takes the bytes of a valid file and changes a few things in them: bytes (cuts, odd bytes,
 encodings), the text (an odd value in the place of a value, lines twice or gone), or the structure
-(keys missing, renamed, twice, things of another type). Everything is drawn from the
-`random.Random` that is handed in, so a seed gives the same file again.
+(keys missing, renamed, twice, values of another type). What fails, hypothesis makes smaller.
 """
 
 import json
@@ -11,13 +10,15 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
-from random import Random
 from typing import Any, Literal
+
+from hypothesis import strategies as st
 
 from latentcot.utils.parsing import parse_yaml
 
 Form = Literal["json", "jsonl", "yaml", "text", "binary"]
 """What a file is made of: which changes make sense."""
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 DEEP = 5_000
 """Brackets in each other: beyond every limit of recursion."""
@@ -40,7 +41,6 @@ _JSON_ODD = (
     '{"a":' * DEEP, "[0, 0]", "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "'x'", "\\", '"', "// x", "01",
     *(json.dumps(text) for text in ODD_TEXTS),
 )  # fmt: skip
-
 _SMALL_BOMB = "{" + ", ".join(
     f"{name}: &{name} [{', '.join([f'*{before}' if before else 'x'] * 9)}]"
     for before, name in zip(("", *"abcdefgh"), "abcdefghi", strict=True)
@@ -57,142 +57,96 @@ _YAML_ODD = (
     "[a, b", "{a: b", "{a: 1, a: 2}", "{1: 2, true: 3, null: 4, 2001-01-01: 5}", _SMALL_BOMB,
     *(json.dumps(text) for text in ODD_TEXTS),
 )  # fmt: skip
-
 _TEXT_ODD = (*ODD_TEXTS, "[", "{", '{"test_example": 1}', "[]", "{}", "||x####y", "[" * DEEP)
-
+_ODD = {"json": _JSON_ODD, "yaml": _YAML_ODD, "text": _TEXT_ODD}
 _SCALAR = {
     "json": re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null'),
     "yaml": re.compile(r"(?<=[:\-,\[{ ]) *[^\s,:\[\]{}#][^\n,\[\]{}#:]*"),
     "text": re.compile(r"\S+"),
 }
-_ODD = {"json": _JSON_ODD, "yaml": _YAML_ODD, "text": _TEXT_ODD}
-
-
-def mutated(rng: Random, content: bytes, form: Form) -> bytes:
-    """Return a changed copy of a file's content: mostly one change, sometimes a few."""
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        content = _changed(rng, content, form)
-    return content
-
-
-def _changed(rng: Random, content: bytes, form: Form) -> bytes:
-    if form == "binary" or rng.random() < 0.15:
-        return rng.choice(_BYTE_CHANGES)(rng, content)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return rng.choice(_BYTE_CHANGES)(rng, content)
-    if form == "jsonl":
-        lines = text.split("\n")
-        place = rng.randrange(len(lines))
-        lines[place] = _changed_text(rng, lines[place], "json")
-        return _encoded("\n".join(lines) if rng.random() < 0.9 else _other_lines(rng, text))
-    return _encoded(_changed_text(rng, text, form))
-
-
-def _changed_text(rng: Random, text: str, form: str) -> str:
-    chance = rng.random()
-    if form in ("json", "yaml") and chance < 0.35:
-        return _restructured(rng, text, form)
-    if chance < 0.85:
-        return _with_odd_value(rng, text, form)
-    return _other_lines(rng, text)
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-# --- bytes ------------------------------------------------------------------------------------
-
 _ODD_BYTES = (
     b"\x00", b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc0\x80", b"\x80", b"\r",
     b"\r\n", b"\n\n", b"\x1a", b"\x7f", b"\xe2\x80\xa8", b"{", b"}", b"[", b'"', b"\\", b"0", b"9",
+    b"\x00" * 8, b"\xff" * 8, b"\x7f" * 8, b"9" * 8,
+)  # fmt: skip
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.just(10**300)
+    | st.sampled_from(ODD_TEXTS) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.sampled_from(ODD_TEXTS) | st.text(max_size=5), inner, max_size=4),
+    max_leaves=6,
 )  # fmt: skip
 
 
-def _flip(rng: Random, content: bytes) -> bytes:
-    changed = bytearray(content or b" ")
-    for _ in range(rng.choice((1, 1, 2, 16))):
-        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
+@st.composite
+def mutated(draw: Draw, content: bytes, form: Form) -> bytes:
+    """Draw changed copies of a file's content: mostly one change, sometimes a few."""
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
+        content = _changed(draw, content, form)
+    return content
 
 
-def _cut(rng: Random, content: bytes) -> bytes:
-    return content[: rng.randrange(len(content) + 1)]
+def _changed(draw: Draw, content: bytes, form: Form) -> bytes:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return _with_odd_bytes(draw, content)
+    if form == "binary" or draw(st.integers(0, 6)) == 6:
+        return _with_odd_bytes(draw, content)
+    way = draw(st.sampled_from((_restructured, _with_odd_value, _with_odd_value, _with_odd_lines)))
+    if form == "jsonl" and way is not _with_odd_lines:
+        lines = text.split("\n")
+        place = draw(st.integers(0, len(lines) - 1))
+        lines[place] = way(draw, lines[place], "json")
+        text = "\n".join(lines)
+    else:
+        text = way(draw, text, form)
+    return text.encode("utf-8", "surrogatepass")
 
 
-def _remove(rng: Random, content: bytes) -> bytes:
-    start = rng.randrange(len(content) + 1)
-    return content[:start] + content[start + rng.choice((1, 2, 8, 100)) :]
+def _with_odd_bytes(draw: Draw, content: bytes) -> bytes:
+    """Put other bytes, or none, in the place of some; or change the encoding of all."""
+    way = draw(st.sampled_from(("put", "put", "put", "cut", "repeat", "recode")))
+    start = draw(st.integers(0, len(content)))
+    stop = start + draw(st.sampled_from((0, 1, 2, 8, 100)))
+    if way == "put":
+        put = draw(st.binary(max_size=8) | st.sampled_from(_ODD_BYTES))
+        return content[:start] + put + content[stop:]
+    if way == "cut":
+        return content[:start]
+    if way == "repeat":
+        return content + content[start : start + draw(st.sampled_from((1, 10, 1_000, 10_000)))]
+    text, ways = content.decode("utf-8", "replace"), ("utf-16", "utf-32", "utf-8-sig", "\r\n", "\r")
+    how = draw(st.sampled_from(ways))
+    return content.replace(b"\n", how.encode()) if how.startswith("\r") else text.encode(how)
 
 
-def _insert(rng: Random, content: bytes) -> bytes:
-    place = rng.choice((0, len(content), rng.randrange(len(content) + 1)))
-    return content[:place] + rng.choice(_ODD_BYTES) * rng.choice((1, 1, 7)) + content[place:]
-
-
-def _repeat(rng: Random, content: bytes) -> bytes:
-    start = rng.randrange(len(content) + 1)
-    return content + content[start : start + rng.choice((1, 10, 1_000, 10_000))]
-
-
-def _overwrite(rng: Random, content: bytes) -> bytes:
-    start, size = rng.randrange(len(content) + 1), rng.choice((1, 4, 8, 8))
-    value = rng.choice((b"\x00", b"\xff", b"\x7f", b"9")) * size
-    return content[:start] + value + content[start + size :]
-
-
-def _recode(rng: Random, content: bytes) -> bytes:
-    way = rng.choice(("utf-16", "utf-32", "crlf", "cr", "empty", "bom"))
-    if way == "empty":
-        return b""
-    if way in ("crlf", "cr"):
-        return content.replace(b"\n", b"\r\n" if way == "crlf" else b"\r")
-    if way == "bom":
-        return b"\xef\xbb\xbf" + content
-    return content.decode("utf-8", "replace").encode(way)
-
-
-_BYTE_CHANGES: tuple[Callable[[Random, bytes], bytes], ...] = (
-    _flip, _flip, _cut, _remove, _insert, _repeat, _overwrite, _recode,
-)  # fmt: skip
-
-# --- texts ------------------------------------------------------------------------------------
-
-
-def _with_odd_value(rng: Random, text: str, form: str) -> str:
+def _with_odd_value(draw: Draw, text: str, form: str) -> str:
     """Put an odd value in the place of a value (or key)."""
-    places = [found.span() for found in _SCALAR[form].finditer(text)]
-    start, end = rng.choice(places) if places else (len(text), len(text))
-    odd = rng.choice(_ODD[form])
-    between = " " if form == "yaml" else ""
-    return text[:start] + between + odd + text[end:]
+    places = [found.span() for found in _SCALAR[form].finditer(text)] or [(len(text), len(text))]
+    start, end = places[draw(st.integers(0, len(places) - 1))]
+    odd = draw(st.sampled_from(_ODD[form]))
+    return f"{text[:start]}{' ' if form == 'yaml' else ''}{odd}{text[end:]}"
 
 
-def _other_lines(rng: Random, text: str) -> str:
+def _with_odd_lines(draw: Draw, text: str, form: str) -> str:
     lines = text.split("\n")
-    place = rng.randrange(len(lines))
-    way = rng.choice(("drop", "twice", "swap", "indent", "odd", "rest"))
+    place, other = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+    way = draw(st.sampled_from(("drop", "rest", "twice", "swap", "before", "odd")))
     if way == "drop":
         del lines[place]
-    elif way == "twice":
-        lines.insert(rng.randrange(len(lines) + 1), lines[place])
-    elif way == "swap":
-        other = rng.randrange(len(lines))
-        lines[place], lines[other] = lines[other], lines[place]
-    elif way == "indent":
-        lines[place] = (
-            rng.choice(("  ", "\t", "- ", "---\n", "%YAML 9.9\n---\n", "? ", ": ")) + lines[place]
-        )
-    elif way == "odd":
-        lines.insert(place, rng.choice((*_YAML_ODD, *_TEXT_ODD)))
-    else:
+    elif way == "rest":
         del lines[place:]
+    elif way == "twice":
+        lines.insert(other, lines[place])
+    elif way == "swap":
+        lines[place], lines[other] = lines[other], lines[place]
+    elif way == "before":
+        before = ("  ", "\t", "- ", "---\n", "%YAML 9.9\n---\n", "? ", ": ")
+        lines[place] = draw(st.sampled_from(before)) + lines[place]
+    else:
+        lines.insert(place, draw(st.sampled_from((*_YAML_ODD, *_TEXT_ODD))))
     return "\n".join(lines)
-
-
-# --- structure --------------------------------------------------------------------------------
 
 
 @lru_cache(256)
@@ -204,67 +158,49 @@ def _parsed(text: str, form: str) -> Any:
         return None
 
 
-def _restructured(rng: Random, text: str, form: str) -> str:
-    if len(text) > 100_000:
-        return _with_odd_value(rng, text, form)
+def _restructured(draw: Draw, text: str, form: str) -> str:
+    """Change a key or a value somewhere in the tree that the text stands for."""
+    if form == "text" or len(text) > 100_000:
+        return _with_odd_value(draw, text, form)
     root = [deepcopy(_parsed(text, form))]
-    holder, key = rng.choice(_places(root))
-    change = rng.choice(_STRUCTURE_CHANGES)
-    change(rng, holder, key)
-    is_ascii = rng.random() < 0.5
+    places = _places(root)
+    holder, key = places[draw(st.integers(0, len(places) - 1))]
+    way = draw(st.sampled_from(("drop", "put", "put", "wrap", "wrap", "rename", "add", "swap")))
+    value = holder[key]
+    name = draw(st.sampled_from((*ODD_TEXTS, f"{key}s", f"{key}.x", str(key).upper(), "extends")))
+    if way == "drop":
+        del holder[key]
+    elif way == "put":
+        holder[key] = draw(_VALUES)
+    elif way == "wrap":
+        wraps = (
+            str(value),
+            [value],
+            {"a": value},
+            [value] * 300,
+            {str(n): value for n in range(300)},
+        )
+        holder[key] = wraps[draw(st.integers(0, len(wraps) - 1))]
+    elif way == "rename":
+        holder[key if isinstance(holder, list) else name] = (
+            {name: value} if isinstance(holder, list) else holder.pop(key)
+        )
+    elif way == "add":
+        copied = deepcopy(value)
+        holder.insert(key, copied) if isinstance(holder, list) else holder.update({name: copied})
+    else:
+        others = list(holder) if isinstance(holder, dict) else range(len(holder))
+        other = others[draw(st.integers(0, len(others) - 1))]
+        holder[key], holder[other] = holder[other], holder[key]
+    is_ascii = draw(st.booleans())
     return json.dumps(root[0] if root else None, ensure_ascii=is_ascii, default=str, skipkeys=True)
 
 
 def _places(holder: Any) -> list[tuple[Any, Any]]:
     """Return (container, key or index) of every value below a container."""
-    inner = holder.items() if isinstance(holder, dict) else enumerate(holder)
     found: list[tuple[Any, Any]] = []
-    for key, value in inner:
+    for key, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
         found.append((holder, key))
         if isinstance(value, dict | list):
             found += _places(value)
     return found
-
-
-def _drop(rng: Random, holder: Any, key: Any) -> None:
-    del holder[key]
-
-
-def _retype(rng: Random, holder: Any, key: Any) -> None:
-    value = holder[key]
-    ways: tuple[Callable[[Any], Any], ...] = (
-        str, lambda v: [v], lambda v: {"a": v}, lambda v: None, lambda v: bool(v),
-        lambda v: len(str(v)), lambda v: -len(str(v)), lambda v: [v, v],
-        lambda v: dict.fromkeys(map(str, v), 1) if isinstance(v, list | dict) else [],
-        lambda v: {str(n): v for n in range(300)}, lambda v: [v] * 300,
-    )  # fmt: skip
-    holder[key] = rng.choice(ways)(value)
-
-
-def _odd(rng: Random, holder: Any, key: Any) -> None:
-    numbers = (0, 1, -1, 2**31, 2**63, 10**300, 0.0, 0.5, -1.5, float("nan"), float("inf"))
-    holder[key] = rng.choice((*ODD_TEXTS, *numbers, None, True, [], {}))
-
-
-def _rename(rng: Random, holder: Any, key: Any) -> None:
-    name = rng.choice((*ODD_TEXTS, f"{key}s", f"{key}.x", str(key).upper()))
-    if isinstance(holder, dict):
-        holder[name] = holder.pop(key)
-    else:
-        holder[key] = {name: holder[key]}
-
-
-def _add(rng: Random, holder: Any, key: Any) -> None:
-    value = deepcopy(holder[key])
-    if isinstance(holder, dict):
-        holder[rng.choice((*ODD_TEXTS, "extra", "id", "steps", "extends"))] = value
-    else:
-        holder.insert(key, value)
-
-
-def _swap(rng: Random, holder: Any, key: Any) -> None:
-    other = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
-    holder[key], holder[other] = holder[other], holder[key]
-
-
-_STRUCTURE_CHANGES = (_drop, _retype, _retype, _odd, _odd, _rename, _add, _swap)

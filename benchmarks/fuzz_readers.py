@@ -9,14 +9,38 @@ import json
 import re
 import signal
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cache
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
+from latentcot.cli.data_tables import as_values, print_statistics, statistics_of
+from latentcot.cli.tables import comparison_table, print_summaries, print_table
+from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
+from latentcot.data.examples import read_examples, write_examples
+from latentcot.data.formats import source_hash
 from latentcot.errors import LatentcotError
+from latentcot.evaluation.comparison import compare, summarize
+from latentcot.evaluation.reasoner import load
+from latentcot.evaluation.tables import write_summaries
+from latentcot.methods import METHODS, Plan, method_named
+from latentcot.models.special_tokens import bpe_tokenizer, special_tokens_of
+from latentcot.recipes.recipe import read_recipe, write_recipe
+from latentcot.runs.checkpoint import load_training_state
+from latentcot.runs.checkpoint_folders import best_checkpoint, prune_checkpoints
+from latentcot.runs.folder import (
+    eval_path,
+    forget_metrics_after,
+    read_metrics,
+    recipe_test_file,
+    refuse_no_result,
+)
+from latentcot.runs.provenance import read_provenance
+from latentcot.studies.folder import making_jobs, open_study, training_jobs
+from latentcot.studies.jobs import Training
+from latentcot.studies.study import cells_of, read_study
 
 MAX_SECONDS = 5
 MAX_MESSAGE = 4_000
@@ -50,68 +74,39 @@ class _TooLong(BaseException):
     """Not an Exception, so that no reader takes it for a damaged file."""
 
 
-def warm_up() -> None:
-    """Import what the readers need: it takes seconds, which no input is to be blamed for."""
-    for name in ("evaluation.tables", "cli.data_tables", "cli.tables", "evaluation.reasoner",
-                 "studies.folder", "training.train"):  # fmt: skip
-        import_module(f"latentcot.{name}")
-    _tokenizer()
-
-
 def attempt(reader: Reader, folder: Path, seconds: float = MAX_SECONDS) -> str:
     """Return ACCEPTED, REFUSED, or what went wrong in words.
 
     Anything but an error of our own is wrong: also one that does not name its file or is too long,
     more than so many seconds for one folder, and something accepted that cannot be used.
     """
-    try:
-        with _time_limit(seconds):
-            reader.read(folder)
-    except LatentcotError as error:
-        return _problem_of(str(error), reader) or REFUSED
-    except _TooLong:
-        return f"takes more than {seconds:g} seconds"
-    except Exception as error:
-        place = _innermost(error)
-        return f"{type(error).__name__} at {place}: {str(error)[:300]}"
-    return ACCEPTED
 
-
-def _problem_of(message: str, reader: Reader) -> str | None:
-    if len(message) > MAX_MESSAGE:
-        return f"a message of {len(message)} characters: {message[:200]!r} …"
-    odd = [c for c in message if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"]
-    if odd:  # it would move the cursor, or could not be printed at all
-        return f"a message with {odd[0]!r} in it: {message[:300]!r}"
-    if not re.search(reader.named, message):
-        return f"a message that does not name what is wrong: {message[:300]!r}"
-    return None
-
-
-def _innermost(error: BaseException) -> str:
-    """Return where an error was raised, and from where of ours."""
-    trace, ours, frame = error.__traceback__, "", ""
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        frame = f"{Path(code.co_filename).name}:{trace.tb_lineno}"
-        if "latentcot" in code.co_filename:
-            ours = f"{frame} ({code.co_name})"
-        trace = trace.tb_next
-    return f"{ours} → {frame}" if ours and not ours.startswith(frame) else ours or frame
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
     def stop(signum: int, frame: object) -> None:
         raise _TooLong
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
-        yield
+        reader.read(folder)
+    except LatentcotError as error:
+        message = str(error)
+        if len(message) > MAX_MESSAGE:
+            return f"a message of {len(message)} characters: {message[:200]!r} …"
+        odd = [c for c in message if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"]
+        if odd:  # it would move the cursor, or could not be printed at all
+            return f"a message with {odd[0]!r} in it: {message[:300]!r}"
+        if not re.search(reader.named, message):
+            return f"a message that does not name what is wrong: {message[:300]!r}"
+        return REFUSED
+    except _TooLong:
+        return f"takes more than {seconds:g} seconds"
+    except Exception as error:
+        places = [f"{Path(p.filename).name}:{p.lineno}" for p in extract_tb(error.__traceback__)]
+        return f"{type(error).__name__} at {' → '.join(places[-2:])}: {str(error)[:300]}"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+    return ACCEPTED
 
 
 def _check_same(what: str, first: object, second: object) -> None:
@@ -123,7 +118,6 @@ def _check_same(what: str, first: object, second: object) -> None:
 
 
 def _read_recipe(folder: Path) -> None:
-    from latentcot.recipes.recipe import read_recipe, write_recipe
 
     path = Path((folder / "main").read_text())
     overrides = folder / "overrides"
@@ -137,8 +131,6 @@ def _read_recipe(folder: Path) -> None:
 
 
 def _read_study(folder: Path) -> None:
-    from latentcot.studies.folder import making_jobs, open_study, training_jobs
-    from latentcot.studies.study import cells_of, read_study
 
     study = read_study(folder / "study.yaml")
     if (folder / "is-large").exists():
@@ -160,9 +152,6 @@ def _read_study(folder: Path) -> None:
 
 
 def _read_examples(folder: Path) -> None:
-    from latentcot.cli.data_tables import as_values, print_statistics, statistics_of
-    from latentcot.data.examples import read_examples, write_examples
-    from latentcot.data.formats import source_hash
 
     path = folder / "data"
     examples = read_examples(path)
@@ -170,57 +159,41 @@ def _read_examples(folder: Path) -> None:
     again = folder / "again.jsonl"
     write_examples(again, examples)
     _check_same("the data", examples, read_examples(again))
-    _lay_out(examples)
     found = statistics_of(examples)
     json.dumps(as_values(found))
     print_statistics("data", {"data": found})
+    # Encode them, and lay each out by every method at its first and last stage.
 
-
-def _lay_out(examples: list[Any]) -> None:
-    """Encode examples, and lay each out by every method at its first and last stage."""
-    from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
-    from latentcot.methods import METHODS, Plan
-    from latentcot.models.special_tokens import special_tokens_of
-
-    tokenizer = _tokenizer()
-    plan = Plan(num_stages=2)
+    plan, tokenizer = Plan(num_stages=2), _tokenizer()
     rules = LayoutRules(special_tokens_of(tokenizer), plan)
     for example in encode(examples, tokenizer, Template())[:3]:
-        for method in METHODS.values():
+        for method in map(method_named, METHODS):
             stages = method.stages(plan)
             for stage in {stages[0], stages[-1]}:
-                lay_out(example, method, stage, rules)
+                lay_out(example, method.view, stage, rules)
 
 
-_TOKENIZERS: list[Any] = []
-
-
+@cache
 def _tokenizer() -> Any:
-    from latentcot.models.special_tokens import bpe_tokenizer
 
-    if not _TOKENIZERS:
-        _TOKENIZERS.append(bpe_tokenizer(["Every lempus is a gorpus. 12 + 3 = 15"], 300))
-    return _TOKENIZERS[0]
+    return bpe_tokenizer(["Every lempus is a gorpus. 12 + 3 = 15"], 300)
 
 
 # --- checkpoints ------------------------------------------------------------------------------
 
 
 def _read_checkpoint(folder: Path) -> None:
-    from latentcot.evaluation.reasoner import load
 
     reasoner = load(folder / "checkpoint", device="cpu")
     reasoner.generate(["0 1 2 [Q] 1 2 [R] 0"], max_new_tokens=2)
 
 
 def _read_state(folder: Path) -> None:
-    from latentcot.runs.checkpoint import load_training_state
 
     load_training_state(folder / "checkpoint")
 
 
 def _read_best(folder: Path) -> None:
-    from latentcot.runs.checkpoint_folders import best_checkpoint, prune_checkpoints
 
     run = folder / "run"
     best = best_checkpoint(run)
@@ -235,9 +208,6 @@ def _read_best(folder: Path) -> None:
 
 
 def _read_results(folder: Path) -> None:
-    from latentcot.cli.tables import comparison_table, print_summaries, print_table
-    from latentcot.evaluation.comparison import compare, summarize
-    from latentcot.evaluation.tables import write_summaries
 
     runs = sorted(folder.glob("run-*")) or [folder / "study"]
     rows = compare(runs)
@@ -255,20 +225,11 @@ def _no_json(name: str) -> None:
 
 
 def _read_run(folder: Path) -> None:
-    from latentcot.runs.folder import (
-        eval_path,
-        forget_metrics_after,
-        read_metrics,
-        recipe_test_file,
-        refuse_no_result,
-    )
-    from latentcot.runs.provenance import read_provenance
-    from latentcot.studies.jobs import Training
 
     run = folder / "run"
     read_provenance(run)
     read_metrics(run)
-    Training("run", run, run / "recipe.yaml").progress()
+    Training("run", run).progress()
     forget_metrics_after(run, 3)
     target = eval_path(run, recipe_test_file(run), None, None)
     if target is not None and target.resolve().parent != (run / "evals").resolve():

@@ -15,6 +15,17 @@ from typing import Any
 import yaml
 from fuzz_mutations import Form
 
+from latentcot.cli.evaluate import evaluate
+from latentcot.data.examples import write_examples
+from latentcot.recipes.recipe import make_recipe
+from latentcot.recipes.values import RECIPES
+from latentcot.tasks.prontoqa.generator import make_splits as make_prontoqa
+from latentcot.tasks.prontoqa.generator import official_json
+from latentcot.tasks.prontoqa.options import ProntoqaOptions
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
+from latentcot.training.train import train
+
 ROOT = Path(__file__).parent.parent
 OFFICIAL = ROOT.parent / "shared" / "data"
 
@@ -34,34 +45,44 @@ class Sample:
 
 def all_samples(work: Path) -> dict[str, list[Sample]]:
     """Return the samples of each reader; `work` is an empty folder for the run they come from."""
-    folder = make_run(work)
+    run = make_run(work)
+    newest = sorted((run / "checkpoints").glob("update-*"))[-1]
+    files = {f"checkpoint/{file.name}": file.read_bytes() for file in sorted(newest.iterdir())}
+    others = (name for name in files if not name.endswith(("latentcot.json", "training_state.pt")))
+    base = _dump({**TINY, "stop": "constant"})
     return {
         "recipes": _recipes(),
-        "overrides": _overrides(),
+        "overrides": [
+            _one("overrides", "yaml", line, {"tiny.yaml": base, "main": "tiny.yaml"})
+            for line in _OVERRIDES
+        ],
         "studies": _studies(),
-        "JSON Lines": _json_lines(),
-        "official JSON": _official_json(),
-        "iCoT text": _icot(),
-        "ProntoQA JSON": _prontoqa(),
-        "latentcot.json": _infos(folder),
-        "checkpoint files": _checkpoint_files(folder),
-        "training state": _training_states(folder),
-        "best.json": _best(folder),
-        "results": _results(folder),
-        "run files": _run_files(folder),
+        **_examples(),
+        "latentcot.json": _infos(files),
+        "checkpoint files": [_broken(files, name) for name in others],
+        "training state": [_broken(files, "checkpoint/training_state.pt")],
+        "best.json": [_best(run)],
+        "results": _results(run),
+        "run files": _run_files(run),
     }
 
 
 Contents = Mapping[str, bytes | str]
+_FORMS: dict[str, Form] = {".json": "json", ".yaml": "yaml", ".jsonl": "jsonl", ".log": "text"}
 
 
 def _one(name: str, form: Form, content: bytes | str, others: Contents | None = None) -> Sample:
     files = {**(others or {}), name: content}
-    return Sample({path: _bytes(text) for path, text in files.items()}, ((name, form),))
+    found = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+    return Sample(found, ((name, form),))
 
 
-def _bytes(content: bytes | str) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+def _broken(files: Contents, name: str) -> Sample:
+    return _one(name, _FORMS.get(Path(name).suffix, "binary"), files[name], files)
+
+
+def _dump(values: Any) -> str:
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 # --- recipes and studies ----------------------------------------------------------------------
@@ -92,31 +113,20 @@ _OVERRIDES = (
 
 
 def _recipes() -> list[Sample]:
-    from latentcot.recipes.values import RECIPES
 
     found = [
-        _one("tiny.yaml", "yaml", yaml.safe_dump(values), {"main": "tiny.yaml"})
-        for values in (TINY, _OWN)
+        _one("tiny.yaml", "yaml", _dump(values), {"main": "tiny.yaml"}) for values in (TINY, _OWN)
     ]
     for path in sorted(RECIPES.rglob("*.yaml")):
         if path.stem.startswith("_"):
             continue
-        chain = {f"recipes/{one.relative_to(RECIPES)}": one.read_bytes() for one in _chain(path)}
-        broken: tuple[tuple[str, Form], ...] = tuple((name, "yaml") for name in chain)
-        found.append(Sample({"main": next(iter(chain)).encode(), **chain}, broken))
+        chain = [path]  # with those that it extends
+        while base := yaml.safe_load(chain[-1].read_text(encoding="utf-8")).get("extends"):
+            chain.append((chain[-1].parent / base).resolve())
+        files = {f"recipes/{one.relative_to(RECIPES)}": one.read_bytes() for one in chain}
+        main = next(iter(files)).encode()
+        found.append(Sample({"main": main, **files}, tuple((name, "yaml") for name in files)))
     return found
-
-
-def _chain(path: Path) -> list[Path]:
-    """Return a recipe and those that it extends."""
-    base = yaml.safe_load(path.read_text(encoding="utf-8")).get("extends")
-    return [path, *(_chain((path.parent / base).resolve()) if base else [])]
-
-
-def _overrides() -> list[Sample]:
-    base = yaml.safe_dump({**TINY, "stop": "constant"})
-    extra: dict[str, bytes | str] = {"tiny.yaml": base, "main": "tiny.yaml"}
-    return [_one("overrides", "yaml", line, extra) for line in _OVERRIDES]
 
 
 def _studies() -> list[Sample]:
@@ -129,9 +139,7 @@ def _studies() -> list[Sample]:
         "evaluate": {"batch_size": 50, "limit": 10},
         "baseline": "coconut",
     }
-    recipe = yaml.safe_dump(TINY)
-    extra: dict[str, bytes | str] = {"tiny.yaml": recipe}
-    found = [_one("study.yaml", "yaml", yaml.safe_dump(tiny, sort_keys=False), extra)] * 3
+    found = [_one("study.yaml", "yaml", _dump(tiny), {"tiny.yaml": _dump(TINY)})] * 3
     for path in sorted((ROOT / "studies").glob("*.yaml")):  # of dozens of cells each
         found.append(_one("study.yaml", "yaml", path.read_bytes(), {"is-large": ""}))
     return found
@@ -141,8 +149,6 @@ def _studies() -> list[Sample]:
 
 
 def _prosqa_records(rendering: str) -> list[dict[str, Any]]:
-    from latentcot.tasks.prosqa.generator import make_splits
-    from latentcot.tasks.prosqa.options import options_named
 
     options = options_named("two-family", layers=2, shared=0, rendering=rendering)
     return [
@@ -151,48 +157,34 @@ def _prosqa_records(rendering: str) -> list[dict[str, Any]]:
     ]
 
 
-def _json_lines() -> list[Sample]:
-    own: list[dict[str, Any]] = [
+def _official(name: str) -> str:
+    """Return an official data file, or nothing where it is not here."""
+    path = OFFICIAL / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _examples() -> dict[str, list[Sample]]:
+
+    words, symbols = _prosqa_records("words"), _prosqa_records("symbols")
+    custom: list[dict[str, Any]] = [
         {"question": "Which? A or B", "steps": ["Not A."], "answer": "B", "level": 1.5},
         {"id": 7, "question": "Why?", "steps": [], "answer": "So.", "more": {"a": [None]}},
     ]
-    sets = [_prosqa_records("words"), _prosqa_records("symbols"), own]
-    texts = ["\n".join(map(json.dumps, records)) + "\n" for records in sets]
-    return [_one("data", "jsonl", text) for text in texts]
-
-
-def _official_json() -> list[Sample]:
-    records = [{k: v for k, v in r.items() if k != "id"} for r in _prosqa_records("words")]
-    found = [_one("data", "json", json.dumps(records))]
-    if (OFFICIAL / "prosqa_valid.json").exists():
-        official = json.loads((OFFICIAL / "prosqa_valid.json").read_text(encoding="utf-8"))
-        found.append(_one("data", "json", json.dumps(official[:2])))
-    return found
-
-
-def _icot() -> list[Sample]:
-    own = "A has 4 and gives 2.||<<4-2=2>> <<2/.5=4>> #### 4\n\nHow many?|| #### 1,000\n"
-    found = [_one("data", "text", own)]
-    if (OFFICIAL / "gsm8k_aug_valid.txt").exists():
-        lines = (OFFICIAL / "gsm8k_aug_valid.txt").read_text(encoding="utf-8").split("\n")
-        found.append(_one("data", "text", "\n".join(lines[:4])))
-    return found
-
-
-def _prontoqa() -> list[Sample]:
-    from latentcot.tasks.prontoqa.generator import make_splits, official_json
-    from latentcot.tasks.prontoqa.options import ProntoqaOptions
-
-    splits = make_splits(ProntoqaOptions(hops=2), {"test": 2}, 0)
-    made = official_json(splits["test"])
-    found = [
-        _one("data", "json", json.dumps(made)),
-        _one("data", "json", json.dumps(made, indent=1)),
-    ]
-    if (OFFICIAL / "prontoqa_5hop_sample.json").exists():
-        official = json.loads((OFFICIAL / "prontoqa_5hop_sample.json").read_text(encoding="utf-8"))
-        found.append(_one("data", "json", json.dumps(dict(list(official.items())[:2]))))
-    return found
+    prosqa = [[{k: v for k, v in record.items() if k != "id"} for record in words]]
+    prosqa += [json.loads(text)[:2] for text in [_official("prosqa_valid.json")] if text]
+    made = official_json(make_prontoqa(ProntoqaOptions(hops=2), {"test": 2}, 0)["test"])
+    texts = [json.dumps(made), json.dumps(made, indent=1)]
+    if official := _official("prontoqa_5hop_sample.json"):
+        texts.append(json.dumps(dict(list(json.loads(official).items())[:2])))
+    icot = ["A has 4 and gives 2.||<<4-2=2>> <<2/.5=4>> #### 4\n\nHow many?|| #### 1,000\n"]
+    icot += [text for text in ["\n".join(_official("gsm8k_aug_valid.txt").split("\n")[:4])] if text]
+    lines = ["\n".join(map(json.dumps, records)) + "\n" for records in (words, symbols, custom)]
+    return {
+        "JSON Lines": [_one("data", "jsonl", text) for text in lines],
+        "official JSON": [_one("data", "json", json.dumps(records)) for records in prosqa],
+        "iCoT text": [_one("data", "text", text) for text in icot],
+        "ProntoQA JSON": [_one("data", "json", text) for text in texts],
+    }
 
 
 # --- a run ------------------------------------------------------------------------------------
@@ -200,12 +192,6 @@ def _prontoqa() -> list[Sample]:
 
 def make_run(work: Path) -> Path:
     """Train a run of a dozen updates, with a stop classifier, and evaluate it; return it."""
-    from latentcot.cli.evaluate import evaluate
-    from latentcot.data.examples import write_examples
-    from latentcot.recipes.recipe import make_recipe
-    from latentcot.tasks.prosqa.generator import make_splits
-    from latentcot.tasks.prosqa.options import options_named
-    from latentcot.training.train import train
 
     options = options_named("two-family", layers=2, shared=0)
     files = {}
@@ -218,53 +204,28 @@ def make_run(work: Path) -> Path:
     return work / "run"
 
 
-def _checkpoint(run: Path) -> dict[str, bytes]:
-    newest = sorted((run / "checkpoints").glob("update-*"))[-1]
-    return {f"checkpoint/{file.name}": file.read_bytes() for file in sorted(newest.iterdir())}
-
-
-def _breaking(files: Mapping[str, bytes], *names: str) -> Sample:
-    return Sample(files, tuple((name, _form(name)) for name in names))
-
-
-def _form(name: str) -> Form:
-    return "json" if name.endswith(".json") else "binary"
-
-
-def _infos(run: Path) -> list[Sample]:
-    files, name = _checkpoint(run), "checkpoint/latentcot.json"
+def _infos(files: dict[str, bytes]) -> list[Sample]:
+    """Return checkpoints whose latentcot.json is of today, and of earlier formats."""
+    name = "checkpoint/latentcot.json"
     newest = json.loads(files[name])
-    plan = newest["plan"]
     old = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
     first = {k: v for k, v in newest.items() if k not in ("plan", "stop_threshold", "max_thoughts")}
     older = [
         {**newest, "format_version": 2},
-        {**first, **{key: plan[key] for key in old}, "format_version": 1},
+        {**first, **{key: newest["plan"][key] for key in old}, "format_version": 1},
         {**newest, "task": {"match": "regex", "pattern": "(a)"}, "method": "pause"},
     ]
     bare = {path: content for path, content in files.items() if "checksums" not in path}
     changed = [{**bare, name: json.dumps(one).encode()} for one in older]
-    return [_breaking(one, name) for one in (files, *changed)]
+    return [_broken(one, name) for one in (files, *changed)]
 
 
-def _checkpoint_files(run: Path) -> list[Sample]:
-    files = _checkpoint(run)
-    own = ("latentcot.json", "training_state.pt")
-    names = [name for name in files if not name.endswith(own)]
-    return [_breaking(files, name) for name in names]
-
-
-def _training_states(run: Path) -> list[Sample]:
-    return [_breaking(_checkpoint(run), "checkpoint/training_state.pt")]
-
-
-def _best(run: Path) -> list[Sample]:
-    folders = sorted(path.parent.name for path in run.glob("checkpoints/update-*/latentcot.json"))
-    files = {f"run/checkpoints/{name}/latentcot.json": b"{}" for name in folders}
-    files |= {f"run/checkpoints/{name}/latentcot.json": b"{}" for name in
-              ("update-00000001", "update-00000002", "update-00000099")}  # fmt: skip
-    pointer = (run / "checkpoints" / "best.json").read_bytes()
-    return [_breaking({**files, "run/checkpoints/best.json": pointer}, "run/checkpoints/best.json")]
+def _best(run: Path) -> Sample:
+    names = [path.parent.name for path in run.glob("checkpoints/update-*/latentcot.json")]
+    names += ["update-00000001", "update-00000002", "update-00000099"]
+    files = {f"run/checkpoints/{name}/latentcot.json": b"{}" for name in names}
+    pointer = "run/checkpoints/best.json"
+    return _broken({**files, pointer: (run / "checkpoints" / "best.json").read_bytes()}, pointer)
 
 
 def _results(run: Path) -> list[Sample]:
@@ -272,30 +233,28 @@ def _results(run: Path) -> list[Sample]:
     values = json.loads(result)
     first = {key: value for key, value in values.items() if key not in ("schema_version", "task")}
     cot = json.dumps({**values, "method": "cot"})
-    pair = {"run-a/recipe.yaml": recipe, "run-b/recipe.yaml": recipe, "run-b/evals/test.json": cot}
-    samples = [
-        _one("run-a/evals/test.json", "json", text, pair) for text in (result, json.dumps(first))
-    ]
-    pair["run-a/evals/test.json"] = result
-    samples.append(_one("run-a/recipe.yaml", "yaml", recipe, pair))
-    study = yaml.safe_dump({"tasks": {"t": "x"}, "methods": ["cot", {"more": {}}], "seeds": [0]})
-    in_study: dict[str, bytes | str] = {
+    pair = {"run-a/recipe.yaml": recipe, "run-a/evals/test.json": result,
+            "run-b/recipe.yaml": recipe, "run-b/evals/test.json": cot}  # fmt: skip
+    older = {**pair, "run-a/evals/test.json": json.dumps(first)}
+    study: Contents = {
         f"study/t/{method}/seed-0{ending}": text
         for method, one in (("cot", cot), ("more", result))
         for ending, text in (("/recipe.yaml", recipe), ("/evals/test.json", one))
+    } | {
+        "study/study.yaml": _dump(
+            {"tasks": {"t": "x"}, "methods": ["cot", {"more": {}}], "seeds": [0]}
+        ),
+        "study/t/more/seed-1.log": "RunError: \x1b[31mno\n",
     }
-    in_study |= {"study/study.yaml": study, "study/t/more/seed-1.log": "RunError: \x1b[31mno\n"}
-    forms: tuple[tuple[str, Form], ...] = (("study.yaml", "yaml"), ("t/more/seed-1.log", "text"),
-                       ("t/cot/seed-0/evals/test.json", "json"))  # fmt: skip
-    for name, form in forms:
-        samples.append(_one(f"study/{name}", form, in_study[f"study/{name}"], in_study))
-    return samples
+    in_study = ("study.yaml", "t/more/seed-1.log", "t/cot/seed-0/evals/test.json")
+    return [
+        *(_broken(files, "run-a/evals/test.json") for files in (pair, older)),
+        _broken(pair, "run-a/recipe.yaml"),
+        *(_broken(study, f"study/{name}") for name in in_study),
+    ]
 
 
 def _run_files(run: Path) -> list[Sample]:
-    files = {f"run/{name}": (run / name).read_bytes() for name in
-             ("recipe.yaml", "metrics.jsonl", "provenance.json", "evals/test.json")}  # fmt: skip
-    forms: dict[str, Form] = {"recipe.yaml": "yaml", "metrics.jsonl": "jsonl"}
-    return [
-        Sample(files, ((name, forms.get(name.removeprefix("run/"), "json")),)) for name in files
-    ]
+    names = ("recipe.yaml", "metrics.jsonl", "provenance.json", "evals/test.json")
+    files = {f"run/{name}": (run / name).read_bytes() for name in names}
+    return [_broken(files, name) for name in files]

@@ -45,9 +45,9 @@ from latentcot.models.shapes import config_of, model_of
 from latentcot.recipes.recipe import Training, read_recipe
 from latentcot.runs.provenance import provenance
 from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
 from latentcot.training.step import TrainStep
 from latentcot.utils.files import write_json
+from losses import LanguageLoss
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "shapes"

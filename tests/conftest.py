@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Helpers that assert: pytest shows what both sides were.
+pytest.register_assert_rewrite("rollouts")
+
 # Machines are busy: no example of a property has to be quick.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -16,6 +16,7 @@ position at a time.
 
 from collections.abc import Callable, Iterable, Sequence
 
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -255,3 +256,9 @@ ARCHITECTURES = {
         {**_DECODER, "num_key_value_heads": 4, "tie_word_embeddings": False},
     ),
 }
+EACH = [
+    "gpt2",
+    "llama",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "qwen2")),
+]
+"""Their names as parameters of tests: two are quick."""

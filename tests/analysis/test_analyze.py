@@ -40,6 +40,7 @@ def done(tiny_run, pauses, tmp_path_factory):
     return run / "analysis"
 
 
+@pytest.mark.slow
 def test_every_analysis_has_its_files(done):
     for name in ANALYSES:
         result = json.loads((done / f"{name}.json").read_text())
@@ -51,6 +52,7 @@ def test_every_analysis_has_its_files(done):
         assert rows, name
 
 
+@pytest.mark.slow
 def test_the_page_shows_both(done):
     page = (done / "report.html").read_text()
     assert "Inside the thoughts of coconut and coconut-pause-as-thought" in page
@@ -63,6 +65,7 @@ def test_the_page_shows_both(done):
     assert all(readings["interventions"] for readings in second["questions"])
 
 
+@pytest.mark.slow
 def test_the_comparisons_name_the_other(done):
     assert json.loads((done / "interventions.json").read_text())["against"]["name"] == (
         "coconut-pause-as-thought"
@@ -81,6 +84,7 @@ def test_one_alone_on_other_questions(tiny_run, data, latentcot, tmp_path):
     assert not (tmp_path / "here" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_what_a_method_does_not_allow_is_told_and_the_rest_is_done(no_cot, latentcot, tmp_path):
     ended = latentcot("analyze", no_cot, "--out", tmp_path / "here")
     assert ended.code == 0, ended.err

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_convert import base_tokenizer
-from test_thoughts import EXACT, RAGGED, make_rows, relative_errors, run_think
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from base_tokenizers import base_tokenizer
 from conftest import in_update
 from latentcot import load, train
 from latentcot.errors import CheckpointError, DamagedError, RecipeError
@@ -38,6 +37,7 @@ from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
 from losses import LanguageLoss, train_step_of
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model
+from rollouts import EXACT, RAGGED, make_rows, relative_errors, run_think
 
 pytest.importorskip("peft")
 

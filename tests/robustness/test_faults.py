@@ -17,16 +17,18 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LAST_LINE = re.compile(r"(\d+) kills, (\d+) other faults, (\d+) lost")
 # Kills that chance seldom hits, and faults that other tests do not have.
-CASES = (
+FEW = (
+    "exact kill/4",  # an old checkpoint is being deleted
+    "checkpoint file damaged/26",
+    "named file fails/0",
+)
+OTHERS = (
     "kill/0",
     "exact kill/2",  # the first checkpoint has got its name, and nothing more was done
-    "exact kill/4",  # an old one is being deleted
     "exact kill/8",  # a damaged one was set aside
     "exact kill/12",  # best.json is missing
-    "checkpoint file damaged/26",
     "run file damaged/6",
     "all checkpoints damaged/4",
-    "named file fails/0",
     "operation fails/2",
     "disk too small/0",
     "second process/0",
@@ -63,12 +65,17 @@ def cases(*names: str) -> list[str]:
     return [word for name in names for word in ("--case", name)]
 
 
-def test_nothing_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "least", "others"),
+    [(FEW, 1, 2), pytest.param(OTHERS, 3, 5, marks=pytest.mark.slow)],
+    ids=["few", "others"],
+)
+def test_nothing_is_lost(names: tuple[str, ...], least: int, others: int, tmp_path: Path) -> None:
     out = tmp_path / "faults.json"
-    done = run(BENCHMARKS / "faults.py", *cases(*CASES), "--jobs", 1, "--out", out)
+    done = run(BENCHMARKS / "faults.py", *cases(*names), "--jobs", 1, "--out", out)
     kills, faults, lost = last_line(done)
     assert lost == 0 and done.returncode == 0, done.stderr
-    assert kills >= 4 and faults == 7
+    assert kills >= least and faults == others
     assert {"provenance", "asked", "kinds"} <= json.loads(out.read_text()).keys()
 
 
@@ -131,7 +138,7 @@ def test_every_difference_is_found(
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     from faults_processes import Lost
-    from faults_results import compare, result_of
+    from faults_runs import compare, result_of
 
     run = shutil.copytree(tiny_run, tmp_path / "run")
     metrics = run / "metrics.jsonl"

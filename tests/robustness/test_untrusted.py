@@ -25,7 +25,7 @@ from latentcot.utils.files import write_json
 from latentcot.utils.parsing import parse_yaml
 
 EVIL = """
-open({special token!r}, "w").close()
+open({witness!r}, "w").close()
 from transformers import GPT2Config as EvilConfig, GPT2LMHeadModel as Evil
 from transformers import PreTrainedTokenizerFast as EvilTokenizer
 """
@@ -35,15 +35,15 @@ CODE = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}
 class Payload:
     """Unpickled, it makes a file."""
 
-    def __init__(self, special_token: Path) -> None:
-        self.marker = special_token
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (str(self.special_token), "w")
+        return open, (str(self.witness), "w")
 
 
 @pytest.fixture
-def special_token(tmp_path: Path) -> Iterator[Path]:
+def witness(tmp_path: Path) -> Iterator[Path]:
     """What foreign code would write; the test fails if it has run."""
     path = tmp_path / "code-has-run"
     yield path
@@ -60,12 +60,12 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def folder(tiny_run: Path, tmp_path: Path, special_token: Path) -> Path:
+def folder(tiny_run: Path, tmp_path: Path, witness: Path) -> Path:
     """A checkpoint with code beside it, and no list of checksums."""
     copy = tmp_path / "checkpoint"
     shutil.copytree(checkpoint_folders(tiny_run)[-1], copy)
     (copy / "checksums.json").unlink()
-    (copy / "evil.py").write_text(EVIL.format(marker=str(special_token)))
+    (copy / "evil.py").write_text(EVIL.format(witness=str(witness)))
     return copy
 
 
@@ -119,38 +119,38 @@ class TestCode:
 
 
 class TestPickles:
-    def test_beside_the_weights_are_not_read(self, folder: Path, special_token: Path) -> None:
-        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(special_token)))
+    def test_beside_the_weights_are_not_read(self, folder: Path, witness: Path) -> None:
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(witness)))
         assert use(folder) == []
 
     @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
     def test_instead_of_the_weights_are_refused(
-        self, folder: Path, special_token: Path, name: str
+        self, folder: Path, witness: Path, name: str
     ) -> None:
         (folder / "model.safetensors").unlink()
-        (folder / name).write_bytes(pickle.dumps(Payload(special_token)))
+        (folder / name).write_bytes(pickle.dumps(Payload(witness)))
         with pytest.raises(CheckpointError, match="cannot be read"):
             load(folder)
 
-    def test_named_by_an_index_are_refused(self, folder: Path, special_token: Path) -> None:
+    def test_named_by_an_index_are_refused(self, folder: Path, witness: Path) -> None:
         (folder / "model.safetensors").unlink()
-        (folder / "weights.bin").write_bytes(pickle.dumps(Payload(special_token)))
+        (folder / "weights.bin").write_bytes(pickle.dumps(Payload(witness)))
         index = {"metadata": {}, "weight_map": {"transformer.wte.weight": "weights.bin"}}
         for name in ("model.safetensors", "pytorch_model.bin"):
             write_json(folder / f"{name}.index.json", index)
         with pytest.raises(CheckpointError, match="cannot be read"):
             load(folder)
 
-    def test_as_a_stop_head_are_refused(self, folder: Path, special_token: Path) -> None:
+    def test_as_a_stop_head_are_refused(self, folder: Path, witness: Path) -> None:
         change(folder / "latentcot.json", stop_threshold=0.5, max_thoughts=2)
-        (folder / "stop_head.safetensors").write_bytes(pickle.dumps(Payload(special_token)))
+        (folder / "stop_head.safetensors").write_bytes(pickle.dumps(Payload(witness)))
         with pytest.raises(CheckpointError, match="cannot be read"):
             load(folder)
 
-    def test_as_a_training_state_are_refused(self, folder: Path, special_token: Path) -> None:
+    def test_as_a_training_state_are_refused(self, folder: Path, witness: Path) -> None:
         import torch
 
-        torch.save({"optimizer": Payload(special_token)}, folder / "training_state.pt")
+        torch.save({"optimizer": Payload(witness)}, folder / "training_state.pt")
         with pytest.raises(CheckpointError, match="cannot be read") as caught:
             load_training_state(folder)
         # torch's own words tell how to load it with all its code.
@@ -167,7 +167,7 @@ YAML = {
     "bomb": (BOMB, "more than 100,000 values"),
     "circle": ("&a {a: *a}", "an alias stands inside itself"),
     "object": (
-        "!!python/object/apply:os.mkdir ['{special token}']",
+        "!!python/object/apply:os.mkdir ['{witness}']",
         "could not determine a constructor",
     ),
     "twice": ("{a: 1, a: 2}", "the key 'a' stands twice"),
@@ -176,8 +176,8 @@ YAML = {
 
 
 @pytest.mark.parametrize(("text", "words"), YAML.values(), ids=YAML)
-def test_yaml_is_values_alone(tmp_path: Path, special_token: Path, text: str, words: str) -> None:
-    text = f"method: {text.replace('{special token}', str(special_token))}"
+def test_yaml_is_values_alone(tmp_path: Path, witness: Path, text: str, words: str) -> None:
+    text = f"method: {text.replace('{witness}', str(witness))}"
     for name in ("recipe.yaml", "study.yaml"):
         (tmp_path / name).write_text(text)
     ways: list[Callable[[], object]] = [
@@ -192,8 +192,8 @@ def test_yaml_is_values_alone(tmp_path: Path, special_token: Path, text: str, wo
     assert parse_yaml("a: &x [1]\nb: *x") == {"a": [1], "b": [1]}  # aliases themselves are fine
 
 
-def test_an_override_with_a_bomb_is_a_text(recipe_file: Path, special_token: Path) -> None:
-    for text in (BOMB, f"!!python/object/apply:os.mkdir ['{special_token}']"):
+def test_an_override_with_a_bomb_is_a_text(recipe_file: Path, witness: Path) -> None:
+    for text in (BOMB, f"!!python/object/apply:os.mkdir ['{witness}']"):
         with pytest.raises(RecipeError, match="seed: ") as caught:
             read_recipe(recipe_file, [f"seed={text}"])
         assert len(str(caught.value)) < 1_500

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -31,6 +30,7 @@ from transformers import (
     T5Config,
 )
 
+from base_tokenizers import END, TEXTS, base_tokenizer
 from latentcot import CheckpointError, MethodError, RecipeError, RunError, UsageError, load
 from latentcot.curriculum.layout import SpecialTokens, Template, encode
 from latentcot.data.examples import Example
@@ -40,27 +40,12 @@ from latentcot.tasks import AnswerMatch
 from latentcot.training.train import train
 from reference import reference_generate, reference_states
 
-END = "<|endoftext|>"
-TEXTS = ["Tom has 3 apples.\n<<3+4=7>>\n<<7-2=5>>\n### 5", "How many are left?\n<<1+1=2>>\n### 2"]
 QUESTION = "Tom has 3 apples. How many are left?"
 COCONUT = Request("coconut", "gsm8k", 2, 3, 3, True, max_new_tokens=12)
 COT = Request("cot", "gsm8k", max_new_tokens=12)
 
 
 # --- what others have ---------------------------------------------------------------------------
-
-
-def base_tokenizer() -> PreTrainedTokenizerBase:
-    """As GPT-2's: byte-level, `<<` is one token, no special tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS * 9, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
 
 
 TOKENIZER = base_tokenizer()

@@ -148,6 +148,7 @@ def test_an_interrupted_quickstart_resumes(shrink, out, ctrl_c_raises):
     assert json.loads((run / "evals" / "test.json").read_text())["num_questions"] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graphs", "num_positions", "log", "told"),
     [

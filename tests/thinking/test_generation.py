@@ -1,21 +1,17 @@
 """`generate()`, held token for token to the slow reference (`reference.py`)."""
 
-import functools
 import math
 from collections.abc import Sequence
 
 import pytest
 import torch
 
-from latentcot.curriculum.layout import Layout
 from latentcot.methods.stopping import StopHead, StopRule
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from losses import thinker
 from reference import (
-    ARCHITECTURES,
+    EACH,
     HIDDEN_SIZE,
-    NO_LABEL,
-    VOCAB_SIZE,
     half,
     pause,
     reference_count,
@@ -23,60 +19,21 @@ from reference import (
     reference_states,
     tiny_model,
 )
+from rollouts import (
+    MAX_NEW_TOKENS,
+    NO_EOS,
+    PROMPTS,
+    SHAPES,
+    continuations,
+    likely_eos,
+    make_prompt,
+    until,
+)
 
-MAX_NEW_TOKENS = 12
-NO_EOS = VOCAB_SIZE  # a token that the models cannot say
-SHAPES = [  # prefix, thoughts, suffix
-    (5, 3, 1),
-    (1, 0, 2),
-    (9, 6, 1),
-    (3, 1, 4),
-    (7, 0, 0),
-    (2, 2, 0),
-    (4, 6, 3),
-    (11, 4, 1),
-]
-
-
-def make_prompt(prefix_length: int, num_thoughts: int, suffix_length: int, seed: int) -> Layout:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(VOCAB_SIZE, (prefix_length + suffix_length,), generator=generator).tolist()
-    return Layout(
-        prefix=tuple(ids[:prefix_length]),
-        num_latents=num_thoughts,
-        suffix=tuple(ids[prefix_length:]),
-        labels=(NO_LABEL,) * suffix_length,
-    )
+SLOW_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (1, 64)]
 
 
-PROMPTS = [make_prompt(*shape, seed=i) for i, shape in enumerate(SHAPES)]
-
-
-@functools.cache
-def continuations(name: str) -> list[list[int]]:
-    """What the reference says after each prompt when nothing ends it."""
-    model = tiny_model(name)
-    return [
-        reference_generate(model, p.prefix, p.num_latents, p.suffix, MAX_NEW_TOKENS, None)
-        for p in PROMPTS
-    ]
-
-
-def until(tokens: list[int], eos_id: int) -> tuple[int, ...]:
-    return tuple(tokens[: tokens.index(eos_id)] if eos_id in tokens else tokens)
-
-
-@functools.cache
-def likely_eos(name: str) -> int:
-    """The token that ends the rows at the most different times."""
-
-    def num_lengths(token: int) -> int:
-        return len({len(until(tokens, token)) for tokens in continuations(name)})
-
-    return max(range(VOCAB_SIZE), key=num_lengths)
-
-
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=EACH)
 def name(request):
     return request.param
 
@@ -259,7 +216,7 @@ FEEDS = {  # the product's, the reference's
 }
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize("batch_size", [3, *SLOW_SIZES])
 @pytest.mark.parametrize("kind", FEEDS)
 def test_something_else_may_stand_in_the_latents(model, name, kind, batch_size):
     feed, fill = FEEDS[kind]
@@ -309,7 +266,7 @@ class TestStop:
     def test_rows_stop_at_different_times(self, counts):
         assert len(set(counts)) >= 3
 
-    @pytest.mark.parametrize("batch_size", [1, 2, 64])
+    @pytest.mark.parametrize("batch_size", [2, *SLOW_SIZES])
     def test_words_and_thoughts_are_those_of_the_reference(
         self, model, name, rule, counts, batch_size
     ):
@@ -384,7 +341,7 @@ class TestForcedSteps:
             for p in PROMPTS
         ]
 
-    @pytest.mark.parametrize("batch_size", [3, 64])
+    @pytest.mark.parametrize("batch_size", [3, *SLOW_SIZES])
     @pytest.mark.parametrize("with_end", [False, True])
     def test_greedy_equals_the_reference(self, model, name, with_end, batch_size):
         forced = self.forced(name, with_end)
@@ -422,7 +379,7 @@ class TestForcedSteps:
             later |= set(words[first + 1 :])
         assert later & set(forced.forbidden)
 
-    @pytest.mark.parametrize("with_end", [False, True])
+    @pytest.mark.parametrize("with_end", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_sampled(self, model, name, with_end):
         """Drawn from what is allowed, the same in every batch; greedy in the limit."""
         forced = self.forced(name, with_end)

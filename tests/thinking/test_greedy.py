@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_generation import ARCHITECTURES, MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
 from latentcot.methods.stopping import StopHead, StopRule
 from latentcot.models.backend.cuda_graphs import Recording
@@ -12,7 +11,8 @@ from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from losses import thinker
-from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from reference import EACH, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
 
 class StandIn:
@@ -53,7 +53,7 @@ def assert_same(found, expected) -> None:
         torch.testing.assert_close(one.latent_inputs, other.latent_inputs, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EACH)
 @pytest.mark.parametrize("ends", [True, False])
 def test_are_the_same_texts(architecture, ends):
     """Ragged questions, thoughts and suffixes; the first batch teaches how long texts are."""

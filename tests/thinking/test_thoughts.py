@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from latentcot.curriculum.layout import Layout
 from latentcot.methods import METHODS
 from latentcot.thinking.batch import collate
-from latentcot.thinking.think import Rollout, think
-from losses import LanguageLoss, thinker
+from losses import LanguageLoss
 from reference import (
     ARCHITECTURES,
+    EACH,
     HIDDEN_SIZE,
     NO_LABEL,
     VOCAB_SIZE,
@@ -29,126 +28,23 @@ from reference import (
     reference_states,
     tiny_model,
 )
-
-EXACT = {"rtol": 1e-9, "atol": 1e-9}  # float64
-CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # float32 against float32; states are of order one
-GRADIENT_TOLERANCE = 1e-5  # float64, relative norm of each tensor
-GRADIENT_TOLERANCE_32 = 2e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One example, as the reference takes it."""
-
-    prefix: tuple[int, ...]
-    num_thoughts: int
-    suffix: tuple[int, ...]
-    labels: tuple[int, ...]
-
-    @property
-    def as_tuple(self):
-        return self.prefix, self.num_thoughts, self.suffix, self.labels
-
-    @property
-    def as_layout(self):
-        return Layout(
-            prefix=self.prefix,
-            num_latents=self.num_thoughts,
-            suffix=self.suffix,
-            labels=self.labels,
-        )
-
-
-def make_row(prefix_length: int, num_thoughts: int, suffix_length: int, seed: int) -> Row:
-    """Random tokens; the first suffix token (`<eot>`) and one in the middle carry no loss."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(VOCAB_SIZE, (prefix_length + suffix_length,), generator=generator).tolist()
-    prefix, suffix = tuple(ids[:prefix_length]), tuple(ids[prefix_length:])
-    labels = list(suffix)
-    if suffix_length > 1 and seed % 3:  # every third row has a label on its first suffix token
-        labels[0] = NO_LABEL
-    if suffix_length > 3:
-        labels[2] = NO_LABEL
-    return Row(prefix, num_thoughts, suffix, tuple(labels))
-
-
-def make_rows(shapes: Sequence[tuple[int, int, int]], seed: int = 0) -> list[Row]:
-    return [make_row(*shape, seed=100 * seed + i) for i, shape in enumerate(shapes)]
-
-
-RAGGED = [(5, 3, 4), (1, 0, 2), (9, 6, 1), (3, 1, 7), (7, 0, 5), (2, 2, 3), (4, 6, 6), (6, 5, 2)]
-CASES = {f"n={n}": [(4, n, 5), (1, n, 2), (8, n, 3)] for n in range(7)}
-CASES["ragged"] = RAGGED
-CASES["ragged without zero"] = [(8, 1, 3), (3, 6, 5), (5, 2, 1)]
-
-
-def run_think(
-    model: nn.Module, rows: Sequence[Row], pad_id: int = 0, extra: int = 0, feed=None, **options
-) -> Rollout:
-    layouts = [row.as_layout for row in rows]
-    batch = collate(layouts, pad_id)
-    wider = {
-        name: nn.functional.pad(getattr(batch, name), (0, extra), value=pad_id)
-        for name in ("prefix", "suffix")
-    }
-    return think(model, dataclasses.replace(batch, **wider), thinker(feed), **options)
-
-
-def product_loss(model: nn.Module, rows: Sequence[Row], pad_id: int = 0, feed=None) -> Tensor:
-    parts = LanguageLoss(model, feed)(collate([row.as_layout for row in rows], pad_id=pad_id))
-    assert int(parts.num_labels) == sum(x != NO_LABEL for row in rows for x in row.labels)
-    return parts.nll_sum / parts.num_labels
-
-
-def take_gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
-    named = dict(model.named_parameters())
-    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(parameter) if gradient is None else gradient
-        for (name, parameter), gradient in zip(named.items(), found, strict=True)
-    }
-
-
-def relative_errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
-    assert actual.keys() == expected.keys()
-    return {
-        name: float((actual[name] - gradient).norm() / gradient.norm().clamp_min(1e-9))
-        for name, gradient in expected.items()
-    }
-
-
-def check_states(
-    model: nn.Module, rows: Sequence[Row], rollout: Rollout, tolerance: dict, fill=None
-) -> None:
-    most = max(row.num_thoughts for row in rows)
-    assert rollout.latent_inputs.shape == (len(rows), most, HIDDEN_SIZE)
-    assert rollout.states.shape[0] == len(rows)
-    for b, row in enumerate(rows):
-        states, thoughts = reference_states(
-            model, row.prefix, row.num_thoughts, row.suffix, fill=fill
-        )
-        actual = rollout.states[b, : len(row.suffix) + 1]
-        torch.testing.assert_close(actual, states, **tolerance, msg=lambda m, b=b: f"row {b}: {m}")
-        torch.testing.assert_close(
-            rollout.latent_inputs[b, : row.num_thoughts],
-            thoughts,
-            **tolerance,
-            msg=lambda m, b=b: f"thoughts of row {b}: {m}",
-        )
-        assert not rollout.latent_inputs[b, row.num_thoughts :].any(), f"row {b}: no zeros behind"
-
-
-def check_loss(
-    model: nn.Module, rows: Sequence[Row], tolerance: float, fill=None, feed=None
-) -> dict[str, Tensor]:
-    """Loss and every gradient against the reference; returns the product's gradients."""
-    expected = reference_loss(model, [row.as_tuple for row in rows], fill=fill)
-    actual = product_loss(model, rows, feed=feed)
-    assert actual.item() == pytest.approx(expected.item(), rel=tolerance)
-    gradients = take_gradients(model, actual)
-    errors = relative_errors(gradients, take_gradients(model, expected))
-    assert max(errors.values()) < tolerance, errors
-    return gradients
+from rollouts import (
+    CASES,
+    CLOSE,
+    EXACT,
+    GRADIENT_TOLERANCE,
+    GRADIENT_TOLERANCE_32,
+    RAGGED,
+    Row,
+    check_loss,
+    check_states,
+    make_row,
+    make_rows,
+    product_loss,
+    relative_errors,
+    run_think,
+    take_gradients,
+)
 
 
 def update(model: nn.Module, gradients: dict[str, Tensor]) -> None:
@@ -160,7 +56,7 @@ def update(model: nn.Module, gradients: dict[str, Tensor]) -> None:
     optimizer.zero_grad()
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=EACH)
 def name(request):
     return request.param
 
@@ -587,7 +483,8 @@ class TestLatentStates:
             rollout = run_think(model, rows)
         for b, row in enumerate(rows):
             inner = rollout.latent_states[b, : max(0, row.num_thoughts - 1)]
-            assert torch.equal(inner, rollout.latent_inputs[b, 1 : row.num_thoughts])
+            fed = rollout.latent_inputs[b, 1 : row.num_thoughts]
+            torch.testing.assert_close(inner, fed, **EXACT)
 
     @pytest.mark.parametrize("extra", [0, 3])
     def test_of_no_latents(self, model, extra):

@@ -1,18 +1,15 @@
 """Batches are a function of the seed and the number of the update, whoever makes them when."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from latentcot.methods import method_named
-from latentcot.thinking.batch import collate_views
 from latentcot.training.build import Run, build
 from latentcot.training.loader import Loader, UpdateBatch
-from latentcot.training.objective import Counts
 from latentcot.training.step import Shard
+from tiny_runs import as_values, shard_of
 
 NUM_UPDATES = 12  # of 4 an epoch
 CHANGES = {
@@ -21,11 +18,6 @@ CHANGES = {
         "curriculum": {"tokens_until_all": 3, "tokens_per_epoch": 2, "removal_smoothing": 0.5}
     },
 }
-
-
-def shard_of(update: Sequence) -> Shard:
-    """All of an update at once, as of one process."""
-    return Shard([collate_views(update)], Counts(method_named("coconut"), update))
 
 
 @pytest.fixture(scope="module", params=CHANGES)
@@ -42,16 +34,6 @@ def world(request, make_recipe) -> Run:
 def loader_of(world: Run, shard_of=shard_of, seed: int | None = None) -> Loader:
     recipe = world.recipe if seed is None else replace(world.recipe, seed=seed)
     return Loader(replace(world, recipe=recipe), shard_of)
-
-
-def as_values(update_batch: UpdateBatch) -> tuple:
-    """A batch as plain values."""
-    batches = [
-        (*(tensor.tolist() for tensor in batches.tensors), batches.max_latents)
-        for batches in update_batch.shard.micro_batches
-    ]
-    ids = [example.id for example in update_batch.examples]
-    return ids, update_batch.stages, batches, update_batch.shard.counts.counts
 
 
 def phase_at(world: Run, update: int):

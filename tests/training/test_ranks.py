@@ -113,6 +113,7 @@ def input_name(model: Any) -> str:
     return next(name for name, weight in model.named_parameters() if weight is table)
 
 
+@pytest.mark.slow
 def test_ranks_agree_on_their_passes(tmp_path):
     """200 random ragged batches under FSDP2, where a rank that makes one pass more would hang."""
     done = run_ranks("passes", tmp_path)

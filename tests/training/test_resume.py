@@ -18,28 +18,7 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import append_metrics, held, read_metrics
 from latentcot.runs.provenance import read_provenance
 from latentcot.training.saving import point_to_best
-
-# Everything that is drawn: the order of the data, stages, dropout. No interval divides another.
-RANDOM = {
-    "model": {"dropout": 0.2},
-    "curriculum": {"stage_mix_prob": 0.3},
-    "training": {
-        "max_updates": 14,
-        "validate_every": 3,
-        "save_every": 5,
-        "warmup_updates": 2,
-        "decay_share": 0.5,
-        "max_grad_norm": 1.0,
-    },
-}
-
-
-def results_of(run):
-    """Return weights, best checkpoint and all rows but their rates."""
-    [*_, newest] = checkpoint_folders(run)
-    rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]
-    best = json.loads((run / "checkpoints" / "best.json").read_text())
-    return (newest.name, (newest / "model.safetensors").read_bytes(), best, rows)
+from tiny_runs import RANDOM, results_of
 
 
 def files_of(run):
@@ -64,6 +43,7 @@ def run(in_one_go, tmp_path):
     return shutil.copytree(in_one_go, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_dropout_and_stage_mixing_are_at_work(in_one_go, make_recipe, tmp_path):
     """Otherwise the tests below would hold for a run without anything random."""
     without = make_recipe(**RANDOM | {"model": {}})
@@ -74,7 +54,11 @@ def test_dropout_and_stage_mixing_are_at_work(in_one_go, make_recipe, tmp_path):
     assert results_of(tmp_path / "without")[1] != results_of(in_one_go)[1]
 
 
-@pytest.mark.parametrize("last_updates", [(1,), (4,), (6,), (13,), (3, 5, 9)])
+@pytest.mark.parametrize(
+    "last_updates",
+    [(4,), (3, 5, 9), *(pytest.param(one, marks=pytest.mark.slow) for one in ((1,), (6,), (13,)))],
+    ids=str,
+)
 def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
     """By Ctrl-C during an update: the first, at a change of stage, the last but one."""
     run, done = tmp_path / "run", 0
@@ -134,6 +118,7 @@ def test_cut_off_and_resumed(last_update, recipe, in_one_go, tmp_path):
     assert results_of(run) == results_of(in_one_go)
 
 
+@pytest.mark.slow
 def test_interrupted_from_outside(make_recipe, tmp_path):
     """By a signal to the real command, at any moment."""
     recipe = make_recipe(**RANDOM | {"training": {"max_updates": 180, "validate_every": 60}})
@@ -262,6 +247,7 @@ def test_two_processes_never_train_into_one_folder(recipe, run):
     assert train(recipe, run, resume=True, is_quiet=True)
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_noted(recipe, tmp_path, capsys):
     """It changes the order of sums, and so the last bits."""
     run, before = tmp_path / "run", torch.get_num_threads()

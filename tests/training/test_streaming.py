@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_feeding import as_values, shard_of
-from test_resume import RANDOM, results_of
 
 from conftest import in_update, press_ctrl_c
 from latentcot import DataError, RecipeError, train
@@ -34,6 +32,7 @@ from latentcot.thinking.batch import epoch_order
 from latentcot.training.build import prepare
 from latentcot.training.loader import Loader, _with_what_to_do
 from latentcot.training.stream import EncodedStream, Stream, Windows, open_stream
+from tiny_runs import RANDOM, as_values, results_of, shard_of
 
 WORDS = ("ant", "bee", "cow", "dog", "elk")
 

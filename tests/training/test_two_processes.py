@@ -25,6 +25,9 @@ from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folder
 from latentcot.runs.folder import read_metrics
 from latentcot.training.train import train
 
+# Each starts processes that import everything; test_ranks.py has what is quick.
+pytestmark = pytest.mark.slow
+
 
 def launch(num_processes: int, *words: object, **others: Any) -> subprocess.CompletedProcess[str]:
     """Run `latentcot` in several processes; on a CPU, whatever the machine has."""

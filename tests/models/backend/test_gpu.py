@@ -10,9 +10,6 @@ import copy
 
 import pytest
 import torch
-from test_generation import NO_EOS, PROMPTS
-from test_replay import UPDATES, training
-from test_thoughts import relative_errors
 from torch import nn
 
 from latentcot.methods.stopping import StopHead
@@ -23,6 +20,7 @@ from latentcot.thinking.think import Thinker
 from latentcot.training.step import TrainStep
 from losses import train_step_of
 from reference import HIDDEN_SIZE, tiny_model
+from rollouts import NO_EOS, PROMPTS, UPDATES, relative_errors, training
 
 pytestmark = [
     pytest.mark.gpu,

@@ -5,17 +5,6 @@ from unittest import mock
 
 import pytest
 import torch
-from test_thoughts import (
-    CASES,
-    EXACT,
-    RAGGED,
-    check_loss,
-    make_rows,
-    product_loss,
-    relative_errors,
-    run_think,
-    take_gradients,
-)
 from torch import Tensor, nn
 
 from latentcot.models.backend.last_layer import pruned_to
@@ -27,6 +16,17 @@ from latentcot.models.backend.split_cache import (
 )
 from latentcot.thinking.passes import Passes
 from reference import HIDDEN_SIZE, tiny_model
+from rollouts import (
+    CASES,
+    EXACT,
+    RAGGED,
+    check_loss,
+    make_rows,
+    product_loss,
+    relative_errors,
+    run_think,
+    take_gradients,
+)
 
 BLOCKS = {
     (name, count): {key: count}

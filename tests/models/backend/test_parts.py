@@ -5,18 +5,6 @@ from unittest import mock
 
 import pytest
 import torch
-from test_thoughts import (
-    CLOSE,
-    EXACT,
-    RAGGED,
-    check_loss,
-    check_states,
-    make_rows,
-    product_loss,
-    relative_errors,
-    run_think,
-    take_gradients,
-)
 from torch import Tensor, nn
 from transformers import (
     DynamicCache,
@@ -46,6 +34,18 @@ from latentcot.thinking.decoding import generate
 from latentcot.thinking.passes import Passes
 from losses import LanguageLoss
 from reference import ARCHITECTURES, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from rollouts import (
+    CLOSE,
+    EXACT,
+    RAGGED,
+    check_loss,
+    check_states,
+    make_rows,
+    product_loss,
+    relative_errors,
+    run_think,
+    take_gradients,
+)
 
 DECODER = ARCHITECTURES["llama"][2]
 NEOX = {key: value for key, value in DECODER.items() if key != "num_key_value_heads"}

@@ -9,19 +9,18 @@ from unittest import mock
 import pytest
 import torch
 from accelerate import Accelerator
-from test_thoughts import RAGGED, make_rows
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentcot.curriculum.layout import Layout, SpecialTokens
+from latentcot.curriculum.layout import SpecialTokens
 from latentcot.methods import METHODS
 from latentcot.methods.stopping import StopHead
 from latentcot.models.backend import cuda_graphs as replay
 from latentcot.models.backend.cuda_graphs import Captured, Recording
-from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import ROUNDED, Batches, collate, collate_views
 from losses import laid, train_step_of
 from reference import HIDDEN_SIZE, VOCAB_SIZE, tiny_model
+from rollouts import RAGGED, UPDATES, layouts_of, training
 
 MARKERS = SpecialTokens(bot=1, eot=2, pause=3, eos=4)
 
@@ -128,28 +127,6 @@ class TestReplayed:
             self.call(captured, torch.ones(1), function=fail)
         assert captured.num_recordings == 0
         assert self.call(captured, torch.ones(1)).tolist() == [2.0]
-
-
-def layouts_of(shapes, seed=0) -> list[Layout]:
-    rows = [row.as_layout for row in make_rows(shapes, seed)]
-    return [
-        replace(row, stop_after=number % 4, num_next=number % 3) for number, row in enumerate(rows)
-    ]
-
-
-UPDATES = (
-    layouts_of(RAGGED),
-    layouts_of([(4, 0, 5), (6, 0, 3)], seed=1),
-    layouts_of([(5, 2, 6), (9, 2, 3)], seed=2),
-    layouts_of([(5, 1, 6), (9, 2, 4)], seed=3),  # padded, the shapes of the one before
-    layouts_of(RAGGED[::-1], seed=4),
-    layouts_of([(40, 3, 9), (2, 1, 1)], seed=5),
-    layouts_of(RAGGED, seed=6),
-)
-
-
-def training(**changes) -> Training:
-    return Training(**{"max_updates": 9, "batch_size": 8, "learning_rate": 1e-2, **changes})
 
 
 def learn(model: nn.Module, record, updates=UPDATES, *, stop_head=None, **changes):
