@@ -728,7 +728,7 @@ def test_folders_of_something_else(
         assert str(index) in refusal(folder, COT, base())
     for name in ("../elsewhere.safetensors", "/etc/passwd", "..", "", "a\0.bin", "x.pickle"):
         index.write_text(json.dumps({"weight_map": {"a": name}}))
-        assert "must name files beside it" in refusal(folder, COT, base())
+        assert "must name files next to it" in refusal(folder, COT, base())
     index.write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
     for number in (1, 2):
         save_file({"a": torch.ones(2)}, folder / f"{number}.safetensors")

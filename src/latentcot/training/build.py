@@ -7,16 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Timer
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latentcot.curriculum.layout import EncodedExample, Layout, encode
+from latentcot.curriculum.layout import EncodedExample, encode
 from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import files_of, is_hub, is_pattern
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.table import method_named
-from latentcot.models.loading import FromScratch, load_pretrained, make_from_scratch, max_positions
+from latentcot.models.loading import FromScratch, load_pretrained, make_from_scratch
 from latentcot.models.lora import Adapters, add_adapters, fingerprint, hold_lightly, require_peft
 from latentcot.models.special_tokens import (
     bpe_tokenizer,
@@ -26,8 +25,7 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.tasks import extract_answer, task_named
-from latentcot.thinking.batch import collate
-from latentcot.thinking.loss import LanguageLoss
+from latentcot.thinking.capability import check_thinks_in_batches
 from latentcot.training.stream import EncodedStream, Stream, open_stream
 from latentcot.utils.display import progress_bar, say
 
@@ -219,37 +217,6 @@ def tokenizer_from_scratch(
     if model.tokenizer == "words":
         return word_tokenizer(_texts(recipe, examples))
     return bpe_tokenizer(_texts(recipe, examples), model.vocabulary_size)
-
-
-def check_thinks_in_batches(model: PreTrainedModel) -> None:
-    """Make sure that padded rows of a batch give what each gives alone.
-
-    Some families mix in pads where no mask reaches: convolutions, recurrent states, position biases
-    counted by columns, windows of local attention.
-
-    Raises:
-        RecipeError: They do not.
-    """
-    window = getattr(model.config, "window_size", None)
-    width = (window if isinstance(window, int) else 0) + 12
-    width = min(width, (max_positions(model) or width + 8) - 8)
-    suffix = (3, 4, 5)
-    rows = [
-        Layout(tuple(1 + i % 7 for i in range(length)), thoughts, suffix, suffix)
-        for length, thoughts in ((width, 1), (max(1, width // 2), 3))
-    ]
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        together = LanguageLoss(model)(collate(rows)).nll_sum
-        alone = sum(LanguageLoss(model)(collate([row])).nll_sum for row in rows)
-    model.train(was_training)
-    if not torch.allclose(together, torch.as_tensor(alone), rtol=1e-3):
-        raise RecipeError(
-            f"model: {type(model).__name__} gives other results for a row in a padded batch than "
-            "for the row alone, so thoughts in batches would be wrong. GPT-2, Llama, Qwen2, Qwen3 "
-            "and others with plain causal attention do not."
-        )
 
 
 def _refuse_lost_answers(
