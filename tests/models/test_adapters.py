@@ -43,7 +43,7 @@ from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_
 pytest.importorskip("peft")
 
 NAMES = ["gpt2", "llama", "qwen3"]
-MARKERS = (36, 38, 37)
+SPECIAL_TOKENS = (36, 38, 37)
 LORA = Lora(rank=3, alpha=12.0)
 SCALE = 4.0
 ROWS = make_rows(RAGGED, seed=3)
@@ -55,7 +55,7 @@ def adapted(name: str, lora: Lora = LORA, **options: Any) -> Any:
     """A tiny model with adapters that do something: no B is zero, no special token is where it
     was."""
     model: Any = tiny_model(name, **options)
-    add_adapters(model, Adapters("base", fingerprint(model), lora), MARKERS)
+    add_adapters(model, Adapters("base", fingerprint(model), lora), SPECIAL_TOKENS)
     move(model)
     return model
 
@@ -85,9 +85,9 @@ class ByHand(nn.Module):
     def weights(self, trained: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
         for name, tensor in trained.items():
-            if name.endswith("marker_rows"):
-                table = name.replace("marker_rows", "weight")
-                weights[table] = weights[table].index_copy(0, torch.tensor(MARKERS), tensor)
+            if name.endswith("trained_rows"):
+                table = name.replace("trained_rows", "weight")
+                weights[table] = weights[table].index_copy(0, torch.tensor(SPECIAL_TOKENS), tensor)
             elif ".lora_A." in name:
                 change = SCALE * trained[name.replace("lora_A", "lora_B")] @ tensor
                 layer = name.split(".lora_A.")[0] + ".weight"
@@ -109,9 +109,10 @@ class ByHand(nn.Module):
 @pytest.mark.parametrize("name", NAMES)
 def test_at_first_they_change_nothing(name: str) -> None:
     model, plain = tiny_model(name), tiny_model(name)
-    add_adapters(model, Adapters("base", "", LORA), MARKERS)
+    add_adapters(model, Adapters("base", "", LORA), SPECIAL_TOKENS)
     ids = torch.arange(VOCAB_SIZE)[None]
-    assert torch.equal(model(ids).logits, plain(ids).logits)
+    # Logits of special tokens come from a product of their own, which may add up in another order.
+    torch.testing.assert_close(model(ids).logits, plain(ids).logits, **EXACT)
 
 
 @pytest.mark.parametrize("saves_memory", [False, True])
@@ -152,7 +153,9 @@ def test_what_is_trained(name: str) -> None:
     model = adapted(name)
     names = trained_names(model)
     assert set(names) == {n for n, p in model.named_parameters() if p.requires_grad}
-    assert sum("marker_rows" in n for n in names) == (2 if name == "llama" else 1)  # an untied head
+    assert sum("trained_rows" in n for n in names) == (
+        2 if name == "llama" else 1
+    )  # an untied head
     per_block = 4 if name == "gpt2" else 7
     assert sum("lora_A" in n for n in names) == 2 * per_block
 
@@ -163,7 +166,7 @@ def test_an_output_head_may_have_a_bias() -> None:
     model.set_output_embeddings(head)
     plain = copy.deepcopy(head)
     states = torch.randn(2, 3, 32, dtype=torch.float64)
-    add_adapters(model, Adapters("base", "", LORA), MARKERS)
+    add_adapters(model, Adapters("base", "", LORA), SPECIAL_TOKENS)
     torch.testing.assert_close(model.get_output_embeddings()(states), plain(states), **EXACT)
 
 
@@ -187,7 +190,7 @@ def test_they_are_drawn_from_the_seed_alone() -> None:
     def drawn(seed: int) -> Tensor:
         model: Any = tiny_model("gpt2")
         before = torch.random.get_rng_state()
-        add_adapters(model, Adapters("base", "", LORA), MARKERS, seed)
+        add_adapters(model, Adapters("base", "", LORA), SPECIAL_TOKENS, seed)
         assert torch.equal(torch.random.get_rng_state(), before)
         return torch.cat([p.flatten() for n, p in model.named_parameters() if "lora_A" in n])
 
@@ -208,7 +211,7 @@ def test_updates_leave_the_base_as_it_was(name: str) -> None:
     for _ in range(5):
         train_step.learn([row.as_layout for row in ROWS], 1e-2)
     changed = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
-    tied = set() if name == "llama" else {"lm_head.marker_rows"}
+    tied = set() if name == "llama" else {"lm_head.trained_rows"}
     assert changed == set(trained_names(model)) | tied
 
 
@@ -222,7 +225,7 @@ def light(*, is_held: bool) -> Any:
         for name, parameter in model.named_parameters():
             if "layers.1.mlp.up_proj" not in name:
                 parameter.copy_(parameter.bfloat16())
-    add_adapters(model, Adapters("base", "", LORA), MARKERS)
+    add_adapters(model, Adapters("base", "", LORA), SPECIAL_TOKENS)
     move(model)
     if is_held:
         hold_lightly(model)
@@ -333,7 +336,7 @@ def test_what_is_saved_is_loaded(name: str, tmp_path: Path) -> None:
     ids = torch.arange(len(tokenizer))[None, -40:]
     assert torch.equal(loaded(ids).logits, base.eval()(ids).logits)
     rows = loaded.get_input_embeddings()
-    assert torch.equal(rows.weight[-3:], rows.marker_rows)  # for who reads the table itself
+    assert torch.equal(rows.weight[-3:], rows.trained_rows)  # for who reads the table itself
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -410,9 +413,14 @@ def test_it_answers_as_the_reference_does(run: Path) -> None:
     assert adapters_of(reasoner.model) is not None
     for question in QUESTIONS:
         output = reasoner.generate([question])[0]
-        ids = [*reasoner.tokenizer(question)["input_ids"], reasoner.rules.markers.bot]
+        ids = [*reasoner.tokenizer(question)["input_ids"], reasoner.rules.special_tokens.bot]
         expected = reference_generate(
-            reasoner.model, ids, 2, [reasoner.rules.markers.eot], 8, reasoner.rules.markers.eos
+            reasoner.model,
+            ids,
+            2,
+            [reasoner.rules.special_tokens.eot],
+            8,
+            reasoner.rules.special_tokens.eos,
         )
         assert output.text == reasoner.tokenizer.decode(expected)
 
@@ -491,7 +499,7 @@ def test_a_base_that_has_changed(run: Path, base: Path, tmp_path: Path) -> None:
         model.transformer.h[0].mlp.c_fc.weight.add_(1e-4)
     model.save_pretrained(other)
     load_checkpoint(run, base=str(base))
-    with pytest.raises(CheckpointError, match="trained beside other weights than those that"):
+    with pytest.raises(CheckpointError, match="trained on other weights than those that"):
         load_checkpoint(run, base=str(other))
 
 

@@ -939,7 +939,7 @@ def test_the_command_and_what_comes_after_it(
         "checkpoint_33 → out",
         "  method    coconut, stage 3 of 3, 6 latent positions",
         f"  weights   30 tensors, {SIZE + 3} rows, float32",
-        f"  special tokens   <bot> {SIZE}, <eot> {SIZE + 1}, <pause> {SIZE + 2}",
+        f"  special   <bot> {SIZE}, <eot> {SIZE + 1}, <pause> {SIZE + 2}",
         r'  template  question_end "\n", step_end "\n", answer_start "### "',
         "  note      The last three rows are the official special tokens.",
         "Evaluate it: latentcot eval out --data FILE",

@@ -90,7 +90,7 @@ def convert(
         out: The checkpoint folder to write.
         request: What the weights do not tell.
         base: Hub id or folder with the configuration and the tokenizer that SOURCE lacks; of
-            adapters the model that they were trained beside, if it is not where it was then.
+            adapters the model that they were trained on, if it is not where it was then.
         overwrite: Replace the checkpoint that is there.
 
     Raises:
