@@ -40,6 +40,9 @@ from latentcot.thinking.loss import LanguageLoss
 from latentcot.training.step import TrainStep
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model
 
+Make = Callable[..., Any]
+"""A fixture that is a function."""
+
 pytest.importorskip("peft")
 
 NAMES = ["gpt2", "llama", "qwen3"]
@@ -94,7 +97,7 @@ class ByHand(nn.Module):
                 weights[layer] = weights[layer] + (change.T if self.is_transposed else change)
         return weights
 
-    def run(self, function: Callable[..., Any], trained: dict[str, Tensor], *args: Any) -> Any:
+    def run(self, function: Make, trained: dict[str, Tensor], *args: Any) -> Any:
         self.function = function
         weights = {f"model.{name}": tensor for name, tensor in self.weights(trained).items()}
         return torch.func.functional_call(self, weights, args, tie_weights=True)
@@ -353,7 +356,7 @@ def base(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recipe(make_recipe: Callable[..., Any], base: Path) -> Any:
+def recipe(make_recipe: Make, base: Path) -> Any:
     training = {"max_updates": 14, "validate_every": 3, "save_every": 5, "learning_rate": 1e-2}
     lora = {"rank": 2, "dropout": 0.2}
     return make_recipe(model=str(base), lora=lora, markers_start_from="0", training=training)
@@ -425,9 +428,7 @@ def test_it_answers_as_the_reference_does(run: Path) -> None:
         assert output.text == reasoner.tokenizer.decode(expected)
 
 
-def test_merged_it_answers_the_same(
-    run: Path, tmp_path: Path, latentcot: Callable[..., Any]
-) -> None:
+def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) -> None:
     ended = latentcot("convert", run, "--out", tmp_path / "merged")
     assert ended.code == 0, ended.err
     assert "Adapters of rank 2 were merged with" in ended.out
@@ -445,19 +446,19 @@ def test_merged_it_answers_the_same(
     assert again.code == 2 and "is latentcot's own already" in again.err
 
 
-def test_eval_takes_it(run: Path, latentcot: Callable[..., Any], tmp_path: Path) -> None:
+def test_eval_takes_it(run: Path, latentcot: Make, tmp_path: Path) -> None:
     ended = latentcot("eval", run, "--out", tmp_path / "result.json")
     assert ended.code == 0, ended.err
 
 
 def test_what_a_checkpoint_tells_itself_is_not_to_be_said(
-    run: Path, tmp_path: Path, latentcot: Callable[..., Any]
+    run: Path, tmp_path: Path, latentcot: Make
 ) -> None:
     ended = latentcot("convert", run, "--out", tmp_path / "merged", "--method", "cot")
     assert ended.code == 2 and "tells of itself all that --method" in ended.err
 
 
-def test_show_tells_how_much_is_trained(run: Path, latentcot: Callable[..., Any]) -> None:
+def test_show_tells_how_much_is_trained(run: Path, latentcot: Make) -> None:
     num = sum(tensor.numel() for tensor in load_file(newest(run) / WEIGHTS).values())
     model = model_of(newest(run))
     assert (model.architecture, model.num_parameters) == ("GPT2LMHeadModel", None)
@@ -478,7 +479,7 @@ def moved(run: Path, base: Path) -> Iterator[Path]:
 
 
 def test_a_base_that_is_gone(
-    run: Path, recipe: Any, moved: Path, tmp_path: Path, latentcot: Callable[..., Any]
+    run: Path, recipe: Any, moved: Path, tmp_path: Path, latentcot: Make
 ) -> None:
     with pytest.raises(
         CheckpointError, match="holds adapters alone.*no such folder. Bring"
@@ -513,17 +514,17 @@ def test_without_peft(
         load(run)
 
 
-def test_a_model_from_scratch_has_nothing_to_keep(make_recipe: Callable[..., Any]) -> None:
+def test_a_model_from_scratch_has_nothing_to_keep(make_recipe: Make) -> None:
     with pytest.raises(RecipeError, match="lora: adapters change little of what a model can do"):
         make_recipe(lora={})
 
 
-def test_an_unknown_key(make_recipe: Callable[..., Any]) -> None:
+def test_an_unknown_key(make_recipe: Make) -> None:
     with pytest.raises(RecipeError, match="lora.rnk: is not a key .* Did you mean 'rank'"):
         make_recipe(model="some/where", lora={"rnk": 3})
 
 
-def test_adapters_are_no_model_to_start_from(make_recipe: Callable[..., Any], run: Path) -> None:
+def test_adapters_are_no_model_to_start_from(make_recipe: Make, run: Path) -> None:
     recipe = make_recipe(model=str(newest(run)))
     with pytest.raises(RecipeError, match="it holds adapters. Merge them with their base first"):
         train(recipe, run.parent / "second")
