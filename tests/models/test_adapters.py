@@ -55,8 +55,7 @@ NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def adapted(name: str, lora: Lora = LORA, **options: Any) -> Any:
-    """A tiny model with adapters that do something: no B is zero, no special token is where it
-    was."""
+    """A tiny model whose adapters do something: no B is zero, no special token where it was."""
     model: Any = tiny_model(name, **options)
     add_adapters(model, Adapters("base", fingerprint(model), lora), SPECIAL_TOKENS)
     move(model)
@@ -236,7 +235,7 @@ def light(*, is_held: bool) -> Any:
 
 
 def kept_bytes(model: Any, num_thoughts: int) -> tuple[int, Tensor, list[Tensor]]:
-    """Bytes that a backward pass under autocast keeps beside the weights; loss and gradients."""
+    """Bytes that a backward pass under autocast keeps besides weights; loss and gradients."""
     kept = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -428,6 +427,11 @@ def test_it_answers_as_the_reference_does(run: Path) -> None:
         assert output.text == reasoner.tokenizer.decode(expected)
 
 
+def test_eval_takes_it(run: Path, latentcot: Make, tmp_path: Path) -> None:
+    ended = latentcot("eval", run, "--out", tmp_path / "result.json")
+    assert ended.code == 0, ended.err
+
+
 def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) -> None:
     ended = latentcot("convert", run, "--out", tmp_path / "merged")
     assert ended.code == 0, ended.err
@@ -444,11 +448,6 @@ def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) 
     )
     again = latentcot("convert", tmp_path / "merged", "--out", tmp_path / "twice")
     assert again.code == 2 and "is latentcot's own already" in again.err
-
-
-def test_eval_takes_it(run: Path, latentcot: Make, tmp_path: Path) -> None:
-    ended = latentcot("eval", run, "--out", tmp_path / "result.json")
-    assert ended.code == 0, ended.err
 
 
 def test_what_a_checkpoint_tells_itself_is_not_to_be_said(
@@ -517,9 +516,6 @@ def test_without_peft(
 def test_a_model_from_scratch_has_nothing_to_keep(make_recipe: Make) -> None:
     with pytest.raises(RecipeError, match="lora: adapters change little of what a model can do"):
         make_recipe(lora={})
-
-
-def test_an_unknown_key(make_recipe: Make) -> None:
     with pytest.raises(RecipeError, match="lora.rnk: is not a key .* Did you mean 'rank'"):
         make_recipe(model="some/where", lora={"rnk": 3})
 
@@ -559,7 +555,7 @@ def test_weights_of_other_adapters(run: Path, tmp_path: Path) -> None:
         load(folder)
 
 
-def test_weights_beside_adapters_of_others_are_refused(base: Path, tmp_path: Path) -> None:
+def test_weights_next_to_external_adapters_are_refused(base: Path, tmp_path: Path) -> None:
     """transformers would hand the settings to peft, which imports what they name."""
     shutil.copytree(base, tmp_path / "model")
     (tmp_path / "model" / "adapter_config.json").write_text('{"megatron_core": "antigravity"}')
