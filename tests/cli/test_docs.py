@@ -171,16 +171,17 @@ def test_the_recipes_shown_are_recipes(tmp_path: Path) -> None:
 
 
 def test_the_packaged_recipes_are_named() -> None:
-    """One by one; but `TASK/METHOD` and `small/…` stand for many."""
-    from latentcot.methods import METHODS
+    """One by one; but `small/…` stands for many."""
     from latentcot.recipes.values import packaged_recipes
 
     page = read(DOCS / "recipes.md")
     tasks = "gsm8k|prontoqa|prosqa|prosqa-symbolic|prosqa-words"
-    named = set(re.findall(rf"`((?:{tasks})/[a-z0-9.-]+|quickstart)`", page))
+    below = rf"(?:{tasks})/[a-z0-9][a-z0-9.-]*"
+    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
+    named = set(re.findall(rf"`({below})`", table))
     there = set(packaged_recipes())
     assert named <= there
-    others = {one for one in there - named if one.split("/")[-1] not in METHODS}
+    others = {one for one in there - named if f"`{one}`" not in table}
     assert {one.split("/")[0] for one in others} <= {"small"}
 
 

@@ -2,16 +2,19 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from latentcot.curriculum.stages import phases_of
 from latentcot.errors import RecipeError
 from latentcot.methods import METHODS, PAPER_METHODS, method_named
-from latentcot.recipes.recipe import Recipe, read_recipe, write_recipe
-from latentcot.recipes.values import packaged_recipes
+from latentcot.recipes import values
+from latentcot.recipes.recipe import make_recipe, read_recipe, write_recipe
+from latentcot.recipes.values import packaged_recipes, read_values
 
 TASKS = ("gsm8k", "prontoqa", "prosqa")
-CELLS = [f"{task}/{method}" for task, method in product(TASKS, PAPER_METHODS)]
+CELLS = list(product(TASKS, PAPER_METHODS))
 
 # arXiv 2412.06769: c, stages after stage 0, one more without text, epochs: stage 0, each, all
 PAPER = {
@@ -19,11 +22,6 @@ PAPER = {
     "prontoqa": (1, 6, False, 5, 5, 50),
     "prosqa": (1, 6, False, 5, 5, 50),
 }
-
-
-def test_there_is_a_recipe_for_each_of_the_24_cells() -> None:
-    assert len(CELLS) == 24
-    assert set(CELLS) <= set(packaged_recipes())
 
 
 @pytest.mark.parametrize("name", packaged_recipes())
@@ -34,44 +32,32 @@ def test_every_recipe_is_valid_and_survives_being_written(name: str, tmp_path: P
     assert read_recipe(path) == recipe
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_every_method_has_a_recipe_of_its_own_name(task: str) -> None:
-    for method in METHODS:
-        recipe = read_recipe(f"{task}/{method}")
-        assert (recipe.task, recipe.method) == (task, method)
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_cells_have_the_hyperparameters_of_the_paper(name: str) -> None:
-    recipe = read_recipe(name)
+@pytest.mark.parametrize(("task", "method"), CELLS)
+def test_cells_have_the_hyperparameters_of_the_paper(task: str, method: str) -> None:
+    recipe = read_recipe(task, [f"method={method}"])
     rules, training = recipe.curriculum, recipe.training
-    c, stages, is_longer, epochs_stage_0, epochs_per_stage, epochs = PAPER[str(recipe.task)]
+    c, stages, is_longer, epochs_stage_0, epochs_per_stage, epochs = PAPER[task]
+    assert (recipe.task, recipe.method) == (task, method)
     assert recipe.model == "openai-community/gpt2"
     assert recipe.special_tokens_start_from == "<<"
     assert (rules.thoughts_per_step, rules.num_stages) == (c, stages)
     assert rules.final_stage_without_text == is_longer
     assert rules.epochs_per_stage == epochs_per_stage
-    assert rules.epochs_stage_0 == (0.125 if recipe.method == "icot" else epochs_stage_0)
+    assert rules.epochs_stage_0 == (0.125 if method == "icot" else epochs_stage_0)
     assert (rules.stage_mix_prob, rules.reset_optimizer, rules.advance) == (0, True, "epochs")
     assert (training.epochs, training.batch_size, training.learning_rate) == (epochs, 128, 1e-4)
     assert (training.weight_decay, training.max_grad_norm) == (0.01, None)
     assert (training.warmup_updates, training.decay_share) == (0, 0)
+    # the last stage is reached with epochs to spare
+    phases = phases_of(rules, method_named(method))
+    assert sum(phase.epochs for phase in phases[:-1]) < (training.epochs or 0)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_icot_follows_its_own_paper(task: str) -> None:
-    rules = read_recipe(f"{task}/icot").curriculum
+@pytest.mark.parametrize(("task", "last"), [("gsm8k", 39), ("prontoqa", 128), ("prosqa", 80)])
+def test_icot_follows_its_own_paper(task: str, last: int) -> None:
+    rules = read_recipe(task, ["method=icot"]).curriculum
     assert (rules.tokens_per_epoch, rules.removal_smoothing) == (8, 4)
-    assert task != "gsm8k" or rules.tokens_until_all == 39
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_the_last_stage_is_reached_with_epochs_to_spare(name: str) -> None:
-    from latentcot.curriculum.stages import phases_of
-
-    recipe = read_recipe(name)
-    phases = phases_of(recipe.curriculum, method_named(recipe.method))
-    assert sum(phase.epochs for phase in phases[:-1]) < (recipe.training.epochs or 0)
+    assert rules.tokens_until_all == last
 
 
 @pytest.mark.parametrize(
@@ -85,7 +71,7 @@ def test_larger_models_have_one_thought_a_step_and_one_epoch_a_stage(name: str) 
     assert (rules.epochs_stage_0, rules.epochs_per_stage) == (3, 1)
 
 
-# --- extends ---
+# --- extends and for_method -----------------------------------------------------------------------
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -94,25 +80,24 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-BASE = "data: {train: a, valid: b}\ncurriculum: {num_stages: 5, thoughts_per_step: 2}\nseed: 3\n"
+BASE = "data: {train: a, valid: b}\nseed: 3\n"
 
 
 def test_a_recipe_holds_what_differs_from_the_one_that_it_extends(tmp_path: Path) -> None:
-    write(tmp_path, "base.yaml", BASE)
+    write(tmp_path, "base.yaml", BASE + "curriculum: {num_stages: 5, thoughts_per_step: 2}\n")
     (tmp_path / "sub").mkdir()
     path = write(
-        tmp_path, "sub/own.yaml",
+        tmp_path, "sub/mine.yaml",
         "extends: ../base.yaml\nmethod: cot\ncurriculum: {num_stages: 1}\ndata: {test: c}\n",
     )  # fmt: skip
     recipe = read_recipe(path, ["seed=4"])
     assert (recipe.method, recipe.seed, recipe.data.train, recipe.data.test) == ("cot", 4, "a", "c")
     assert (recipe.curriculum.num_stages, recipe.curriculum.thoughts_per_step) == (1, 2)
-    assert isinstance(recipe, Recipe)
 
 
 def test_a_model_is_replaced_by_a_name_and_not_merged_with_it(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", BASE + "model: {num_layers: 3}\n")
-    path = write(tmp_path, "own.yaml", "extends: base.yaml\nmodel: some/where\n")
+    path = write(tmp_path, "mine.yaml", "extends: base.yaml\nmodel: some/where\n")
     assert read_recipe(path).model == "some/where"
 
 
@@ -121,14 +106,100 @@ def test_a_model_is_replaced_by_a_name_and_not_merged_with_it(tmp_path: Path) ->
     [
         ("extends: none.yaml\n", "none.yaml: no such recipe"),
         ("extends: [a, b]\n", r"extends: must name one recipe file, got \['a', 'b'\]"),
-        ("extends: own.yaml\n", "own.yaml: extends: .*circle"),
+        ("extends: mine.yaml\n", "mine.yaml: extends: .*circle"),
+        ("for_method: [icot]\n", r"for_method: must hold names of methods, .*got \['icot'\]"),
+        ("for_method: {icot: 3}\n", "for_method: must hold names of methods"),
+        ("for_method: {icto: {}}\n", "method 'icto' does not exist. Did you mean 'icot'?"),
+        ("for_method: {cot: {method: icot}}\n", "for_method.cot.method: cannot differ by method"),
     ],
 )
-def test_bad_extends(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        read_recipe(write(tmp_path, "own.yaml", text))
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, "mine.yaml", text)
+    with pytest.raises(RecipeError, match=message) as caught:
+        read_recipe(path)
+    assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_packaged_recipe_that_does_not_exist_gets_a_suggestion() -> None:
-    with pytest.raises(RecipeError, match=r"no such recipe\. Did you mean 'gsm8k/coconut'\?"):
-        read_recipe("gsm8k/cocnut")
+@pytest.mark.parametrize(
+    ("text", "overrides", "seed"),
+    [
+        ("", [], 3),  # Coconut, for which nothing differs
+        ("", ["method=icot"], 10),
+        ("method: icot\n", [], 10),
+        ("method: {name: icot, some: 1}\n", [], 10),
+        ("method: icot\n", ["method=cot"], 3),
+        ("method: icot\nseed: 20\n", [], 20),  # goes before what the file that it extends says
+        ("method: icot\nseed: 20\nfor_method: {icot: {seed: 21}}\n", [], 21),
+        ("method: icot\nfor_method: {icot: {seed: 21}}\n", ["seed=30"], 30),
+        ("for_method: {coconut: {seed: 21}}\n", [], 21),
+    ],
+)
+def test_keys_that_differ_by_method(
+    tmp_path: Path, text: str, overrides: list[str], seed: int
+) -> None:
+    write(tmp_path, "base.yaml", BASE + "for_method: {icot: {seed: 10}}\n")
+    found = read_values(write(tmp_path, "mine.yaml", f"extends: base.yaml\n{text}"), overrides)
+    assert found["seed"] == seed
+    assert "for_method" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "method"),
+    [
+        ("method: {weight: 2}\n", [], {"name": "icot", "weight": 2, "width": 1}),
+        ("method: {name: cot, weight: 2}\n", [], {"name": "cot", "weight": 2}),
+        ("method: cot\n", [], "cot"),
+        ("", ["method=cot"], "cot"),
+        ("", ["method.width=2"], {"name": "icot", "width": 2}),
+        ("method: cot\n", ["method.weight=2"], {"name": "cot", "weight": 2}),
+    ],
+)
+def test_a_method_is_a_name_or_a_name_and_settings(
+    tmp_path: Path, text: str, overrides: list[str], method: Any
+) -> None:
+    write(tmp_path, "base.yaml", BASE + "method: {name: icot, width: 1}\n")
+    path = write(tmp_path, "mine.yaml", f"extends: base.yaml\n{text}")
+    assert read_values(path, overrides)["method"] == method
+
+
+# --- names that recipes had -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [*TASKS, "prosqa-symbolic"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_old_name_of_a_cell_is_understood(
+    task: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values._tell_new_name.cache_clear()
+    assert read_recipe(f"{task}/{method}") == read_recipe(task, [f"method={method}"])
+    assert read_recipe(f"{task}/{method}", ["method=cot"]) == read_recipe(task, ["method=cot"])
+    assert capsys.readouterr().err.count("\n") == 1, "it is said, and once"
+
+
+def test_a_recipe_that_does_not_exist_gets_a_suggestion() -> None:
+    for name, suggestion in [("gsm8k/cocnut", "gsm8k/coconut"), ("gsm9k", "gsm8k")]:
+        with pytest.raises(RecipeError, match=f"no such recipe. Did you mean '{suggestion}'"):
+            read_recipe(name)
+
+
+OLD, NEW = "markers_start_from", "special_tokens_start_from"
+
+
+def test_old_names_of_keys_are_read_wherever_they_stand(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", BASE + f"{NEW}: a\ncurriculum: {{introduce_special_tokens: true}}")
+    path = write(tmp_path, "mine.yaml",
+                 f"extends: base.yaml\n{OLD}: b\nfor_method: {{cot: {{{OLD}: c}}}}\n"
+                 "curriculum: {introduce_markers: false}\n")  # fmt: skip
+    recipe = read_recipe(path)
+    assert (recipe.special_tokens_start_from, recipe.curriculum.introduce_special_tokens) == (
+        "b",
+        False,
+    )
+    assert read_recipe(path, ["method=cot"]).special_tokens_start_from == "c"
+    recipe = read_recipe(path, [f"{OLD}=d", "curriculum.introduce_markers=true"])
+    assert recipe.special_tokens_start_from == "d"
+    assert recipe.curriculum.introduce_special_tokens
+    with pytest.raises(RecipeError, match=f"mine.yaml: {OLD}: is called {NEW} now, and both"):
+        read_recipe(write(tmp_path, "mine.yaml", f"{BASE}{OLD}: a\n{NEW}: a\n"))
+    data = {"train": "a", "valid": "b"}
+    assert make_recipe({"data": data, OLD: "e"}).special_tokens_start_from == "e"

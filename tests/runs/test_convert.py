@@ -40,6 +40,8 @@ from latentcot.tasks import AnswerMatch
 from latentcot.training.train import train
 from reference import reference_generate, reference_states
 
+Make = Callable[..., Any]
+"""A fixture that is a function."""
 QUESTION = "Tom has 3 apples. How many are left?"
 COCONUT = Request("coconut", "gsm8k", 2, 3, 3, True, max_new_tokens=12)
 COT = Request("cot", "gsm8k", max_new_tokens=12)
@@ -95,7 +97,7 @@ def official(model: PreTrainedModel, before: str = "") -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Callable[..., str]:
+def base(tmp_path: Path) -> Make:
     """A function (family, rows of its table) → a folder with configuration and tokenizer alone."""
 
     def make(family: str = "gpt2", num_rows: int = SIZE, **options: Any) -> str:
@@ -108,7 +110,7 @@ def base(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Callable[..., Path]:
+def saved(tmp_path: Path) -> Make:
     """A function (anything) → a file that `torch.save` wrote, named as the official code does."""
 
     def save(what: Any) -> Path:
@@ -119,7 +121,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def refusal(tmp_path: Path) -> Callable[..., str]:
+def refusal(tmp_path: Path) -> Make:
     """A function (source, request, base) → the message; nothing may have been written."""
 
     def refuse(
@@ -166,7 +168,7 @@ def file_hash(path: Path) -> str:
 @pytest.mark.parametrize("before", ["", "module."])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_official_checkpoint_thinks_and_says_the_same(
-    family: str, before: str, base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
+    family: str, before: str, base: Make, saved: Make, tmp_path: Path
 ) -> None:
     model = trained(family)
     source = saved(official(model, before))
@@ -196,7 +198,7 @@ def test_an_official_checkpoint_thinks_and_says_the_same(
 
 
 def test_pause_tokens_are_the_official_latent_token(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
+    base: Make, saved: Make, tmp_path: Path
 ) -> None:
     model = trained()
     request = replace(COCONUT, method="coconut-pause-as-thought")
@@ -213,11 +215,7 @@ def test_pause_tokens_are_the_official_latent_token(
 @pytest.mark.parametrize("num_added", [0, 3])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_chain_of_thought_checkpoint_says_the_same(
-    family: str,
-    num_added: int,
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
+    family: str, num_added: int, base: Make, saved: Make, tmp_path: Path
 ) -> None:
     """Saved without the wrapper, with or without the three rows, which it never reads."""
     model = trained(family, SIZE + num_added)
@@ -242,7 +240,7 @@ def trained_table(model: PreTrainedModel) -> Tensor:
 
 
 def test_what_an_example_becomes_is_the_official_layout(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
+    base: Make, saved: Make, tmp_path: Path
 ) -> None:
     convert(saved(official(trained())), tmp_path / "out", COCONUT, base=base())
     reasoner = load(tmp_path / "out")
@@ -269,12 +267,7 @@ def test_what_an_example_becomes_is_the_official_layout(
     ],
 )
 def test_the_stage_tells_the_number_of_thoughts(
-    request_: Request,
-    stage: int,
-    num_thoughts: int,
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
+    request_: Request, stage: int, num_thoughts: int, base: Make, saved: Make, tmp_path: Path
 ) -> None:
     convert(saved(official(trained())), tmp_path / "out", request_, base=base())
     info = load(tmp_path / "out").info
@@ -287,9 +280,7 @@ def test_the_stage_tells_the_number_of_thoughts(
 
 
 @pytest.mark.parametrize("form", ["whole", "shards", "bin", "bin-shards", "safetensors-file"])
-def test_a_plain_folder_or_file(
-    form: str, base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_plain_folder_or_file(form: str, base: Make, saved: Make, tmp_path: Path) -> None:
     model = trained(num_rows=SIZE)
     folder = tmp_path / "tuned"
     model.save_pretrained(folder, max_shard_size="20KB" if "shards" in form else "1GB")
@@ -385,11 +376,7 @@ def test_some_of_the_official_special_tokens_or_both_kinds_are_refused() -> None
 
 @pytest.mark.parametrize("num_padding", [1, 3, 8])
 def test_padding_is_not_taken_for_special_tokens(
-    num_padding: int,
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
-    refusal: Callable[..., str],
+    num_padding: int, base: Make, saved: Make, tmp_path: Path, refusal: Make
 ) -> None:
     """Three rows of padding look like three special tokens: only the base's own table tells."""
     source = saved(trained("llama", SIZE + num_padding).state_dict())
@@ -401,9 +388,7 @@ def test_padding_is_not_taken_for_special_tokens(
     assert done.num_rows == max(SIZE + num_padding, SIZE + 3)
 
 
-def test_the_official_code_cuts_padding_off(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_the_official_code_cuts_padding_off(base: Make, saved: Make, tmp_path: Path) -> None:
     """It sets the number of rows to that of the tokens, special tokens included."""
     source = saved(official(trained("llama")))
     for number, padding in enumerate((3, 8)):
@@ -416,11 +401,7 @@ def test_the_official_code_cuts_padding_off(
 @pytest.mark.parametrize("num_added", [-2, 1, 4])
 @pytest.mark.parametrize("is_wrapped", [True, False])
 def test_another_number_of_rows_is_refused(
-    is_wrapped: bool,
-    num_added: int,
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    refusal: Callable[..., str],
+    is_wrapped: bool, num_added: int, base: Make, saved: Make, refusal: Make
 ) -> None:
     model = trained(num_rows=SIZE + num_added)
     source = saved(official(model) if is_wrapped else model.state_dict())
@@ -430,7 +411,7 @@ def test_another_number_of_rows_is_refused(
 
 
 def test_rows_that_do_not_fit_the_tokenizer_are_refused_although_the_base_has_as_many(
-    base: Callable[..., str], saved: Callable[..., Path], refusal: Callable[..., str]
+    base: Make, saved: Make, refusal: Make
 ) -> None:
     """The official wrapper leaves no padding; and a token without a row is never right."""
     wrapped = saved(official(trained("llama", SIZE + 8)))
@@ -441,7 +422,7 @@ def test_rows_that_do_not_fit_the_tokenizer_are_refused_although_the_base_has_as
 
 
 def test_some_of_our_special_tokens_in_a_base_and_three_more_rows(
-    saved: Callable[..., Path], tmp_path: Path, refusal: Callable[..., str]
+    saved: Make, tmp_path: Path, refusal: Make
 ) -> None:
     gpt2(SIZE + 1).save_pretrained(tmp_path / "base")
     tokenizer = base_tokenizer()
@@ -451,9 +432,7 @@ def test_some_of_our_special_tokens_in_a_base_and_three_more_rows(
     assert f"has {SIZE + 4} rows, but" in refusal(source, COCONUT, str(tmp_path / "base"))
 
 
-def test_untrained_special_tokens_are_no_latent_run(
-    base: Callable[..., str], saved: Callable[..., Path], refusal: Callable[..., str]
-) -> None:
+def test_untrained_special_tokens_are_no_latent_run(base: Make, saved: Make, refusal: Make) -> None:
     for method in ("coconut", "pause", "coconut-pause-as-thought"):
         message = refusal(
             saved(trained(num_rows=SIZE).state_dict()), replace(COCONUT, method=method), base()
@@ -462,7 +441,7 @@ def test_untrained_special_tokens_are_no_latent_run(
 
 
 def test_a_base_with_special_tokens_and_three_more_rows_is_ambiguous(
-    saved: Callable[..., Path], tmp_path: Path, refusal: Callable[..., str]
+    saved: Make, tmp_path: Path, refusal: Make
 ) -> None:
     """Which of the six would be the special tokens?"""
     gpt2(SIZE + 3).save_pretrained(tmp_path / "base")
@@ -474,10 +453,7 @@ def test_a_base_with_special_tokens_and_three_more_rows_is_ambiguous(
 
 
 def test_the_token_that_special_tokens_start_from_must_be_one(
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
-    refusal: Callable[..., str],
+    base: Make, saved: Make, tmp_path: Path, refusal: Make
 ) -> None:
     source = saved(trained(num_rows=SIZE).state_dict())
     request = replace(COT, special_tokens_start_from="hello world")
@@ -491,88 +467,59 @@ def test_the_token_that_special_tokens_start_from_must_be_one(
 # --- every tensor is accounted for --------------------------------------------------------------
 
 
-def missing(weights: dict[str, Tensor]) -> None:
-    del weights["base_causallm.transformer.h.1.mlp.c_fc.weight"]
-    del weights["base_causallm.transformer.h.1.mlp.c_fc.bias"]
-
-
-def unexpected(weights: dict[str, Tensor]) -> None:
-    weights["base_causallm.transformer.h.7.attn.c_attn.weight"] = torch.ones(2)
-
-
-def misshapen(weights: dict[str, Tensor]) -> None:
-    weights["base_causallm.transformer.wpe.weight"] = torch.ones(99, 16)
-
-
-def beside(weights: dict[str, Tensor]) -> None:
-    weights["transformer.ln_f.bias"] = torch.ones(16)
-
-
-def other_copy(weights: dict[str, Tensor]) -> None:
-    weights["embedding.weight"] = weights["embedding.weight"] + 1
-
-
-def nan(weights: dict[str, Tensor]) -> None:
-    weights["base_causallm.transformer.ln_f.bias"] = torch.full((16,), torch.nan)
-
-
-def huge(weights: dict[str, Tensor]) -> None:
-    weights["base_causallm.transformer.ln_f.bias"] = torch.full((16,), 1e300, dtype=torch.float64)
-
-
-def whole_numbers(weights: dict[str, Tensor]) -> None:
-    weights["base_causallm.transformer.ln_f.bias"] = torch.ones(16, dtype=torch.int8)
-
-
-def sparse(weights: dict[str, Tensor]) -> None:
-    name = "base_causallm.transformer.ln_f.bias"
-    weights[name] = weights[name].to_sparse()
-
-
-def no_embeddings(weights: dict[str, Tensor]) -> None:
-    del weights["base_causallm.transformer.wte.weight"]
+IN_WRAPPER = "base_causallm.transformer."
+BIAS = IN_WRAPPER + "ln_f.bias"
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("changes", "words"),
     [
-        (missing, "2 missing: transformer.h.1.mlp.c_fc.weight, transformer.h.1.mlp.c_fc.bias"),
-        (unexpected, "1 that it does not have: transformer.h.7.attn.c_attn.weight"),
-        (misshapen, "1 of another shape: transformer.wpe.weight (99, 16) and not (96, 16)"),
-        (beside, "transformer.ln_f.bias too"),
-        (other_copy, "embedding.weight must be the input embeddings once more"),
-        (nan, "1 tensors hold numbers that are not finite (in float32): transformer.ln_f.bias"),
-        (huge, "not finite"),
-        (whole_numbers, "transformer.ln_f.bias: must hold real numbers, got torch.int8"),
-        (sparse, "must be a plain dense tensor, got torch.sparse_coo"),
-        (no_embeddings, "1 missing: transformer.wte.weight"),
+        (
+            dict.fromkeys(f"{IN_WRAPPER}h.1.mlp.c_fc.{part}" for part in ("weight", "bias")),
+            "2 missing: transformer.h.1.mlp.c_fc.weight, transformer.h.1.mlp.c_fc.bias",
+        ),
+        (
+            {f"{IN_WRAPPER}h.7.attn.c_attn.weight": torch.ones(2)},
+            "1 that it does not have: transformer.h.7.attn.c_attn.weight",
+        ),
+        (
+            {f"{IN_WRAPPER}wpe.weight": torch.ones(99, 16)},
+            "1 of another shape: transformer.wpe.weight (99, 16) and not (96, 16)",
+        ),
+        ({f"{IN_WRAPPER}wte.weight": None}, "1 missing: transformer.wte.weight"),
+        ({"transformer.ln_f.bias": torch.ones(16)}, "transformer.ln_f.bias too"),
+        (
+            {"embedding.weight": torch.ones(SIZE + 3, 16)},
+            "embedding.weight must be the input embeddings once more",
+        ),
+        (
+            {BIAS: torch.full((16,), torch.nan)},
+            "1 tensors hold numbers that are not finite (in float32): transformer.ln_f.bias",
+        ),
+        ({BIAS: torch.full((16,), 1e300, dtype=torch.float64)}, "not finite"),
+        (
+            {BIAS: torch.ones(16, dtype=torch.int8)},
+            "transformer.ln_f.bias: must hold real numbers, got torch.int8",
+        ),
+        ({BIAS: torch.ones(16).to_sparse()}, "must be a plain dense tensor, got torch.sparse_coo"),
     ],
 )
 def test_what_does_not_fit_is_named(
-    damage: Callable[[dict[str, Tensor]], None],
-    words: str,
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    refusal: Callable[..., str],
+    changes: dict[str, Tensor | None], words: str, base: Make, saved: Make, refusal: Make
 ) -> None:
-    weights = {name: value.detach().clone() for name, value in official(trained()).items()}
-    damage(weights)
-    message = refusal(saved(weights), COCONUT, base())
-    assert words in message
+    weights = {**official(trained()), **changes}
+    left = {name: value for name, value in weights.items() if value is not None}
+    assert words in refusal(saved(left), COCONUT, base())
 
 
-def test_another_base_is_named(
-    base: Callable[..., str], saved: Callable[..., Path], refusal: Callable[..., str]
-) -> None:
+def test_another_base_is_named(base: Make, saved: Make, refusal: Make) -> None:
     message = refusal(saved(official(trained())), COCONUT, base("llama"))
     assert "its tensors are not those of llama as" in message
     assert "base-llama" in message
     assert "Give the --base that the run started from" in message
 
 
-def test_masks_of_older_versions_are_left_out(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_masks_of_older_versions_are_left_out(base: Make, saved: Make, tmp_path: Path) -> None:
     weights = official(trained())
     weights["base_causallm.transformer.h.0.attn.bias"] = torch.ones(96, 96).tril() > 0
     weights["base_causallm.transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
@@ -583,9 +530,7 @@ def test_masks_of_older_versions_are_left_out(
 # --- tied heads, other kinds of numbers ---------------------------------------------------------
 
 
-def test_a_tied_head_may_be_absent_or_twice(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_tied_head_may_be_absent_or_twice(base: Make, saved: Make, tmp_path: Path) -> None:
     weights = official(trained())
     assert "base_causallm.lm_head.weight" in weights
     convert(saved(weights), tmp_path / "a", COCONUT, base=base())
@@ -596,9 +541,7 @@ def test_a_tied_head_may_be_absent_or_twice(
         assert load(tmp_path / name).model.config.tie_word_embeddings
 
 
-def test_a_head_that_differs_is_kept_and_untied(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_head_that_differs_is_kept_and_untied(base: Make, saved: Make, tmp_path: Path) -> None:
     model = trained(tie_word_embeddings=False)
     done = convert(saved(official(model)), tmp_path / "out", COCONUT, base=base())
     assert "the model is no longer tied" in done.notes[0]
@@ -612,9 +555,7 @@ def test_a_head_that_differs_is_kept_and_untied(
     assert reasoner.generate([QUESTION])[0].text == reasoner.tokenizer.decode(words)
 
 
-def test_an_untied_head_must_be_there(
-    base: Callable[..., str], saved: Callable[..., Path], refusal: Callable[..., str]
-) -> None:
+def test_an_untied_head_must_be_there(base: Make, saved: Make, refusal: Make) -> None:
     weights = official(trained("llama"))
     del weights["base_causallm.lm_head.weight"]
     assert "1 missing: lm_head.weight" in refusal(saved(weights), COCONUT, base("llama"))
@@ -622,7 +563,7 @@ def test_an_untied_head_must_be_there(
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_kinds_of_numbers_become_float32(
-    kind: torch.dtype, base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
+    kind: torch.dtype, base: Make, saved: Make, tmp_path: Path
 ) -> None:
     weights = {name: value.to(kind) for name, value in official(trained("llama")).items()}
     done = convert(saved(weights), tmp_path / "out", COCONUT, base=base("llama"))
@@ -653,9 +594,9 @@ class Malicious:
 def test_code_in_a_file_is_never_run(
     is_zip: bool,
     name: str,
-    base: Callable[..., str],
+    base: Make,
     tmp_path: Path,
-    refusal: Callable[..., str],
+    refusal: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Even if the environment asks torch to run it."""
@@ -676,12 +617,7 @@ def test_code_in_a_file_is_never_run(
     assert trace.exists()
 
 
-def test_files_of_something_else(
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
-    refusal: Callable[..., str],
-) -> None:
+def test_files_of_something_else(base: Make, saved: Make, tmp_path: Path, refusal: Make) -> None:
     weights = trained().state_dict()
     inner = {"model": weights, "epoch": 3}
     assert "got OrderedDict under 'model'" in refusal(saved(inner), COCONUT, base())
@@ -700,7 +636,7 @@ def test_files_of_something_else(
 
 
 def test_folders_of_something_else(
-    base: Callable[..., str], tmp_path: Path, refusal: Callable[..., str], tiny_run: Path
+    base: Make, tmp_path: Path, refusal: Make, tiny_run: Path
 ) -> None:
     folder = tmp_path / "tuned"
     folder.mkdir()
@@ -713,7 +649,7 @@ def test_folders_of_something_else(
         assert str(index) in refusal(folder, COT, base())
     for name in ("../elsewhere.safetensors", "/etc/passwd", "..", "", "a\0.bin", "x.pickle"):
         index.write_text(json.dumps({"weight_map": {"a": name}}))
-        assert "must name files beside it" in refusal(folder, COT, base())
+        assert "must name files next to it" in refusal(folder, COT, base())
     index.write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
     for number in (1, 2):
         save_file({"a": torch.ones(2)}, folder / f"{number}.safetensors")
@@ -722,12 +658,7 @@ def test_folders_of_something_else(
         assert "is latentcot's own already" in refusal(own, COT)
 
 
-def test_bases_of_something_else(
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
-    refusal: Callable[..., str],
-) -> None:
+def test_bases_of_something_else(base: Make, saved: Make, tmp_path: Path, refusal: Make) -> None:
     source = saved(official(trained()))
     assert "its configuration cannot be loaded" in refusal(source, COCONUT, str(tmp_path / "no"))
     T5Config().save_pretrained(tmp_path / "t5")
@@ -741,9 +672,7 @@ def test_bases_of_something_else(
     assert "is a quantized model" in refusal(source, COCONUT, quantized)
 
 
-def test_code_of_a_base_is_never_run(
-    saved: Callable[..., Path], tmp_path: Path, refusal: Callable[..., str]
-) -> None:
+def test_code_of_a_base_is_never_run(saved: Make, tmp_path: Path, refusal: Make) -> None:
     folder, trace = tmp_path / "remote", tmp_path / "trace"
     TOKENIZER.save_pretrained(folder)
     code = f"from pathlib import Path\nPath({str(trace)!r}).touch()\nclass C: ...\n"
@@ -754,7 +683,7 @@ def test_code_of_a_base_is_never_run(
     assert not trace.exists()
 
 
-def test_a_tokenizer_without_an_end_of_text(tmp_path: Path, refusal: Callable[..., str]) -> None:
+def test_a_tokenizer_without_an_end_of_text(tmp_path: Path, refusal: Make) -> None:
     trained(num_rows=SIZE).save_pretrained(tmp_path / "tuned")
     endless = PreTrainedTokenizerFast(tokenizer_object=base_tokenizer().backend_tokenizer)
     endless.save_pretrained(tmp_path / "tuned")
@@ -784,14 +713,14 @@ WITH_SLOTS = ["--thoughts-per-step", "--num-stages", "--pad-to-num-stages"]
     ],
 )
 def test_all_that_is_missing_is_asked_for_at_once(
-    request_: Request, options: list[str], saved: Callable[..., Path], refusal: Callable[..., str]
+    request_: Request, options: list[str], saved: Make, refusal: Make
 ) -> None:
     message = refusal(saved(official(trained())), request_, None, UsageError)
     assert asked(message) == options
 
 
 def test_a_folder_is_asked_only_for_what_it_lacks(
-    base: Callable[..., str], tmp_path: Path, refusal: Callable[..., str]
+    base: Make, tmp_path: Path, refusal: Make
 ) -> None:
     model = trained(num_rows=SIZE)
     model.save_pretrained(tmp_path / "tuned")
@@ -824,12 +753,7 @@ def test_a_folder_is_asked_only_for_what_it_lacks(
     ],
 )
 def test_values_that_cannot_be(
-    request_: Request,
-    words: str,
-    kind: type[Exception],
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    refusal: Callable[..., str],
+    request_: Request, words: str, kind: type[Exception], base: Make, saved: Make, refusal: Make
 ) -> None:
     assert words in refusal(saved(official(trained())), request_, base(), kind)
 
@@ -837,9 +761,7 @@ def test_values_that_cannot_be(
 # --- where it goes ------------------------------------------------------------------------------
 
 
-def test_what_is_there_is_not_lost(
-    base: Callable[..., str], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_what_is_there_is_not_lost(base: Make, saved: Make, tmp_path: Path) -> None:
     source, out = saved(official(trained())), tmp_path / "out"
     given = base()
 
@@ -862,7 +784,7 @@ def test_what_is_there_is_not_lost(
     assert load(out).info.method == "coconut"
 
 
-def test_inputs_are_not_overwritten(base: Callable[..., str], tmp_path: Path) -> None:
+def test_inputs_are_not_overwritten(base: Make, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = base()
     torch.save(official(trained()), tmp_path / "checkpoint_33")
@@ -874,10 +796,7 @@ def test_inputs_are_not_overwritten(base: Callable[..., str], tmp_path: Path) ->
 
 
 def test_a_failure_leaves_nothing_behind(
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    base: Make, saved: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any, **options: Any) -> None:
         raise OSError("No space left on device")
@@ -891,10 +810,7 @@ def test_a_failure_leaves_nothing_behind(
 
 
 def test_a_converted_checkpoint_can_be_trained_on(
-    base: Callable[..., str],
-    saved: Callable[..., Path],
-    tmp_path: Path,
-    make_recipe: Callable[..., Any],
+    base: Make, saved: Make, tmp_path: Path, make_recipe: Make
 ) -> None:
     """As the official code starts Coconut from a chain-of-thought checkpoint."""
     convert(saved(trained(num_rows=SIZE).state_dict()), tmp_path / "cot", COT, base=base())
@@ -909,9 +825,8 @@ def test_a_converted_checkpoint_can_be_trained_on(
 
 
 def test_the_command_and_what_comes_after_it(
-    latentcot: Callable[..., Any], base: Callable[..., str], saved: Callable[..., Path],
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    latentcot: Make, base: Make, saved: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     saved(official(trained()))
     base()
@@ -924,7 +839,7 @@ def test_the_command_and_what_comes_after_it(
         "checkpoint_33 → out",
         "  method    coconut, stage 3 of 3, 6 latent positions",
         f"  weights   30 tensors, {SIZE + 3} rows, float32",
-        f"  special tokens   <bot> {SIZE}, <eot> {SIZE + 1}, <pause> {SIZE + 2}",
+        f"  special   <bot> {SIZE}, <eot> {SIZE + 1}, <pause> {SIZE + 2}",
         r'  template  question_end "\n", step_end "\n", answer_start "### "',
         "  note      The last three rows are the official special tokens.",
         "Evaluate it: latentcot eval out --data FILE",
@@ -941,18 +856,15 @@ def test_the_command_and_what_comes_after_it(
     assert (again.code, "exists already" in again.err) == (2, True)
 
 
-def test_the_command_asks(
-    latentcot: Callable[..., Any], saved: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_the_command_asks(latentcot: Make, saved: Make, tmp_path: Path) -> None:
     done = latentcot("convert", saved(official(trained())), "--out", tmp_path / "out")
     assert done.code == 2
     assert asked(done.err) == ["--base", "--method", "--task", *WITH_SLOTS, "--stage"]
 
 
 def test_the_command_takes_another_template_and_rule(
-    latentcot: Callable[..., Any], base: Callable[..., str], saved: Callable[..., Path],
-    tmp_path: Path,
-) -> None:  # fmt: skip
+    latentcot: Make, base: Make, saved: Make, tmp_path: Path
+) -> None:
     source = saved(trained(num_rows=SIZE).state_dict())
     words = ("convert", source, "--out", tmp_path / "out", "--base", base(), "--method", "cot")
     sets = ("--set", r'template.answer_start="So: "', "--set", r'template.step_end="\n\n"')

@@ -1,4 +1,4 @@
-"""The command `latentcot`: one module of `commands` for each group of subcommands."""
+"""The command `latentcot`: one module for each subcommand."""
 
 import os
 import sys
@@ -60,7 +60,7 @@ def main() -> None:
             raise
         _end_with(
             "another process of this job has ended or cannot be reached, so this one ends too. "
-            "What that one printed says why. `latentcot train … --resume` goes on from the last "
+            "What that one printed says why. `latentcot train … --resume` continues from the last "
             f"checkpoint. Seen from here: {one_line(str(error))}"
         )
     except KeyboardInterrupt:

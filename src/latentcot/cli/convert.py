@@ -1,4 +1,4 @@
-"""`latentcot convert`: weights of others → a checkpoint of ours; adapters → plain weights."""
+"""`latentcot convert`: external weights → a checkpoint of ours; adapters → plain weights."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,6 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from latentcot.curriculum.layout import Template
-    from latentcot.runs.convert import Conversion
-    from latentcot.tasks import AnswerMatch
 
 
 def convert(
@@ -40,7 +38,7 @@ def convert(
         out: The checkpoint folder to write.
         base: Hub id or folder of the model that the run started from, for what SOURCE lacks:
             configuration and tokenizer. Its weights are not read, but for adapters: there it is
-            the model that they were trained beside, if that is not where it was.
+            the model that they were trained on, if that is not where it was.
         method: What was trained: `latentcot list methods`.
         task: How answers are scored: `latentcot list tasks`; or exact, number or regex:PATTERN.
         thoughts_per_step: Thoughts in place of one step (c); for methods with thoughts.
@@ -54,12 +52,20 @@ def convert(
             method has none.
         overwrite: Replace the checkpoint in this folder.
     """
+    from dataclasses import asdict
+
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
+    from latentcot.tasks import AnswerMatch
 
+    match = None
+    if task in ("exact", "number"):
+        match = AnswerMatch(match=task)  # type: ignore[arg-type]  # mypy does not narrow `in`
+    elif task is not None and task.startswith("regex:"):
+        match = AnswerMatch("regex", task.removeprefix("regex:"))
     request = Request(
         method=method,
-        task=_task(task),
+        task=match or task,
         thoughts_per_step=thoughts_per_step,
         num_stages=num_stages,
         stage=stage,
@@ -68,17 +74,22 @@ def convert(
         max_new_tokens=max_new_tokens,
         special_tokens_start_from=special_tokens_start_from,
     )
-    _print_summary(source, write(source, out, request, base=base, overwrite=overwrite))
-
-
-def _task(text: str | None) -> "str | AnswerMatch | None":
-    from latentcot.tasks import AnswerMatch
-
-    if text in ("exact", "number"):
-        return AnswerMatch(match=text)  # type: ignore[arg-type]  # mypy does not narrow `in`
-    if text is not None and text.startswith("regex:"):
-        return AnswerMatch("regex", text.removeprefix("regex:"))
-    return text
+    done = write(source, out, request, base=base, overwrite=overwrite)
+    info, special_tokens = done.info, done.special_tokens
+    last = info.row.stages(info.plan)[-1]
+    texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
+    latents = f", {info.num_thoughts} latent positions" if info.row.fill.has_latents else ""
+    print(f"{source} → {done.folder}")
+    print(f"  method    {info.method}, stage {info.stage} of {last}{latents}")
+    print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
+    print(
+        f"  special   <bot> {special_tokens.bot}, <eot> {special_tokens.eot}, "
+        f"<pause> {special_tokens.pause}"
+    )
+    print(f"  template  {texts}")
+    for note in done.notes:
+        print(f"  note      {note}")
+    print(f"Evaluate it: latentcot eval {done.folder} --data FILE")
 
 
 def _template(changes: tuple[str, ...]) -> "Template":
@@ -106,23 +117,3 @@ def _template(changes: tuple[str, ...]) -> "Template":
             )
         template = replace(template, **{name: value})
     return template
-
-
-def _print_summary(source: Path, done: "Conversion") -> None:
-    from dataclasses import asdict
-
-    info, special_tokens = done.info, done.special_tokens
-    last = info.row.stages(info.plan)[-1]
-    texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
-    latents = f", {info.num_thoughts} latent positions" if info.row.fill.has_latents else ""
-    print(f"{source} → {done.folder}")
-    print(f"  method    {info.method}, stage {info.stage} of {last}{latents}")
-    print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
-    print(
-        f"  special tokens   <bot> {special_tokens.bot}, <eot> {special_tokens.eot}, "
-        f"<pause> {special_tokens.pause}"
-    )
-    print(f"  template  {texts}")
-    for note in done.notes:
-        print(f"  note      {note}")
-    print(f"Evaluate it: latentcot eval {done.folder} --data FILE")

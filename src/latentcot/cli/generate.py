@@ -43,7 +43,9 @@ def generate(
     from latentcot.utils.distributed import from_main, is_main, join
 
     join()
-    texts = list(questions) or from_main(_lines)
+    texts = list(questions) or from_main(
+        lambda: [line.strip() for line in sys.stdin if line.strip()]
+    )
     if not texts:
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     if temperature is None and (top_p, top_k) != (1.0, 0):
@@ -65,7 +67,3 @@ def generate(
             print(json.dumps({"question": question, **asdict(output)}, ensure_ascii=False))
         else:
             print(output.text)
-
-
-def _lines() -> list[str]:
-    return [line.strip() for line in sys.stdin if line.strip()]

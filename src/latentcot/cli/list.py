@@ -1,9 +1,6 @@
 """`latentcot list`: what there is."""
 
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from typing import Literal
 
 
 def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
@@ -27,22 +24,17 @@ def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
         for method in METHODS.values():
             table.add_row(method.name, method.summary)
     elif what == "recipes":
-        _add_recipes(table)
+        from latentcot.recipes.recipe import read_recipe  # only here: it needs torch
+        from latentcot.recipes.values import packaged_recipes
+
+        for column in ("recipe", "model"):
+            table.add_column(column, no_wrap=True)
+        for name in packaged_recipes():
+            model = read_recipe(name).model
+            table.add_row(name, model if isinstance(model, str) else "made from scratch")
     else:
         table.add_column("task")
         table.add_column("what it is")
         for task in TASKS.values():
             table.add_row(task.name, task.summary)
     print_table(table)
-
-
-def _add_recipes(table: "Table") -> None:
-    from latentcot.recipes.recipe import read_recipe
-    from latentcot.recipes.values import packaged_recipes
-
-    for column in ("recipe", "model"):
-        table.add_column(column, no_wrap=True)
-    for name in packaged_recipes():
-        recipe = read_recipe(name)
-        model = recipe.model if isinstance(recipe.model, str) else "made from scratch"
-        table.add_row(name, model)

@@ -11,6 +11,7 @@ def train(
     recipe: Path,
     *,
     out: Path,
+    method: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -25,11 +26,12 @@ def train(
     Args:
         recipe: A YAML file (docs/recipes.md), or the name of a recipe of `latentcot list recipes`.
         out: The run folder to write.
+        method: Train this one of `latentcot list methods` instead of the recipe's.
         set_: Change a key of the recipe, for example --set training.learning_rate=3e-4. Repeatable.
-        resume: Go on with the run in this folder from its newest checkpoint.
+        resume: Continue the run in this folder from its newest checkpoint.
         overwrite: Delete the run in this folder first.
-        keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
-        shard: Of several processes, let each hold a share of the weights (FSDP2), for models that
+        keep_checkpoints: The newest checkpoints to keep; the best one stays with them.
+        shard: Of several processes, let each hold a shard of the weights (FSDP2), for models that
             are too large for one device.
         quiet: Show no progress.
     """
@@ -38,7 +40,7 @@ def train(
     from latentcot.utils.distributed import is_main
 
     is_finished = run(
-        read_recipe(recipe, set_),
+        read_recipe(recipe, [*set_, *([f"method={method}"] if method else [])]),
         out,
         resume=resume,
         overwrite=overwrite,

@@ -1,4 +1,4 @@
-"""The language model that thinks: from the hub, from a folder, or small and fresh."""
+"""The language model that thinks: from the hub, from a folder, or small and made from scratch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -119,8 +119,11 @@ def _not_loaded(name: str, error: Exception) -> RecipeError:
     return RecipeError(
         f"model: {shown(name)} cannot be loaded: {reason} Give a folder with a saved causal "
         "LM, a hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "
-        "settings of a fresh model. See docs/recipes.md."
+        "settings of a model made from scratch. See docs/recipes.md."
     )
+
+
+_OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 def load_weights(name: str) -> PreTrainedModel:
@@ -129,7 +132,8 @@ def load_weights(name: str) -> PreTrainedModel:
     Raises:
         Exception: Many kinds, by transformers and safetensors, if nothing can be loaded.
         ValueError: Some of its weights are missing; transformers would draw them at random. Or it
-            holds adapters, whose settings can make peft import what they name.
+            holds adapters, whose settings can make peft import what they name; or its config.json
+            makes transformers fetch and run more than its own code.
     """
     if find_adapter_config_file(name) is not None:
         raise ValueError(
@@ -138,7 +142,16 @@ def load_weights(name: str) -> PreTrainedModel:
         )
     with no_bars():
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        _refuse_code(config)
+        attention = config._attn_implementation
+        if attention not in _OWN_ATTENTION:  # "owner/name" is a kernel of the hub
+            raise ValueError(
+                f"config.json asks for the attention {shown(attention)}, which is code that "
+                "transformers does not hold itself; take attn_implementation out of it"
+            )
+        if getattr(config, "quantization_config", None) is not None:  # a library unpacks these
+            raise ValueError(
+                "its weights are quantized; give a model whose weights are plain floats"
+            )
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
@@ -155,24 +168,6 @@ def load_weights(name: str) -> PreTrainedModel:
     return model
 
 
-_OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-
-
-def _refuse_code(config: Any) -> None:
-    """Refuse a config.json that makes transformers fetch and run more than its own code.
-
-    Raises:
-        ValueError: It names a kernel of the hub for its attention, or a library that unpacks it.
-    """
-    if config._attn_implementation not in _OWN_ATTENTION:  # "owner/name" is a kernel of the hub
-        raise ValueError(
-            f"config.json asks for the attention {shown(config._attn_implementation)}, which is "
-            "code that transformers does not hold itself; take attn_implementation out of it"
-        )
-    if getattr(config, "quantization_config", None) is not None:
-        raise ValueError("its weights are quantized; give a model whose weights are plain floats")
-
-
 def make_from_scratch(
     settings: FromScratch, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> PreTrainedModel:
@@ -186,30 +181,9 @@ def make_from_scratch(
             f"model.num_heads: must divide model.hidden_size, got {settings.num_heads} and "
             f"{settings.hidden_size}."
         )
-    config = AutoConfig.for_model(
-        settings.architecture,
-        vocab_size=len(tokenizer),
-        initializer_range=settings.init_std,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None,
-        **_family_settings(settings),
-    )
-    # On a CPU the plain attention is the faster one at these sizes (docs/log.md).
-    attention = None if torch.cuda.is_available() else "eager"
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, attn_implementation=attention
-        )
-    if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
-        _fix_to_sines(model.get_parameter("transformer.wpe.weight"), settings.position_scale)
-    return model
-
-
-def _family_settings(settings: FromScratch) -> dict[str, Any]:
+    of_family: dict[str, Any]
     if settings.architecture == "gpt2":
-        return {
+        of_family = {
             "n_embd": settings.hidden_size,
             "n_layer": settings.num_layers,
             "n_head": settings.num_heads,
@@ -219,28 +193,46 @@ def _family_settings(settings: FromScratch) -> dict[str, Any]:
             "activation_function": "gelu_pytorch_tanh",
             **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.dropout),
         }
-    return {
-        "hidden_size": settings.hidden_size,
-        "num_hidden_layers": settings.num_layers,
-        "num_attention_heads": settings.num_heads,
-        "num_key_value_heads": settings.num_heads,
-        "head_dim": settings.hidden_size // settings.num_heads,
-        "intermediate_size": settings.intermediate_size,
-        "max_position_embeddings": settings.num_positions,
-        "attention_dropout": settings.dropout,
-        "tie_word_embeddings": True,
-    }
-
-
-def _fix_to_sines(table: torch.nn.Parameter, scale: float) -> None:
-    """Fill a (positions, width) table with sines and cosines of falling frequency, for good."""
-    num_positions, width = table.shape
-    frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
-    angle = torch.arange(num_positions)[:, None] * frequency
-    with torch.no_grad():
-        table[:, 0::2] = scale * 2**0.5 * angle.sin()
-        table[:, 1::2] = scale * 2**0.5 * angle.cos()[:, : width // 2]
-    table.requires_grad_(False)
+    else:
+        of_family = {
+            "hidden_size": settings.hidden_size,
+            "num_hidden_layers": settings.num_layers,
+            "num_attention_heads": settings.num_heads,
+            "num_key_value_heads": settings.num_heads,
+            "head_dim": settings.hidden_size // settings.num_heads,
+            "intermediate_size": settings.intermediate_size,
+            "max_position_embeddings": settings.num_positions,
+            "attention_dropout": settings.dropout,
+            "tie_word_embeddings": True,
+        }
+    config = AutoConfig.for_model(
+        settings.architecture,
+        vocab_size=len(tokenizer),
+        initializer_range=settings.init_std,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+        **of_family,
+    )
+    # On a CPU the plain attention is the faster one at these sizes (docs/log.md).
+    attention = None if torch.cuda.is_available() else "eager"
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention
+        )
+    if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
+        # Sines and cosines of falling frequency, for good.
+        table = model.get_parameter("transformer.wpe.weight")
+        num_positions, width = table.shape
+        scale = settings.position_scale * 2**0.5
+        frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
+        angle = torch.arange(num_positions)[:, None] * frequency
+        with torch.no_grad():
+            table[:, 0::2] = scale * angle.sin()
+            table[:, 1::2] = scale * angle.cos()[:, : width // 2]
+        table.requires_grad_(False)
+    return model
 
 
 def check_reads_last_state(model: PreTrainedModel) -> None:
@@ -275,7 +267,7 @@ def max_positions(model: PreTrainedModel) -> int | None:
 def check_lengths(
     model: PreTrainedModel, layouts: Iterable[Layout], ids: Iterable[str], new_tokens: int = 0
 ) -> None:
-    """Refuse sequences that have more columns than the model has positions.
+    """Refuse sequences that are longer than the model has positions.
 
     Raises:
         DataError: With the first example that is too long.
@@ -287,6 +279,6 @@ def check_lengths(
                 f"example {id_!r}: needs {len(layout) + new_tokens} positions "
                 f"({len(layout.prefix)} for the question, {layout.num_latents} latent positions, "
                 f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
-                "Leave it out, shorten it, or use a model with more positions (for a fresh one, "
-                "model.num_positions)."
+                "Leave it out, shorten it, or use a model with more positions (for one made from "
+                "scratch, model.num_positions)."
             )

@@ -1,10 +1,11 @@
-"""LoRA through peft: weights stay as they are, adapters and the rows of the markers are trained.
+"""LoRA through peft: weights stay as they are, adapters and the rows of special tokens learn.
 
 A linear layer W of a block becomes W + α/r · BA, with A (r, in) drawn at random and B (out, r) zero
 at first (arXiv 2106.09685). peft puts A and B into the model where it lies, so it stays the model
-of transformers that everything else here knows. The markers are new words, of which the base knows
-nothing: their rows of the embedding, and of an output head that is not tied to it, are trained too.
-peft can do that, but copies the whole table in each call; here the few rows are looked up.
+of transformers that everything else here knows. Special tokens are new words, of which the base
+knows nothing: their rows of the embedding, and of an output head that is not tied to it, are
+trained too. peft can do that, but copies the whole table in each call; here the few rows are looked
+up.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Lora:
-    """The `lora:` part of a recipe: train adapters beside frozen weights."""
+    """The `lora:` part of a recipe: train adapters next to frozen weights."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -61,7 +62,7 @@ class Adapters:
 
 
 _KEY = "latentcot_adapters"
-"""Under which a model holds its `Adapters`, beside peft's own `peft_config`."""
+"""Under which a model holds its `Adapters`, next to peft's own `peft_config`."""
 
 
 def require_peft(where: str, kind: type[LatentcotError] = RecipeError) -> None:
@@ -98,14 +99,14 @@ def fingerprint(model: PreTrainedModel) -> str:
 def add_adapters(
     model: PreTrainedModel, adapters: Adapters, special_tokens: Sequence[int], seed: int = 0
 ) -> None:
-    """Freeze a model where it lies, and give it adapters and rows of its own for the markers.
+    """Freeze a model where it lies, and give it adapters and rows of its own for special tokens.
 
     What it computes is the same as before, until these are trained.
 
     Args:
-        model: On the CPU, with a row for each marker.
+        model: On the CPU, with a row for each special token.
         adapters: The settings, and what the model is.
-        special_tokens: Token ids of the markers.
+        special_tokens: Their token ids.
         seed: The adapters are drawn from it alone.
 
     Raises:
@@ -118,37 +119,6 @@ def add_adapters(
     lora = adapters.lora
     tables = _tables(model)
     linear = dict(_linear_layers(model))
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=adapters.base,
-        revision=getattr(model.config, "_commit_hash", None),
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft takes any number
-        lora_dropout=lora.dropout,
-        target_modules=_targets(lora, linear),
-        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in linear.values()),
-    )
-    model.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):  # the model is on the CPU
-        torch.default_generator.manual_seed(seed)
-        inject_adapter_in_model(config, model)
-    _train_rows(list(tables.values()), special_tokens)
-    # Only now: peft would have put in its own rows. It is what plain peft reads.
-    config.trainable_token_indices = {
-        name.rpartition(".")[2]: list(special_tokens) for name in _trained_tables(tables)
-    }
-    vars(model)[_KEY] = adapters
-
-
-def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
-    """Yield the linear layers of the blocks, with the names that they have in their block."""
-    for block in blocks_of(model.base_model):
-        for name, layer in block.named_modules():
-            if isinstance(layer, (nn.Linear, Conv1D)):
-                yield name, layer
-
-
-def _targets(lora: Lora, linear: Mapping[str, nn.Module]) -> list[str]:
     names = sorted({name.rpartition(".")[2] for name in linear})
     unknown = [
         target
@@ -160,75 +130,90 @@ def _targets(lora: Lora, linear: Mapping[str, nn.Module]) -> list[str]:
             f"lora.targets: must name linear layers of the model's blocks, got {shown(unknown)}. "
             f"There are: {', '.join(names)}."
         )
-    return list(lora.targets) or names
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=adapters.base,
+        revision=getattr(model.config, "_commit_hash", None),
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft takes any number
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets) or names,
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in linear.values()),
+    )
+    model.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # the model is on the CPU
+        torch.default_generator.manual_seed(seed)
+        inject_adapter_in_model(config, model)
+    # Tables get rows of their own for the special tokens; tied ones share them.
+    ids, rows, trained = list(special_tokens), {}, {}
+    for name, table in tables.items():
+        if id(table.weight) not in rows:
+            rows[id(table.weight)] = nn.Parameter(table.weight[ids].detach().clone())
+            trained[name.rpartition(".")[2]] = ids
+        table.__class__ = _PARTLY_TRAINED[type(table)]
+        table.trained_rows = rows[id(table.weight)]
+        table.register_buffer(
+            "trained_ids", torch.tensor(ids, device=table.weight.device), persistent=False
+        )
+    # Only now: peft would have put in its own rows. It is what plain peft reads.
+    config.trainable_token_indices = trained
+    vars(model)[_KEY] = adapters
 
 
-# --- the rows of the markers --------------------------------------------------------------------
+def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
+    """Yield the linear layers of the blocks, with the names that they have in their block."""
+    for block in blocks_of(model.base_model):
+        for name, layer in block.named_modules():
+            if isinstance(layer, (nn.Linear, Conv1D)):
+                yield name, layer
 
 
-class _MarkedEmbedding(nn.Embedding):
+# --- the rows of special tokens -----------------------------------------------------------------
+
+
+class _PartlyTrainedEmbedding(nn.Embedding):
     """A frozen table of embeddings in which the rows of some tokens are trained."""
 
-    marker_ids: Tensor
-    marker_rows: nn.Parameter
+    trained_ids: Tensor
+    trained_rows: nn.Parameter
 
     def forward(self, input: Tensor) -> Tensor:
         """Look ids up."""
-        is_marker = input[..., None] == self.marker_ids
-        rows = functional.embedding(is_marker.long().argmax(-1), self.marker_rows)
-        return torch.where(is_marker.any(-1, keepdim=True), rows, super().forward(input))
+        is_trained = input[..., None] == self.trained_ids
+        rows = functional.embedding(is_trained.long().argmax(-1), self.trained_rows)
+        return torch.where(is_trained.any(-1, keepdim=True), rows, super().forward(input))
 
 
-class _MarkedHead(nn.Linear):
+class _PartlyTrainedHead(nn.Linear):
     """A frozen output head in which the rows of some tokens are trained."""
 
-    marker_ids: Tensor
-    marker_rows: nn.Parameter
+    trained_ids: Tensor
+    trained_rows: nn.Parameter
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the logits."""
-        bias = None if self.bias is None else self.bias[self.marker_ids]
-        of_markers = functional.linear(input, self.marker_rows, bias)
+        bias = None if self.bias is None else self.bias[self.trained_ids]
+        of_trained = functional.linear(input, self.trained_rows, bias)
         logits: Tensor = super().forward(input)
-        return logits.index_copy_(-1, self.marker_ids, of_markers)  # nobody else holds them
+        return logits.index_copy_(-1, self.trained_ids, of_trained)  # nobody else holds them
 
 
-_MARKED = {nn.Embedding: _MarkedEmbedding, nn.Linear: _MarkedHead}
-_PLAIN = {marked: plain for plain, marked in _MARKED.items()}
+_PARTLY_TRAINED = {nn.Embedding: _PartlyTrainedEmbedding, nn.Linear: _PartlyTrainedHead}
+_PLAIN = {partly: plain for plain, partly in _PARTLY_TRAINED.items()}
 
 
 def _tables(model: PreTrainedModel) -> dict[str, Any]:
     """Return the embedding and the output head by their names in the model."""
     tables = model.get_input_embeddings(), model.get_output_embeddings()
     for table in tables:
-        if type(table) not in (*_MARKED, *_PLAIN):
+        if type(table) not in (*_PARTLY_TRAINED, *_PLAIN):
             raise RecipeError(
                 f"lora: {type(model).__name__} has {type(table).__name__} for its embeddings or "
-                "output head, and only plain ones can be frozen but for the markers. Leave lora "
-                "out."
+                "output head, and only plain ones can be frozen but for special tokens. Leave "
+                "lora out."
             )
     names = {module: name for name, module in model.named_modules()}
     return {names[table]: table for table in tables}
-
-
-def _train_rows(tables: Sequence[Any], markers: Sequence[int]) -> None:
-    """Give tables rows of their own for the markers; tied ones share them."""
-    rows: dict[int, nn.Parameter] = {}
-    for table in tables:
-        weight: Tensor = table.weight
-        own = rows.setdefault(id(weight), nn.Parameter(weight[list(markers)].detach().clone()))
-        table.__class__ = _MARKED[type(table)]
-        table.marker_rows = own
-        ids = torch.tensor(markers, device=weight.device)
-        table.register_buffer("marker_ids", ids, persistent=False)
-
-
-def _trained_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables that have rows of their own: of tied ones the first."""
-    trained: dict[int, tuple[str, Any]] = {}
-    for name, table in tables.items():
-        trained.setdefault(id(table.weight), (name, table))
-    return dict(trained.values())
 
 
 # --- less memory --------------------------------------------------------------------------------
@@ -272,16 +257,14 @@ def hold_lightly(model: PreTrainedModel, *, is_exact: bool | None = None) -> Non
 
 def trained_names(model: PreTrainedModel) -> dict[str, str]:
     """Return the names of all trained tensors in the model → in the files of peft."""
-    return dict(_trained_names(model))
-
-
-def _trained_names(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
+    names = {}
     for name, _ in model.named_parameters():  # tied ones once
         before, _, last = name.rpartition(".")
-        if last == "marker_rows":
-            yield name, f"base_model.model.{before}.token_adapter.trainable_tokens_delta"
+        if last == "trained_rows":
+            names[name] = f"base_model.model.{before}.token_adapter.trainable_tokens_delta"
         elif ".lora_" in name:
-            yield name, f"base_model.model.{name.replace('.default.', '.')}"
+            names[name] = f"base_model.model.{name.replace('.default.', '.')}"
+    return names
 
 
 def take_over(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
@@ -296,7 +279,7 @@ def take_over(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{len(odd)} of its tensors are missing or unknown, such as {odd[0]}")
     model.load_state_dict({here: tensors[there] for here, there in names.items()}, strict=False)
     for table in _tables(model).values():  # nobody should find older ones in the table
-        table.weight.data[table.marker_ids] = table.marker_rows.detach()
+        table.weight.data[table.trained_ids] = table.trained_rows.detach()
 
 
 # --- merging ------------------------------------------------------------------------------------
@@ -313,9 +296,9 @@ def merge_adapters(model: PreTrainedModel) -> None:
                 layer.merge()
                 model.set_submodule(name, layer.get_base_layer())
         for table in tables.values():
-            table.weight[table.marker_ids] = table.marker_rows
+            table.weight[table.trained_ids] = table.trained_rows
             table.__class__ = _PLAIN[type(table)]
-            del table.marker_rows, table.marker_ids
+            del table.trained_rows, table.trained_ids
     model.requires_grad_(True)
     for name in ("peft_config", _KEY):
         vars(model).pop(name, None)

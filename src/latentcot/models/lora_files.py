@@ -78,37 +78,30 @@ def load_adapted(
         Exception: Many kinds, where the files are damaged.
     """
     require_peft(name, CheckpointError)
-    adapters = _read(settings)
-    model = _load_base(name, adapters, base or adapters.base)
-    make_room(tokenizer, model)
-    add_adapters(model, adapters, rows_of_special_tokens(tokenizer))
-    take_over(model, load_file(weights))
-    return model
-
-
-def _read(path: Path) -> Adapters:
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-        return TypeAdapter(Adapters).validate_python(values)
+        values = parse_json(settings.read_text(encoding="utf-8"))
+        adapters = TypeAdapter(Adapters).validate_python(values)
     except ValidationError as error:
-        raise ValueError(f"{path}: {one_line(str(error))}") from None
+        raise ValueError(f"{settings}: {one_line(str(error))}") from None
 
-
-def _load_base(name: str, adapters: Adapters, base: str) -> PreTrainedModel:
-    is_gone = Path(base).is_absolute() and not Path(base).is_dir()
+    base = base or adapters.base
     elsewhere = f"latentcot convert {name} --base FOLDER --out MERGED"
     try:
         model = load_weights(base)
     except Exception as error:  # transformers, its hub and safetensors raise many kinds
+        is_gone = Path(base).is_absolute() and not Path(base).is_dir()
         reason = "no such folder." if is_gone else one_line(str(error))
         raise CheckpointError(
-            f"{name}: holds adapters alone, and the model that they were trained beside, "
+            f"{name}: holds adapters alone, and the model that they were trained on, "
             f"{shown(base)}, cannot be loaded: {reason} Bring it back, or say where it is now: "
             f"{elsewhere}"
         ) from None
     if fingerprint(model) != adapters.fingerprint:
         raise CheckpointError(
-            f"{name}: its adapters were trained beside other weights than those that {shown(base)} "
+            f"{name}: its adapters were trained on other weights than those that {shown(base)} "
             f"holds now. Bring these back, or say where they are: {elsewhere}"
         )
+    make_room(tokenizer, model)
+    add_adapters(model, adapters, rows_of_special_tokens(tokenizer))
+    take_over(model, load_file(weights))
     return model

@@ -41,9 +41,7 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
     tokenizer.decoder = decoders.Sequence(
         [blank_before_words, decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=UNKNOWN, eos_token=END)
-    fast.add_special_tokens({"additional_special_tokens": [BOT, EOT, PAUSE]})
-    return fast
+    return _fast(tokenizer, unk_token=UNKNOWN)
 
 
 def bpe_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerBase:
@@ -66,7 +64,11 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedToken
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    return _fast(tokenizer)
+
+
+def _fast(tokenizer: Tokenizer, **special_tokens: str) -> PreTrainedTokenizerBase:
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, **special_tokens)
     fast.add_special_tokens({"additional_special_tokens": [BOT, EOT, PAUSE]})
     return fast
 
@@ -79,8 +81,7 @@ def missing_special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 def install_special_tokens(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, start_from: str = "<<"
 ) -> int:
-    """Add the special tokens that a tokenizer lacks, each starting as a copy of the token
-    `start_from`.
+    """Add the special tokens that a tokenizer lacks, each a copy of the token `start_from`.
 
     Returns:
         How many were added.
@@ -100,8 +101,7 @@ def install_special_tokens(
         problem = "is not in it" if is_unknown else f"is {len(source)} tokens"
         raise RecipeError(
             f"special_tokens_start_from: must be one token of the vocabulary, got {start_from!r}, "
-            "which "
-            f"{problem}.{did_you_mean(start_from, tokenizer.get_vocab())}"
+            f"which {problem}.{did_you_mean(start_from, tokenizer.get_vocab())}"
         )
     tokenizer.add_special_tokens({"additional_special_tokens": missing})
     make_room(tokenizer, model)

@@ -1,20 +1,34 @@
 """The values of a recipe file, before they are checked: `extends`, overrides, packaged recipes.
 
-A recipe may say `extends: other.yaml`: it then holds only what differs from that one. Recipes that
-come with the package are found by their name (`latentcot list recipes`), `gsm8k/coconut`.
+A recipe may say `extends: other.yaml`: it then holds only what differs from that one. Below
+`for_method: {NAME: {…}}` stand the keys that differ for one method; they count where the run is of
+that method, wherever it was named: in a file or by an override. Of all that says something, the
+later one wins: the file that is extended, its `for_method`, the file, its `for_method`, overrides.
+Recipes that come with the package are found by their name (`latentcot list recipes`), `gsm8k`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from latentcot.errors import RecipeError, did_you_mean
+from latentcot.errors import MethodError, RecipeError, did_you_mean
+from latentcot.methods.table import METHODS, method_named
+from latentcot.utils.display import say
 from latentcot.utils.parsing import named, parse_yaml, shown
 
 RECIPES = Path(str(resources.files("latentcot"))) / "recipes"
 """The recipes that come with the package."""
+DEFAULT_METHOD = "coconut"
+"""What a recipe trains that names no method."""
 MAX_DEPTH = 8
+
+RENAMED = {
+    "markers_start_from": "special_tokens_start_from",
+    "curriculum.introduce_markers": "curriculum.introduce_special_tokens",
+}
+"""Keys that recipes had before, and what they are called now."""
 
 
 def packaged_recipes() -> list[str]:
@@ -23,21 +37,36 @@ def packaged_recipes() -> list[str]:
     return sorted(str(path.with_suffix("")) for path in files if not path.stem.startswith("_"))
 
 
-def find_recipe(path: Path | str) -> Path:
-    """Return the file that a path or the name of a packaged recipe means.
+def find_recipe(path: Path | str) -> tuple[Path, str | None]:
+    """Return the file that a path or the name of a packaged recipe means, and the method in it.
+
+    Each method had a recipe of its own before, `gsm8k/icot`; that name is understood, and one line
+    says what it is called now.
 
     Raises:
         RecipeError: There is none.
     """
-    packaged = RECIPES / f"{path}.yaml"
     if exists(Path(path)):
-        return Path(path)
-    if exists(packaged) and packaged.resolve().is_relative_to(RECIPES.resolve()):
-        return packaged
+        return Path(path), None
+    names, (recipe, _, method) = packaged_recipes(), str(path).rpartition("/")
+    if str(path) in names:
+        return RECIPES / f"{path}.yaml", None
+    try:
+        if recipe in names:
+            _tell_new_name(recipe, method_named(method).name)
+            return RECIPES / f"{recipe}.yaml", method
+    except MethodError:
+        pass  # suggested below
+    of_old = [f"{name}/{method}" for name in names for method in METHODS]
     raise RecipeError(
-        f"{named(str(path))}: no such recipe.{did_you_mean(str(path), packaged_recipes())} Give a "
+        f"{named(str(path))}: no such recipe.{did_you_mean(str(path), [*names, *of_old])} Give a "
         "file, or a name of `latentcot list recipes`. See docs/recipes.md."
     )
+
+
+@cache  # a study has many runs with one recipe
+def _tell_new_name(recipe: str, method: str) -> None:
+    say(f"{recipe}/{method}: is recipe {recipe} with --method {method} now, and read as that.")
 
 
 def exists(path: Path) -> bool:
@@ -52,31 +81,75 @@ def read_values(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, An
     """Read a recipe file with what it extends, and apply overrides `KEY=VALUE`.
 
     Raises:
-        RecipeError: A file is missing or is not YAML, or an override is of another form.
+        RecipeError: A file is missing or is not YAML, `for_method` is of another form, or an
+            override is.
     """
-    values = _read(find_recipe(path), depth=0)
+    file, method = find_recipe(path)
+    layers = _layers(file, method, depth=0)
+    method = _method_of(_all_of(layers, None, overrides))
+    return _all_of(layers, method, overrides)
+
+
+def _all_of(
+    layers: Sequence[Mapping[str, Any]], method: str | None, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Return what files and overrides say together; without `for_method` if the method is None."""
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values = _merged(values, {k: v for k, v in layer.items() if k != "for_method"})
+        values = _merged(values, layer.get("for_method", {}).get(method, {}))
     for override in overrides:
         _apply(values, override)
     return values
 
 
-def _read(path: Path, depth: int) -> dict[str, Any]:
+def _method_of(values: Mapping[str, Any]) -> str:
+    method = values.get("method") or DEFAULT_METHOD
+    return str(method.get("name") if isinstance(method, dict) else method)
+
+
+def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:
+    """Return what a file says, behind what the files that it extends say."""
     values = read_yaml(path)
+    try:
+        values = with_new_keys(values)
+        values["for_method"] = _of_methods(values.get("for_method"))
+    except (RecipeError, MethodError) as error:
+        raise RecipeError(f"{path}: {error}") from None
+    if method is not None:
+        values["method"] = method
     base = values.pop("extends", None)
     if base is None:
-        return values
+        return [values]
     if not isinstance(base, str):
         raise RecipeError(f"{path}: extends: must name one recipe file, got {shown(base)}.")
     if depth == MAX_DEPTH:
         raise RecipeError(f"{path}: extends: goes more than {MAX_DEPTH} files deep: a circle?")
-    beside = path.parent / base
+    next_to = path.parent / base
     try:
-        below = _read(beside if exists(beside) else find_recipe(base), depth + 1)
+        below = (next_to, None) if exists(next_to) else find_recipe(base)
+        return [*_layers(*below, depth + 1), values]
     except RecipeError as error:
         if depth:
             raise
         raise RecipeError(f"{path}: extends: {error}") from None
-    return _merged(below, values)
+
+
+def _of_methods(value: object) -> dict[str, dict[str, Any]]:
+    """Return method → keys that differ; `for_method: {icot: {curriculum: …}}` as it must be."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(keys, dict) for keys in value.values()):
+        raise RecipeError(
+            "for_method: must hold names of methods, and below each the keys that differ, got "
+            f"{shown(value)}."
+        )
+    for name, keys in value.items():
+        method_named(str(name))
+        wrong = keys.keys() & {"method", "extends", "for_method"}
+        if wrong:
+            raise RecipeError(f"for_method.{name}.{min(wrong)}: cannot differ by method.")
+    return {str(name): with_new_keys(keys) for name, keys in value.items()}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -99,11 +172,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def with_new_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with the keys of today.
+
+    Raises:
+        RecipeError: A key stands there under both names.
+    """
+    renamed = dict(values)
+    for old, new in RENAMED.items():
+        part, _, key = old.rpartition(".")
+        holder = renamed.get(part) if part else renamed
+        if not isinstance(holder, dict) or key not in holder:
+            continue
+        name = new.rpartition(".")[2]
+        if name in holder:
+            raise RecipeError(f"{old}: is called {new} now, and both are given. Leave {old} out.")
+        moved = {name if one == key else one: value for one, value in holder.items()}
+        renamed = {**renamed, part: moved} if part else moved
+    return renamed
+
+
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` in it, key by key where both hold keys."""
+    """Return `base` with `changes` in it, key by key where both hold keys.
+
+    `method: NAME` is as good as `method: {name: NAME}`. Who names one names another method, with
+    none of the settings of the old one; who names none changes settings.
+    """
     merged = dict(base)
     for key, value in changes.items():
         old = base.get(key)
+        if key == "method" and isinstance(value, dict):
+            old = {} if "name" in value else {"name": old} if isinstance(old, str) else old
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
     return merged
@@ -115,7 +214,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(
             f"override {shown(override)}: must be KEY=VALUE, like training.batch_size=64."
         )
-    *parents, last = key.strip().split(".")
+    key = RENAMED.get(key.strip(), key.strip())
+    *parents, last = key.split(".")
+    if parents[:1] == ["method"] and isinstance(values.get("method"), str):
+        values["method"] = {"name": values["method"]}
     for parent in parents:
         inner = values[parent] = values.get(parent) or {}
         if not isinstance(inner, dict):
@@ -136,33 +238,3 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
-
-
-RENAMED = {
-    "markers_start_from": "special_tokens_start_from",
-    "curriculum.introduce_markers": "curriculum.introduce_special_tokens",
-}
-"""Keys that recipes had before, and what they are called now."""
-
-
-def with_new_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a recipe with the keys of today.
-
-    Raises:
-        RecipeError: A key stands there under both names.
-    """
-    renamed = dict(values)
-    for old, new in RENAMED.items():
-        part, _, key = old.rpartition(".")
-        holder = renamed.get(part) if part else renamed
-        if not isinstance(holder, dict) or key not in holder:
-            continue
-        name = new.rpartition(".")[2]
-        if name in holder:
-            raise RecipeError(f"{old}: is called {new} now, and both are given. Leave {old} out.")
-        moved = {name if one == key else one: value for one, value in holder.items()}
-        if part:
-            renamed[part] = moved
-        else:
-            renamed = moved
-    return renamed

@@ -10,7 +10,6 @@ import hashlib
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.utils.files import write_json
@@ -30,24 +29,18 @@ def checkpoint_folders(run: Path) -> list[Path]:
 def best_checkpoint(run: Path) -> Path | None:
     """Return the checkpoint that validation chose, or the newest, or None if there is none."""
     folders = checkpoint_folders(run)
+    newest = folders[-1] if folders else None
     pointer = run / "checkpoints" / "best.json"
-    if pointer.exists():
-        name = _named_best(pointer)
-        best = next((folder for folder in folders if folder.name == name), None)
-        if best is not None:
-            return best
-    return folders[-1] if folders else None
-
-
-def _named_best(pointer: Path) -> str:
+    if not pointer.exists():
+        return newest
     try:
-        return str(parse_json(pointer.read_text(encoding="utf-8"))["checkpoint"])
+        name = parse_json(pointer.read_text(encoding="utf-8"))["checkpoint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{pointer}: does not name a checkpoint: {one_line(str(error))}. "
-            "Give one of the checkpoints beside "
-            "it by its own folder."
+            f"{pointer}: does not name a checkpoint: {one_line(str(error))}. Give one of the "
+            "checkpoints next to it by its own folder."
         ) from None
+    return next((folder for folder in folders if folder.name == name), newest)
 
 
 def write_best(run: Path, update: int, accuracy: float) -> None:
@@ -121,49 +114,31 @@ def verify(folder: Path, leave_out: Collection[str] = ()) -> bool:
         if not (folder / INFO_FILE).exists():
             raise DamagedError(f"{folder}: this checkpoint is damaged: {INFO_FILE} is missing.")
         return False
-    wrong = [
-        problem
-        for name, digest in _read_checksums(path).items()
-        if name not in leave_out and (problem := _problem(folder / name, digest))
-    ]
-    if wrong:
-        raise DamagedError(
-            f"{folder}: this checkpoint is damaged: {_listed(wrong)}. Take another one of the "
-            f"same run; if the change was made on purpose, delete {path}."
-        )
-    return True
-
-
-def _listed(problems: list[str]) -> str:
-    told = ", ".join(problems[:MAX_TOLD])
-    return told if len(problems) <= MAX_TOLD else f"{told} and {len(problems) - MAX_TOLD} more"
-
-
-def _problem(path: Path, digest: str) -> str | None:
     try:
-        return None if _sha256(path) == digest else f"{path.name} is not what was written"
-    except FileNotFoundError:
-        return f"{path.name} is missing"
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return f"{path.name} cannot be read ({error})"
-
-
-def _read_checksums(path: Path) -> dict[str, str]:
-    try:
-        found: Any = parse_json(path.read_text(encoding="utf-8"))
-        sums = dict(found["sha256"])
+        sums = dict(parse_json(path.read_text(encoding="utf-8"))["sha256"])
+        if not all(is_plain_name(name) for name in sums):
+            raise ValueError("it names other than files of its own folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(
-            f"{path}: cannot be read: {one_line(str(error))}. "
-            "This checkpoint is damaged; take another one of "
-            "the same run."
-        ) from None
-    if not all(is_plain_name(name) for name in sums):
-        raise DamagedError(
-            f"{path}: names other than files of its own folder. This checkpoint is damaged; take "
+            f"{path}: cannot be read: {one_line(str(error))}. This checkpoint is damaged; take "
             "another one of the same run."
+        ) from None
+    wrong = []
+    for name, digest in sums.items():
+        try:
+            if name not in leave_out and _sha256(folder / name) != digest:
+                wrong.append(f"{name} is not what was written")
+        except FileNotFoundError:
+            wrong.append(f"{name} is missing")
+        except OSError as error:
+            wrong.append(f"{name} cannot be read ({error})")
+    if wrong:
+        more = f" and {len(wrong) - MAX_TOLD} more" if len(wrong) > MAX_TOLD else ""
+        raise DamagedError(
+            f"{folder}: this checkpoint is damaged: {', '.join(wrong[:MAX_TOLD])}{more}. Take "
+            f"another one of the same run; if the change was made on purpose, delete {path}."
         )
-    return sums
+    return True
 
 
 def _sha256(path: Path) -> str:

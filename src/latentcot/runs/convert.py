@@ -26,9 +26,7 @@ from latentcot.runs.checkpoint import (
 from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.tasks import TASKS, AnswerMatch, task_named
-from latentcot.training.build import check_thinks_in_batches
-
-MATCHES = ("exact", "number", "regex")
+from latentcot.thinking.capability import check_thinks_in_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Conversion:
         info: What it says of itself.
         num_tensors: Tensors that were read.
         num_rows: Rows of its embedding table.
-        special tokens: Token ids of the special tokens.
+        special_tokens: Their token ids.
         notes: What was changed or added, one sentence each.
     """
 
@@ -92,7 +90,7 @@ def convert(
         out: The checkpoint folder to write.
         request: What the weights do not tell.
         base: Hub id or folder with the configuration and the tokenizer that SOURCE lacks; of
-            adapters the model that they were trained beside, if it is not where it was then.
+            adapters the model that they were trained on, if it is not where it was then.
         overwrite: Replace the checkpoint that is there.
 
     Raises:
@@ -106,7 +104,7 @@ def convert(
         return _merge(source, out, request, base=base, overwrite=overwrite)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder.")
-    info = checkpoint_info(request, lacking(source, base))
+    info = _info(request, lacking(source, base))
     _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
     external = load_external(source, base)
     check_reads_last_state(external.model)
@@ -114,8 +112,9 @@ def convert(
     note = _give_special_tokens(external, source, info.row, request.special_tokens_start_from)
     special_tokens = special_tokens_of(external.tokenizer)
     save_checkpoint(out, external.model, external.tokenizer, info)
-    notes = (*external.notes, note)
-    return Conversion(out, info, external.num_tensors, external.num_rows, special_tokens, notes)
+    return Conversion(
+        out, info, external.num_tensors, external.num_rows, special_tokens, (*external.notes, note)
+    )
 
 
 def _merge(
@@ -149,12 +148,8 @@ def _merge(
 # --- what must be said --------------------------------------------------------------------------
 
 
-def checkpoint_info(request: Request, lacks: list[str]) -> CheckpointInfo:
-    """Return what the checkpoint will say of itself.
-
-    Args:
-        request: What was said.
-        lacks: Files of the base model that nobody gives.
+def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
+    """Return what the checkpoint will say of itself; `lacks` are files that nobody gives.
 
     Raises:
         UsageError: Something is missing, all of which is named, or has an impossible value.
@@ -167,14 +162,26 @@ def checkpoint_info(request: Request, lacks: list[str]) -> CheckpointInfo:
     if missing or row is None or request.task is None:
         lines = "\n".join(f"  {option}: {meaning}" for option, meaning in missing.items())
         raise UsageError(f"convert: the weights do not tell everything. Give also\n{lines}")
-    _refuse_too_small(request)
-    plan = _plan(request)
+    for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: must be at least {least}, got {value}.")
+
+    num_stages = request.num_stages or 0
+    plan = Plan(
+        num_stages=num_stages,
+        thoughts_per_step=request.thoughts_per_step or 1,
+        pad_to_num_stages=request.pad_to_num_stages is not False,
+        final_stage_without_text=request.stage == num_stages + 1 > 1,
+    )
     stages = row.stages(plan)
     stage = stages[-1] if request.stage is None else request.stage
     if stage not in stages:
+        first, last = stages[0], stages[-1]
         raise UsageError(
-            f"--stage: must be {_range(stages)} for {row.name} with --num-stages "
-            f"{plan.num_stages}, got {stage}."
+            f"--stage: must be {first if first == last else f'{first} … {last}'} for {row.name} "
+            f"with --num-stages {num_stages}, got {stage}."
         )
     return CheckpointInfo(
         method=row.name,
@@ -201,8 +208,8 @@ def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str
         "--method": (request.method, f"what was trained: {', '.join(METHODS)}"),
         "--task": (
             request.task,
-            f"how answers are scored: {', '.join(TASKS)}, or {', '.join(MATCHES[:2])} or "
-            "regex:PATTERN for data of your own",
+            f"how answers are scored: {', '.join(TASKS)}, or exact, number or regex:PATTERN for "
+            "custom data",
         ),
     }
     if row is None or row.fill.has_latents:
@@ -231,28 +238,6 @@ def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str
     return {option: meaning for option, (value, meaning) in options.items() if value is None}
 
 
-def _plan(request: Request) -> Plan:
-    num_stages = request.num_stages or 0
-    return Plan(
-        num_stages=num_stages,
-        thoughts_per_step=request.thoughts_per_step or 1,
-        pad_to_num_stages=request.pad_to_num_stages is not False,
-        final_stage_without_text=request.stage == num_stages + 1 > 1,
-    )
-
-
-def _refuse_too_small(request: Request) -> None:
-    for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
-        value = getattr(request, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')}: must be at least {least}, got {value}.")
-
-
-def _range(stages: range) -> str:
-    first, last = stages[0], stages[-1]
-    return str(first) if first == last else f"{first} … {last}"
-
-
 def _refuse_taken(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
     place = out.resolve()
     for path in inputs:
@@ -269,13 +254,11 @@ def _refuse_taken(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
         raise RunError(f"{out}: exists already. Give --overwrite to replace it, or another --out.")
 
 
-# --- special tokens
-# ------------------------------------------------------------------------------------
+# --- special tokens -----------------------------------------------------------------------------
 
 
 def _give_special_tokens(external: External, source: Path, method: Method, start_from: str) -> str:
-    """Make sure that the tokenizer has the special tokens and each its row; tell where they come
-    from.
+    """Make sure that the tokenizer has the special tokens, and each its row; tell where from.
 
     Rows behind the vocabulary are special tokens only where something shows it: many models pad
     their table, and an untrained row must not pass for a trained special token.
@@ -285,35 +268,31 @@ def _give_special_tokens(external: External, source: Path, method: Method, start
             special tokens and there are none.
         RecipeError: `start_from` is needed and is not one token.
     """
-    tokenizer = external.tokenizer
+    tokenizer, num_rows, base_rows = external.tokenizer, external.num_rows, external.base_rows
     note = "The tokenizer has the special tokens."
-    if external.is_grown and external.num_rows == len(tokenizer) + len(OFFICIAL):
+    is_grown = external.is_wrapped or num_rows != base_rows  # behind the base's, as far as we see
+    if is_grown and num_rows == len(tokenizer) + len(OFFICIAL):
         tokenizer.add_special_tokens({"additional_special_tokens": list(OFFICIAL.values())})
         note = "The last three rows are the official special tokens."
-    _refuse_other_rows(external, source)
+
+    # A row must be a token, or padding that the configuration knows of.
+    num_tokens, last = len(tokenizer), max(tokenizer.get_vocab().values())
+    is_padded = num_rows == base_rows and not external.is_wrapped
+    if last >= num_rows or not (num_rows == num_tokens or is_padded):
+        raise CheckpointError(
+            f"{source}: has {num_rows} rows, but the tokenizer has {num_tokens} tokens (the last "
+            f"is {last}) and the configuration {base_rows} rows. Give the --base that the run "
+            "started from, or weights and tokenizer in one folder."
+        )
     if not missing_special_tokens(tokenizer):
         return note
     if method.has_special_tokens or method.fill.has_latents:
         raise CheckpointError(
             f"{source}: {method.name} needs special tokens that were trained, but none of its "
-            f"{external.num_rows} rows is known to be one: the tokenizer has neither "
-            f"{', '.join(OFFICIAL)} nor {', '.join(OFFICIAL.values())}, and a run of the official "
-            f"code would have {len(tokenizer) + len(OFFICIAL)} rows, three more than tokens. Give "
-            "the --base that the run started from, or weights and tokenizer in one folder, or "
-            "another --method."
+            f"{num_rows} rows is known to be one: the tokenizer has neither {', '.join(OFFICIAL)} "
+            f"nor {', '.join(OFFICIAL.values())}, and a run of the official code would have "
+            f"{num_tokens + len(OFFICIAL)} rows, three more than tokens. Give the --base that the "
+            "run started from, or weights and tokenizer in one folder, or another --method."
         )
     install_special_tokens(tokenizer, external.model, start_from)
     return f"The special tokens were added, each a copy of {start_from!r}; {method.name} uses none."
-
-
-def _refuse_other_rows(external: External, source: Path) -> None:
-    """A row must be a token, or padding that the configuration knows of."""
-    num_tokens, num_rows = len(external.tokenizer), external.num_rows
-    is_padded = num_rows == external.base_rows and not external.is_wrapped
-    last = max(external.tokenizer.get_vocab().values())
-    if last >= num_rows or not (num_rows == num_tokens or is_padded):
-        raise CheckpointError(
-            f"{source}: has {num_rows} rows, but the tokenizer has {num_tokens} tokens (the last "
-            f"is {last}) and the configuration {external.base_rows} rows. Give the --base that the "
-            "run started from, or weights and tokenizer in one folder."
-        )

@@ -4,11 +4,16 @@ The official Coconut code saves a state dict. Its latent methods wrap the langua
 `base_causallm.` before each name, and hold the input embeddings a second time as
 `embedding.weight`. Three tokens are added behind the vocabulary of the base model, in the order of
 `OFFICIAL`. Plain fine-tuning saves the model as it is.
+
+A torch file is a pickle, and a pickle can run any code when it is opened. torch's reader for
+tensors (`weights_only=True`) runs none; a file that holds more is refused.
 """
 
 import json
+import pickle
 import re
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -28,7 +34,6 @@ from transformers import (
 from latentcot.errors import CheckpointError, UsageError
 from latentcot.models.loading import load_tokenizer_of, no_bars
 from latentcot.models.special_tokens import BOT, EOT, PAUSE
-from latentcot.runs.weight_files import read_weights
 
 OFFICIAL = {"<|start-latent|>": BOT, "<|end-latent|>": EOT, "<|latent|>": PAUSE}
 """The official names of the special tokens, in the order in which that code adds them."""
@@ -37,6 +42,11 @@ EMBEDDING_COPY = "embedding.weight"
 DISTRIBUTED = "module."
 # Older transformers saved masks and frequencies too; they follow from the configuration.
 BUFFERS = re.compile(r"\.attn\.(masked_)?bias$|\.rotary_emb\.inv_freq$")
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+"""What `save_pretrained` calls its weights, the one taken first in front."""
+SHARD = re.compile(r"[\w-][\w.-]*\.(safetensors|bin)", re.ASCII)
+"""What an index may name: a file next to it."""
+SUGGESTION = "Give a folder of save_pretrained, a .safetensors file, or a torch state dict."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +73,6 @@ class External:
     def num_rows(self) -> int:
         """Rows of its embedding table."""
         return len(self.model.get_input_embeddings().get_parameter("weight"))
-
-    @property
-    def is_grown(self) -> bool:
-        """Whether tokens have been added behind its base's, as far as can be told."""
-        return self.is_wrapped or self.num_rows != self.base_rows
 
 
 def lacking(source: Path, base: str | None) -> list[str]:
@@ -102,12 +107,19 @@ def load_external(source: Path, base: str | None) -> External:
     saved = read_weights(source)
     weights, second = _plain_names(saved, source)
     skeleton = _skeleton(config)
-    embeddings = weights.get(_name_of(skeleton, skeleton.get_input_embeddings()))
-    _refuse_other_copy(embeddings, second, source)
-    base_rows = config.vocab_size
-    if embeddings is not None and embeddings.dim() == 2:
-        config.vocab_size = len(embeddings)
-    model, notes = _build(config, weights, source)
+    tables = skeleton.get_input_embeddings(), skeleton.get_output_embeddings()
+    names = {part: f"{name}.weight" for name, part in skeleton.named_modules()}
+    embedding, head = (names.get(table, "") for table in tables)
+    first, base_rows = weights.get(embedding), config.vocab_size
+    # A missing one is named with whatever else is missing.
+    if first is not None and second is not None and not torch.equal(first, second):
+        raise CheckpointError(
+            f"{source}: {EMBEDDING_COPY} must be the input embeddings once more, but differs from "
+            "them. The file is damaged, or not of the official code."
+        )
+    if first is not None and first.dim() == 2:
+        config.vocab_size = len(first)
+    model, notes = _filled(config, weights, embedding, head, source)
     is_wrapped = any(WRAPPER in name for name in saved)
     return External(model, tokenizer, base_rows, is_wrapped, len(saved), tuple(notes))
 
@@ -144,21 +156,25 @@ def _load_config(name: str) -> PreTrainedConfig:
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = load_tokenizer_of(name)
+        if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+            # transformers makes an empty one where it finds a configuration alone.
+            raise ValueError("it has no words.")
     except Exception as error:  # transformers and its hub raise many kinds
         raise _not_loaded(name, "tokenizer", error) from None
-    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-        # transformers makes an empty one where it finds a configuration alone.
-        raise _not_loaded(name, "tokenizer", ValueError("it has no words."))
     return rename_official(tokenizer)
 
 
 def _not_loaded(name: str, what: str, error: Exception) -> CheckpointError:
-    reason = (str(error).strip().splitlines() or [repr(error)])[0]
     return CheckpointError(
-        f"{name}: its {what} cannot be loaded: {reason} Give --base a folder with config.json and "
-        "tokenizer, or a hub id such as openai-community/gpt2 (needs a network or the hub's "
-        "cache). Code that comes with a model is never run."
+        f"{name}: its {what} cannot be loaded: {_reason(error)} Give --base a folder with "
+        "config.json and tokenizer, or a hub id such as openai-community/gpt2 (needs a network or "
+        "the hub's cache). Code that comes with a model is never run."
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what a library says."""
+    return (str(error).strip().splitlines() or [repr(error)])[0]
 
 
 def rename_official(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -168,7 +184,7 @@ def rename_official(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBa
         A new tokenizer, or the same one if it has no official special tokens.
 
     Raises:
-        CheckpointError: It has only some of them, or ours beside them.
+        CheckpointError: It has only some of them, or ours next to them.
     """
     vocabulary = tokenizer.get_vocab()
     found = [name for name in (*OFFICIAL, *OFFICIAL.values()) if name in vocabulary]
@@ -199,7 +215,89 @@ def _renamed(value: Any) -> Any:
     return OFFICIAL.get(value, value) if isinstance(value, str) else value
 
 
-# --- names of weights ---------------------------------------------------------------------------
+# --- files of weights ---------------------------------------------------------------------------
+
+
+def read_weights(source: Path) -> dict[str, Tensor]:
+    """Read all tensors of a file, or of a folder that `save_pretrained` wrote.
+
+    Returns:
+        Name → tensor on the CPU, as it was saved; those of a torch file may still be on disk.
+
+    Raises:
+        CheckpointError: There is nothing, it cannot be read, or it holds more than tensors.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in _files_of(source) if source.is_dir() else [source]:
+        found = _read(file)
+        if not isinstance(found, dict) or not found:
+            what = "nothing" if found == {} else f"a {type(found).__name__}"
+            raise CheckpointError(f"{file}: must hold tensors by name, got {what}. {SUGGESTION}")
+        for name, value in found.items():
+            if not isinstance(name, str) or not isinstance(value, Tensor):
+                raise CheckpointError(
+                    f"{file}: must hold tensors by name and nothing else, got "
+                    f"{type(value).__name__} under {name!r}. Save the model's state_dict() alone."
+                )
+            if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+                raise CheckpointError(
+                    f"{file}: {name}: must be a plain dense tensor, got {value.layout} on "
+                    f"{value.device}. Save the weights dense."
+                )
+            if name in weights:
+                raise CheckpointError(f"{file}: holds {name}, which another shard holds as well.")
+            weights[name] = value
+    return weights
+
+
+def _files_of(folder: Path) -> list[Path]:
+    for name in WHOLE:
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if not index.is_file():
+            continue
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{index}: names no files of weights: {error!r}.") from None
+        odd = [one for one in shards if not isinstance(one, str) or not SHARD.fullmatch(one)]
+        if odd or not shards:
+            raise CheckpointError(f"{index}: must name files next to it, got {odd[:1] or 'none'}.")
+        return [folder / shard for shard in sorted(shards)]
+    if (folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{folder}: holds an adapter, not a model. Merge it into its model first (peft's "
+            "merge_and_unload) and save that."
+        )
+    raise CheckpointError(
+        f"{folder}: holds no weights: neither {' nor '.join(WHOLE)}. Of a run of the official code "
+        f"give the file itself, such as {folder / 'checkpoint_33'}."
+    )
+
+
+def _read(file: Path) -> Any:
+    """Return what a safetensors or torch file holds, whatever it is."""
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file or folder. {SUGGESTION}")
+    kind = "safetensors" if file.suffix == ".safetensors" else "a torch file"
+    try:
+        if kind == "safetensors":
+            return load_file(file)
+        is_zip = zipfile.is_zipfile(file)  # the form before torch 1.6 cannot be mapped
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        more = f" (it asks for {asked[1]})" if asked else ""
+        raise CheckpointError(
+            f"{file}: is no torch file that holds tensors alone{more}. Nothing of it was run. "
+            "If you trust it, load it where it was made, and save the model's state_dict() alone, "
+            "or as safetensors."
+        ) from None
+    except Exception as error:  # both raise many kinds for a damaged file
+        raise CheckpointError(
+            f"{file}: cannot be read as {kind}: {_reason(error)} It is damaged, or something else."
+        ) from None
 
 
 def _plain_names(
@@ -216,23 +314,16 @@ def _plain_names(
     if not any(name.startswith(WRAPPER) for name in weights):
         return weights, None
     second = weights.pop(EMBEDDING_COPY, None)
-    beside = [name for name in weights if not name.startswith(WRAPPER)]
-    if beside:
+    others = [name for name in weights if not name.startswith(WRAPPER)]
+    if others:
         raise CheckpointError(
             f"{source}: must hold names that begin with {WRAPPER} and {EMBEDDING_COPY} alone, got "
-            f"{', '.join(beside[:3])} too. Save the state_dict() of the wrapped model alone."
+            f"{', '.join(others[:3])} too. Save the state_dict() of the wrapped model alone."
         )
     return {name.removeprefix(WRAPPER): value for name, value in weights.items()}, second
 
 
-def _refuse_other_copy(first: Tensor | None, second: Tensor | None, source: Path) -> None:
-    if first is None or second is None:  # a missing one is named with whatever else is missing
-        return
-    if first.shape != second.shape or not torch.equal(first, second):
-        raise CheckpointError(
-            f"{source}: {EMBEDDING_COPY} must be the input embeddings once more, but differs from "
-            "them. The file is damaged, or not of the official code."
-        )
+# --- the model ----------------------------------------------------------------------------------
 
 
 def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:
@@ -243,96 +334,36 @@ def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:
                 config, trust_remote_code=False
             )
     except Exception as error:  # each family raises what it likes
-        reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise CheckpointError(
             f"{config.name_or_path}: no causal language model can be made of its configuration: "
-            f"{reason} Give another --base."
+            f"{_reason(error)} Give another --base."
         ) from None
     return model
 
 
-def _name_of(model: PreTrainedModel, table: torch.nn.Module | None) -> str:
-    return next((f"{name}.weight" for name, part in model.named_modules() if part is table), "")
-
-
-# --- the model ----------------------------------------------------------------------------------
-
-
-def _build(
-    config: PreTrainedConfig, weights: dict[str, Tensor], source: Path
+def _filled(
+    config: PreTrainedConfig, weights: dict[str, Tensor], embedding: str, head: str, source: Path
 ) -> tuple[PreTrainedModel, list[str]]:
-    skeleton = _skeleton(config)
-    embedding = _name_of(skeleton, skeleton.get_input_embeddings())
-    head = _name_of(skeleton, skeleton.get_output_embeddings())
+    """Return the model with these weights, and what was changed in them.
+
+    Raises:
+        CheckpointError: They are not those of such a model, or not all finite numbers.
+    """
+    skeleton, notes = _skeleton(config), []
     wanted = {name: value.shape for name, value in skeleton.state_dict().items()}
     is_tied = getattr(config, "tie_word_embeddings", False)
     if is_tied and head not in weights:
         wanted.pop(head, None)
-    notes = _without_buffers(weights, wanted)
-    _account(weights, wanted, source, config)
-    notes += _to_float32(weights, source)
-    if is_tied and head in weights:
-        notes += _untie(config, weights, head, embedding)
-    return _filled(type(skeleton), config, weights, source), notes
-
-
-def _untie(
-    config: PreTrainedConfig, weights: Mapping[str, Tensor], head: str, embedding: str
-) -> list[str]:
-    """Keep a head that is another table than the embeddings: a tied model would lose one of them.
-
-    Nobody can save that from a tied model, so the one that was saved was not tied.
-    """
-    if torch.equal(weights[head], weights[embedding]):
-        return []
-    config.tie_word_embeddings = False
-    return [
-        f"The configuration ties {head} to {embedding}, but here they differ: both are kept, and "
-        "the model is no longer tied."
-    ]
-
-
-def _without_buffers(weights: dict[str, Tensor], wanted: Mapping[str, Any]) -> list[str]:
     left_out = [name for name in weights if name not in wanted and BUFFERS.search(name)]
     for name in left_out:
         del weights[name]
-    some = f"{len(left_out)} tensors are masks or frequencies that follow from the configuration"
-    return [f"{some}, such as {left_out[0]}: left out."] if left_out else []
-
-
-def _account(
-    weights: Mapping[str, Tensor],
-    wanted: Mapping[str, torch.Size],
-    source: Path,
-    config: PreTrainedConfig,
-) -> None:
-    """Make sure that there is every tensor of the model, of its shape, and no other."""
-    missing = [name for name in wanted if name not in weights]
-    unknown = [name for name in weights if name not in wanted]
-    misshapen = [
-        f"{name} {tuple(value.shape)} and not {tuple(wanted[name])}"
-        for name, value in weights.items()
-        if name in wanted and value.shape != wanted[name]
-    ]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-        for what, names in (
-            ("missing", missing),
-            ("that it does not have", unknown),
-            ("of another shape", misshapen),
+    if left_out:
+        notes.append(
+            f"{len(left_out)} tensors are masks or frequencies that follow from the "
+            f"configuration, such as {left_out[0]}: left out."
         )
-        if names
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{source}: its tensors are not those of {config.model_type} as "
-            f"{config.name_or_path} configures it. {'; '.join(problems)}. Give the --base that "
-            "the run started from, of the same family and size."
-        )
+    _account(weights, wanted, f"{config.model_type} as {config.name_or_path}", source)
 
-
-def _to_float32(weights: dict[str, Tensor], source: Path) -> list[str]:
-    """Turn weights into float32 numbers in place; tell which were something else."""
     kinds = Counter(str(value.dtype).removeprefix("torch.") for value in weights.values())
     for name, value in weights.items():
         if not value.is_floating_point():
@@ -344,31 +375,51 @@ def _to_float32(weights: dict[str, Tensor], source: Path) -> list[str]:
             f"{source}: {len(bad)} tensors hold numbers that are not finite (in float32): "
             f"{', '.join(bad[:3])}. That training has diverged: take an earlier file."
         )
-    return [
+    notes += [
         f"{count} tensors are {kind}: written as float32"
         f"{', rounded.' if kind == 'float64' else ', which changes no number.'}"
         for kind, count in kinds.items()
         if kind != "float32"
     ]
-
-
-def _filled(
-    family: type[PreTrainedModel],
-    config: PreTrainedConfig,
-    weights: dict[str, Tensor],
-    source: Path,
-) -> PreTrainedModel:
-    with no_bars():
-        loaded: Any = family.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights,
-            dtype=torch.float32,
-            output_loading_info=True,
+    # A head that differs from the embeddings cannot have been saved from a tied model.
+    if is_tied and head in weights and not torch.equal(weights[head], weights[embedding]):
+        config.tie_word_embeddings = False
+        notes.append(
+            f"The configuration ties {head} to {embedding}, but here they differ: both are kept, "
+            "and the model is no longer tied."
         )
-    model: PreTrainedModel = loaded[0]
+
+    with no_bars():
+        loaded: Any = type(skeleton).from_pretrained(
+            None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
+        )
     left = {what: names for what, names in loaded[1].items() if names}
     if left:
         raise CheckpointError(f"{source}: transformers does not take these weights: {left}.")
-    model.eval()
-    return model
+    model: PreTrainedModel = loaded[0]
+    return model.eval(), notes
+
+
+def _account(
+    weights: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], what: str, source: Path
+) -> None:
+    """Make sure that there is every tensor of the model, of its shape, and no other."""
+    odd = {
+        "missing": [name for name in wanted if name not in weights],
+        "that it does not have": [name for name in weights if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(value.shape)} and not {tuple(wanted[name])}"
+            for name, value in weights.items()
+            if name in wanted and value.shape != wanted[name]
+        ],
+    }
+    problems = [
+        f"{len(names)} {kind}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+        for kind, names in odd.items()
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source}: its tensors are not those of {what} configures it. {'; '.join(problems)}. "
+            "Give the --base that the run started from, of the same family and size."
+        )

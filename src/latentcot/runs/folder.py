@@ -40,7 +40,13 @@ def refuse_taken(path: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if resume and overwrite:
         raise RunError(f"{path}: --resume and --overwrite exclude each other. Give one of them.")
-    is_taken = path.exists() and (not path.is_dir() or _holds_something(path))
+    try:  # a process that died as it began leaves no more than a lock and half a file
+        is_taken = path.exists() and (
+            not path.is_dir()
+            or any(p.name != LOCK and p.suffix != ".partial" for p in path.iterdir())
+        )
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
     if is_taken and resume and not (path / RECIPE).is_file():
         raise RunError(
             f"{path}: holds no {RECIPE}, so there is nothing to resume. Bring it back if this was "
@@ -68,29 +74,16 @@ def open_run(path: Path, *, resume: bool, overwrite: bool) -> Path:
     """
     refuse_taken(path, resume=resume, overwrite=overwrite)
     try:
-        if overwrite and path.exists():
-            _clear(path)
+        if overwrite and path.exists():  # all but the lock; what makes it a run folder goes last
+            for entry in sorted(path.iterdir(), key=lambda entry: entry.name == RECIPE):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != LOCK:
+                    entry.unlink()
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: the run folder cannot be made: {error}.") from None
     return path
-
-
-def _holds_something(path: Path) -> bool:
-    """Return whether a folder holds more than a process leaves that died as it began."""
-    try:
-        return any(p.name != LOCK and p.suffix != ".partial" for p in path.iterdir())
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error}.") from None
-
-
-def _clear(path: Path) -> None:
-    """Delete all but the lock; what makes it a run folder goes last."""
-    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == RECIPE):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != LOCK:
-            entry.unlink()
 
 
 @contextmanager
@@ -136,39 +129,31 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: Another line is not what was written.
     """
-    path = run / METRICS
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error}.") from None
-    rows = []
+    lines, rows = _metrics(run).splitlines(), []
     for number, line in enumerate(lines, start=1):
-        row = _row_of(line)
-        if row is not None:
-            rows.append(row)
-        elif number < len(lines):
+        try:
+            row = parse_json(line.decode())
+            needed = ["update", "stage", *(["accuracy"] if row["kind"] == "valid" else [])]
+            if not all(isinstance(row[key], int | float) for key in needed):
+                raise TypeError
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):
+                break
             raise RunError(
-                f"{path}:{number}: is damaged, got {line[:80]!r}. Bring the file back, or delete "
-                "it, and its rows are lost."
-            )
+                f"{run / METRICS}:{number}: is damaged, got {line[:80]!r}. Bring the file back, or "
+                "delete it, and its rows are lost."
+            ) from None
+        rows.append(row)
     return rows
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
+def _metrics(run: Path) -> bytes:
     try:
-        row = parse_json(line.decode())
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and _is_row(row) else None
-
-
-def _is_row(row: dict[str, Any]) -> bool:
-    """Return whether a row holds what every reader of rows relies on."""
-    needed: dict[str, tuple[type, ...]] = {"kind": (str,), "update": (int,), "stage": (int,)}
-    needed |= {"valid": {"accuracy": (float, int)}}.get(str(row.get("kind")), {})
-    return all(type(row.get(key)) in kinds for key, kinds in needed.items())
+        return (run / METRICS).read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"{run / METRICS}: cannot be read: {error}.") from None
 
 
 def metrics_hash(run: Path) -> str:
@@ -177,11 +162,7 @@ def metrics_hash(run: Path) -> str:
     Raises:
         RunError: It cannot be read.
     """
-    path = run / METRICS
-    try:
-        return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error}.") from None
+    return hashlib.sha256(_metrics(run)).hexdigest()
 
 
 def forget_metrics_after(run: Path, update: int, digest: str | None = None) -> None:
@@ -189,7 +170,7 @@ def forget_metrics_after(run: Path, update: int, digest: str | None = None) -> N
 
     Args:
         run: The run folder.
-        update: Of the checkpoint that it goes on from.
+        update: Of the checkpoint that it continues from.
         digest: What `metrics_hash` gave for that one; None compares nothing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a model can think in batches, found out by trying it."""
+"""Whether a model can do what thinking in batches needs, found out on a few tokens at load."""
 
 import torch
 from transformers import PreTrainedModel
@@ -12,10 +12,10 @@ from latentcot.thinking.think import think
 
 
 def check_thinks_in_batches(model: PreTrainedModel) -> None:
-    """Make sure that padded rows of a batch give what each gives alone.
+    """Make sure that padded examples of a batch give what each gives alone.
 
     Some families mix in pads where no mask reaches: convolutions, recurrent states, position biases
-    counted by columns, windows of local attention.
+    counted by positions, windows of local attention.
 
     Raises:
         RecipeError: They do not.

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write beside, sync, rename."""
+"""Atomic writes: a file is whole or absent. Write next to it, sync, rename."""
 
 import json
 import os
@@ -20,21 +20,21 @@ def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[
         RunError: It cannot be written.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    next_to = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open(mode, encoding="utf-8" if mode == "w" else None) as file:
+        with next_to.open(mode, encoding="utf-8" if mode == "w" else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        next_to.replace(path)
     except OSError as error:
         raise RunError(
             f"{path}: cannot be written: {error}. What was there is as it was."
         ) from None
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            next_to.unlink(missing_ok=True)
 
 
 def refuse_unwritable(path: Path) -> None:

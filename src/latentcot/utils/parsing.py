@@ -43,7 +43,7 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(_line(_without_advice(error))) from None
+        raise ValueError(_without_advice(error)) from None
     return value
 
 
@@ -78,7 +78,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(_line(str(error), 600)) from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         # PyYAML's constructors, for a date that does not exist, `!!int x`, and the like.
-        reason = _line(_without_advice(error))
+        reason = _without_advice(error)
         raise ValueError(f"a value is not what its form or tag says: {reason}") from None
 
 
@@ -136,7 +136,7 @@ def _without_advice(error: Exception) -> str:
     """Return what an error says, but for Python's advice to lift its limit of digits."""
     if "int_max_str_digits" in str(error):
         return "a number has too many digits"
-    return f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+    return _line(str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}")
 
 
 # --- for messages -----------------------------------------------------------------------------
@@ -145,12 +145,6 @@ def _without_advice(error: Exception) -> str:
 class _Repr(reprlib.Repr):
     """Shows values up to a few lines, however large they are."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxdict, self.maxother = 4, 8, 200
-        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 12
-        self.maxstring = 160
-
     def repr_int(self, x: int, level: int) -> str:
         """Show a whole number that Python can write."""
         bits = x.bit_length()
@@ -158,6 +152,8 @@ class _Repr(reprlib.Repr):
 
 
 _REPR = _Repr()
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxother, _REPR.maxstring = 4, 8, 200, 160
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxfrozenset = 12
 
 
 def shown(value: object, limit: int = 300) -> str:

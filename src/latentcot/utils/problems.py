@@ -35,10 +35,19 @@ def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
     """Put pydantic's problems into words, one for each mistake."""
     explained: dict[str, str] = {}
     for problem in problems:
-        place, is_inside = _place(problem, form)
+        # pydantic puts the branch that it tried behind the name of a union: that is left out.
+        place: list[str] = []
+        branch = ""
+        for part in problem["loc"]:
+            if place and place[-1] in form.unions and not branch and isinstance(part, str):
+                branch = part
+            else:
+                place.append(named(part))
+        # What a branch says of a value inside a union is no other branch's business.
+        is_inside = not branch or place[-1] not in form.unions
         where = ".".join(place)
         if is_inside or where not in explained:
-            explained[where] = _explain(problem, place, is_inside, form)
+            explained[where] = f"{where}: {_explain(problem, place, is_inside, form)}"
     # A value inside a union is complained about by its other branch too, for the whole of it.
     inner = {where.rpartition(".")[0] for where in explained}
     return [
@@ -46,6 +55,30 @@ def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
         for where, text in explained.items()
         if not (where.rpartition(".")[2] in form.unions and where in inner)
     ]
+
+
+def _explain(problem: Any, place: Sequence[str], is_inside: bool, form: Form) -> str:
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        owner: Any = form.root
+        for part in place[:-1]:
+            if part in form.inner:
+                owner = form.inner[part]
+            elif dataclasses.is_dataclass(owner):
+                kinds = {f.name: f.type for f in dataclasses.fields(owner)}
+                owner = kinds.get(part, owner)
+        fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
+        allowed = [field.name for field in fields]
+        return (
+            f"is not a key of {form.what}.{did_you_mean(place[-1], allowed)} There are: "
+            f"{', '.join(allowed)}."
+        )
+    if problem["type"] == "missing":
+        return "is missing."
+    if not is_inside:
+        return f"must be {form.unions[place[-1]]}, got {shown(problem['input'])}."
+    message = one_line(problem["msg"].removeprefix("Value error, "), MAX_REASON)
+    got = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}."
+    return f"{message[0].lower()}{message[1:]}{got}"
 
 
 def listed(where: str, problems: Sequence[str]) -> str:
@@ -62,46 +95,3 @@ def at_most(lines: Sequence[str], rest: str) -> list[str]:
     num_told = max(1, sum(end <= MAX_TOLD for end in ends))
     left = len(lines) - num_told
     return [*lines[:num_told], *([rest.format(left)] if left > 0 else [])]
-
-
-def _place(problem: Any, form: Form) -> tuple[list[str], bool]:
-    """Return where a problem is in the file, and whether it is no other branch's business.
-
-    pydantic puts the branch that it tried behind the name of a union: that is left out.
-    """
-    place: list[str] = []
-    branch = ""
-    for part in problem["loc"]:
-        if place and place[-1] in form.unions and not branch and isinstance(part, str):
-            branch = part
-        else:
-            place.append(named(part))
-    return place, not branch or place[-1] not in form.unions
-
-
-def _explain(problem: Any, place: Sequence[str], is_inside: bool, form: Form) -> str:
-    where = ".".join(place)
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        allowed = _fields_at(place[:-1], form)
-        return (
-            f"{where}: is not a key of {form.what}.{did_you_mean(place[-1], allowed)} "
-            f"There are: {', '.join(allowed)}."
-        )
-    if problem["type"] == "missing":
-        return f"{where}: is missing."
-    if not is_inside:
-        return f"{where}: must be {form.unions[place[-1]]}, got {shown(problem['input'])}."
-    message = one_line(problem["msg"].removeprefix("Value error, "), MAX_REASON)
-    got = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}."
-    return f"{where}: {message[0].lower()}{message[1:]}{got}"
-
-
-def _fields_at(place: Sequence[str], form: Form) -> list[str]:
-    owner: Any = form.root
-    for part in place:
-        if part in form.inner:
-            owner = form.inner[part]
-        elif dataclasses.is_dataclass(owner):
-            kinds = {f.name: f.type for f in dataclasses.fields(owner)}
-            owner = kinds.get(part, owner)
-    return [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
