@@ -18,6 +18,7 @@ from typing import Any
 from latentcot.curriculum.layout import EncodedExample, Layout, SpecialTokens, encode, lay_out
 from latentcot.curriculum.stages import Phase, draw_stages
 from latentcot.data.examples import Example, read_examples
+from latentcot.data.sources import open_stream
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.table import method_named
 from latentcot.models.loading import load_tokenizer
@@ -25,7 +26,6 @@ from latentcot.planning.work import Shape
 from latentcot.recipes.recipe import Recipe
 from latentcot.thinking.batch import epoch_order
 from latentcot.training.build import tokenizer_from_scratch
-from latentcot.training.stream import open_stream
 
 TYPICAL = Path(__file__).parent / "typical_lengths.json"
 _MARKERS = SpecialTokens(0, 0, 0, 0)

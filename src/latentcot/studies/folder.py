@@ -21,13 +21,13 @@ from pathlib import Path
 import yaml
 
 from latentcot.data.examples import read_examples
+from latentcot.data.sources import count_examples
 from latentcot.errors import DataError, RunError
 from latentcot.recipes.recipe import Data, Recipe, differences, read_recipe, write_recipe
 from latentcot.recipes.values import read_yaml
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.studies.jobs import Making, Training
 from latentcot.studies.study import Cell, Study, data_folder, is_file
-from latentcot.training.stream import open_stream
 from latentcot.utils.files import written_whole
 from latentcot.utils.problems import listed
 from latentcot.utils.processes import claim
@@ -189,5 +189,5 @@ def _num_updates(recipe: Recipe) -> int | None:
 @cache
 def _num_examples(data: Data) -> int:
     if data.stream:
-        return len(open_stream(data.train, data.max_train, data.num_examples))
+        return count_examples(data.train, data.max_train, data.num_examples)
     return len(read_examples(data.train, data.max_train))

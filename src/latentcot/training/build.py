@@ -14,6 +14,7 @@ from latentcot.curriculum.layout import EncodedExample, Layout, encode
 from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import files_of, is_hub, is_pattern
+from latentcot.data.sources import Stream, open_stream
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.table import method_named
 from latentcot.models.loading import FromScratch, load_pretrained, make_from_scratch, max_positions
@@ -28,7 +29,7 @@ from latentcot.recipes.recipe import Data, Recipe
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.batch import collate
 from latentcot.thinking.loss import LanguageLoss
-from latentcot.training.stream import EncodedStream, Stream, open_stream
+from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
 
 MANY, STRIDE = 200_000, 10_000
@@ -143,7 +144,7 @@ def _encoded(
         return encode(examples, tokenizer, recipe.template, reads_steps=reads_steps)
 
     if isinstance(train, Stream):
-        return EncodedStream(train, to_ids, recipe.data.shuffle_buffer)
+        return EncodedStream(train, to_ids)
     return to_ids(train)
 
 

@@ -1,8 +1,7 @@
 """What each update learns from: its examples, their stages, their layouts, side by side.
 
 All of it is a function of the seed and the number of the update, so that a resumed run needs no
-state of ours (`streaming.py` has some, which spares it reading). It is made one update ahead, by a
-thread, while the present update is at work.
+state of ours. It is made one update ahead, by a thread, while the present update is at work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from latentcot.methods.table import Method
 from latentcot.recipes.recipe import Recipe
 from latentcot.thinking.batch import epoch_order
 from latentcot.training.step import Shard
-from latentcot.training.stream import EncodedStream, LineError, Windows
+from latentcot.training.stream import STATE, EncodedStream, refuse_other_order
 from latentcot.utils.distributed import num_started
 
 
@@ -64,15 +63,12 @@ class Loader:
         self.recipe, self.method, self.rules = recipe, method, rules
         self.shard_of = shard_of
         self.batch_size = min(recipe.training.batch_size, len(train))
-        self._windows: Windows | None = None
+        self._stream = train if isinstance(train, EncodedStream) else None
         self.train: Sequence[EncodedExample] = []
-        if isinstance(train, EncodedStream):
-            self._windows = Windows(train, self.batch_size, recipe.seed, self._lengths_of)
-            self.updates_per_epoch = self._windows.updates_per_epoch
-        else:
+        if not isinstance(train, EncodedStream):
             self.train, self.lengths = train, self._lengths_of(train)
-            self._order = 0, self._order_of(0)
-            self.updates_per_epoch = len(self._order[1])
+        self._order = 0, self._order_of(0)
+        self.updates_per_epoch = len(self._order[1])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-feeder")
         self._ahead: tuple[int, Phase, Future[UpdateBatch]] | None = None
 
@@ -85,15 +81,13 @@ class Loader:
             num_updates: Updates of the whole run.
 
         Raises:
-            DataError: A line of a stream is malformed, or a stream is too short.
+            DataError: An example of a stream is malformed, or cannot be learned from.
         """
-        if self._windows is not None:
-            self._windows.num_updates = num_updates
         ahead, self._ahead = self._ahead, None
         is_ready = ahead is not None and ahead[:2] == (update, phase)
         try:
             update_batch = ahead[2].result() if ahead and is_ready else self._make(update, phase)
-        except LineError as error:
+        except DataError as error:
             raise DataError(_with_what_to_do(str(error), update)) from None
         if update + 1 < num_updates:
             # In the phase that may be over by then; then it is made anew.
@@ -112,8 +106,8 @@ class Loader:
         Args:
             check: Raises a `LatentcotError` for those that cannot be learned from.
         """
-        if self._windows is not None:
-            self._windows.check = check
+        if self._stream is not None:
+            self._stream.check = check
 
     def most_columns(self, example: EncodedExample) -> int:
         """Return a number of columns that an example has in no phase more than; found at once."""
@@ -126,22 +120,19 @@ class Loader:
     def close(self) -> None:
         """Make no more lessons: a process does not end before its threads do."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-        if self._windows is not None:
-            self._windows.close()
 
-    def state(self, update: int) -> dict[str, Any]:
-        """Return what spares a run that goes on with an update some reading.
-
-        Args:
-            update: The first that it does.
-        """
-        position = None if self._windows is None else self._windows.position(update)
-        return {} if position is None else {"stream": position}
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must say of the order of the examples."""
+        return {} if self._stream is None else {"stream": STATE}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave."""
-        if self._windows is not None and "stream" in state:
-            self._windows.restore(state["stream"])
+        """Make sure that `state` gave this, so that the run goes through the same examples.
+
+        Raises:
+            CheckpointError: The examples of a stream were in another order.
+        """
+        if self._stream is not None:
+            refuse_other_order(state.get("stream"))
 
     def _make(self, update: int, phase: Phase) -> UpdateBatch:
         examples = self._examples_of(update)
@@ -160,13 +151,13 @@ class Loader:
         return UpdateBatch(examples, stages, self.shard_of(layouts))
 
     def _examples_of(self, update: int) -> list[EncodedExample]:
-        if self._windows is not None:
-            return self._windows.batch(update)
         epoch, index = divmod(update, self.updates_per_epoch)
         known, order = self._order
         if known != epoch:
             order = self._order_of(epoch)
             self._order = epoch, order
+        if self._stream is not None:
+            return self._stream.read(order[index].tolist())
         return [self.train[i] for i in order[index]]
 
     def _lengths_of(self, examples: Sequence[EncodedExample]) -> list[int]:
@@ -177,8 +168,11 @@ class Loader:
         }
         return [shapes[example.shape] for example in examples]
 
-    def _order_of(self, epoch: int) -> list[list[int]]:
-        return epoch_order(self.lengths, self.batch_size, f"{self.recipe.seed}/{epoch}")
+    def _order_of(self, epoch: int) -> Any:
+        seed = f"{self.recipe.seed}/{epoch}"
+        if self._stream is not None:
+            return self._stream.order(self.batch_size, seed)
+        return epoch_order(self.lengths, self.batch_size, seed)
 
     def _watched(self, layout: Layout, example: EncodedExample, stage: int, phase: Phase) -> Layout:
         """Let the loss of the next step tell of the present stage alone.

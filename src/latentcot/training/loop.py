@@ -353,7 +353,7 @@ class Trainer:
             "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
             "metrics": metrics_hash(self.run),
-            **self.loader.state(self.update),
+            **self.loader.state(),
         }
         model, best = self.train_step.model, dict(self.best)  # validation changes it meanwhile
         self.saver.save(model, snapshot, self._info(phase), state, best)
