@@ -332,7 +332,7 @@ def test_what_is_prepared_is_that_of_memory(recipe, make_recipe):
     assert streamed.train.encode(list(streamed.train.stream)) == whole.train
 
 
-def test_lessons_are_those_of_memory_but_for_their_order(recipe):
+def test_updates_are_those_of_memory_but_for_their_order(recipe):
     """The same stages and layouts for the same examples."""
     _, tokenizer, data = prepare(recipe)
     method, phases = METHODS[recipe.method], phases_of(recipe.curriculum, METHODS[recipe.method])
@@ -482,7 +482,7 @@ def test_chains_are_looked_at_before_training(recipe, make_recipe, parts, data, 
 
 @pytest.fixture
 def made(data, tmp_path, monkeypatch) -> Path:
-    """A folder as `latentcot data make` leaves it, seen from beside it."""
+    """A folder as `latentcot data make` leaves it, seen from next to it."""
     folder = tmp_path / "leak"
     folder.mkdir()
     for name, source in (("train", "train"), ("valid", "valid"), ("test", "valid")):
@@ -533,7 +533,7 @@ def test_a_number_of_examples_is_for_a_stream(make_recipe):
         make_recipe(data={"num_examples": 7})
 
 
-def test_the_bound_of_columns_holds(recipe, make_recipe):
+def test_the_bound_of_positions_holds(recipe, make_recipe):
     """A layout that it lets pass unseen is never longer."""
     _, tokenizer, data = prepare(recipe)
     few = data.train.encode(list(data.train.stream))[:4]
@@ -543,5 +543,5 @@ def test_the_bound_of_columns_holds(recipe, make_recipe):
         phases = phases_of(own.curriculum, method)
         loader = Loader(own, method, dict.fromkeys(phases, rules), few, shard_of)
         for example in [*few, replace(few[0], steps=(), answer=())]:
-            columns = [len(loader.layout(example, phase.stage, phase)) for phase in phases]
-            assert max(columns) <= loader.most_columns(example)
+            lengths = [len(loader.layout(example, phase.stage, phase)) for phase in phases]
+            assert max(lengths) <= loader.most_columns(example)

@@ -156,23 +156,20 @@ class _Lines(Stream):
                 with file.path.open("rb") as lines:
                     for number in of_file:
                         lines.seek(self._offsets[number])
-                        found[number] = self._example(file, number, lines.readline())
+                        line, where = lines.readline(), self.where(number)
+                        text = line if self._offsets[number] else line.removeprefix(BOM)
+                        record = line_record(text.decode(), where, file.start)
+                        # In one file a line's number tells it apart, in several its file as well.
+                        name = where.rsplit(":" if len(self._files) == 1 else "/", 1)[-1]
+                        found[number] = example_of(record, where, default_id=name)
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where}: cannot be read as UTF-8 text: {error}. {HELP}") from None
             except OSError as error:
                 raise DataError(f"{file.path}: cannot be read: {error}.") from None
         return [found[number] for number in numbers]
 
     def _file_of(self, number: int) -> _File:
         return self._files[bisect_right(self._files, number, key=lambda f: f.first_number) - 1]
-
-    def _example(self, file: _File, number: int, line: bytes) -> Example:
-        where = self.where(number)
-        try:
-            text = (line if self._offsets[number] else line.removeprefix(BOM)).decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where}: cannot be read as UTF-8 text: {error}. {HELP}") from None
-        # Lines of one file are told apart by their number, those of several by the file as well.
-        name = where.rsplit(":" if len(self._files) == 1 else "/", 1)[-1]
-        return example_of(line_record(text, where, file.start), where, default_id=name)
 
 
 def _start_of(path: Path) -> str:
@@ -196,30 +193,26 @@ class _Rows(Stream):
     """A data set of the hub, which is downloaded once and mapped into memory."""
 
     def __init__(self, source: str, limit: int | None) -> None:
+        from pyarrow import compute  # type: ignore[import-untyped]  # a part of datasets
+
         self._source, self._table = source, hub_table(source)
-        self.lengths = self._text_bytes()[:limit]
+        lengths = np.zeros(len(self._table), dtype=np.int64)
+        for name in {"question", "steps", "cot", "answer"} & set(self._table.column_names):
+            column: Any = self._table.data.column(name)
+            if "string" not in str(column.type):
+                continue  # malformed, which is told when a row is read
+            # From the offsets in the table: no text is read. The texts of a list are no longer than
+            # a sentence each, so that their number tells enough.
+            is_list = "list" in str(column.type)
+            sizes = compute.list_value_length(column) if is_list else compute.binary_length(column)
+            lengths += compute.fill_null(sizes, 0).to_numpy() * (20 if is_list else 1)
+        self.lengths = lengths[:limit]
 
     def where(self, number: int) -> str:
         return f"{self._source}:{number}"
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
-        places = [(int(number), self.where(number)) for number in numbers]
         return [
-            example_of(hub_record(self._table[number]), where, default_id=str(number))
-            for number, where in places
+            example_of(hub_record(self._table[number]), self.where(number), default_id=str(number))
+            for number in numbers
         ]
-
-    def _text_bytes(self) -> np.ndarray:
-        """Return how much text each row has, from the offsets in the table: no text is read."""
-        from pyarrow import compute  # type: ignore[import-untyped]  # a part of datasets
-
-        total = np.zeros(len(self._table), dtype=np.int64)
-        for name in {"question", "steps", "cot", "answer"} & set(self._table.column_names):
-            column: Any = self._table.data.column(name)
-            if "string" not in str(column.type):
-                continue  # malformed, which is told when a row is read
-            is_list = "list" in str(column.type)
-            sizes = compute.list_value_length(column) if is_list else compute.binary_length(column)
-            # The texts of a list are no longer than a sentence each: their number tells enough.
-            total += compute.fill_null(sizes, 0).to_numpy() * (20 if is_list else 1)
-        return total
