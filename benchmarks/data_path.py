@@ -7,8 +7,8 @@
 Two files: 385,620 examples of our arithmetic task as iCoT text (as many as GSM8k-Aug has), and 10
 million lines of JSON in the shape of GSM8k-Aug. A process of its own reads each: parsed, encoded,
 laid out and collated as a run of Coconut does it, for one epoch. The first file goes through memory
-and through a stream, the second through a stream; then streams go on in the middle of an epoch, by
-the place that a checkpoint keeps and without it, and must give the same lessons.
+and through a stream, the second through a stream; then a stream is resumed in the middle of an
+epoch, and must give the same batches.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from latentcot.curriculum.layout import NO_LABEL, Layout, encode
 from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
+from latentcot.data.sources import open_stream
 from latentcot.methods import method_named
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import Recipe, make_recipe
@@ -41,7 +42,7 @@ from latentcot.thinking.batch import collate
 from latentcot.training.build import _collector_at_rest, tokenizer_from_scratch
 from latentcot.training.loader import Loader, UpdateBatch
 from latentcot.training.step import Shard
-from latentcot.training.stream import EncodedStream, open_stream
+from latentcot.training.stream import EncodedStream
 from latentcot.utils.files import write_json, written_whole
 
 FOLDER = Path("/tmp/latentcot-data-path")
@@ -51,7 +52,7 @@ RESULTS = Path(__file__).parent.parent / "results" / "data-path"
 RESULT, FIGURE = RESULTS / "cpu.json", RESULTS / "memory.png"
 NUM_POINTS = 40
 CHECKED = 300
-"""Lessons that are compared after going on in the middle: more than a window has."""
+"""Updates that are compared after going on in the middle."""
 MIB = 2**20
 PARALLELISM = os.environ.get("TOKENIZERS_PARALLELISM", "true")
 Found = dict[str, Any]
@@ -119,16 +120,13 @@ def _write_large(file: Any) -> None:
 # --- one process ------------------------------------------------------------------------------
 
 
-def measure(
-    file: str, *, is_streamed: bool, first: int = 0, place: Any = None, updates: int | None = None
-) -> Found:
+def measure(file: str, *, is_streamed: bool, first: int = 0, updates: int | None = None) -> Found:
     """Go through an epoch, or a part of it, and say what it took.
 
     Args:
         file: Of `make`.
         is_streamed: Otherwise it is held in memory.
         first: The first update.
-        place: Where a stream goes on, of a checkpoint.
         updates: So many; up to the end of the epoch if None.
     """
     recipe = _recipe(file, is_streamed)
@@ -137,12 +135,11 @@ def measure(
     with _collector_at_rest():
         train, counted = _read(recipe, tokenizer, start)
     loader = _loader(recipe, tokenizer, train)
-    loader.restore({"stream": place} if place else {})
     phase = next(iter(loader.rules))
     end = loader.updates_per_epoch if updates is None else first + updates
     middle = loader.updates_per_epoch // 2
     every = max(1, (end - first) // NUM_POINTS)
-    digests, points, seconds_to_first, place_found = [], [], 0.0, None
+    digests, points, seconds_to_first = [], [], 0.0
     for update in range(first, end):
         update_batch = loader.update_batch(update, phase, end)
         if update == first:
@@ -150,7 +147,6 @@ def measure(
             seconds_to_first = begun - start
         if middle <= update < middle + CHECKED:
             digests.append(_digest(update_batch))
-            place_found = place_found or loader.state(update).get("stream")
         if (update - first) % every == 0 or update == end - 1:
             seen = (update + 1 - first) * loader.batch_size
             seconds = time.perf_counter() - start
@@ -174,7 +170,6 @@ def measure(
         "mib_peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "points": points,
         "middle": middle,
-        "place": place_found,
         "digest": hashlib.sha256("".join(digests).encode()).hexdigest(),
     }
 
@@ -202,7 +197,7 @@ def _read(recipe: Recipe, tokenizer: Any, start: float) -> tuple[Any, float | No
         return to_ids(read_examples(recipe.data.train)), None
     stream = open_stream(recipe.data.train)
     counted = round(time.perf_counter() - start, 2)
-    return EncodedStream(stream, to_ids, recipe.data.shuffle_buffer), counted
+    return EncodedStream(stream, to_ids), counted
 
 
 def _loader(recipe: Recipe, tokenizer: Any, train: Any) -> Loader:
@@ -241,7 +236,7 @@ def run(parts: Sequence[str]) -> None:
     """Measure, and write each part down as it is known."""
     for part in parts:
         found = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-        settings = {"shuffle_buffer": 32_768, "tokenizers_parallelism": PARALLELISM}
+        settings = {"tokenizers_parallelism": PARALLELISM}
         write_json(RESULT, {**found, part: {**PARTS[part](found), **settings, **provenance()}})
     draw()
 
@@ -252,10 +247,9 @@ def _hash(found: Found) -> Found:
     return {"seconds": round(time.perf_counter() - start, 2)}
 
 
-def _resumed(found: Found, *, has_place: bool) -> Found:
+def _resumed(found: Found) -> Found:
     whole = found["stream_of_10_million"]
-    place = whole["place"] if has_place else None
-    again = _alone(LARGE, is_streamed=True, first=whole["middle"], place=place, updates=CHECKED)
+    again = _alone(LARGE, is_streamed=True, first=whole["middle"], updates=CHECKED)
     return {**again, "is_equal": again["digest"] == whole["digest"]}
 
 
@@ -265,7 +259,7 @@ def _alone(file: Path, **rest: Any) -> Found:
     words = [sys.executable, __file__, "measure", json.dumps(job)]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     found: Found = json.loads(done.stdout.splitlines()[-1])
-    hidden = ("points", "digest", "place")
+    hidden = ("points", "digest")
     print({**job, **{key: value for key, value in found.items() if key not in hidden}}, flush=True)
     return found
 
@@ -275,8 +269,7 @@ PARTS: dict[str, Callable[[Found], Found]] = {
     "stream": lambda found: _alone(SMALL, is_streamed=True),
     "hash_of_10_million": _hash,
     "stream_of_10_million": lambda found: _alone(LARGE, is_streamed=True),
-    "resumed_by_its_place": partial(_resumed, has_place=True),
-    "resumed_without_it": partial(_resumed, has_place=False),
+    "resumed": _resumed,
 }
 
 

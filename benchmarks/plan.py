@@ -3,7 +3,7 @@
     python benchmarks/plan.py check      # calibrates, then each setting in a process of its own
     python benchmarks/plan.py write      # docs/plan.md, from the result files
     python benchmarks/plan.py table      # the paper's table on eight GPUs, from its recipes
-    python benchmarks/plan.py lengths FILE…   # src/latentcot/typical_lengths.json
+    python benchmarks/plan.py lengths FILE…   # src/latentcot/planning/typical_lengths.json
 
 `check` writes results/plan/. Settings are not those of the calibration.
 """
@@ -81,7 +81,7 @@ def point(number: int) -> dict[str, float]:
     """Measure one setting in this process: seconds of an update, and its peak in bytes."""
     from measuring import peak, start_of_peak
 
-    from latentcot.planning.calibration import seconds_of, shard_of, train_step_of
+    from latentcot.planning.devices import seconds_of, shard_of, train_step_of
     from latentcot.planning.work import Shape
 
     subject, shape = _subject(number)
@@ -113,18 +113,17 @@ def _measured(number: int) -> dict[str, float]:
 
 def check() -> None:
     """Calibrate, measure each setting, and write both with what was planned."""
-    from latentcot.planning.calibration import calibrate
-    from latentcot.planning.devices import dumped
+    from latentcot.planning.devices import calibrate, write_device
     from latentcot.planning.work import update_work, weights_of
     from latentcot.runs.provenance import provenance
     from latentcot.utils.files import write_json
 
     device = calibrate(lambda line: print(line, flush=True))
-    write_json(CALIBRATION, dumped(device))
+    write_device(CALIBRATION, lambda: device)
     rows = []
     for number, (name, *_, saves, rank) in enumerate(SETTINGS):
         subject, shape = _subject(number)
-        work = update_work(subject, [(shape, 1.0)], weights_of(subject))
+        work = update_work(subject, [(shape, 1.0)], weights_of(subject).trained_bytes)
         measured = _measured(number)
         row = {
             "setting": name,
@@ -161,8 +160,8 @@ def table() -> None:
     for method in PAPER_METHODS:
         recipe = read_recipe("gsm8k/llama-3.2-1b", [f"method={method}"])
         plan = make_plan(recipe, device_named("h100"), gpus=8)
-        rows[method] = {**asdict(plan), "hours": plan.hours, "total_bytes": plan.memory.total}
-        print(method, f"{plan.hours:.2f} h", f"{plan.memory.total / 2**30:.1f} GiB", flush=True)
+        rows[method] = {**asdict(plan), "hours": plan.hours, "total_bytes": plan.memory_total}
+        print(method, f"{plan.hours:.2f} h", f"{plan.memory_total / 2**30:.1f} GiB", flush=True)
     write_json(TABLE, {"rows": rows, **provenance()})
 
 

@@ -5,7 +5,7 @@
     python benchmarks/shapes.py count           # memory of whole models, on any machine: minutes
     python benchmarks/shapes.py write           # the tables of docs/larger-models.md
 
-Real architectures with fresh weights (`latentcot.models.shapes`), at questions of the length of
+Real architectures with random weights (`latentcot.models.shapes`), at questions of the length of
 GSM8k's;
 each setting in a process of its own. What is measured goes into results/shapes/cuda.json, or
 cpu-2-layers.json for two layers on a CPU, one setting after the other: `--shapes` and `--ways` do
@@ -133,8 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=int, help="blocks; those of the shape if left out")
     parser.add_argument("--vocabulary", type=int, help="tokens; those of the shape if left out")
     parser.add_argument("--batch", type=int, default=32, help="examples at once (%(default)s)")
-    parser.add_argument("--question", type=int, default=64, help="columns (%(default)s)")
-    parser.add_argument("--words", type=int, default=16, help="columns behind them (%(default)s)")
+    parser.add_argument("--question", type=int, default=64, help="positions (%(default)s)")
+    parser.add_argument("--words", type=int, default=16, help="positions behind them (%(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="updates timed (%(default)s)")
     parser.add_argument("--gib", type=float, help="memory to fit into; the device's if left out")
     parser.add_argument("--values", type=json.loads, help=argparse.SUPPRESS)
@@ -216,7 +216,7 @@ def kept(shape: str, way: Way, setting: Setting, *, is_mixed: bool | None = None
 
     Returns:
         `kept_mib`, and `kept_mib_a_layer`, what of it is each block's. All blocks but the last
-        (`narrow.py`) keep the same, so those of one and of two blocks say it for any number.
+        (last-layer pruning) keep the same, so those of one and of two blocks say it for any number.
     """
     depth = _config(shape, setting).num_hidden_layers
     one, two = (_kept_mib(shape, way, replace(setting, layers=n), is_mixed) for n in (1, 2))
@@ -304,7 +304,7 @@ def largest(fits: Callable[[int], bool], most: int = 4096) -> int:
 
 
 def fits(train_step: TrainStep, number: int, setting: Setting) -> bool:
-    """Return whether so many examples go through at once, beside the gradients of others."""
+    """Return whether so many examples go through at once, next to the gradients of others."""
     # Two micro-batches: the second one finds gradients there, as in the recipes.
     train_step.training = replace(train_step.training, micro_batch_size=number)
     try:
@@ -336,7 +336,7 @@ def _model(
     model = model_of(_config(shape, setting), device=device)
     if way.has_lora:
         # Any two rows will do for special tokens, and no base is looked for.
-        add_adapters(model, Adapters("fresh weights", "", _lora()), special_tokens=[0, 1])
+        add_adapters(model, Adapters("random weights", "", _lora()), special_tokens=[0, 1])
         if _is_mixed(way) if is_mixed is None else is_mixed:
             _round(model)
             hold_lightly(model, is_exact=True)  # rounded just now

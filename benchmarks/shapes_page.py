@@ -63,14 +63,14 @@ def _source(result: dict[str, Any]) -> str:
 
 MEASURED = [
     "shape", "", "trained", "ms", "3 thoughts", "18 thoughts", "GiB", "kept, MiB",
-    "KiB a column", "a thought", "fits",
+    "KiB a position", "a thought", "fits",
 ]  # fmt: skip
 TIMES = slice(3, 6)
 """Of `MEASURED`. On a CPU that others use they are noise: the page leaves them to the JSON."""
 UNTIMED = [*MEASURED[: TIMES.start], *MEASURED[TIMES.stop :]]
 COUNTED = [
     "shape", "", "trained", "state, GiB", "kept, GiB", "3 thoughts", "18 thoughts",
-    "KiB a column", "a thought", "state and kept",
+    "KiB a position", "a thought", "state and kept",
 ]  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _counted(key: str, found: Found, setting: dict[str, Any]) -> list[str]:
 
 
 def _growth(kept: dict[str, float], setting: dict[str, Any]) -> tuple[float, float]:
-    """Return KiB that a block keeps of a column of the question, and of one more thought."""
+    """Return KiB that a block keeps of a position of the question, and of one more thought."""
     none, some, many = THOUGHTS
     rows = setting["batch"] / 1024
     column = kept[str(none)] / (setting["question"] + setting["words"]) / rows

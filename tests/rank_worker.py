@@ -3,7 +3,7 @@
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ MODELS = ("gpt2", "llama", "llama with adapters")
 CASES = [
     (model, way, training) for model in MODELS for way in WAYS for training in ("whole", "micro")
 ]
+QUICK = ("gpt2", "ddp", "micro")
 NUM_UPDATES = 10
 
 
@@ -71,7 +72,7 @@ def update_batches(seed: int = 0) -> Iterator[list[Layout]]:
 
 
 def train_step_of(model: str, training: str, *, shards: bool = False) -> Watched:
-    """Return a learner of a tiny model in float64, with a stop classifier."""
+    """Return a train step of a tiny model in float64, with a stop classifier."""
     made: Any = tiny_model(model.split()[0])
     if "adapters" in model:
         add_adapters(made, Adapters("base", "", Lora(rank=2)), special_tokens=[1, 2])
@@ -96,9 +97,9 @@ def learned(train_step: Watched) -> dict[str, Any]:
     }
 
 
-def equality(folder: Path) -> None:
+def equality(folder: Path, cases: Sequence[tuple[str, str, str]] = CASES) -> None:
     """Learn in every way; the main process writes down what came of it."""
-    for model, way, training in CASES:
+    for model, way, training in cases:
         shards, os.environ["FSDP_RESHARD_AFTER_FORWARD"] = WAYS[way]
         train_step = train_step_of(model, training, shards=shards)
         result = learned(train_step)
@@ -107,7 +108,7 @@ def equality(folder: Path) -> None:
 
 
 def passes(folder: Path, num_updates: int = 200) -> None:
-    """Learn from random ragged batches under FSDP2, each block gathered anew for each pass."""
+    """Learn from random ragged batches under FSDP2, each block gathered again for each pass."""
     os.environ["FSDP_RESHARD_AFTER_FORWARD"] = "true"
     train_step = train_step_of("gpt2", "whole", shards=True)
     rank = train_step.accelerator.process_index
@@ -137,6 +138,11 @@ def disagreeing(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    jobs = {"equality": equality, "passes": passes, "disagreeing": disagreeing}
+    jobs = {
+        "equality": equality,
+        "quick": lambda folder: equality(folder, [QUICK]),
+        "passes": passes,
+        "disagreeing": disagreeing,
+    }
     jobs[sys.argv[1]](Path(sys.argv[2]))
     torch.distributed.destroy_process_group()

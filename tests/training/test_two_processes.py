@@ -25,8 +25,8 @@ from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folder
 from latentcot.runs.folder import read_metrics
 from latentcot.training.train import train
 
-# Each starts processes that import everything; test_ranks.py has what is quick.
-pytestmark = pytest.mark.slow
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+pytestmark = pytest.mark.slow  # test_ranks.py has a quick one
 
 
 def launch(num_processes: int, *words: object, **others: Any) -> subprocess.CompletedProcess[str]:
@@ -40,9 +40,6 @@ def launch(num_processes: int, *words: object, **others: Any) -> subprocess.Comp
 def command(num_processes: int, *words: object) -> list[str]:
     launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
     return [sys.executable, "-m", *launcher, "-m", "latentcot", *map(str, words)]
-
-
-ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 def train_in_two(recipe: Path, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -86,17 +83,8 @@ def test_two_processes_train_as_one(
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-4)
         assert together.get("stop_loss", 0) == pytest.approx(alone.get("stop_loss", 0), rel=1e-3)
     assert any("stop_loss" in row for row in two) == (name == "classifier")
-    for (weight, alone), (_, together) in zip(
-        load(tmp_path / "one").model.named_parameters(),
-        load(tmp_path / "two").model.named_parameters(),
-        strict=True,
-    ):
-        if (
-            "c_attn.bias" in weight
-        ):  # keys' biases have no gradient but rounding, which Adam blows up
-            continue
-        assert torch.allclose(alone, together, rtol=1e-3, atol=1e-5), weight
-    heads = [load(tmp_path / place).stop_head for place in ("one", "two")]
+    refuse_difference(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"))
+    heads = [load(tmp_path / place).modules["stop"] for place in ("one", "two")]
     if name == "classifier":
         weights = [torch.cat([p.flatten() for p in head.parameters()]) for head in heads if head]
         assert torch.allclose(*weights, rtol=1e-3, atol=1e-5)
@@ -109,6 +97,12 @@ def weights_of(place: Path) -> dict[str, torch.Tensor]:
     # Keys' biases have no gradient but rounding, which Adam blows up.
     named = load(place).model.named_parameters()
     return {name: weight for name, weight in named if "c_attn.bias" not in name}
+
+
+def refuse_difference(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == two.keys()
+    for name, weight in one.items():
+        assert torch.allclose(weight, two[name], rtol=1e-3, atol=1e-5), name
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +123,7 @@ class TestSharded:
     """FSDP2, by the command."""
 
     def test_the_weights_are_those_of_one_process(self, runs: Path) -> None:
-        one, two = weights_of(runs / "one"), weights_of(runs / "two")
-        assert all(torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5) for name in one)
+        refuse_difference(weights_of(runs / "one"), weights_of(runs / "two"))
 
     def test_its_checkpoints_are_whole_and_plain(self, runs: Path) -> None:
         for folder in checkpoint_folders(runs / "two"):
@@ -157,9 +150,7 @@ class TestSharded:
         assert f"number of processes {num_processes} instead of 2" in done.stderr
         rows = [row["update"] for row in read_metrics(run) if row["kind"] == "train"]
         assert rows == list(range(1, 13))
-        straight, resumed = weights_of(runs / "two"), weights_of(run)
-        for name, weight in straight.items():
-            assert torch.allclose(weight, resumed[name], rtol=1e-3, atol=1e-5), name
+        refuse_difference(weights_of(runs / "two"), weights_of(run))
 
     def test_a_process_that_dies_ends_the_job_and_the_run_resumes(
         self, runs: Path, tmp_path: Path

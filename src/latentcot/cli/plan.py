@@ -2,6 +2,8 @@
 
 import json
 import os
+from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ from cyclopts import Parameter
 from latentcot.errors import UsageError
 
 if TYPE_CHECKING:
-    from latentcot.planning.plan import Plan, Way
+    from latentcot.planning.plan import Plan
 
 UNMEASURED = "h100"
 
@@ -40,7 +42,11 @@ def plan(
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nobody waits for a network here
     if calibrate is not None:
-        _calibrate(calibrate)
+        from latentcot.planning.devices import calibrate as measure
+        from latentcot.planning.devices import write_device
+        from latentcot.utils.display import say
+
+        write_device(calibrate, lambda: measure(say))
     if recipe is None:
         if calibrate is None:
             raise UsageError("plan: needs a recipe, or --calibrate FILE to measure this machine.")
@@ -52,31 +58,11 @@ def plan(
     on = device_named(str(calibrate) if calibrate and device == UNMEASURED else device)
     made = make_plan(read_recipe(recipe, set_), on, gpus=gpus, sharded=shard)
     if as_json:
-        print(json.dumps(_values(made), indent=1))
+        found = {name: getattr(made, name) for name in ("hours", "memory_total", "fits")}
+        stages = [{**asdict(one), "seconds": one.seconds} for one in made.stages]
+        print(json.dumps({**asdict(made), "stages": stages, **found}, indent=1))
     else:
         _print(made)
-
-
-def _calibrate(file: Path) -> None:
-    from latentcot.planning.calibration import calibrate
-    from latentcot.planning.devices import dumped, refuse_other_files
-    from latentcot.utils.display import say
-    from latentcot.utils.files import refuse_unwritable, write_json
-
-    refuse_unwritable(file)
-    refuse_other_files(file)
-    write_json(file, dumped(calibrate(say)))
-
-
-def _values(plan: "Plan") -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {
-        **asdict(plan),
-        "hours": plan.hours,
-        "memory_total": plan.memory.total,
-        "fits": plan.fits,
-    }
 
 
 def _print(plan: "Plan") -> None:
@@ -84,90 +70,71 @@ def _print(plan: "Plan") -> None:
     from rich.table import Table
 
     from latentcot.cli.tables import print_table
-    from latentcot.planning.plan import COUNTS, TIMES, scaled
+    from latentcot.planning.plan import StagePlan
 
     print(
         f"{plan.method}: {scaled(plan.num_weights, COUNTS)} weights, "
         f"{scaled(plan.num_trained, COUNTS)} trained, on {plan.gpus} × {plan.device.name}"
         f"{', sharded' if plan.sharded else ''}, "
-        f"{plan.micro_batch} example{'' if plan.micro_batch == 1 else 's'} at once"
+        f"{plan.worst.rows} example{'' if plan.worst.rows == 1 else 's'} at once"
     )
     table = Table(box=box.SIMPLE)
     for name in ("stage", "updates", "tokens", "passes", "FLOPs", "an update", "time"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in plan.stages:
-        table.add_row(
-            "–".join(map(str, dict.fromkeys(one.stages))),
-            f"{one.updates:,}",
-            scaled(one.tokens, COUNTS),
-            f"{one.passes:,.0f}",
-            f"{one.flops:.2e}",
-            scaled(one.seconds, TIMES),
-            scaled(3600 * one.hours, TIMES),
-        )
-    table.add_section()
-    table.add_row(
-        "all",
-        f"{sum(one.updates for one in plan.stages):,}",
-        scaled(sum(one.tokens for one in plan.stages), COUNTS),
-        f"{sum(one.passes for one in plan.stages):,.0f}",
-        f"{sum(one.flops for one in plan.stages):.2e}",
-        "",
-        scaled(3600 * plan.hours, TIMES),
-    )
+    for one in (*plan.stages, reduce(StagePlan.plus, plan.stages)):
+        name, seconds = "–".join(map(str, dict.fromkeys(one.stages))), scaled(one.seconds, TIMES)
+        if len(table.rows) == len(plan.stages):
+            table.add_section()
+            name, seconds = "all", ""
+        tokens, hours = scaled(one.tokens, COUNTS), scaled(3600 * one.hours, TIMES)
+        row = (name, f"{one.updates:,}", tokens, f"{one.passes:,.0f}", f"{one.flops:.2e}")
+        table.add_row(*row, seconds, hours)
     print_table(table)
-    _print_memory(plan)
-    for note in plan.notes:
-        print(f"- {note}")
 
-
-def _print_memory(plan: "Plan") -> None:
-    from rich import box
-    from rich.table import Table
-
-    from latentcot.cli.tables import print_table
-    from latentcot.planning.plan import SIZES, scaled
-
-    def size(value: float) -> str:
-        return scaled(value, SIZES)
-
-    memory = plan.memory
+    memory = {key: scaled(value, SIZES) for key, value in plan.memory.items()}
     print(
-        f"{size(memory.total)} of {size(plan.device.memory)} on each device: weights "
-        f"{size(memory.weights)}, gradients {size(memory.gradients)}, optimizer "
-        f"{size(memory.optimizer)}, for other devices {size(memory.copies)}, activations "
-        f"{size(memory.activations)} ({plan.worst}), driver and gaps {size(memory.reserved)}"
+        f"{scaled(plan.memory_total, SIZES)} of {scaled(plan.device.memory, SIZES)} on each "
+        f"device: weights {memory['weights']}, gradients {memory['gradients']}, optimizer "
+        f"{memory['optimizer']}, for other devices {memory['copies']}, activations "
+        f"{memory['activations']} ({plan.worst}), driver and gaps {memory['reserved']}"
     )
     table = Table(box=box.SIMPLE)
     for name in ("weights", "save_memory", "memory", "largest micro_batch_size"):
         table.add_column(name, no_wrap=True)
+    fitting = []
     for way in plan.ways:
+        largest = f"{way.largest}{', all of an update' if way.largest == plan.most else ''}"
         table.add_row(
             "sharded" if way.sharded else "whole",
-            "true" if way.save_memory else "false",
-            size(way.bytes),
-            (str(way.largest) if way.largest else "none fits")
-            + (", all of an update" if way.needs_one else ""),
+            str(way.save_memory).lower(),
+            scaled(way.bytes, SIZES),
+            largest if way.largest else "none fits",
         )
+        if way.largest:
+            fitting.append(
+                f"{'--shard, ' if way.sharded else ''}training.micro_batch_size={way.largest} with "
+                f"training.save_memory={str(way.save_memory).lower()}"
+            )
     print_table(table)
-    if not plan.fits:
-        print(f"Does not fit. {_advice(plan)}")
-
-
-def _advice(plan: "Plan") -> str:
-    fitting = [way for way in plan.ways if way.largest]
-    if not fitting:
-        return (
-            "Nor does any micro-batch: take `lora:`, more or larger devices with --shard, or a "
-            "smaller model."
+    if not plan.fits and fitting:
+        print(f"Does not fit. Fits: {'; '.join(fitting)}.")
+    elif not plan.fits:
+        print(
+            "Does not fit. Nor does any micro-batch: take `lora:`, more or larger devices with "
+            "--shard, or a smaller model."
         )
-    why = ""
-    if any(way.needs_one for way in fitting):
-        why = " With one micro-batch an update no gradients wait in memory."
-    return "Fits: " + "; ".join(_words(way) for way in fitting) + "." + why
+    for note in plan.notes:
+        print(f"- {note}")
 
 
-def _words(way: "Way") -> str:
-    sharded = "--shard, " if way.sharded else ""
-    saves = str(way.save_memory).lower()
-    return f"{sharded}training.micro_batch_size={way.largest} with training.save_memory={saves}"
+COUNTS = {"B": 1e9, "M": 1e6, "k": 1e3, "": 1.0}
+TIMES = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}
+SIZES = {"GiB": 2.0**30, "MiB": 2.0**20}
+
+
+def scaled(value: float, units: dict[str, float]) -> str:
+    """Write a value in the largest of the units of which there is one at least, or in the last."""
+    if not value:
+        return "0"
+    name = next((name for name, unit in units.items() if value >= unit), [*units][-1])
+    return f"{value / units[name]:,.{1 if name else 0}f} {name}".rstrip()

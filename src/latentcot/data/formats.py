@@ -243,18 +243,13 @@ def hub_record(row: Any) -> dict[str, Any]:
     return record
 
 
-def hub_stream(source: str) -> tuple[Any, int | None]:
-    """Open a data set of the hub without loading it.
-
-    Returns:
-        A `datasets.IterableDataset`, and how many rows it has if the hub says so.
+def hub_table(source: str) -> Any:
+    """Return a data set of the hub as a `datasets.Dataset`: on disk, and mapped into memory.
 
     Raises:
-        DataError: It cannot be opened.
+        DataError: It cannot be loaded.
     """
-    rows: Any = _hub_rows(source, streaming=True)
-    split = (rows.info.splits or {}).get(source.rpartition(":")[2])
-    return rows, (split.num_examples or None) if split else None
+    return _hub_rows(source)
 
 
 def _hub_listing(source: str) -> str:

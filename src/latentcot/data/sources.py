@@ -1,209 +1,182 @@
-"""Records of data that do not fit in memory, read one after the other through `datasets`.
+"""Examples that need not fit in memory, each read from disk when it is asked for by its number.
 
-A source is one file, a folder or pattern of files, or a data set of the hub; each is a list of
-parts (files, or what the hub calls shards), and a `Reader` goes through parts in the order that it
-is given. Files hold one example a line: JSON Lines or iCoT text. Where a reader stands can be
-written down (`Position`), so that another one goes on from there. Nothing is held but the row at
-hand.
+A source is one file, a folder or pattern of files, or a data set of the hub. Files hold one example
+a line, JSON Lines or iCoT text; they are read once, to note where each line begins (20 bytes of
+memory an example). `datasets` keeps those of the hub in an Arrow table that is mapped into memory.
+Any example can be read at any time, so an epoch is a permutation of numbers, and a run that is
+resumed needs to know nothing but the number of its update.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
+
+from latentcot.data.examples import Example, example_of
 from latentcot.data.formats import (
     HELP,
-    Record,
     files_of,
     hub_record,
-    hub_stream,
+    hub_table,
     is_hub,
     is_one_object,
     line_record,
 )
-from latentcot.errors import DataError, LatentcotError
-from latentcot.utils.parsing import one_line
+from latentcot.errors import DataError
 
 HEAD = 2**20
-"""Characters of a file that tell its form."""
+"""Bytes of a file that tell its form."""
+CHUNK = 1024
+"""Examples that are held at a time by whoever goes through all of them."""
 BOM = b"\xef\xbb\xbf"
 
-Position = dict[str, Any]
-"""Where a reader stands: `shard`, the number of its part; the rows read of it; and the state that
-`datasets` gives."""
 
+class Stream(ABC):
+    """The examples of a source, numbered from 0 in the order of their files and lines.
 
-class StreamPart(Protocol):
-    """A part of a source that is read from its beginning to its end."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    def open(self) -> Any:
-        """Return its rows as a `datasets.IterableDataset` of its own."""
-
-    def record(self, number: int, row: Any) -> Record:
-        """Return where a row stands, and what it holds; `number` counts rows from 0."""
-
-    def count(self, limit: int | None) -> int:
-        """Count the examples, up to a limit."""
-
-
-def parts_of(source: Path | str) -> list[StreamPart]:
-    """Return the parts of a source, in the order of their names.
-
-    Raises:
-        DataError: Nothing is there, or a file is in a form that is not one example a line, by its
-            first line at the latest.
+    Attributes:
+        lengths: (examples,), roughly the bytes of each: examples of similar length pad little.
     """
-    if is_hub(source):
-        return [*_hub_parts(str(source))]
-    return [_file_part(path) for path in files_of(source)]
+
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield all examples in order.
+
+        Raises:
+            DataError: One cannot be read.
+        """
+        for start in range(0, len(self), CHUNK):
+            yield from self.read(range(start, min(start + CHUNK, len(self))))
+
+    @abstractmethod
+    def where(self, number: int) -> str:
+        """Return where an example stands, for messages: file and line, or data set and row."""
+
+    @abstractmethod
+    def read(self, numbers: Sequence[int]) -> list[Example]:
+        """Return the examples of these numbers, in their order.
+
+        Raises:
+            DataError: One is malformed (with file and line), or its file cannot be read.
+        """
 
 
-def count_examples(source: Path | str, parts: Sequence[StreamPart], limit: int | None) -> int:
-    """Count the examples of a source: from what the hub says of it, or by reading them once.
+def open_stream(source: str, limit: int | None = None, num_examples: int | None = None) -> Stream:
+    """Open a source.
 
     Args:
-        source: For the hub.
-        parts: Of the source.
-        limit: Count no further.
+        source: A file, a folder or pattern of files, or a data set of the hub.
+        limit: Use the first ones only.
+        num_examples: How many there should be, if known.
 
     Raises:
-        DataError: It cannot be read, or holds no example.
+        DataError: It cannot be read, holds no example or another number of them, or a file is not
+            in a form of one example a line, by its first line at the latest.
     """
-    count = hub_stream(str(source))[1] if is_hub(source) else None
-    if count is None:
-        count = 0
-        for part in parts:
-            if limit is None or count < limit:
-                count += part.count(None if limit is None else limit - count)
-    if not count:
+    stream = _Rows(source, limit) if is_hub(source) else _Lines(source, limit)
+    if not len(stream):
         raise DataError(f"{source}: holds no example. {HELP}")
+    expected = num_examples if limit is None or num_examples is None else min(limit, num_examples)
+    if expected is not None and len(stream) != expected:
+        raise DataError(
+            f"{source}: holds {len(stream):,} examples, but data.num_examples is "
+            f"{num_examples:,}. If it was changed, bring the old data back; if not, correct "
+            "data.num_examples or leave it out."
+        )
+    return stream
+
+
+def count_examples(source: str, limit: int | None = None, num_examples: int | None = None) -> int:
+    """Count what `open_stream` would give; at once where `num_examples` says it.
+
+    Raises:
+        DataError: As `open_stream`.
+    """
+    count = num_examples or len(open_stream(source, limit))
     return count if limit is None else min(count, limit)
 
 
-class Reader:
-    """Goes through the records of parts.
-
-    Args:
-        parts: In the order in which they are read.
-        position: Where another reader of the same parts stood.
-    """
-
-    def __init__(
-        self, parts: Sequence[StreamPart], position: Mapping[str, Any] | None = None
-    ) -> None:
-        self._parts = parts
-        self._dataset: Any = None
-        self._part: int = position["shard"] if position else 0
-        self._num_read: int = position["row"] if position else 0
-        self._rows = self._all_rows(position["state"] if position else None)
-
-    def position(self) -> Position:
-        """Return where it stands."""
-        state = None if self._dataset is None else self._dataset.state_dict()
-        return {"shard": self._part, "row": self._num_read, "state": state}
-
-    def skip(self, count: int) -> None:
-        """Go over so many records without a look at them."""
-        for _ in islice(self._rows, count):
-            pass
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether it has found that there is nothing more."""
-        return self._part == len(self._parts)
-
-    def read(self) -> Record | None:
-        """Return the next record; None at the end.
-
-        Raises:
-            DataError: A part cannot be read, or a line is malformed.
-        """
-        row = next(self._rows, None)
-        return None if row is None else self._parts[self._part].record(self._num_read - 1, row)
-
-    def _all_rows(self, state: Any) -> Iterator[Any]:
-        while self._part < len(self._parts):
-            part = self._parts[self._part]
-            for row in _told(part.name, partial(self._open, part, state)):
-                self._num_read += 1
-                yield row
-            self._part, self._num_read, self._dataset, state = self._part + 1, 0, None, None
-
-    def _open(self, part: StreamPart, state: Any) -> Any:
-        self._dataset = part.open()
-        if state is not None:
-            self._dataset.load_state_dict(state)
-        return self._dataset
-
-
-def _told(name: str, opened: Callable[[], Any]) -> Iterator[Any]:
-    try:
-        yield from opened()
-    except LatentcotError:
-        raise
-    except Exception as error:  # datasets, the hub and its readers raise many kinds
-        reason = one_line(str(error)).rstrip(".") or type(error).__name__
-        raise DataError(f"{name}: cannot be read: {reason}. {HELP}") from None
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
-class FilePart:
-    """A file of one example a line; `start` is its first character."""
+class _File:
+    """A file of lines: its first text character tells JSON Lines from iCoT text."""
 
-    name: str
+    first_number: int
+    path: Path
     start: str
 
-    def open(self) -> Any:
-        """Return its lines with their numbers; those without text are left out."""
-        from datasets import IterableDataset  # takes seconds to import
 
-        return IterableDataset.from_generator(_numbered_lines, gen_kwargs={"path": self.name})
+class _Lines(Stream):
+    """Files of one example a line. A line ends at a newline alone; those without text are left out.
 
-    def record(self, number: int, row: Any) -> Record:
-        """Return the record of a line."""
-        where = f"{self.name}:{row['number']}"
-        try:
-            line = row["line"].decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where}: cannot be read as UTF-8 text: {error}. {HELP}") from None
-        return where, line_record(line, where, self.start)
+    Of each line the offset, the number in its file, and the length are held.
+    """
 
-    def count(self, limit: int | None) -> int:
-        """Count the lines with text."""
-        try:
-            return sum(1 for _ in islice(_lines(self.name), limit))
-        except OSError as error:
-            raise DataError(f"{self.name}: cannot be read: {error}.") from None
+    def __init__(self, source: str, limit: int | None) -> None:
+        self._files: list[_File] = []
+        offsets, line_numbers, lengths = array("q"), array("q"), array("i")
+        for path in files_of(source):
+            if limit is not None and len(offsets) >= limit:
+                break
+            file = _File(len(offsets), path, _start_of(path))
+            offset, before = 0, len(offsets)
+            with path.open("rb") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if (line if offset else line.removeprefix(BOM)).strip():
+                        offsets.append(offset)
+                        line_numbers.append(number)
+                        lengths.append(len(line))
+                        if limit is not None and len(offsets) >= limit:
+                            break
+                    offset += len(line)
+            if len(offsets) > before:
+                self._files.append(file)
+        self._offsets, self._line_numbers = offsets, line_numbers
+        self.lengths = np.frombuffer(lengths, dtype=np.int32)
+        for file in self._files:  # what is no data at all is told at once
+            self.read([file.first_number])
+
+    def where(self, number: int) -> str:
+        return f"{self._file_of(number).path}:{self._line_numbers[number]}"
+
+    def read(self, numbers: Sequence[int]) -> list[Example]:
+        found: dict[int, Example] = {}
+        for file, of_file in groupby(sorted(numbers), key=self._file_of):
+            try:
+                with file.path.open("rb") as lines:
+                    for number in of_file:
+                        lines.seek(self._offsets[number])
+                        line, where = lines.readline(), self.where(number)
+                        text = line if self._offsets[number] else line.removeprefix(BOM)
+                        record = line_record(text.decode(), where, file.start)
+                        # In one file a line's number tells it apart, in several its file as well.
+                        name = where.rsplit(":" if len(self._files) == 1 else "/", 1)[-1]
+                        found[number] = example_of(record, where, default_id=name)
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where}: cannot be read as UTF-8 text: {error}. {HELP}") from None
+            except OSError as error:
+                raise DataError(f"{file.path}: cannot be read: {error}.") from None
+        return [found[number] for number in numbers]
+
+    def _file_of(self, number: int) -> _File:
+        return self._files[bisect_right(self._files, number, key=lambda f: f.first_number) - 1]
 
 
-def _numbered_lines(path: str) -> Iterator[dict[str, Any]]:
-    for number, line in _lines(path):
-        yield {"number": number, "line": line}
-
-
-def _lines(path: str) -> Iterator[tuple[int, bytes]]:
-    """A line ends at a newline alone, as in `read_records`; `datasets` has it otherwise."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            text = line.removeprefix(BOM) if number == 1 else line
-            if text.strip():
-                yield number, text
-
-
-def _file_part(path: Path) -> FilePart:
+def _start_of(path: Path) -> str:
+    """Return the first text character of a file; refuse one that can only be read whole."""
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            head = file.read(HEAD)
+        with path.open("rb") as file:
+            head = file.read(HEAD).decode("utf-8-sig", errors="replace")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     start = head.lstrip()[:1]
@@ -213,40 +186,33 @@ def _file_part(path: Path) -> FilePart:
             f"{path}: is one JSON {kind}, which can only be read whole. Write one example a line "
             f"for data.stream, or set data.stream: false. {HELP}"
         )
-    part = FilePart(str(path), start)
-    for number, line in islice(_lines(part.name), 1):  # what is no data at all is told at once
-        part.record(0, {"number": number, "line": line})
-    return part
+    return start
 
 
-# --- the hub ----------------------------------------------------------------------------------
+class _Rows(Stream):
+    """A data set of the hub, which is downloaded once and mapped into memory."""
 
+    def __init__(self, source: str, limit: int | None) -> None:
+        from pyarrow import compute  # type: ignore[import-untyped]  # a part of datasets
 
-@dataclass(frozen=True, slots=True)
-class HubPart:
-    """A shard of a data set of the hub."""
+        self._source, self._table = source, hub_table(source)
+        lengths = np.zeros(len(self._table), dtype=np.int64)
+        for name in {"question", "steps", "cot", "answer"} & set(self._table.column_names):
+            column: Any = self._table.data.column(name)
+            if "string" not in str(column.type):
+                continue  # malformed, which is told when a row is read
+            # From the offsets in the table: no text is read. The texts of a list are no longer than
+            # a sentence each, so that their number tells enough.
+            is_list = "list" in str(column.type)
+            sizes = compute.list_value_length(column) if is_list else compute.binary_length(column)
+            lengths += compute.fill_null(sizes, 0).to_numpy() * (20 if is_list else 1)
+        self.lengths = lengths[:limit]
 
-    name: str
-    rows: Any
-    number: int
-    num_shards: int
+    def where(self, number: int) -> str:
+        return f"{self._source}:{number}"
 
-    def open(self) -> Any:
-        """Return its rows, for one reader alone: a data set keeps the position of its reader."""
-        return self.rows.shard(self.num_shards, self.number)
-
-    def record(self, number: int, row: Any) -> Record:
-        """Return the record of a row."""
-        return f"{self.name}:{number}", hub_record(row)
-
-    def count(self, limit: int | None) -> int:
-        """Read the rows once."""
-        return sum(1 for _ in islice(_told(self.name, self.open), limit))
-
-
-def _hub_parts(source: str) -> Iterator[HubPart]:
-    rows, _ = hub_stream(source)
-    count = rows.num_shards
-    for number in range(count):
-        name = source if count == 1 else f"{source}:shard {number}"
-        yield HubPart(name, rows, number, count)
+    def read(self, numbers: Sequence[int]) -> list[Example]:
+        return [
+            example_of(hub_record(self._table[number]), self.where(number), default_id=str(number))
+            for number in numbers
+        ]

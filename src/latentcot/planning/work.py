@@ -9,9 +9,8 @@ nothing is fitted.
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -26,7 +25,6 @@ from transformers import PreTrainedConfig
 
 from latentcot.curriculum.layout import SpecialTokens
 from latentcot.methods import Method
-from latentcot.methods.stopping import StopHead
 from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.models.shapes import model_of
 from latentcot.thinking.batch import Batch
@@ -35,9 +33,18 @@ from latentcot.thinking.think import feed_of
 
 Precision = Literal["float32", "bfloat16"]
 _aten = torch.ops.aten
-_formulas: dict[Any, Any] = flop_counter.flop_registry
-_attention: Any = flop_counter.sdpa_flop_count
-_attention_backward: Any = flop_counter.sdpa_backward_flop_count
+_counts: Any = flop_counter
+_FORMULAS: dict[Any, Any] = {
+    **_counts.flop_registry,
+    # torch's registry has the attention of GPUs alone.
+    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
+        _counts.sdpa_flop_count(q.shape, k.shape, v.shape)
+    ),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *_, **__: (
+        _counts.sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape)
+    ),
+}
+"""Kernel → how many products it makes."""
 _FEW = 3
 """Blocks up to which a model is counted as it is; a deeper one is a straight line from there."""
 
@@ -48,9 +55,9 @@ class Shape:
 
     Attributes:
         rows: Examples.
-        prefix: Columns of the first pass.
-        latent positions: Latents that are filled one after the other.
-        suffix: Columns behind them.
+        prefix: Positions of the first pass.
+        latents: Latent positions, filled one after the other.
+        suffix: Positions behind them.
     """
 
     rows: int
@@ -60,14 +67,7 @@ class Shape:
 
     def __str__(self) -> str:
         """Write it in words."""
-        return (
-            f"{_many(self.rows, 'example')} of {_many(self.prefix, 'token')}, "
-            f"{_many(self.latents, 'slot')}, {_many(self.suffix, 'token')}"
-        )
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+        return f"{self.rows} × ({self.prefix} + {self.latents} latent + {self.suffix}) positions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,32 +75,25 @@ class Work:
     """What a computation takes.
 
     Attributes:
-        flops: Of products, by the precision of their factors; a multiplication and an addition are
-            two.
+        flops: Of products; a multiplication and an addition are two.
         moved: Bytes that kernels read and write.
         kernels: How many there are.
         peak: Bytes at the highest point beyond what was there before, new gradients included.
     """
 
-    flops: Mapping[str, float] = field(default_factory=dict)
+    flops: float = 0.0
     moved: float = 0.0
     kernels: float = 0.0
     peak: float = 0.0
 
     def plus(self, other: "Work", times: float = 1.0) -> "Work":
         """Return this and so many times the other, one after the other; peaks are not added."""
-        kinds = {*self.flops, *other.flops}
         return Work(
-            {k: self.flops.get(k, 0.0) + times * other.flops.get(k, 0.0) for k in sorted(kinds)},
+            self.flops + times * other.flops,
             self.moved + times * other.moved,
             self.kernels + times * other.kernels,
             max(self.peak, other.peak),
         )
-
-    @property
-    def total_flops(self) -> float:
-        """Of all precisions."""
-        return sum(self.flops.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +105,6 @@ class Subject:
         method: A row of the table.
         precision: Of autocast.
         saves_memory: `training.save_memory`.
-        has_stop_head: Whether a stop classifier is trained too.
         lora: `lora:` of the recipe.
     """
 
@@ -120,7 +112,6 @@ class Subject:
     method: Method
     precision: Precision = "float32"
     saves_memory: bool = False
-    has_stop_head: bool = False
     lora: Lora | None = None
 
     def loss(self, num_layers: int | None = None, *, device: str = "meta") -> LanguageLoss:
@@ -137,7 +128,6 @@ class Subject:
         return LanguageLoss(
             model,
             feed_of(self.method, SpecialTokens(0, 0, 0, 0)),
-            StopHead(config.hidden_size) if self.has_stop_head else None,
             saves_memory=self.saves_memory,
         ).train()
 
@@ -160,30 +150,23 @@ class Weights:
 
 
 def weights_of(subject: Subject) -> Weights:
-    """Return how large the model is, stop classifier and adapters included."""
+    """Return how large the model is, adapters included."""
     every = list(subject.loss().parameters())
     trained = [weight for weight in every if weight.requires_grad]
     return Weights(
-        number=sum(weight.numel() for weight in every),
-        num_trained=sum(weight.numel() for weight in trained),
-        held_bytes=sum(weight.nbytes for weight in every),
-        trained_bytes=sum(weight.nbytes for weight in trained),
+        *(sum(weight.numel() for weight in some) for some in (every, trained)),
+        *(sum(weight.nbytes for weight in some) for some in (every, trained)),
     )
 
 
 def update_work(
-    subject: Subject,
-    micro_batches: Sequence[tuple[Shape, float]],
-    weights: Weights,
-    *,
-    clips: bool = False,
+    subject: Subject, micro_batches: Sequence[tuple[Shape, float]], trained_bytes: float
 ) -> Work:
     """Count an update: micro-batches, each with how many there are of it, and the optimizer.
 
-    AdamW reads weight, gradient and two moments, and writes three of them back. To clip gradients
-    they are read twice and written once.
+    AdamW reads weight, gradient and two moments, and writes three of them back.
     """
-    work = Work(moved=(7 + 3 * clips) * weights.trained_bytes)
+    work = Work(moved=7 * trained_bytes)
     for shape, times in micro_batches:
         work = work.plus(work_of(subject, shape), times)
     return work
@@ -207,21 +190,48 @@ def work_of(subject: Subject, shape: Shape, *, has_gradients: bool = False) -> W
 
 
 def _counted(subject: Subject, shape: Shape, num_layers: int, has_gradients: bool) -> "_Counter":
+    counter: Any = _Counter()
+
+    def on_gradient(tensor: Tensor) -> None:
+        if tensor.requires_grad:
+            tensor.register_hook(lambda grad: counter.begin_part())  # type: ignore[no-untyped-call]
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        counter.begin_part()
+        on_gradient(kwargs["inputs_embeds"])
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        counter.begin_part()
+        on_gradient(output.last_hidden_state)
+
     loss = subject.loss(num_layers)
     with FakeTensorMode():
         _put_on_cpu(loss)
         if has_gradients:
             for weight in loss.parameters():
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
-        batch = _batch(shape)
-        counter = _Counter()
+        rows, of_row = shape.rows, torch.zeros(shape.rows, dtype=torch.long)
+        prefix, words = (of_row.new_zeros(rows, n) for n in (shape.prefix, shape.suffix))
+        batch = Batch(
+            prefix=prefix,
+            prefix_lengths=of_row,
+            num_latents=of_row,
+            suffix=words,
+            suffix_lengths=of_row,
+            labels=words,
+            is_next=words.bool(),
+            stop_after=of_row,
+            max_latents=shape.latents,
+        )
+        # The blocks begin and end with each pass of the backbone, forward and backward.
+        loss.model.base_model.register_forward_pre_hook(before, with_kwargs=True)
+        loss.model.base_model.register_forward_hook(after)
         is_low = subject.precision == "bfloat16"
-        with counter, _parts_told(loss.model.base_model, counter):
+        with counter:
             with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
                 parts = loss(batch)
-            total = parts.nll_sum / shape.rows + parts.stop_nll_sum
-            total.backward()
-        return counter
+            (parts.nll_sum / shape.rows).backward()
+    return counter  # type: ignore[no-any-return]
 
 
 def _put_on_cpu(module: nn.Module) -> None:
@@ -233,60 +243,15 @@ def _put_on_cpu(module: nn.Module) -> None:
     for part in module.modules():
         for kept in (part._parameters, part._buffers):
             for name, tensor in kept.items():
-                if tensor is not None:
-                    kept[name] = made.setdefault(id(tensor), _empty_like(tensor))
-
-
-def _empty_like(tensor: Tensor) -> Tensor:
-    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-
-
-@contextmanager
-def _parts_told(backbone: nn.Module, counter: "_Counter") -> Iterator[None]:
-    """Tell a counter where the blocks begin and end in each pass, forward and backward."""
-
-    def on_gradient(tensor: Tensor) -> None:
-        if tensor.requires_grad:
-            hook: Any = tensor.register_hook
-            hook(lambda grad: counter.begin_part())
-
-    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-        counter.begin_part()
-        on_gradient(kwargs["inputs_embeds"])
-
-    def after(module: nn.Module, args: Any, output: Any) -> None:
-        counter.begin_part()
-        on_gradient(output.last_hidden_state)
-
-    hooks = [
-        backbone.register_forward_pre_hook(before, with_kwargs=True),
-        backbone.register_forward_hook(after),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _batch(shape: Shape) -> Batch:
-    def ids(*size: int) -> Tensor:
-        return torch.zeros(size, dtype=torch.long)
-
-    rows = shape.rows
-    words = ids(rows, shape.suffix)
-    return Batch(
-        prefix=ids(rows, shape.prefix),
-        prefix_lengths=ids(rows),
-        num_latents=ids(rows),
-        suffix=words,
-        suffix_lengths=ids(rows),
-        labels=words,
-        is_next=words.bool(),
-        stop_after=ids(rows),
-        max_latents=shape.latents,
-    )
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    is_weight = isinstance(tensor, nn.Parameter)
+                    made[id(tensor)] = (
+                        nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
+                    )
+                kept[name] = made[id(tensor)]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -294,8 +259,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops: dict[str, float] = {}
-        self.moved = self.kernels = self.alive = 0
+        self.flops = self.moved = self.kernels = self.alive = 0
         self.peaks = [0]
         self.known: Any = WeakIdKeyDictionary()
 
@@ -304,7 +268,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peaks.append(self.alive)
 
     def work(self) -> Work:
-        return Work(dict(self.flops), self.moved, self.kernels, max(self.peaks))
+        return Work(self.flops, self.moved, self.kernels, max(self.peaks))
 
     def extended(self, high: "_Counter", more: int) -> Work:
         """Return the work of a model with `more` blocks than `high`, which has one more than this.
@@ -326,44 +290,24 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.known.setdefault(tensor.untyped_storage(), True)
         result = func(*args, **kwargs)
         after = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        is_new = [self._sees(tensor) for tensor in after]
-        if any(is_new) or func._schema.is_mutable:  # all else is a view
+        is_view = not func._schema.is_mutable
+        for tensor in after:
+            storage = tensor.untyped_storage()
+            if storage in self.known:
+                continue
+            # A new storage counts for as long as it lives.
+            is_view, self.known[storage], size = False, True, storage.nbytes()
+            self.alive += size
+            self.peaks[-1] = max(self.peaks[-1], self.alive)
+            weakref.finalize(storage, self._free, size)
+        if not is_view:
             self.kernels += 1
-            self.moved += sum(_bytes(tensor) for tensor in (*before, *after))
-            self._count_products(func, args, kwargs, result, before)
+            for tensor in (*before, *after):  # of repeats, what is there once is read once
+                whole = tensor.untyped_storage().nbytes()
+                self.moved += min(tensor.numel() * tensor.element_size(), whole)
+            if func._overloadpacket in _FORMULAS:
+                self.flops += _FORMULAS[func._overloadpacket](*args, **kwargs, out_val=result)
         return result
 
-    def _sees(self, tensor: Tensor) -> bool:
-        """Note a storage for as long as it lives; return whether it is new."""
-        storage = tensor.untyped_storage()
-        if storage in self.known:
-            return False
-        self.known[storage] = True
-        size = storage.nbytes()
-        self.alive += size
-        self.peaks[-1] = max(self.peaks[-1], self.alive)
-        weakref.finalize(storage, self._frees, size)
-        return True
-
-    def _frees(self, size: int) -> None:
+    def _free(self, size: int) -> None:
         self.alive -= size
-
-    def _count_products(
-        self, func: Any, args: Any, kwargs: Any, result: Any, before: Sequence[Tensor]
-    ) -> None:
-        packet = func._overloadpacket
-        if packet is _aten._scaled_dot_product_flash_attention_for_cpu:
-            found = _attention(*(tensor.shape for tensor in args[:3]))
-        elif packet is _aten._scaled_dot_product_flash_attention_for_cpu_backward:
-            found = _attention_backward(*(tensor.shape for tensor in args[:4]))
-        elif packet in _formulas:
-            found = _formulas[packet](*args, **kwargs, out_val=result)
-        else:
-            return
-        kind = str(before[0].dtype).removeprefix("torch.")
-        self.flops[kind] = self.flops.get(kind, 0) + found
-
-
-def _bytes(tensor: Tensor) -> int:
-    """Return what is read of a tensor: repeats are read once."""
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -58,9 +58,9 @@ class Data:
     """Read training examples while training goes on, for files that do not fit in memory; `train`
     may then be a folder or a pattern of files."""
     shuffle_buffer: Count = 32_768
-    """Examples of a stream that are shuffled at a time; memory holds twice as many."""
+    """Has no effect: all examples of a stream are shuffled. Recipes of earlier versions have it."""
     num_examples: Count | None = None
-    """How many training examples a stream has, if known; they are counted if empty."""
+    """How many training examples a stream must have; another number is an error."""
 
 
 @dataclass(frozen=True)
@@ -304,15 +304,9 @@ def _across_fields(recipe: Recipe) -> list[str]:
 
 
 def _stream_problems(recipe: Recipe) -> list[str]:
-    data, size = recipe.data, recipe.training.batch_size
-    problems = []
-    if data.stream and data.shuffle_buffer < size:
-        problems.append(
-            f"data.shuffle_buffer: must be at least batch_size {size}, got {data.shuffle_buffer}."
-        )
-    if data.num_examples is not None and not data.stream:
-        problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
-    return problems
+    if recipe.data.num_examples is None or recipe.data.stream:
+        return []
+    return ["data.num_examples: is for data.stream: true; otherwise all are counted."]
 
 
 def _stop_problems(recipe: Recipe) -> list[str]:

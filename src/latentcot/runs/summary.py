@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from latentcot.data.formats import is_hub, read_records, source_hash
+from latentcot.data.sources import count_examples
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.methods import method_named
 from latentcot.recipes.recipe import Data, Recipe, read_recipe
@@ -24,7 +25,6 @@ from latentcot.runs.checkpoint_summary import (
 from latentcot.runs.folder import RECIPE, read_metrics
 from latentcot.runs.provenance import differences, read_provenance
 from latentcot.tasks import task_named
-from latentcot.training.stream import open_stream
 from latentcot.utils.parsing import shown
 from latentcot.utils.versions import EVALUATION_VERSION, read_versioned
 
@@ -315,7 +315,7 @@ def _num_updates(recipe: Recipe, data: Iterable[DataFile]) -> int | None:
 
 def _num_examples(data: Data) -> int:
     if data.stream:
-        return len(open_stream(data.train, data.max_train, data.num_examples))
+        return count_examples(data.train, data.max_train, data.num_examples)
     return sum(1 for _ in read_records(data.train))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from latentcot.data.examples import read_examples
+from latentcot.data.sources import count_examples
 from latentcot.errors import DataError, RunError
 from latentcot.evaluation.comparison import Summary, summarize
 from latentcot.evaluation.tables import write_summaries
@@ -30,7 +31,6 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.studies.jobs import Making, Training
 from latentcot.studies.remote import NOTE
 from latentcot.studies.study import Cell, Study, data_folder, is_file, read_study
-from latentcot.training.stream import open_stream
 from latentcot.utils.files import written_whole
 from latentcot.utils.problems import listed
 from latentcot.utils.processes import claim
@@ -187,7 +187,7 @@ def num_updates_of(recipe: Recipe) -> int | None:
 @cache
 def _num_examples(data: Data) -> int:
     if data.stream:
-        return len(open_stream(data.train, data.max_train, data.num_examples))
+        return count_examples(data.train, data.max_train, data.num_examples)
     return len(read_examples(data.train, data.max_train))
 
 

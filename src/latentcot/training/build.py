@@ -22,6 +22,7 @@ from latentcot.curriculum.layout import (
 from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import files_of, is_hub, is_pattern
+from latentcot.data.sources import Stream, open_stream
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.method import Method
 from latentcot.methods.stopping import with_stop_classifier
@@ -50,7 +51,7 @@ from latentcot.recipes.recipe import Data, Recipe
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import check_thinks_in_batches
 from latentcot.training.objective import Objective, make_modules
-from latentcot.training.stream import EncodedStream, Stream, open_stream
+from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
 
 MANY, STRIDE = 200_000, 10_000

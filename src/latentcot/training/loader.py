@@ -1,8 +1,7 @@
 """What each update learns from: its examples, their stages, their layouts, side by side.
 
 All of it is a function of the seed and the number of the update, so that a resumed run needs no
-state of ours (`streaming.py` has some, which spares it reading). It is made one update ahead, by a
-thread, while the present update is at work.
+state of ours. It is made one update ahead, by a thread, while the present update is at work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from latentcot.errors import DataError
 from latentcot.thinking.batch import epoch_order
 from latentcot.training.build import Run
 from latentcot.training.step import Shard
-from latentcot.training.stream import EncodedStream, LineError, Windows
+from latentcot.training.stream import STATE, EncodedStream, refuse_other_order
 from latentcot.utils.distributed import num_started
 
 
@@ -48,17 +47,15 @@ class Loader:
         self.run, self.shard_of = run, shard_of
         recipe, train = run.recipe, run.data.train
         self.batch_size = min(recipe.training.batch_size, len(train))
-        self._windows: Windows | None = None
+        self._stream = train if isinstance(train, EncodedStream) else None
         self.train: Sequence[EncodedExample] = []
         if isinstance(train, EncodedStream):
-            self._windows = Windows(train, self.batch_size, recipe.seed, self._lengths_of)
             phases = [phase for phase in run.phases if not phase.is_minor]
-            self._windows.check = partial(run.check_lengths, phases)
-            self.updates_per_epoch = self._windows.updates_per_epoch
+            train.check = partial(run.check_lengths, phases)
         else:
             self.train, self.lengths = train, self._lengths_of(train)
-            self._order = 0, self._order_of(0)
-            self.updates_per_epoch = len(self._order[1])
+        self._order = 0, self._order_of(0)
+        self.updates_per_epoch = len(self._order[1])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-loader")
         self._ahead: tuple[int, Phase, Future[UpdateBatch]] | None = None
 
@@ -71,17 +68,15 @@ class Loader:
             num_updates: Updates of the whole run.
 
         Raises:
-            DataError: A line of a stream is malformed, or a stream is too short.
+            DataError: An example of a stream is malformed, or cannot be learned from.
         """
-        if self._windows is not None:
-            self._windows.num_updates = num_updates
         ahead, self._ahead = self._ahead, None
         is_ready = ahead is not None and ahead[:2] == (update, phase)
         try:
             update_batch = ahead[2].result() if ahead and is_ready else self._make(update, phase)
-        except LineError as error:
+        except DataError as error:
             message = str(error)
-            if update and num_started() == 1:  # the trainer saves for one process
+            if self._stream is not None and update and num_started() == 1:  # the trainer saves then
                 message = (
                     f"{message.removesuffix(HELP).rstrip()} What was learned before is saved. Fix "
                     "the line, then --resume (docs/data-format.md)."
@@ -95,32 +90,29 @@ class Loader:
     def close(self) -> None:
         """Make no more batches: a process does not end before its threads do."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-        if self._windows is not None:
-            self._windows.close()
 
-    def state(self, update: int) -> dict[str, Any]:
-        """Return what spares a run that goes on with an update some reading.
-
-        Args:
-            update: The first that it does.
-        """
-        position = None if self._windows is None else self._windows.position(update)
-        return {} if position is None else {"stream": position}
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must say of the order of the examples."""
+        return {} if self._stream is None else {"stream": STATE}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave."""
-        if self._windows is not None and "stream" in state:
-            self._windows.restore(state["stream"])
+        """Make sure that `state` gave this, so that the run goes through the same examples.
+
+        Raises:
+            CheckpointError: The examples of a stream were in another order.
+        """
+        if self._stream is not None:
+            refuse_other_order(state.get("stream"))
 
     def _make(self, update: int, phase: Phase) -> UpdateBatch:
-        if self._windows is not None:
-            examples = self._windows.batch(update)
+        epoch, index = divmod(update, self.updates_per_epoch)
+        known, order = self._order
+        if known != epoch:
+            order = self._order_of(epoch)
+            self._order = epoch, order
+        if self._stream is not None:
+            examples = self._stream.read(order[index].tolist())
         else:
-            epoch, index = divmod(update, self.updates_per_epoch)
-            known, order = self._order
-            if known != epoch:
-                order = self._order_of(epoch)
-                self._order = epoch, order
             examples = [self.train[i] for i in order[index]]
         stages = draw_stages(
             self.run.recipe.curriculum,
@@ -150,5 +142,8 @@ class Loader:
         }
         return [shapes[example.shape] for example in examples]
 
-    def _order_of(self, epoch: int) -> list[list[int]]:
-        return epoch_order(self.lengths, self.batch_size, f"{self.run.recipe.seed}/{epoch}")
+    def _order_of(self, epoch: int) -> Any:
+        seed = f"{self.run.recipe.seed}/{epoch}"
+        if self._stream is not None:
+            return self._stream.order(self.batch_size, seed)
+        return epoch_order(self.lengths, self.batch_size, seed)

@@ -246,7 +246,7 @@ class Trainer:
             "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
             "metrics": metrics_hash(self.folder),
-            **self.loader.state(self.update),
+            **self.loader.state(),
         }
         model, best = self.train_step.model, dict(self.best)  # validation changes it meanwhile
         self.saver.save(model, snapshot, self.run.method, self._info(phase), state, best)

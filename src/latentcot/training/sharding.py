@@ -1,7 +1,7 @@
-"""Models that need more than one device: each process keeps a share of every weight (FSDP2).
+"""Models that need more than one device: each process keeps a shard of every weight (FSDP2).
 
 torch's `fully_shard` does it, block by block; the rest of the model (embeddings, last norm, output
-head) is one more group. A roll-out runs every block once a pass. Gathering the weights anew for
+head) is one more group. A roll-out runs every block once a pass. Gathering the weights again for
 each would cost far more than a thought itself, so they are gathered once an update and let go at
 its end: what processes exchange does not depend on the number of thoughts. Gradients and optimizer
 stay shared out; the gradients of all passes are summed up before they are exchanged.
