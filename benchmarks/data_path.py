@@ -7,8 +7,8 @@
 Two files: 385,620 examples of our arithmetic task as iCoT text (as many as GSM8k-Aug has), and 10
 million lines of JSON in the shape of GSM8k-Aug. A process of its own reads each: parsed, encoded,
 laid out and collated as a run of Coconut does it, for one epoch. The first file goes through memory
-and through a stream, the second through a stream; then streams go on in the middle of an epoch, by
-the place that a checkpoint keeps and without it, and must give the same lessons.
+and through a stream, the second through a stream; then streams are resumed in the middle of an
+epoch, by the position that a checkpoint keeps and without it, and must give the same batches.
 """
 
 import argparse
@@ -51,7 +51,7 @@ RESULTS = Path(__file__).parent.parent / "results" / "data-path"
 RESULT, FIGURE = RESULTS / "cpu.json", RESULTS / "memory.png"
 NUM_POINTS = 40
 CHECKED = 300
-"""Lessons that are compared after going on in the middle: more than a window has."""
+"""Updates that are compared after resuming in the middle: more than a window has."""
 MIB = 2**20
 PARALLELISM = os.environ.get("TOKENIZERS_PARALLELISM", "true")
 Found = dict[str, Any]
@@ -93,7 +93,7 @@ def _write_small(file: Any) -> None:
 
 
 def _write_large(file: Any) -> None:
-    """One to four steps, and numbers that are drawn anew in each line."""
+    """One to four steps, and numbers that are drawn for each line."""
     rng = random.Random(0)
     names, things = ("Ivan", "Carla", "Leo", "Nina"), ("balloons", "candles", "stamps", "coins")
     for number in range(NUM_LARGE):
@@ -128,7 +128,7 @@ def measure(
         file: Of `make`.
         is_streamed: Otherwise it is held in memory.
         first: The first update.
-        place: Where a stream goes on, of a checkpoint.
+        place: Where a stream is resumed, of a checkpoint.
         updates: So many; up to the end of the epoch if None.
     """
     recipe = _recipe(file, is_streamed)
@@ -161,7 +161,7 @@ def measure(
     return {
         "examples": len(train),
         "updates": end - first,
-        # From the beginning: what a stream does meanwhile, memory does before the first lesson.
+        # From the beginning: what a stream does meanwhile, memory does before the first batch.
         "examples_per_second": round(rest / total),
         "examples_per_cpu_second": round(rest / busy),
         "after_the_first": {
