@@ -110,7 +110,7 @@ def test_a_failed_write_leaves_the_old_file(path: Path) -> None:
     with pytest.raises(TypeError):
         write_examples(path, [EXAMPLE, Example("b", "q", (), "a", {"odd": object()})])
     assert read_examples(path) == [EXAMPLE]
-    assert list(path.parent.iterdir()) == [path], "nothing is left beside it"
+    assert list(path.parent.iterdir()) == [path], "nothing is left next to it"
 
 
 # --- what is refused: always with file, line and what stands there ---

@@ -35,7 +35,6 @@ from latentcot.tasks.prosqa.generator import (
     SPECIES,
     candidates_of,
     chain_of,
-    draw_graph,
     graph_of,
     make_splits,
     render,
@@ -459,16 +458,8 @@ def test_validation_and_test_are_what_they_were_without_two_families() -> None:
             without[split] for split in ("valid", "test")
         ]
     assert without == make_splits(options_named("paper", rendering="symbols"), sizes, seed=3)
-
-
-def test_mixed_training_data_depend_on_the_seed_alone() -> None:
-    small, large = (
-        make_splits(mixed(0.5), {"train": count, "test": 5}, seed=7)["train"] for count in (60, 90)
-    )
-    assert small == large[:60]
-    assert small != make_splits(mixed(0.5), {"train": 60, "test": 5}, seed=8)["train"]
-    named = [tuple(sorted(named_edges(one))) for one in large]
-    assert len(set(named)) == len(named)
+    larger = make_splits(mixed(0.5), sizes | {"train": 90}, seed=3)["train"]
+    assert make_splits(mixed(0.5), sizes, seed=3)["train"] == larger[:60]
 
 
 def test_the_smallest_graphs_that_leave_room_for_two_families() -> None:
@@ -484,14 +475,6 @@ def test_impossible_hops_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MAX_TRIES", 20)
     with pytest.raises(DataError, match="none of 20 draws .* has 30 to 40 hops"):
         paper_graph(random.Random(0), min_hops=30, max_hops=40)
-
-
-def test_too_few_persons_are_an_error() -> None:
-    lonely = Graph(20, tuple((root, 19) for root in range(19)), 0, 19, 18)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentcot.tasks.prosqa.generator.paper_graph", lambda *_: lonely)
-        with pytest.raises(DataError, match="19 nodes have no parents"):
-            draw_graph(random.Random(0), options_named("paper"))
 
 
 @pytest.mark.parametrize(

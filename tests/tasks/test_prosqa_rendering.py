@@ -32,7 +32,7 @@ from latentcot.tasks.prosqa.options import ProsqaOptions, options_named
 from latentcot.tasks.prosqa.rendering import (
     RenderOptions,
     read_telling,
-    render_anew,
+    render_again,
     rendering_of,
 )
 
@@ -70,7 +70,7 @@ IN_JOINED = replace(IN_SYMBOLS, question="3>2 1>4 0>3 0>2 [Q] 4 2 [R] 0")
 
 
 def anew(example: Example, options: RenderOptions = SYMBOLS, seed: int = 0) -> Example:
-    [new] = render_anew([example], options, seed)
+    [new] = render_again([example], options, seed)
     return new
 
 
@@ -201,8 +201,8 @@ def test_blanks_do_not_matter() -> None:
 @needs_official
 def test_the_official_file() -> None:
     official = read_examples(OFFICIAL)
-    assert render_anew(official, WORDS) == official  # every text can be told from its graph alone
-    for old, new in zip(official, render_anew(official, SYMBOLS), strict=True):
+    assert render_again(official, WORDS) == official  # every text can be told from its graph alone
+    for old, new in zip(official, render_again(official, SYMBOLS), strict=True):
         assert (new.question, list(new.steps), new.answer) == translated(old)
         assert new.answer == new.steps[-1] == str(new.meta["target"])
         graph = graph_of(new)
@@ -214,7 +214,7 @@ def test_the_official_file() -> None:
 @needs_official
 def test_the_official_file_with_one_token_an_edge() -> None:
     official = read_examples(OFFICIAL)
-    joined = render_anew(official, JOINED)
+    joined = render_again(official, JOINED)
     for old, new in zip(official, joined, strict=True):
         question, steps, answer = translated(old)
         facts, asked = question.split("[Q]")
@@ -222,15 +222,15 @@ def test_the_official_file_with_one_token_an_edge() -> None:
         assert (new.question, list(new.steps), new.answer) == (f"{facts}[Q]{asked}", steps, answer)
         assert read_telling(new, graph_of(new)) == read_telling(old, graph_of(old))
     # To words, under other names, and back; to two and three tokens as from the words themselves.
-    assert render_anew(render_anew(joined, WORDS), JOINED) == joined
+    assert render_again(render_again(joined, WORDS), JOINED) == joined
     for options in (SYMBOLS, PLAIN):
-        assert render_anew(joined, options) == render_anew(official, options)
+        assert render_again(joined, options) == render_again(official, options)
 
 
 @needs_official
 def test_what_a_model_for_the_official_file_must_have_seen() -> None:
     """docs/data-format.md says so: 28 numbers, 53 edges, 111 tokens, chains of 3 to 6 steps."""
-    plain = render_anew(read_examples(OFFICIAL), PLAIN)
+    plain = render_again(read_examples(OFFICIAL), PLAIN)
     tokens = [one.question.split() for one in plain]
     numbers = {*map(str, range(28)), "[Q]", "[R]"}
     assert {token for question in tokens for token in question} == numbers
@@ -239,7 +239,7 @@ def test_what_a_model_for_the_official_file_must_have_seen() -> None:
     assert (min(sizes), max(sizes)) == (17, 28)
     assert {len(one.meta["edges"]) for one in plain} >= {22, 53}
     assert sorted({len(one.steps) for one in plain}) == [3, 4, 5, 6]
-    joined = [one.question.split() for one in render_anew(plain, JOINED)]
+    joined = [one.question.split() for one in render_again(plain, JOINED)]
     assert max(map(len, joined)) == 58
     assert len({token for question in joined for token in question if ">" in token}) == 331
 
@@ -249,13 +249,13 @@ def test_what_a_model_for_the_official_file_must_have_seen() -> None:
 
 def test_random_ids_are_drawn_from_all_numbers_and_from_no_others() -> None:
     examples = made(options_named("paper"), 3, count=60)
-    drawn = render_anew(examples, RenderOptions(ids="random", num_symbols=40), seed=1)
+    drawn = render_again(examples, RenderOptions(ids="random", num_symbols=40), seed=1)
     names = [one.meta["idx_to_symbol"] for one in drawn]
     assert {name for some in names for name in some} == {str(number) for number in range(40)}
     assert all(len(set(some)) == len(some) for some in names)
     assert len({tuple(some[:3]) for some in names}) > 50  # not the same for every question
     largest = max(len(some) for some in names)
-    left_open = render_anew(examples, RenderOptions(ids="random"), seed=1)
+    left_open = render_again(examples, RenderOptions(ids="random"), seed=1)
     used = {name for one in left_open for name in one.meta["idx_to_symbol"]}
     assert used == {str(number) for number in range(largest)}
 
@@ -263,13 +263,13 @@ def test_random_ids_are_drawn_from_all_numbers_and_from_no_others() -> None:
 def test_the_seed_and_an_id_tell_all_that_is_drawn() -> None:
     examples = made(options_named("paper"), 3, count=5)
     options = RenderOptions(ids="random", num_symbols=40, shuffle_edges=True)
-    first = render_anew(examples, options, seed=1)
-    assert render_anew(examples[3:], options, seed=1) == first[3:]
+    first = render_again(examples, options, seed=1)
+    assert render_again(examples[3:], options, seed=1) == first[3:]
     assert all(
         one.question != other.question
-        for one, other in zip(first, render_anew(examples, options, seed=2), strict=True)
+        for one, other in zip(first, render_again(examples, options, seed=2), strict=True)
     )
-    other = render_anew([replace(examples[0], id="other")], options, seed=1)
+    other = render_again([replace(examples[0], id="other")], options, seed=1)
     assert other[0].question != first[0].question
 
 
@@ -337,7 +337,7 @@ def test_an_example_that_contradicts_its_graph_is_named(
 ) -> None:
     good = replace(example, id="first")
     with pytest.raises(DataError, match=f"example seven: .*{message}"):
-        render_anew([good, damage(example)], options)
+        render_again([good, damage(example)], options)
 
 
 def test_an_edge_that_stands_twice_must_be_told_twice() -> None:
@@ -353,11 +353,11 @@ def test_a_graph_needs_names() -> None:
     larger = replace(made(options_named("paper"), 0)[0], id="large")
     most = len(larger.meta["idx_to_symbol"])
     enough = RenderOptions(ids="random", num_symbols=most)
-    assert len(render_anew([IN_WORDS, larger], enough)) == 2
+    assert len(render_again([IN_WORDS, larger], enough)) == 2
     with pytest.raises(
         DataError, match=f"example large: .*{most} nodes, .*--num-symbols {most}\\)"
     ):
-        render_anew([IN_WORDS, larger], replace(enough, num_symbols=most - 1))
+        render_again([IN_WORDS, larger], replace(enough, num_symbols=most - 1))
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_every_choice_reaches_the_file(
     for flag, is_shuffled in (("--shuffle-edges", True), ("--no-shuffle-edges", False)):
         run(file, "--out", out, *choices, flag, "--overwrite")
         wanted = replace(options, shuffle_edges=is_shuffled)
-        assert read_examples(out) == render_anew(read_examples(file), wanted, seed=3)
+        assert read_examples(out) == render_again(read_examples(file), wanted, seed=3)
     run(file, "--out", out, "--joined", "--overwrite")
     assert read_examples(out) == [IN_JOINED, replace(IN_JOINED, id="eight")]
     run(out, "--out", out, "--rendering", "words", "--seed", "4", "--overwrite")  # onto itself

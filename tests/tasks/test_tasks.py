@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcot import MethodError, RecipeError, evaluate, load, read_examples, read_recipe, train
+from latentcot import (
+    Example,
+    MethodError,
+    RecipeError,
+    evaluate,
+    load,
+    read_examples,
+    read_recipe,
+    train,
+)
 from latentcot.recipes.recipe import write_recipe
 from latentcot.runs.checkpoint import load_checkpoint
-from latentcot.tasks import TASKS, AnswerMatch, extract_answer, task_named
+from latentcot.tasks import TASKS, AnswerMatch, extract_answer, task_named, task_of
+from latentcot.tasks.prosqa.options import options_named
 
 EXACT, NUMBER = (task_named(AnswerMatch(match=kind)).is_correct for kind in ("exact", "number"))
 
@@ -57,6 +67,17 @@ def test_answers_are_compared_as_texts(
     name: Any, predicted: str, gold: str, is_right: bool
 ) -> None:
     assert task_named(name).is_correct(predicted, gold) is is_right
+
+
+def test_a_task_says_whether_its_examples_have_graphs_and_which_are_its_own() -> None:
+    [graph] = task_named("prosqa").make(options_named("two-family"), {"test": 1}, 0)["test"]
+    for task in ("prosqa", AnswerMatch()):  # custom data may carry graphs too
+        assert task_named(task).graph_of(graph).num_nodes == 15
+    assert task_named("gsm8k").graph_of is None
+    told = {"prosqa": graph, "gsm8k": Example("x", "Why?", ("<<1+1=2>>",), "2"),
+            "prontoqa": Example("x", "Max is hot. True or false: Max is hot.", (), "True"),
+            "own": Example("x", "Why?", ("So.",), "2")}  # fmt: skip
+    assert {name: task_of([example]).name for name, example in told.items()} == {n: n for n in told}
 
 
 def test_an_unknown_task_is_refused_with_what_there_is() -> None:

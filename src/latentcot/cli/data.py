@@ -25,7 +25,7 @@ from cyclopts import App, Parameter
 from latentcot.data.examples import read_examples, write_examples
 from latentcot.errors import DataError
 from latentcot.tasks import TASKS, Task, load_entry_points, task_named, task_of
-from latentcot.tasks.prosqa.rendering import RenderOptions, render_anew
+from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
 from latentcot.tasks.statistics import histogram, rows_of
 from latentcot.utils.files import write_json
 
@@ -231,7 +231,7 @@ def render(
         raise DataError(f"{out}: exists. Choose another file, or replace it with --overwrite.")
     examples = read_examples(file)
     try:
-        examples = render_anew(examples, options, seed)
+        examples = render_again(examples, options, seed)
     except DataError as error:  # knows the example, but not the file
         raise DataError(f"{file}: {error}") from None
     write_examples(out, examples)

@@ -55,7 +55,7 @@ def rows_of(statistics: Any) -> list[tuple[str, str]]:
         elif name.startswith(("share", "accuracy")):
             text = f"{value:.1%}"
         else:
-            text = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+            text = f"{value:,.1f}".removesuffix(".0") if isinstance(value, float) else f"{value:,}"
         rows += [(label, text) for label in getattr(hint, "__metadata__", ())]
     return rows
 

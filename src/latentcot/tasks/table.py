@@ -39,7 +39,9 @@ class Task:
         graph_of: example → the graph that its question is about; None for tasks without graphs. It
             raises a DataError where an example carries none.
         options: The dataclass of what can be chosen about its data: each field is an option of
-            `latentcot data make NAME`, and its docstring the help. None if it cannot be made.
+            `latentcot data make NAME`, and its docstring the help. Every field has a default, and
+            another name than the options of all tasks (`out`, `seed`, …). None if no data can be
+            made.
         make: (options, sizes, seed, on_progress) → examples of each split, with ids "split-0",
             "split-1", …; `sizes` has their numbers. Seed, options, a split's name and the smaller
             splits determine every byte. `on_progress` is called now and then with the number of

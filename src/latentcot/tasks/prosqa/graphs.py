@@ -123,7 +123,7 @@ def draw_shortest_path(rng: Random, graph: Graph) -> tuple[int, ...]:
     while path[-1] != graph.root:
         above = _steps_up(graph, found, path[-1])
         if len(above) > 1:
-            # Weighted by the paths that go on from there: else short branches are overdrawn.
+            # Weighted by the paths that lead on from there: else short branches are overdrawn.
             counts = counts or _path_counts(graph, found)
             path += rng.choices(above, [counts[node] for node in above])
         else:

@@ -1,11 +1,11 @@
 """ProsQA files in the other rendering: the same questions, in words or in symbols.
 
     official = read_examples("prosqa_valid.json")  # in words
-    in_symbols = render_anew(official, RenderOptions(separator=False))
+    in_symbols = render_again(official, RenderOptions(separator=False))
 
 What an example says stays: graph, root, the order of edges and candidates, the path of the chain
-(`read_telling`). Only the names change, and how they are put together. A file is never mended: an
-example whose question, steps or answer say something else than its graph is an error.
+(`read_telling`). Only the names change, and how they are put together. A file is never corrected:
+an example whose question, steps or answer say something else than its graph is an error.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ _ONLY_FOR_SYMBOLS = ("ids", "separator", "joined", "num_symbols")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderOptions:
-    """How questions are written anew. What is left out (None) is the default named here.
+    """How questions are written again. What is left out (None) is the default named here.
 
     Attributes:
         rendering: `symbols` (one token a node) or `words` (the official wording).
@@ -83,7 +83,7 @@ class RenderOptions:
         refuse("ProsQA rendering", problems)
 
 
-def render_anew(
+def render_again(
     examples: Sequence[Example], options: RenderOptions, seed: int = 0
 ) -> list[Example]:
     """Return the same questions in another rendering, under the same ids.
