@@ -52,7 +52,7 @@ RESULTS = Path(__file__).parent.parent / "results" / "data-path"
 RESULT, FIGURE = RESULTS / "cpu.json", RESULTS / "memory.png"
 NUM_POINTS = 40
 CHECKED = 300
-"""Updates that are compared after going on in the middle."""
+"""Updates that are compared after resuming in the middle."""
 MIB = 2**20
 PARALLELISM = os.environ.get("TOKENIZERS_PARALLELISM", "true")
 Found = dict[str, Any]
@@ -94,7 +94,7 @@ def _write_small(file: Any) -> None:
 
 
 def _write_large(file: Any) -> None:
-    """One to four steps, and numbers that are drawn anew in each line."""
+    """One to four steps, and numbers that are drawn for each line."""
     rng = random.Random(0)
     names, things = ("Ivan", "Carla", "Leo", "Nina"), ("balloons", "candles", "stamps", "coins")
     for number in range(NUM_LARGE):
@@ -157,7 +157,7 @@ def measure(file: str, *, is_streamed: bool, first: int = 0, updates: int | None
     return {
         "examples": len(train),
         "updates": end - first,
-        # From the beginning: what a stream does meanwhile, memory does before the first lesson.
+        # From the beginning: what a stream does meanwhile, memory does before the first batch.
         "examples_per_second": round(rest / total),
         "examples_per_cpu_second": round(rest / busy),
         "after_the_first": {

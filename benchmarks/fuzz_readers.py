@@ -17,6 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from latentcot.cli.data_tables import as_values, print_statistics, statistics_of
+
 from latentcot.cli.tables import comparison_table, print_summaries, print_table
 from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
 from latentcot.data.examples import read_examples, write_examples

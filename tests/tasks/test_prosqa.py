@@ -28,14 +28,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentcot.data.examples import Example, read_examples
-from latentcot.errors import DataError
+from latentcot.errors import DataError, RecipeError
 from latentcot.tasks.prosqa import graphs
 from latentcot.tasks.prosqa.generator import (
     PERSONS,
     SPECIES,
     candidates_of,
     chain_of,
-    draw_graph,
     graph_of,
     make_splits,
     render,
@@ -43,7 +42,6 @@ from latentcot.tasks.prosqa.generator import (
 from latentcot.tasks.prosqa.graphs import (
     Graph,
     count_shortest_paths,
-    descendants,
     distances,
     draw_shortest_path,
     paper_graph,
@@ -88,6 +86,10 @@ class Coin(random.Random):
         self.drawn += 1
         value = super().random()
         return 1 - 2**-53 - value if self.drawn == self.turned else value
+
+
+def descendants(graph: Graph, node: int) -> set[int]:
+    return distances(graph, node).keys() - {node}
 
 
 def swapped(graph: Graph) -> Graph:
@@ -335,15 +337,6 @@ def test_splits_share_no_graph() -> None:
     assert [one.id for one in splits["valid"]] == [f"valid-{number}" for number in range(10)]
 
 
-def test_more_training_examples_leave_the_test_split_alone() -> None:
-    options = options_named("two-family")
-    small = make_splits(options, {"train": 50, "test": 20}, seed=3)
-    large = make_splits(options, {"train": 90, "test": 20}, seed=3)
-    assert small["test"] == large["test"]
-    assert small["train"] == large["train"][:50]
-    assert make_splits(options, {"test": 20}, seed=4)["test"] != small["test"]
-
-
 def test_a_space_too_small_is_an_error() -> None:
     options = options_named("two-family", layers=1, shared=0, ids="creation")  # 8 different graphs
     assert len(make_splits(options, {"train": 8}, seed=0)["train"]) == 8
@@ -390,12 +383,6 @@ def test_bytes_of_one_seed_stay_what_they_were(options: ProsqaOptions, expected:
     splits = make_splits(options, {"train": 40, "test": 5}, 0)
     written = repr([splits["train"], splits["test"]])
     assert hashlib.sha256(written.encode()).hexdigest()[:16] == expected
-
-
-def test_progress_adds_up() -> None:
-    counts: list[int] = []
-    make_splits(options_named("two-family"), {"train": 250, "test": 30}, 0, counts.append)
-    assert sum(counts) == 280
 
 
 # --- two-family graphs mixed into training --------------------------------------------------------
@@ -471,16 +458,8 @@ def test_validation_and_test_are_what_they_were_without_two_families() -> None:
             without[split] for split in ("valid", "test")
         ]
     assert without == make_splits(options_named("paper", rendering="symbols"), sizes, seed=3)
-
-
-def test_mixed_training_data_depend_on_the_seed_alone() -> None:
-    small, large = (
-        make_splits(mixed(0.5), {"train": count, "test": 5}, seed=7)["train"] for count in (60, 90)
-    )
-    assert small == large[:60]
-    assert small != make_splits(mixed(0.5), {"train": 60, "test": 5}, seed=8)["train"]
-    named = [tuple(sorted(named_edges(one))) for one in large]
-    assert len(set(named)) == len(named)
+    larger = make_splits(mixed(0.5), sizes | {"train": 90}, seed=3)["train"]
+    assert make_splits(mixed(0.5), sizes, seed=3)["train"] == larger[:60]
 
 
 def test_the_smallest_graphs_that_leave_room_for_two_families() -> None:
@@ -496,14 +475,6 @@ def test_impossible_hops_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MAX_TRIES", 20)
     with pytest.raises(DataError, match="none of 20 draws .* has 30 to 40 hops"):
         paper_graph(random.Random(0), min_hops=30, max_hops=40)
-
-
-def test_too_few_persons_are_an_error() -> None:
-    lonely = Graph(20, tuple((root, 19) for root in range(19)), 0, 19, 18)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentcot.tasks.prosqa.generator.paper_graph", lambda *_: lonely)
-        with pytest.raises(DataError, match="19 nodes have no parents"):
-            draw_graph(random.Random(0), options_named("paper"))
 
 
 @pytest.mark.parametrize(
@@ -539,3 +510,54 @@ def test_a_chain_that_is_no_path_is_none() -> None:
     assert chain_of(example, named) is not None
     for steps in (("Tom is a cat.",), ("Tom is a vumpus.",), (f"Max is a {SPECIES[0]}.",)):
         assert chain_of(replace(example, steps=steps), named) is None
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def test_all_problems_come_in_one_error() -> None:
+    with pytest.raises(RecipeError) as caught:
+        options_named("paper", rendering="wrods", min_nodes=1, mean_in_degree=0)
+    for part in ("rendering must be one of words, symbols", "'wrods'", "min_nodes", "mean_in"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "message"),
+    [
+        ("papre", {}, "Did you mean 'paper'"),
+        ("paper", {"min_node": 3}, "Did you mean 'min_nodes'"),
+        ("paper", {"layers": 3}, "'layers' has no effect with construction 'paper'"),
+        ("paper", {"ids": "random"}, "'ids' has no effect with rendering 'words'"),
+        ("paper", {"min_hops": 7}, "min_hops must not be above max_hops, got 7 and 6"),
+        ("paper", {"max_nodes": 41}, "a graph may need 39"),
+        ("two-family", {"num_symbols": 14}, "num_symbols must be at least 15"),
+        ("two-family", {"ids": "creation", "num_symbols": 20}, "no effect with ids"),
+        ("paper", {"joined": True}, "'joined' has no effect with rendering 'words'"),
+        ("two-family", {"joined": True, "separator": False}, "'separator' has no .* with joined"),
+        ("paper", {"two_family": 0.5}, "two_family is for construction paper in symbols"),
+        ("two-family", {"two_family": 0.5}, "two_family is for construction paper in symbols"),
+        ("paper", {"two_family": 0}, "'two_family' has no effect with rendering 'words'"),
+        ("two-family", {"two_family": 0}, "'two_family' has no effect with construction 'two-f"),
+        ("paper", {"two_family": 1.01}, "two_family must be a number from 0 to 1, got 1.01"),
+        ("paper", {"rendering": "symbols", "two_family": 0.1, "min_nodes": 9, "max_nodes": 13},
+         "two_family needs max_nodes of at least 14, got 13"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be(preset: str, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        options_named(preset, **changes)
+
+
+def test_without_a_preset_too_words_are_not_made_of_numbers() -> None:
+    with pytest.raises(RecipeError, match="two_family is for construction paper in symbols"):
+        ProsqaOptions(two_family=0.5)
+
+
+@pytest.mark.parametrize("share", [0, 0.0, 1, 1.0])
+def test_a_share_may_be_none_or_all(share: float) -> None:
+    options = options_named("paper", rendering="symbols", joined=True, two_family=share)
+    assert (options.two_family, options.joined, options.separator) == (share, True, True)
+    # Whoever needs no two families can have smaller graphs.
+    assert share or options_named("paper", rendering="symbols", two_family=0, min_nodes=9,
+                                  max_nodes=13)  # fmt: skip

@@ -32,7 +32,7 @@ from latentcot.tasks.prosqa.options import ProsqaOptions, options_named
 from latentcot.tasks.prosqa.rendering import (
     RenderOptions,
     read_telling,
-    render_anew,
+    render_again,
     rendering_of,
 )
 
@@ -70,7 +70,7 @@ IN_JOINED = replace(IN_SYMBOLS, question="3>2 1>4 0>3 0>2 [Q] 4 2 [R] 0")
 
 
 def anew(example: Example, options: RenderOptions = SYMBOLS, seed: int = 0) -> Example:
-    [new] = render_anew([example], options, seed)
+    [new] = render_again([example], options, seed)
     return new
 
 
@@ -125,13 +125,6 @@ def test_an_example_worked_out_by_hand() -> None:
     assert back.answer == f"{a} is a {c}."
 
 
-def test_the_other_order_of_candidates_stays_too() -> None:
-    turned = replace(
-        IN_WORDS, question=IN_WORDS.question.replace("impus or rorpus", "rorpus or impus")
-    )
-    assert anew(turned).question.endswith("[Q] 2 4 [R] 0")
-
-
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS)
 def test_words_become_the_symbols_that_their_sentences_say(seed: int) -> None:
@@ -183,16 +176,12 @@ def test_any_rendering_leads_back(
     assert numbered == again
 
 
-def test_a_question_in_words_keeps_its_names() -> None:
+def test_what_does_not_depend_on_the_rendering_stays() -> None:
     assert anew(IN_WORDS, WORDS) == IN_WORDS
-
-
-def test_other_keys_stay() -> None:
     noted = replace(IN_WORDS, meta={"source": "mine", **IN_WORDS.meta})
     assert anew(noted).meta == {"source": "mine", **IN_SYMBOLS.meta}
-
-
-def test_a_question_without_steps_has_none_afterwards() -> None:
+    turned = IN_WORDS.question.replace("impus or rorpus", "rorpus or impus")
+    assert anew(replace(IN_WORDS, question=turned)).question.endswith("[Q] 2 4 [R] 0")
     for example, options in ((IN_WORDS, SYMBOLS), (IN_SYMBOLS, WORDS)):
         new = anew(replace(example, steps=()), options)
         assert new.steps == () and new.answer == anew(example, options).answer
@@ -212,8 +201,8 @@ def test_blanks_do_not_matter() -> None:
 @needs_official
 def test_the_official_file() -> None:
     official = read_examples(OFFICIAL)
-    assert render_anew(official, WORDS) == official  # every text can be told from its graph alone
-    for old, new in zip(official, render_anew(official, SYMBOLS), strict=True):
+    assert render_again(official, WORDS) == official  # every text can be told from its graph alone
+    for old, new in zip(official, render_again(official, SYMBOLS), strict=True):
         assert (new.question, list(new.steps), new.answer) == translated(old)
         assert new.answer == new.steps[-1] == str(new.meta["target"])
         graph = graph_of(new)
@@ -225,7 +214,7 @@ def test_the_official_file() -> None:
 @needs_official
 def test_the_official_file_with_one_token_an_edge() -> None:
     official = read_examples(OFFICIAL)
-    joined = render_anew(official, JOINED)
+    joined = render_again(official, JOINED)
     for old, new in zip(official, joined, strict=True):
         question, steps, answer = translated(old)
         facts, asked = question.split("[Q]")
@@ -233,15 +222,15 @@ def test_the_official_file_with_one_token_an_edge() -> None:
         assert (new.question, list(new.steps), new.answer) == (f"{facts}[Q]{asked}", steps, answer)
         assert read_telling(new, graph_of(new)) == read_telling(old, graph_of(old))
     # To words, under other names, and back; to two and three tokens as from the words themselves.
-    assert render_anew(render_anew(joined, WORDS), JOINED) == joined
+    assert render_again(render_again(joined, WORDS), JOINED) == joined
     for options in (SYMBOLS, PLAIN):
-        assert render_anew(joined, options) == render_anew(official, options)
+        assert render_again(joined, options) == render_again(official, options)
 
 
 @needs_official
 def test_what_a_model_for_the_official_file_must_have_seen() -> None:
     """docs/data-format.md says so: 28 numbers, 53 edges, 111 tokens, chains of 3 to 6 steps."""
-    plain = render_anew(read_examples(OFFICIAL), PLAIN)
+    plain = render_again(read_examples(OFFICIAL), PLAIN)
     tokens = [one.question.split() for one in plain]
     numbers = {*map(str, range(28)), "[Q]", "[R]"}
     assert {token for question in tokens for token in question} == numbers
@@ -250,7 +239,7 @@ def test_what_a_model_for_the_official_file_must_have_seen() -> None:
     assert (min(sizes), max(sizes)) == (17, 28)
     assert {len(one.meta["edges"]) for one in plain} >= {22, 53}
     assert sorted({len(one.steps) for one in plain}) == [3, 4, 5, 6]
-    joined = [one.question.split() for one in render_anew(plain, JOINED)]
+    joined = [one.question.split() for one in render_again(plain, JOINED)]
     assert max(map(len, joined)) == 58
     assert len({token for question in joined for token in question if ">" in token}) == 331
 
@@ -260,13 +249,13 @@ def test_what_a_model_for_the_official_file_must_have_seen() -> None:
 
 def test_random_ids_are_drawn_from_all_numbers_and_from_no_others() -> None:
     examples = made(options_named("paper"), 3, count=60)
-    drawn = render_anew(examples, RenderOptions(ids="random", num_symbols=40), seed=1)
+    drawn = render_again(examples, RenderOptions(ids="random", num_symbols=40), seed=1)
     names = [one.meta["idx_to_symbol"] for one in drawn]
     assert {name for some in names for name in some} == {str(number) for number in range(40)}
     assert all(len(set(some)) == len(some) for some in names)
     assert len({tuple(some[:3]) for some in names}) > 50  # not the same for every question
     largest = max(len(some) for some in names)
-    left_open = render_anew(examples, RenderOptions(ids="random"), seed=1)
+    left_open = render_again(examples, RenderOptions(ids="random"), seed=1)
     used = {name for one in left_open for name in one.meta["idx_to_symbol"]}
     assert used == {str(number) for number in range(largest)}
 
@@ -274,13 +263,13 @@ def test_random_ids_are_drawn_from_all_numbers_and_from_no_others() -> None:
 def test_the_seed_and_an_id_tell_all_that_is_drawn() -> None:
     examples = made(options_named("paper"), 3, count=5)
     options = RenderOptions(ids="random", num_symbols=40, shuffle_edges=True)
-    first = render_anew(examples, options, seed=1)
-    assert render_anew(examples[3:], options, seed=1) == first[3:]
+    first = render_again(examples, options, seed=1)
+    assert render_again(examples[3:], options, seed=1) == first[3:]
     assert all(
         one.question != other.question
-        for one, other in zip(first, render_anew(examples, options, seed=2), strict=True)
+        for one, other in zip(first, render_again(examples, options, seed=2), strict=True)
     )
-    other = render_anew([replace(examples[0], id="other")], options, seed=1)
+    other = render_again([replace(examples[0], id="other")], options, seed=1)
     assert other[0].question != first[0].question
 
 
@@ -317,9 +306,7 @@ def without(old: str, new: str = "") -> Callable[[Example], Example]:
     [
         (IN_WORDS, changed(meta={}), "has no 'idx_to_symbol'"),
         (IN_WORDS, changed(steps=("Every lempus is a rorpus.",)), "must be a path from 'root'"),
-        (IN_WORDS, changed(steps=("Max is a lempus.",)), r"to 'target' .*\['Max is a lempus.'\]"),
         (IN_WORDS, changed(steps=("Max is a impus.",)), "along 'edges'"),
-        (IN_SYMBOLS, changed(steps=("2", "3")), r"got \['2', '3'\]"),
         (IN_WORDS, changed(answer="Max is a impus."), "answer must say, .* 'rorpus.' from"),
         (IN_SYMBOLS, changed(answer="4"), "answer must say, .* '2' from word 1 on, got '4'"),
         (IN_SYMBOLS, changed(answer="2 4"), "answer must say, .* '' from word 2 .* '4'"),
@@ -328,25 +315,19 @@ def without(old: str, new: str = "") -> Callable[[Example], Example]:
         (IN_WORDS, without("Tom is", "Max is"), "it states 'Max is a impus.', which is no edge"),
         (IN_WORDS, without("Tom is a", "Tom is an"), "'Tom is an impus.', which is no edge"),
         (IN_SYMBOLS, without("1 4 | ", "1 | "), "it states '1 0', which is no edge"),
-        (IN_SYMBOLS, without("1 4 | "), "it states '1 4' 0 times"),
         (IN_SYMBOLS, without("1 4 | ", "4 1 | "), "it states '4 1', which is no edge"),
         (IN_SYMBOLS, without("1 4 | ", "1 4 "), r"question must .*'\| 0 3 \| .*word 6 on"),
-        (IN_JOINED, without("1>4 ", "4>1 "), "it states '4 1', which is no edge"),
         (IN_JOINED, without("1>4 "), "it states '1 4' 0 times"),
-        (IN_JOINED, without("1>4 ", "1>4 1>4 "), "it states '1 4' 2 times"),
         (IN_JOINED, without("1>4 ", "1>4> "), "'1>4 0>3 .*word 2 on, got '1>4> 0>3"),
         (IN_JOINED, without("1>4 ", "1 4 "), "'1>4 0>3 .* from word 2 on, got '1 4 0>3"),
         (IN_JOINED, without("1>4 ", "1 > 4 "), "'1>4 0>3 .* from word 2 on, got '1 > 4"),
         (IN_JOINED, without("1>4 ", "1>4 | "), r"'0>3 .* from word 3 on, got '\| 0>3"),
-        (IN_JOINED, without("1>4 ", "1 "), "it states '1 0', which is no edge"),
         (IN_JOINED, without("[R] 0", "[R] 1"), "'0' from word 9 on, got '1'"),
         (IN_SYMBOLS, without("3 2 | ", "3>2 | "), "'1>4 0>3 .* from word 2 on, got '. 1 4"),
-        (IN_JOINED, changed(answer="4"), "answer must say, .* '2' from word 1 on, got '4'"),
         (IN_WORDS, without("Is Max", "Is Tom"), "impus or rorpus.' from word 19 on, got 'Tom"),
         (IN_SYMBOLS, without("[R] 0", "[R] 1"), "'0' from word 17 on, got '1'"),
         (IN_WORDS, without("a impus or", "a lempus or"), r"\['rorpus', 'impus'\], got \['lempus',"),
         (IN_WORDS, without("a impus or", "a dragon or"), "ask about 'target' and 'neg_target'"),
-        (IN_WORDS, without("a impus or", "a rorpus or"), "ask about 'target' and 'neg_target'"),
         (IN_WORDS, without("Is Max a impus or rorpus?", "So?"), "question must end with"),
     ],
 )  # fmt: skip
@@ -356,7 +337,7 @@ def test_an_example_that_contradicts_its_graph_is_named(
 ) -> None:
     good = replace(example, id="first")
     with pytest.raises(DataError, match=f"example seven: .*{message}"):
-        render_anew([good, damage(example)], options)
+        render_again([good, damage(example)], options)
 
 
 def test_an_edge_that_stands_twice_must_be_told_twice() -> None:
@@ -372,11 +353,11 @@ def test_a_graph_needs_names() -> None:
     larger = replace(made(options_named("paper"), 0)[0], id="large")
     most = len(larger.meta["idx_to_symbol"])
     enough = RenderOptions(ids="random", num_symbols=most)
-    assert len(render_anew([IN_WORDS, larger], enough)) == 2
+    assert len(render_again([IN_WORDS, larger], enough)) == 2
     with pytest.raises(
         DataError, match=f"example large: .*{most} nodes, .*--num-symbols {most}\\)"
     ):
-        render_anew([IN_WORDS, larger], replace(enough, num_symbols=most - 1))
+        render_again([IN_WORDS, larger], replace(enough, num_symbols=most - 1))
 
 
 @pytest.mark.parametrize(
@@ -390,20 +371,12 @@ def test_words_have_names_for_so_many_nodes(
     species = range(num_persons, num_persons + num_species)
     edges = [(person, species[0]) for person in range(num_persons - 1)]
     edges += [(num_persons - 1, node) for node in species[1:]]
-    asked = f"[Q] {species[0]} {species[1]} [R] 0"
-    example = Example(
-        "wide",
-        "".join(f"{a} {b} | " for a, b in edges) + asked,
-        (str(species[0]),),
-        str(species[0]),
-        {
-            "idx_to_symbol": [str(node) for node in range(num_persons + num_species)],
-            "edges": [list(edge) for edge in edges],
-            "root": 0,
-            "target": species[0],
-            "neg_target": species[1],
-        },
-    )
+    target, distractor, *_ = species
+    facts = "".join(f"{a} {b} | " for a, b in edges)
+    meta = {"idx_to_symbol": [str(node) for node in range(num_persons + num_species)],
+            "edges": edges, "root": 0, "target": target, "neg_target": distractor}  # fmt: skip
+    question, answer = f"{facts}[Q] {target} {distractor} [R] 0", str(target)
+    example = Example("wide", question, (answer,), answer, meta)
     if not message:
         names = anew(example, WORDS).meta["idx_to_symbol"]
         assert sorted(names) == sorted([*PERSONS, *SPECIES])
@@ -417,18 +390,12 @@ def test_words_have_names_for_so_many_nodes(
     [
         ({"rendering": "runes"}, "rendering must be one of words, symbols, got 'runes'"),
         ({"ids": "lucky"}, "ids must be one of creation, random, got 'lucky'"),
-        ({"separator": 1}, "separator must be true or false, got 1"),
         ({"joined": 0}, "joined must be true or false, got 0"),
-        ({"joined": "no"}, "joined must be true or false, got 'no'"),
         ({"rendering": "words", "joined": True}, "'joined' has no effect with .*'words'"),
         ({"rendering": "words", "joined": False}, "'joined' has no effect with .*'words'"),
         ({"joined": True, "separator": False}, "'separator' has no effect with joined. Leave"),
-        ({"joined": True, "separator": True}, "'separator' has no effect with joined. Leave"),
-        ({"shuffle_edges": None}, "shuffle_edges must be true or false, got None"),
         ({"ids": "random", "num_symbols": 0}, "num_symbols must be .* at least 1, got 0"),
-        ({"ids": "random", "num_symbols": True}, "num_symbols must be .*got True"),
         ({"num_symbols": 40}, "'num_symbols' has no effect with ids 'creation'"),
-        ({"ids": "creation", "num_symbols": 40}, "'num_symbols' has no effect"),
         ({"rendering": "words", "separator": False}, "'separator' has no effect with .*'words'"),
         ({"rendering": "words", "ids": "creation"}, "'ids' has no effect"),
         ({"rendering": "words", "num_symbols": 40}, "'num_symbols' has no effect with rendering"),
@@ -439,10 +406,7 @@ def test_options_that_are_wrong_or_ignored(values: dict[str, Any], message: str)
         RenderOptions(**values)
     assert RenderOptions(ids="random", num_symbols=1).num_symbols == 1
     assert RenderOptions(joined=False, separator=False).separator is False
-
-
-def test_options_that_are_ignored_are_told_at_once() -> None:
-    with pytest.raises(RecipeError, match="'separator' has .*\n- 'num_symbols' has"):
+    with pytest.raises(RecipeError, match="'separator' has .*\n- 'num_symbols' has"):  # all at once
         RenderOptions(joined=True, separator=True, num_symbols=9)
 
 
@@ -484,10 +448,10 @@ def test_every_choice_reaches_the_file(
     out = tmp_path / "out.jsonl"
     choices = ["--no-separator", "--ids", "random", "--num-symbols", "9", "--seed", "3"]
     options = RenderOptions(separator=False, ids="random", num_symbols=9)
-    for flag, is_shuffled in (("--shuffle-edges", True), ("--keep-edges", False)):
+    for flag, is_shuffled in (("--shuffle-edges", True), ("--no-shuffle-edges", False)):
         run(file, "--out", out, *choices, flag, "--overwrite")
         wanted = replace(options, shuffle_edges=is_shuffled)
-        assert read_examples(out) == render_anew(read_examples(file), wanted, seed=3)
+        assert read_examples(out) == render_again(read_examples(file), wanted, seed=3)
     run(file, "--out", out, "--joined", "--overwrite")
     assert read_examples(out) == [IN_JOINED, replace(IN_JOINED, id="eight")]
     run(out, "--out", out, "--rendering", "words", "--seed", "4", "--overwrite")  # onto itself
@@ -518,9 +482,6 @@ def test_a_file_that_exists_is_left_alone_unless_told(file: Path, tmp_path: Path
         ([{}], ["--ids", "random", "--num-symbols", "4"], DataError,
          "in.jsonl: example 1: its graph has 5 nodes, but num_symbols is 4"),
         ([{}], ["--num-symbols", "9"], RecipeError, "'num_symbols' has no effect with ids"),
-        ([{}], ["--rendering", "words", "--joined"], RecipeError, "'joined' has no effect"),
-        ([{}], ["--joined", "--no-separator"], RecipeError, "'separator' has no effect with join"),
-        ([{}], ["--rendering", "words", "--separator"], RecipeError, "'separator' has no effect"),
     ],
 )  # fmt: skip
 def test_nothing_is_written_if_anything_is_wrong(

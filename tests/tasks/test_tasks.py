@@ -1,4 +1,4 @@
-"""When an answer is right: each way to match, and data of one's own from a file to a result."""
+"""When an answer is right: each way to match, and custom data from a file to a result."""
 
 import json
 from dataclasses import asdict
@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcot import MethodError, RecipeError, evaluate, load, read_examples, read_recipe, train
+from latentcot import (
+    Example,
+    MethodError,
+    RecipeError,
+    evaluate,
+    load,
+    read_examples,
+    read_recipe,
+    train,
+)
 from latentcot.recipes.recipe import write_recipe
 from latentcot.runs.checkpoint import load_checkpoint
-from latentcot.tasks import TASKS, AnswerMatch, extract_answer, same_number, task_named
+from latentcot.tasks import TASKS, AnswerMatch, extract_answer, task_named, task_of
+from latentcot.tasks.prosqa.options import options_named
 
 EXACT, NUMBER = (task_named(AnswerMatch(match=kind)).is_correct for kind in ("exact", "number"))
 
@@ -26,7 +36,7 @@ def by(pattern: str) -> Any:
 
 
 def test_these_are_all_tasks() -> None:
-    assert list(TASKS) == ["prosqa", "prontoqa", "gsm8k"]
+    assert list(TASKS) == ["prosqa", "prontoqa", "gsm8k", "arithmetic"]
     for name, task in TASKS.items():
         assert task.name == name
         assert task.summary
@@ -39,6 +49,9 @@ def test_these_are_all_tasks() -> None:
         ("prosqa", "Tom is a  lempus.", "Tom is a lempus.", True),
         ("prosqa", "Tom is a lempus", "Tom is a lempus.", False),
         ("prosqa", "Tom is a Lempus.", "Tom is a lempus.", False),
+        (AnswerMatch(), " a  b\n", "a b", True),
+        (AnswerMatch(), "ab", "a b", False),
+        (AnswerMatch(), "A b", "a b", False),
         ("prontoqa", "True", "True", True),
         ("prontoqa", "False", "True", False),
         ("prontoqa", "True .", "True", False),
@@ -50,8 +63,21 @@ def test_these_are_all_tasks() -> None:
         ("gsm8k", "", "3", False),
     ],
 )
-def test_the_tasks_of_the_paper(name: str, predicted: str, gold: str, is_right: bool) -> None:
+def test_answers_are_compared_as_texts(
+    name: Any, predicted: str, gold: str, is_right: bool
+) -> None:
     assert task_named(name).is_correct(predicted, gold) is is_right
+
+
+def test_a_task_says_whether_its_examples_have_graphs_and_which_are_its_own() -> None:
+    [graph] = task_named("prosqa").make(options_named("two-family"), {"test": 1}, 0)["test"]
+    for task in ("prosqa", AnswerMatch()):  # custom data may carry graphs too
+        assert task_named(task).graph_of(graph).num_nodes == 15
+    assert task_named("gsm8k").graph_of is None
+    told = {"prosqa": graph, "gsm8k": Example("x", "Why?", ("<<1+1=2>>",), "2"),
+            "prontoqa": Example("x", "Max is hot. True or false: Max is hot.", (), "True"),
+            "own": Example("x", "Why?", ("So.",), "2")}  # fmt: skip
+    assert {name: task_of([example]).name for name, example in told.items()} == {n: n for n in told}
 
 
 def test_an_unknown_task_is_refused_with_what_there_is() -> None:
@@ -80,16 +106,13 @@ def test_the_answer_stands_behind_the_last_mark(text: str, start: str, answer: s
 @pytest.mark.parametrize(
     ("predicted", "gold", "is_right"),
     [
-        ("4", "4", True),
         ("4.0", "4", True),
         ("004", "4", True),
         (".5", "0.5", True),
         ("-.5", "-0.50", True),
         ("1,000", "1000", True),
         ("1,000,000.50", "1000000.5", True),
-        ("-3", "-3", True),
         ("-3", "3", False),
-        ("3", "-3", False),
         ("$ 12 each", "12", True),
         ("It is 7.", "7", True),
         ("7, or 8", "7", True),
@@ -100,11 +123,13 @@ def test_the_answer_stands_behind_the_last_mark(text: str, start: str, answer: s
         ("none", "3", False),
         ("3", "none", False),
         ("none", "none", False),
-        ("", "", False),
         ("-", "-", False),
-        (".", "0", False),
         ("12%", "12", True),
         ("5-3", "5", True),
+        ("1e5", "100,000", True),
+        ("−3", "-3", True),
+        ("2e-1", ".2", True),
+        ("1e", "1", True),
     ],
 )
 def test_by_the_first_number(predicted: str, gold: str, is_right: bool) -> None:
@@ -146,14 +171,6 @@ def test_any_two_texts_can_be_compared(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("predicted", "gold", "is_right"),
-    [("a  b", "a b", True), (" a b\n", "a b", True), ("ab", "a b", False), ("A b", "a b", False)],
-)
-def test_exactly(predicted: str, gold: str, is_right: bool) -> None:
-    assert EXACT(predicted, gold) is is_right
-
-
-@pytest.mark.parametrize(
     ("pattern", "predicted", "gold", "is_right"),
     [
         (r"[A-D]", "the answer is B.", "B", True),
@@ -166,6 +183,7 @@ def test_exactly(predicted: str, gold: str, is_right: bool) -> None:
         (r"[A-D]", "B", "nothing", False),
         (r"[A-D]", "nothing", "nothing", False),  # never right
         (r"x(y)?", "x", "x", False),  # a group that is not there is nothing found
+        (r"\d*", "x", "y", False),  # nor is nothing
     ],
 )
 def test_by_a_pattern(pattern: str, predicted: str, gold: str, is_right: bool) -> None:
@@ -295,15 +313,3 @@ class TestOwnData:
 
         with pytest.raises(RunError, match="another recipe"):
             train(make(values), run, resume=True, is_quiet=True)
-
-
-@pytest.mark.parametrize(
-    ("predicted", "gold", "is_same"),
-    [("1e5", "100,000", True), ("−3", "-3", True), ("2e-1", ".2", True), ("1e", "1", True)],
-)
-def test_numbers_in_other_spellings(predicted: str, gold: str, is_same: bool) -> None:
-    assert same_number(predicted, gold) is is_same
-
-
-def test_a_pattern_that_finds_nothing_makes_nothing_right() -> None:
-    assert not task_named(AnswerMatch("regex", r"\d*")).is_correct("x", "y")

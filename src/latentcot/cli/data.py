@@ -6,264 +6,246 @@
     latentcot data stats data/prosqa/test.jsonl
     latentcot data render prosqa_valid.json --out data/official.jsonl
 
-Errors are `LatentcotError`s; `cli.py` prints them and exits with 2.
+`data make` has a command for each task whose data can be made, its parameters read off the task's
+dataclass of options. Errors are `LatentcotError`s; the command line prints them and exits with 2.
 """
 
+import hashlib
+import inspect
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from cyclopts import App, Parameter
 
-from latentcot.cli.making import Maker, make_folder
-from latentcot.cli.rendering import render
 from latentcot.data.examples import read_examples, write_examples
+from latentcot.errors import DataError
+from latentcot.tasks import TASKS, Task, load_entry_points, task_named, task_of
+from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
+from latentcot.tasks.statistics import histogram, rows_of
+from latentcot.utils.files import write_json
 
 data = App(name="data", help="Make data sets, and look at what a data file holds.")
-make = App(name="make", help="Make the train, valid and test files of a task.")
+# The flags for help are those of its commands: see `_outside`.
+make = App(
+    name="make",
+    usage="Usage: latentcot data make TASK --out FOLDER [OPTIONS]",
+    help="Make the train, valid and test files of a task.",
+    help_flags=[],
+)
 data.command(make)
-data.command(render)
 
+HELP_FLAGS = ("--help", "-h")
 Flag = Annotated[bool, Parameter(negative="")]
+FORMAT_VERSION = 1
+"""Of data.json."""
 MOST_SHOWN = 20_000
 """Examples of a split whose statistics are shown when it has been made."""
 
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ProsqaKnobs:
-    """Fields of `ProsqaOptions` that change the preset; None leaves them as they are.
-
-    Attributes:
-        rendering: words (official wording) or symbols (one token a node).
-        min_nodes: paper: fewest nodes drawn; those left without an edge are dropped.
-        max_nodes: paper: most nodes drawn.
-        min_hops: paper: fewest edges on the shortest path from root to target.
-        max_hops: paper: most edges on it.
-        mean_in_degree: paper: mean number of parents drawn for a node.
-        candidates: paper: official (the deeper is nearly always the answer) or balanced.
-        layers: two-family: layers of nodes below each root; also the number of hops.
-        width: two-family: nodes of a layer, in each family.
-        family_nodes: two-family: nodes below each root, spread over the layers at random.
-        joins: two-family: nodes of each family with a second parent.
-        min_depth: two-family: candidates in a layer drawn from here on, not always in the last.
-        shared: two-family: dead ends that hang from both families.
-        shallower: two-family: share of the training examples (0 … 1) with fewer layers.
-        two_family: paper, symbols: share of the training examples (0 … 1) that are small two-family
-            graphs with random ids, so that edges have to be read.
-        separator: symbols: "|" after each edge.
-        joined: symbols: one token an edge, "3>7"; without bars.
-        ids: symbols: numbers in order of creation, or drawn at random for each example.
-        num_symbols: symbols: how many numbers random ids are drawn from.
-    """
-
-    rendering: Literal["words", "symbols"] | None = None
-    min_nodes: int | None = None
-    max_nodes: int | None = None
-    min_hops: int | None = None
-    max_hops: int | None = None
-    mean_in_degree: float | None = None
-    candidates: Literal["official", "balanced"] | None = None
-    layers: int | None = None
-    width: int | None = None
-    family_nodes: int | None = None
-    joins: int | None = None
-    min_depth: int | None = None
-    shared: int | None = None
-    shallower: float | None = None
-    two_family: float | None = None
-    separator: bool | None = None
-    joined: bool | None = None
-    ids: Literal["creation", "random"] | None = None
-    num_symbols: int | None = None
+# --- making -----------------------------------------------------------------------------------
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ProntoqaKnobs:
-    """Fields of `ProntoqaOptions`; None leaves them as they are.
+def _add(task: Task) -> None:
+    """Add the command that makes the data of a task."""
+    if task.options is None or task.name in make:
+        return
 
-    Attributes:
-        hops: rules to apply one after the other; the last is about a property.
-        min_hops: fewest hops, if their number is to vary.
-        distractors: further concepts that each concept of the chain belongs to.
-        decoy: lone (official; gives the answer away) or twin (a second chain of the same shape).
-        negation: whether properties that are not asked about may be negated.
-        negated_queries: whether half of the queries say "not".
-        order: random, or forward (the rules of a chain in the order of their use).
-        wording: official sentences, or short ones for small models.
-        num_concepts: how many names concepts are drawn from.
-    """
+    def command(*, out: Path, seed: int = 0, overwrite: bool = False, **given: Any) -> None:
+        sizes = {split: given.pop(split, size) for split, size in task.sizes.items()}
+        _make_folder(task, task.options_of(**given), sizes, seed, out, overwrite=overwrite)
 
-    hops: int | None = None
-    min_hops: int | None = None
-    distractors: int | None = None
-    decoy: Literal["lone", "twin"] | None = None
-    negation: bool | None = None
-    negated_queries: bool | None = None
-    order: Literal["random", "forward"] | None = None
-    wording: Literal["official", "short"] | None = None
-    num_concepts: int | None = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ArithmeticKnobs:
-    """Fields of `ArithmeticOptions`; None leaves them as they are.
-
-    Attributes:
-        min_steps: fewest steps of a problem.
-        max_steps: most steps, up to 8; each number in between is equally likely.
-        max_number: the largest number anywhere.
-        operations: some of + - * /, written together.
-        wording: story (many templates) or short (few words, for small models).
-        shape: mixed, or chain (each step has the result before it and one new number).
-    """
-
-    min_steps: int | None = None
-    max_steps: int | None = None
-    max_number: int | None = None
-    operations: str | None = None
-    wording: Literal["story", "short"] | None = None
-    shape: Literal["mixed", "chain"] | None = None
+    kinds: dict[str, Any] = {"out": Path, **dict.fromkeys([*task.sizes, "seed"], int)}
+    defaults: dict[str, Any] = {**task.sizes, "seed": 0, "overwrite": False}
+    if task.presets:
+        kinds["preset"] = Literal[tuple(task.presets)]
+        defaults["preset"] = next(iter(task.presets))
+    # None until given, so that an option that would be ignored can be refused.
+    kinds |= {name: hint | None for name, hint in get_type_hints(task.options).items()}
+    kinds["overwrite"] = Flag
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if name == "out" else defaults.get(name),
+            annotation=kind,
+        )
+        for name, kind in kinds.items()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    files = ", ".join(f"{split}.{task.ending}" for split in task.sizes)
+    about = [
+        f"out: Folder for {files} and data.json.",
+        *(f"{split}: Number of examples." for split in task.sizes),
+        "seed: Same seed and options, same bytes.",
+        f"preset: What the options below are, unless given: {' or '.join(task.presets)}.",
+        "overwrite: Replace the files of an earlier run.",
+    ]
+    options = (inspect.getdoc(task.options) or "").partition("Attributes:\n")[2]
+    lines = [
+        f"Make data of {task.name}: {task.summary}.",
+        "",
+        "Args:",
+        *(f"    {one}" for one in about),
+    ]
+    command.__doc__ = "\n".join(lines) + "\n" + options.partition("\n\n")[0]
+    make.command(command, name=task.name, help_flags=HELP_FLAGS)
 
 
-@make.command
-def prosqa(
-    *,
-    out: Path,
-    train: int = 17_886,
-    valid: int = 300,
-    test: int = 500,
-    seed: int = 0,
-    preset: Literal["paper", "two-family"] = "paper",
-    knobs: ProsqaKnobs | None = None,
-    overwrite: Flag = False,
+for _task in TASKS.values():
+    _add(_task)
+
+
+@make.default
+def _outside(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+) -> Any:
+    """Add the tasks that came from outside; then do what was asked for."""
+    load_entry_points()
+    for task in TASKS.values():
+        _add(task)
+    if not tokens or tokens[0] in HELP_FLAGS:
+        return make.help_print([])
+    task_named(tokens[0]).options_of()  # or says why not
+    return make(tokens)
+
+
+def _make_folder(
+    task: Task, options: Any, sizes: Mapping[str, int], seed: int, out: Path, *, overwrite: bool
 ) -> None:
-    """Make ProsQA: paths in a graph of concepts. The default sizes are the official ones.
+    """Make all splits, write them and data.json, and print their statistics.
 
-    Args:
-        out: Folder for train.jsonl, valid.jsonl, test.jsonl and data.json.
-        train: Number of training examples.
-        valid: Number of validation examples.
-        test: Number of test examples.
-        seed: Same seed and options, same bytes.
-        preset: paper (official construction, words) or two-family (symmetric, symbols).
-        knobs: What differs from the preset.
-        overwrite: Replace the files of an earlier run.
+    Raises:
+        DataError: A size is below 1, or the folder holds something.
     """
-    from latentcot.tasks.prosqa.generator import make_splits
-    from latentcot.tasks.prosqa.options import options_named
+    from latentcot.utils.display import progress_bar
 
-    maker = Maker("prosqa", make_splits, write_examples)
-    options = options_named(preset, **asdict(knobs or ProsqaKnobs()))
-    sizes = {"train": train, "valid": valid, "test": test}
-    _make(maker, f"ProsQA in {out}", options, sizes, seed, out, overwrite)
+    wrong = [f"--{split} {size}" for split, size in sizes.items() if size < 1]
+    if wrong:
+        raise DataError(f"data make: every split needs at least 1 example, got {', '.join(wrong)}.")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, but --out must be a folder. Choose another.")
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise DataError(
+            f"{out}: is not empty. Choose another folder, or replace its data with --overwrite."
+        )
+    assert task.make is not None
+    with progress_bar("examples", sum(sizes.values())) as advance:
+        splits = task.make(options, sizes, seed, advance)
+    # While an old data.json stands next to new files, it would vouch for the wrong bytes.
+    (out / "data.json").unlink(missing_ok=True)
+    digests = {}
+    for split, examples in splits.items():
+        path = out / f"{split}.{task.ending}"
+        task.write(path, examples)
+        digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        own_version = version("latentcot")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        own_version = None
+    about = {
+        "format_version": FORMAT_VERSION,
+        "task": task.name,
+        "options": asdict(options),
+        "seed": seed,
+        "counts": {split: len(examples) for split, examples in splits.items()},
+        "sha256": digests,
+        "latentcot": own_version,
+    }
+    write_json(out / "data.json", about)
+    # Of many they take longer than making them; `latentcot data stats` shows all.
+    columns = {
+        split if len(made) <= MOST_SHOWN else f"{split}, first {MOST_SHOWN:,}": made[:MOST_SHOWN]
+        for split, made in splits.items()
+    }
+    _print_statistics(
+        f"{task.name} in {out}", {name: task.stats(made) for name, made in columns.items()}
+    )
 
 
-@make.command
-def prontoqa(
-    *,
-    out: Path,
-    train: int = 9_000,
-    valid: int = 200,
-    test: int = 800,
-    seed: int = 0,
-    knobs: ProntoqaKnobs | None = None,
-    overwrite: Flag = False,
-) -> None:
-    """Make ProntoQA: true or false, by a chain of rules. Files of the official form and sizes.
-
-    Args:
-        out: Folder for train.json, valid.json, test.json and data.json.
-        train: Number of training examples.
-        valid: Number of validation examples.
-        test: Number of test examples.
-        seed: Same seed and options, same bytes.
-        knobs: What differs from the official 5-hop data.
-        overwrite: Replace the files of an earlier run.
-    """
-    from latentcot.tasks.prontoqa.generator import make_splits, write_official
-    from latentcot.tasks.prontoqa.options import ProntoqaOptions
-
-    maker = Maker("prontoqa", make_splits, write_official, ending="json")
-    options = ProntoqaOptions(**_given(knobs or ProntoqaKnobs()))
-    sizes = {"train": train, "valid": valid, "test": test}
-    _make(maker, f"ProntoQA in {out}", options, sizes, seed, out, overwrite)
-
-
-@make.command
-def arithmetic(
-    *,
-    out: Path,
-    train: int = 100_000,
-    valid: int = 500,
-    test: int = 1_319,
-    seed: int = 0,
-    knobs: ArithmeticKnobs | None = None,
-    overwrite: Flag = False,
-) -> None:
-    """Make word problems in the form of GSM8k-Aug: an offline stand-in for it.
-
-    Args:
-        out: Folder for train.txt, valid.txt, test.txt (iCoT text) and data.json.
-        train: Number of training examples.
-        valid: Number of validation examples.
-        test: Number of test examples.
-        seed: Same seed and options, same bytes.
-        knobs: What differs from 1 to 8 steps of + - * / up to 10,000.
-        overwrite: Replace the files of an earlier run.
-    """
-    from latentcot.tasks.arithmetic.generator import make_splits, write_icot
-    from latentcot.tasks.arithmetic.options import ArithmeticOptions
-
-    maker = Maker("gsm8k", make_splits, write_icot, ending="txt")
-    options = ArithmeticOptions(**_given(knobs or ArithmeticKnobs()))
-    sizes = {"train": train, "valid": valid, "test": test}
-    _make(maker, f"Arithmetic in {out}", options, sizes, seed, out, overwrite)
+# --- looking ----------------------------------------------------------------------------------
 
 
 @data.command
-def stats(file: str, *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> None:
+def stats(
+    file: str,
+    *,
+    task: str | None = None,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> None:
     """Show what a file holds: sizes, lengths of chains, and what gives the answer away.
 
     Args:
-        file: ProsQA, ProntoQA or GSM8k, in any form that can be read, or hub:NAME:SPLIT.
+        file: Examples in any form that can be read, or hub:NAME:SPLIT.
+        task: Whose statistics; told by what the file holds if left out.
         as_json: Print JSON instead of a table.
     """
-    from latentcot.cli.data_tables import as_values, print_statistics, statistics_of
-
-    found = statistics_of(read_examples(file))
+    examples = read_examples(file)
+    found = (task_of(examples) if task is None else task_named(task)).stats(examples)
     if as_json:
-        sys.stdout.write(json.dumps(as_values(found), indent=1) + "\n")
+        sys.stdout.write(json.dumps(asdict(found), indent=1) + "\n")
     else:
-        print_statistics(file, {Path(file).name: found})
+        _print_statistics(file, {Path(file).name: found})
 
 
-def _given(knobs: Any) -> dict[str, Any]:
-    """Return the fields that were given."""
-    return {name: value for name, value in asdict(knobs).items() if value is not None}
+def _print_statistics(title: str, columns: Mapping[str, Any]) -> None:
+    """Print statistics of one task, one column for each file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *columns, title=title, title_justify="left")
+    for row in zip(*map(rows_of, columns.values()), strict=True):
+        table.add_row(row[0][0], *[value for _, value in row])
+    Console().print(table)
 
 
-def _make(
-    maker: Maker,
-    title: str,
-    options: Any,
-    sizes: dict[str, int],
-    seed: int,
+# --- rendering --------------------------------------------------------------------------------
+
+
+@data.command
+def render(
+    file: str,
+    *,
     out: Path,
-    overwrite: bool,
+    options: Annotated[RenderOptions, Parameter(name="*")] = RenderOptions(),  # noqa: B008 - frozen
+    seed: int = 0,
+    overwrite: Flag = False,
 ) -> None:
-    from latentcot.cli.data_tables import print_statistics, statistics_of
+    """Write the questions of a ProsQA file in the other rendering, words or symbols.
 
-    splits = make_folder(maker, options, sizes, seed, out, overwrite=overwrite)
-    # Of many they take longer than making them; `latentcot data stats` shows all.
-    shown = {_column(name, split): split[:MOST_SHOWN] for name, split in splits.items()}
-    print_statistics(title, {name: statistics_of(split) for name, split in shown.items()})
+    Graphs, chains, candidates, their order and the ids of the examples stay as they are.
 
+    Args:
+        file: ProsQA, official or ours, in words or symbols, or hub:NAME:SPLIT.
+        out: The JSON Lines file to write.
+        options: What they are to look like.
+        seed: Same seed, same bytes: of random ids, of names in words, of shuffled edges.
+        overwrite: Replace the file OUT.
+    """
+    if out.is_dir():
+        raise DataError(f"{out}: is a folder, but --out must be a file. Choose another.")
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists. Choose another file, or replace it with --overwrite.")
+    examples = read_examples(file)
+    try:
+        examples = render_again(examples, options, seed)
+    except DataError as error:  # knows the example, but not the file
+        raise DataError(f"{file}: {error}") from None
+    write_examples(out, examples)
 
-def _column(name: str, split: Sequence[Any]) -> str:
-    return name if len(split) <= MOST_SHOWN else f"{name}, first {MOST_SHOWN:,}"
+    # What a model must have been trained on to answer these questions.
+    names = {name for example in examples for name in example.meta["idx_to_symbol"]}
+    steps = histogram(len(example.steps) for example in examples)
+    nodes, edges = (
+        sorted(len(example.meta[key]) for example in examples) for key in ("idx_to_symbol", "edges")
+    )
+    numbers = sorted(map(int, names)) if options.rendering == "symbols" else []
+    print(f"{file} → {out}")
+    print(f"  questions  {len(examples):,}, in {options.rendering}")
+    print(f"  steps      {', '.join(f'{length}: {count}' for length, count in steps.items())}")
+    print(f"  nodes      {nodes[0]} to {nodes[-1]}")
+    print(f"  edges      {edges[0]} to {edges[-1]}")
+    print(f"  names      {len(names)}{f', {numbers[0]} to {numbers[-1]}' if numbers else ''}")

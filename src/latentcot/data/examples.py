@@ -92,31 +92,23 @@ def example_of(record: Any, where: str, default_id: str) -> Example:
     """
     if not isinstance(record, dict):
         raise DataError(f"{where}: must be an object, got {_kind(record)}. {HELP}")
-    rest = dict(record)
-    question = _text(rest, "question", where)
-    answer = _text(rest, "answer", where)
-    steps = rest.pop("steps", None)
+    rest = {key: value for key, value in record.items() if key not in ("question", "answer")}
+    for key in ("question", "answer"):
+        text = record.get(key)
+        if not isinstance(text, str) or not text.strip():
+            got = "an empty string" if isinstance(text, str) else _kind(text)
+            raise DataError(f"{where}: {key!r} must be a string with text in it, got {got}. {HELP}")
+    steps, id_ = rest.pop("steps", None), rest.pop("id", default_id)
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")
     if any(not step.strip() for step in steps):
         raise DataError(f"{where}: 'steps' holds an empty step. Leave it out. {HELP}")
-    id_ = rest.pop("id", default_id)
     if not isinstance(id_, str | int):
         raise DataError(f"{where}: 'id' must be a string or a number, got {_kind(id_)}. {HELP}")
     if len(str(id_)) > MAX_ID or has_control(str(id_)):
-        raise DataError(
-            f"{where}: 'id' must be one line of at most {MAX_ID} characters, got {shown(id_)}. "
-            f"{HELP}"
-        )
-    return Example(str(id_), question, tuple(steps), answer, rest)
-
-
-def _text(rest: dict[str, Any], key: str, where: str) -> str:
-    value = rest.pop(key, None)
-    if not isinstance(value, str) or not value.strip():
-        shown = "an empty string" if isinstance(value, str) else _kind(value)
-        raise DataError(f"{where}: {key!r} must be a string with text in it, got {shown}. {HELP}")
-    return value
+        rule = f"'id' must be one line of at most {MAX_ID} characters"
+        raise DataError(f"{where}: {rule}, got {shown(id_)}. {HELP}")
+    return Example(str(id_), record["question"], tuple(steps), record["answer"], rest)
 
 
 def _kind(value: Any) -> str:

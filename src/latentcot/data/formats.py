@@ -23,7 +23,7 @@ from latentcot.utils.parsing import named, one_line, parse_json, shown
 HELP = "See docs/data-format.md."
 HUB = "hub:"
 NOTE = "data.json"
-"""What `latentcot data make` writes beside its files."""
+"""What `latentcot data make` writes next to its files."""
 
 Record = tuple[str, Any]
 """Where it stands, and what was read there: a dict, if all is well."""
@@ -36,14 +36,20 @@ def read_records(source: Path | str) -> Iterator[Record]:
         DataError: It cannot be read, or is in none of the forms above.
     """
     if is_hub(source):
-        yield from _hub_records(str(source))
+        for number, row in enumerate(_hub_rows(str(source))):
+            yield f"{source}:{number}", hub_record(row)
         return
     path = Path(source)
-    text = _text_of(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
     start = text.lstrip()[:1]
     if start == "[":
-        records = _parse(text, str(path))
-        yield from ((f"{path}:{number}", record) for number, record in enumerate(records))
+        for number, record in enumerate(_parse(text, str(path))):
+            yield f"{path}:{number}", record
     elif start == "{" and is_one_object(text):
         yield from _prontoqa_records(_parse(text, str(path)), path)
     else:
@@ -67,21 +73,16 @@ def files_of(source: Path | str) -> list[Path]:
     """
     path = Path(source)
     if path.is_dir():
-        files = [one for one in path.iterdir() if one.is_file() and _is_data(one.name)]
+        names = (one for one in path.iterdir() if one.name[0] not in "._" and one.name != NOTE)
+        found, problem = [one for one in names if one.is_file()], f"{source}: has no files."
     elif is_pattern(source):
-        files = [Path(one) for one in glob.glob(str(source), recursive=True)]
-        files = [one for one in files if one.is_file()]
+        names = (Path(one) for one in glob.glob(str(source), recursive=True))
+        found, problem = [one for one in names if one.is_file()], f"no file matches {source}."
     else:
         return [path]
-    if not files and path.is_dir():
-        raise DataError(f"{source}: has no files.")
-    if not files:
-        raise DataError(f"no file matches {source}.")
-    return sorted(files)
-
-
-def _is_data(name: str) -> bool:
-    return name[0] not in "._" and name != NOTE
+    if not found:
+        raise DataError(problem)
+    return sorted(found)
 
 
 def is_pattern(source: Path | str) -> bool:
@@ -92,8 +93,7 @@ def is_pattern(source: Path | str) -> bool:
 def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
     """Return the SHA-256, as hex digits, of a file, of several, or of the records of a data set.
 
-    Of the whole file, also of one that is streamed: it is read as fast as the disk gives it, by
-    far faster than it is learned from, and a part of it would not tell that a line was changed.
+    Of the whole file, also of one that is streamed: a part would not tell that a line was changed.
 
     Args:
         source: A file, a folder or pattern of files, or a data set of the hub.
@@ -104,16 +104,23 @@ def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
         DataError: It cannot be read.
     """
     if is_hub(source) and is_streamed:
-        return hashlib.sha256(_hub_listing(str(source)).encode()).hexdigest()
+        name, *config, split = str(source).removeprefix(HUB).split(":")
+        _hub_rows(str(source), streaming=True)  # says what is wrong, if it is
+        import datasets
+
+        # Which files it has now, and what the hub says of their versions.
+        files = datasets.load_dataset_builder(name, *config).config.data_files[split]
+        listing = json.dumps([list(map(str, files)), files.origin_metadata])
+        return hashlib.sha256(listing.encode()).hexdigest()
     if is_hub(source):
         digest = hashlib.sha256()
         for _, record in read_records(source):
             digest.update(json.dumps(record, sort_keys=True, default=str).encode())
         return digest.hexdigest()
-    files = files_of(source)
-    if files == [Path(source)]:
-        return _file_hash(files[0])
-    listed = "".join(f"{_file_hash(file)}  {file.name}\n" for file in files)
+    paths = files_of(source)
+    if paths == [Path(source)]:
+        return _file_hash(paths[0])
+    listed = "".join(f"{_file_hash(path)}  {path.name}\n" for path in paths)
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
@@ -126,15 +133,6 @@ def _file_hash(path: Path) -> str:
 
 
 # --- files ------------------------------------------------------------------------------------
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
 
 
 def _parse(text: str, where: str) -> Any:
@@ -155,7 +153,7 @@ def is_one_object(text: str) -> bool:
 
 
 def line_record(line: str, where: str, start: str) -> Any:
-    """Read a line of JSON Lines, or of iCoT text.
+    """Read a line of JSON Lines, or of iCoT text: its steps are split at blanks.
 
     Args:
         line: With text in it.
@@ -163,24 +161,15 @@ def line_record(line: str, where: str, start: str) -> Any:
         start: The first character of its file.
 
     Raises:
-        DataError: It is neither.
+        DataError: It is neither, or a mark is missing.
     """
-    if start != "{" and "||" in line:
-        return icot_record(line, where)
-    if start != "{" and not line.lstrip().startswith("{"):
+    if start == "{" or (line.lstrip().startswith("{") and "||" not in line):
+        return _parse(line, where)
+    question, bars, rest = line.strip().partition("||")
+    if not bars:
         raise DataError(
             f"{where}: has no '||' between question and steps, and is no JSON object either. {HELP}"
         )
-    return _parse(line, where)
-
-
-def icot_record(line: str, where: str) -> dict[str, Any]:
-    """Read a line `question||step step #### answer`; steps are split at blanks.
-
-    Raises:
-        DataError: One of the two marks is missing.
-    """
-    question, _, rest = line.strip().partition("||")
     chain, mark, answer = rest.rpartition("####")
     if not mark:
         raise DataError(
@@ -192,47 +181,31 @@ def icot_record(line: str, where: str) -> dict[str, Any]:
 
 def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
     """Read what the official generator writes: {"example1": {"test_example": {…}}, …}."""
-    if not isinstance(examples, dict):
-        raise DataError(f"{path}: must hold an object, got {type(examples).__name__}. {HELP}")
     for name, entry in examples.items():
         where = f"{path}:{named(name)}"
         test = entry.get("test_example") if isinstance(entry, dict) else None
         if not isinstance(test, dict):
             raise DataError(f"{where}: has no object 'test_example'. {HELP}")
-        yield where, _prontoqa_record(test, name, where)
-
-
-def _prontoqa_record(test: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    for key in ("question", "query", "answer"):
-        if not isinstance(test.get(key), str):
-            got = shown(test.get(key))
-            raise DataError(f"{where}: {key!r} must be a string, got {got}. {HELP}")
-    chain = test.get("chain_of_thought")
-    if not isinstance(chain, list) or not all(isinstance(sentence, str) for sentence in chain):
-        raise DataError(f"{where}: 'chain_of_thought' must be a list of strings. {HELP}")
-    return {
-        "id": name,
-        "question": f"{test['question']} {test['query']}",
-        "steps": prontoqa_steps(chain),
-        "answer": test["answer"],
-        "facts": test["question"],
-        "query": test["query"],
-        "chain_of_thought": chain,
-    }
-
-
-def prontoqa_steps(chain: list[str]) -> list[str]:
-    """Return the fact that a chain begins with, then each pair of rule and conclusion as one."""
-    pairs = [" ".join(chain[i : i + 2]) for i in range(1, len(chain), 2)]
-    return [*chain[:1], *pairs]
+        for key in ("question", "query", "answer"):
+            if not isinstance(test.get(key), str):
+                got = shown(test.get(key))
+                raise DataError(f"{where}: {key!r} must be a string, got {got}. {HELP}")
+        chain = test.get("chain_of_thought")
+        if not isinstance(chain, list) or not all(isinstance(part, str) for part in chain):
+            raise DataError(f"{where}: 'chain_of_thought' must be a list of strings. {HELP}")
+        # The fact that the chain begins with, then each pair of rule and conclusion as one step.
+        pairs = [" ".join(chain[i : i + 2]) for i in range(1, len(chain), 2)]
+        record = {
+            "id": name,
+            "question": f"{test['question']} {test['query']}",
+            "steps": [*chain[:1], *pairs],
+            "answer": test["answer"],
+        }
+        meta = {"facts": test["question"], "query": test["query"], "chain_of_thought": chain}
+        yield where, record | meta
 
 
 # --- the hub ----------------------------------------------------------------------------------
-
-
-def _hub_records(source: str) -> Iterator[Record]:
-    for number, row in enumerate(_hub_rows(source)):
-        yield f"{source}:{number}", hub_record(row)
 
 
 def hub_record(row: Any) -> dict[str, Any]:
@@ -250,16 +223,6 @@ def hub_table(source: str) -> Any:
         DataError: It cannot be loaded.
     """
     return _hub_rows(source)
-
-
-def _hub_listing(source: str) -> str:
-    """Return which files a data set has now, and what the hub says of their versions."""
-    name, *config, split = source.removeprefix(HUB).split(":")
-    _hub_rows(source, streaming=True)  # says what is wrong, if it is
-    import datasets
-
-    files = datasets.load_dataset_builder(name, *config).config.data_files[split]
-    return json.dumps([list(map(str, files)), files.origin_metadata])
 
 
 def _hub_rows(source: str, *, streaming: bool = False) -> Iterable[Any]:

@@ -22,7 +22,7 @@ from transformers import AutoConfig
 
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError, did_you_mean
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.planning.work import Precision, Shape, Subject, Work, update_work, weights_of
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import collate

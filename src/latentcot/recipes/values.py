@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.errors import MethodError, RecipeError, did_you_mean
-from latentcot.methods.table import METHODS, method_named
+from latentcot.methods import METHODS, method_named
 from latentcot.utils.display import say
 from latentcot.utils.parsing import named, parse_yaml, shown
 

@@ -6,20 +6,19 @@
 
 Every step takes results of earlier steps or numbers of the question, and every result but the last
 is used later; the answer is the last result. All numbers are whole, from 2 to `max_number`, and all
-divisions exact. `arithmetic_problems.py` draws the numbers, `arithmetic_stories.py` the words,
-`arithmetic_steps.py` checks.
+divisions exact. `problems.py` draws the numbers, `stories.py` the words, `steps.py` checks.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import Random
 
 from latentcot.data.examples import Example
 from latentcot.errors import DataError
-from latentcot.tasks.arithmetic.options import ArithmeticOptions, StepForm
-from latentcot.tasks.arithmetic.problems import Equation, draw_problem
+from latentcot.tasks.arithmetic.options import ArithmeticOptions
+from latentcot.tasks.arithmetic.problems import draw_problem
 from latentcot.tasks.arithmetic.stories import tell
-from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
+from latentcot.tasks.generators import New, Progress, Splits, fill_splits
 from latentcot.utils.files import written_whole
 
 
@@ -27,60 +26,33 @@ def make_splits(
     options: ArithmeticOptions,
     sizes: Mapping[str, int],
     seed: int,
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, list[Example]]:
-    """Make examples for each split, no question twice and none in two splits.
+    on_progress: Progress | None = None,
+) -> Splits:
+    """Make examples for each split (see `Task.make`), no question twice and none in two splits.
 
-    Small splits are made first, each from its own stream of random numbers, so a larger training
-    split leaves validation and test as they are. Two questions may still ask for the same steps
-    about other persons and things.
-
-    Args:
-        options: How the problems are drawn and worded.
-        sizes: Number of examples of each split; ids are "split-0", "split-1", …
-        seed: With `options`, the split's name and the smaller splits it determines every byte.
-        on_progress: Called now and then with the number of examples made since the last call.
+    Two questions may still ask for the same steps about other persons and things.
 
     Raises:
         DataError: There are too few different questions, or none, under these options.
     """
-    taken: set[Hashable] = set()
+    form = "{} {} {} = {}" if options.step_form == "spaced" else "<<{}{}{}={}>>"
 
-    def draw(rng: Random, split: str, number: int) -> Example:
-        id = f"{split}-{number}"
+    def draw(rng: Random, split: str, number: int, new: New) -> Example:
         # Drawn before the numbers: a clash must not make problems of few steps rarer.
         num_steps = rng.randint(options.min_steps, options.max_steps)
-        example = draw_new(
-            lambda: draw_example(rng, options, num_steps, id), lambda one: one.question, taken
-        )
-        if example is None:
-            raise DataError(
-                f"arithmetic data: after {len(taken)} different questions {MAX_CLASHES} draws of "
-                f"one with {num_steps} steps brought none that is new (at {id}). Ask for fewer "
-                "examples, raise max_number or min_steps, or use wording story."
-            )
-        return example
 
-    return fill_splits("arithmetic", sizes, seed, draw, on_progress)
+        def drawn() -> Example:
+            problem = draw_problem(rng, options, num_steps)
+            question = tell(rng, problem, options.wording)
+            steps = tuple(form.format(*equation) for equation in problem.equations)
+            return Example(f"{split}-{number}", question, steps, str(problem.answer))
 
+        return new(drawn, lambda example: example.question)
 
-def draw_example(rng: Random, options: ArithmeticOptions, num_steps: int, id: str) -> Example:
-    """Draw one example with this number of steps.
-
-    Raises:
-        DataError: No problem of this kind can be found.
-    """
-    problem = draw_problem(rng, options, num_steps)
-    question = tell(rng, problem, options.wording)
-    steps = tuple(_step(equation, options.step_form) for equation in problem.equations)
-    return Example(id, question, steps, str(problem.answer))
-
-
-def _step(equation: Equation, form: StepForm) -> str:
-    left, operation, right, result = equation
-    if form == "spaced":
-        return f"{left} {operation} {right} = {result}"
-    return f"<<{left}{operation}{right}={result}>>"
+    advice = "raise max_number or min_steps, or use wording story"
+    return fill_splits(
+        "arithmetic", sizes, seed, draw, on_progress, things="questions", advice=advice
+    )
 
 
 # --- the form of GSM8k-Aug --------------------------------------------------------------------
@@ -110,10 +82,6 @@ def icot_line(example: Example) -> str:
                 f"example {example.id}: the {part} must not hold {mark!r} in iCoT text, "
                 f"got {text[:80]!r}. Keep such examples as JSON Lines."
             )
-    steps = [_joined(step) for step in example.steps]
+    bare = ["".join(step.split()) for step in example.steps]
+    steps = [step if step.startswith("<<") else f"<<{step}>>" for step in bare]
     return f"{example.question}||{' '.join([*steps, '####', example.answer])}"
-
-
-def _joined(step: str) -> str:
-    bare = "".join(step.split())
-    return bare if bare.startswith("<<") else f"<<{bare}>>"

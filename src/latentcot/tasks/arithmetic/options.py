@@ -1,9 +1,9 @@
 """What can be chosen about arithmetic data: one dataclass, all problems in one message."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from latentcot.tasks.options import options_error, wrong_choices
+from latentcot.tasks.generators import Range, check, refuse
 
 Wording = Literal["story", "short"]
 Shape = Literal["mixed", "chain"]
@@ -13,7 +13,7 @@ OPERATIONS = "+-*/"
 MOST_STEPS = 8
 LEAST_NUMBER = 10
 
-_CHOICES = {"wording": Wording, "shape": Shape, "step_form": StepForm}
+Steps = Annotated[int, Range(1, MOST_STEPS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,66 +37,36 @@ class ArithmeticOptions:
         RecipeError: With all problems at once.
     """
 
-    min_steps: int = 1
-    max_steps: int = MOST_STEPS
-    max_number: int = 10_000
+    min_steps: Steps = 1
+    max_steps: Steps = MOST_STEPS
+    max_number: Annotated[int, Range(LEAST_NUMBER)] = 10_000
     operations: str = OPERATIONS
     wording: Wording = "story"
     shape: Shape = "mixed"
     step_form: StepForm = "joined"
 
     def __post_init__(self) -> None:
-        problems = [*wrong_choices(self, _CHOICES), *_wrong_values(self)] or _contradictions(self)
-        if problems:
-            raise options_error("arithmetic", problems)
+        chosen, problems = self.operations, []
+        if not isinstance(chosen, str) or not 0 < len(chosen) == len({*chosen} & {*OPERATIONS}):
+            problems.append(
+                f"operations must be some of {OPERATIONS}, each once, without blanks, "
+                f"got {chosen!r}."
+            )
+        check("arithmetic", self, problems)
 
-
-def _wrong_values(options: ArithmeticOptions) -> list[str]:
-    problems = [
-        f"{name} must be a whole number from 1 to {MOST_STEPS}, got {getattr(options, name)!r}."
-        for name in ("min_steps", "max_steps")
-        if not _is_whole(getattr(options, name), 1, MOST_STEPS)
-    ]
-    if not _is_whole(options.max_number, LEAST_NUMBER):
-        problems.append(
-            f"max_number must be a whole number of at least {LEAST_NUMBER}, "
-            f"got {options.max_number!r}."
-        )
-    chosen = options.operations
-    if not isinstance(chosen, str) or not chosen or len({*chosen} & {*OPERATIONS}) != len(chosen):
-        problems.append(
-            f"operations must be some of {OPERATIONS}, each once, without blanks, got {chosen!r}."
-        )
-    return problems
-
-
-def _is_whole(value: Any, least: int, most: int | None = None) -> bool:
-    return type(value) is int and least <= value and (most is None or value <= most)
-
-
-def _contradictions(options: ArithmeticOptions) -> list[str]:
-    """Return what is wrong between fields that are each fine alone."""
-    problems = []
-    if options.min_steps > options.max_steps:
-        problems.append(
-            "min_steps must not be above max_steps, "
-            f"got {options.min_steps} and {options.max_steps}."
-        )
-    least = _least_number(options.operations, options.max_steps)
-    if options.max_number < least:
-        problems.append(
-            f"max_number must be at least {least} for {options.max_steps} steps of "
-            f"{options.operations} alone, got {options.max_number}. Take fewer steps, or more "
-            "operations."
-        )
-    return problems
-
-
-def _least_number(operations: str, steps: int) -> int:
-    """Return the largest number of the smallest problem, where every step is the same operation.
-
-    No number is below 2, and the answer stands nowhere in the question: 5 - 2, 6 / 2.
-    """
-    doubled: int = 2**steps
-    least = {"+": 2 * steps + 2, "-": 2 * steps + 3, "*": 2 * doubled, "/": 3 * doubled}
-    return least.get(operations, LEAST_NUMBER)
+        # What is wrong between fields that are each fine alone.
+        steps, doubled = self.max_steps, 2**self.max_steps
+        if self.min_steps > steps:
+            problems.append(
+                f"min_steps must not be above max_steps, got {self.min_steps} and {steps}."
+            )
+        # The largest number of the smallest problem, where every step is the same operation: none
+        # is below 2, and the answer stands nowhere in the question (5 - 2, 6 / 2).
+        smallest = {"+": 2 * steps + 2, "-": 2 * steps + 3, "*": 2 * doubled, "/": 3 * doubled}
+        least = smallest.get(chosen, LEAST_NUMBER)
+        if self.max_number < least:
+            problems.append(
+                f"max_number must be at least {least} for {steps} steps of {chosen} alone, "
+                f"got {self.max_number}. Take fewer steps, or more operations."
+            )
+        refuse("arithmetic", problems)

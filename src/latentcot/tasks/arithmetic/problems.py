@@ -118,7 +118,20 @@ def _draw_plan(rng: Random, options: ArithmeticOptions, num_steps: int) -> list[
     left = num_steps - num_steps_of(plan[0])
     while left:
         operation = rng.choice(allowed)
-        form = rng.choice(_forms(operation, options, plan, left))
+        earlier = [move.form for move in plan]
+        forms: list[Form] = ["change", "change", "compare"]
+        if operation == "*" and "sale" not in earlier:
+            forms.append("sale")
+        if options.shape == "mixed":
+            if operation in "+-" and "*" in allowed and left > 1:
+                forms.append("side")
+            if operation == "-" and "/" in allowed and left > 1:
+                forms.append("part")
+            # Whose number the other one is must be plain: not once things were sold or pooled.
+            since_sale = earlier[earlier.index("sale") :] if "sale" in earlier else earlier
+            if operation == "+" and "compare" in since_sale and "total" not in earlier:
+                forms += ["total", "total"]
+        form = rng.choice(forms)
         divides = operation == "/" or form == "part"
         divisors = rng.choices(DIVISORS, _DIVISOR_WEIGHTS) if divides else ()
         plan.append(Move(form, operation, tuple(divisors)))
@@ -131,35 +144,29 @@ def num_steps_of(move: Move) -> int:
     return {"plain": 0, "side": 2, "part": 2}.get(move.form, 1)
 
 
-def _forms(
-    operation: str, options: ArithmeticOptions, plan: Sequence[Move], left: int
-) -> list[Form]:
-    """Return the forms that a move with this operation may have, after the moves of `plan`."""
-    earlier = [move.form for move in plan]
-    forms: list[Form] = ["change", "change", "compare"]
-    if operation == "*" and "sale" not in earlier:
-        forms.append("sale")
-    if options.shape == "chain":
-        return forms
-    if operation in "+-" and "*" in options.operations and left > 1:
-        forms.append("side")
-    if operation == "-" and "/" in options.operations and left > 1:
-        forms.append("part")
-    # Whose number the other one is must be plain: not once things were sold or put together.
-    since_sale = earlier[earlier.index("sale") :] if "sale" in earlier else earlier
-    if operation == "+" and "compare" in since_sale and "total" not in earlier:
-        forms += ["total", "total"]
-    return forms
-
-
 # --- which numbers ----------------------------------------------------------------------------
 
 
 def _fill_in(rng: Random, plan: Sequence[Move], top: int) -> Problem | None:
     """Draw the numbers of a plan; None where one of them would be too small, large or broken."""
-    bounds = _bounds(plan, top)
+    # For each move what the moves right after it ask of its result: 7 must not be reached before it
+    # is halved, nor 2 before something is taken away, nor `top` before it is doubled. Draws would
+    # mostly fail otherwise, and problems with - and / be rare.
+    bounds = [_Bound(1, 2, top)]
+    for move in reversed(plan[1:]):
+        every, least, most = bounds[-1]
+        most = most // 2 if move.operation == "*" else top
+        if move.form in ("change", "compare") and move.operation == "/":
+            every, least = every * move.numbers[0], least * move.numbers[0]
+        elif move.form == "part":
+            every, least = every * move.numbers[0], 2 * max(least, move.numbers[0])
+        else:
+            every, least = 1, least + 2 * num_steps_of(move) if move.operation == "-" else 2
+        bounds.append(_Bound(every, least, most))
+    bounds.reverse()
     if any(bound.least > bound.most for bound in bounds):
         return None
+
     value, before, two_ago = 0, 0, 0
     moves: list[Move] = []
     equations: list[Equation] = []
@@ -175,37 +182,25 @@ def _fill_in(rng: Random, plan: Sequence[Move], top: int) -> Problem | None:
         if not fits or value == two_ago:
             return None
         two_ago = last
-        equations += [_turned(rng, step) for step in steps]
+        for step in steps:  # with its operands in either order, where that makes no difference
+            is_turned = step.operation in "+*" and rng.random() < 0.5
+            turned = step._replace(left=step.right, right=step.left)
+            equations.append(turned if is_turned else step)
     is_given = value in {number for move in moves for number in move.numbers}
     return None if is_given else Problem(tuple(moves), tuple(equations))
-
-
-def _bounds(plan: Sequence[Move], top: int) -> list[_Bound]:
-    """Return for each move what the moves right after it ask of its result.
-
-    7 must not be reached before it is halved, nor 2 before something is taken away, nor `top`
-    before it is doubled. Draws would mostly fail otherwise, and problems with - and / be rare.
-    """
-    bounds = [_Bound(1, 2, top)]
-    for move in reversed(plan[1:]):
-        every, least, most = bounds[-1]
-        most = most // 2 if move.operation == "*" else top
-        if move.form in ("change", "compare") and move.operation == "/":
-            every, least = every * move.numbers[0], least * move.numbers[0]
-        elif move.form == "part":
-            every, least = every * move.numbers[0], 2 * max(least, move.numbers[0])
-        else:
-            every, least = 1, least + 2 * num_steps_of(move) if move.operation == "-" else 2
-        bounds.append(_Bound(every, least, most))
-    return bounds[::-1]
 
 
 def _draw_numbers(rng: Random, move: Move, value: int, bound: _Bound) -> tuple[int, ...] | None:
     """Return the numbers of a move, if possible such that the result is within the bound."""
     if move.form == "total" or move.numbers:  # nothing to draw, or a divisor drawn already
         return move.numbers
-    if move.form in ("groups", "pair", "side"):
-        return _draw_two(rng, move, value, bound)
+    if move.form in ("groups", "pair", "side"):  # two numbers, by trying
+        most = min(bound.most, _USUAL_CHANGE if move.form == "pair" else MAX_FACTOR)
+        for _ in range(_NUMBER_TRIES if most >= 2 else 0):
+            pair = rng.randint(2, most), rng.randint(2, most)
+            if bound.contains(_equations(move._replace(numbers=pair), value, 0)[-1].result):
+                return pair
+        return None
     if move.form == "plain":
         start = bound.draw(rng, 2, max(_USUAL_START, 4 * bound.least))
         return None if start is None else (start,)
@@ -221,46 +216,29 @@ def _draw_numbers(rng: Random, move: Move, value: int, bound: _Bound) -> tuple[i
     return None if result is None else (abs(result - value),)
 
 
-def _draw_two(rng: Random, move: Move, value: int, bound: _Bound) -> tuple[int, int] | None:
-    """Return the numbers of a move that has two, by trying."""
-    most = min(bound.most, _USUAL_CHANGE if move.form == "pair" else MAX_FACTOR)
-    for _ in range(_NUMBER_TRIES if most >= 2 else 0):
-        pair = rng.randint(2, most), rng.randint(2, most)
-        if bound.contains(_equations(move._replace(numbers=pair), value, 0)[-1].result):
-            return pair
-    return None
-
-
 def _equations(move: Move, value: int, before: int) -> list[Equation]:
     """Return the steps of a move on `value`; `before` is the number before the last comparison."""
+
+    def equation(left: int, operation: str, right: int) -> Equation:
+        results = {
+            "+": left + right,
+            "-": left - right,
+            "*": left * right,
+            "/": left // right if left % right == 0 else 0,  # 0 is refused like all below 2
+        }
+        return Equation(left, operation, right, results[operation])
+
     numbers = move.numbers
     if move.form == "plain":
         return []
     if move.form in ("groups", "pair"):
-        return [_equation(numbers[0], move.operation, numbers[1])]
+        return [equation(numbers[0], move.operation, numbers[1])]
     if move.form == "total":
-        return [_equation(before, "+", value)]
+        return [equation(before, "+", value)]
     if move.form == "side":
-        side = _equation(numbers[0], "*", numbers[1])
+        side = equation(numbers[0], "*", numbers[1])
     elif move.form == "part":
-        side = _equation(value, "/", numbers[0])
+        side = equation(value, "/", numbers[0])
     else:
-        return [_equation(value, move.operation, numbers[0])]
-    return [side, _equation(value, move.operation, side.result)]
-
-
-def _equation(left: int, operation: str, right: int) -> Equation:
-    results = {
-        "+": left + right,
-        "-": left - right,
-        "*": left * right,
-        "/": left // right if left % right == 0 else 0,  # 0 is refused like everything below 2
-    }
-    return Equation(left, operation, right, results[operation])
-
-
-def _turned(rng: Random, step: Equation) -> Equation:
-    """Return the step with its operands in either order, where that makes no difference."""
-    if step.operation in "+*" and rng.random() < 0.5:
-        return step._replace(left=step.right, right=step.left)
-    return step
+        return [equation(value, move.operation, numbers[0])]
+    return [side, equation(value, move.operation, side.result)]

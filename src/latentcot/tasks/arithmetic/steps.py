@@ -89,10 +89,35 @@ def evaluate(expression: str, where: str = "step") -> Fraction:
     """
     text = "".join(expression.split())
     tokens = _STEP_TOKEN.findall(text)
+
+    # Each takes what it reads from the front of the tokens.
+    def total() -> Fraction:
+        value = product()
+        while tokens and tokens[0] in "+-":
+            value += product() if tokens.pop(0) == "+" else -product()
+        return value
+
+    def product() -> Fraction:
+        value = factor()
+        while tokens and tokens[0] in "*/":
+            value = value * factor() if tokens.pop(0) == "*" else value / factor()
+        return value
+
+    def factor() -> Fraction:
+        token = tokens.pop(0)
+        if token in "+-":
+            return factor() if token == "+" else -factor()
+        if token != "(":
+            return _value(token)
+        value = total()
+        if tokens.pop(0) != ")":
+            raise ValueError
+        return value
+
     try:
         if "".join(tokens) != text:
             raise ValueError
-        value = _sum(tokens)
+        value = total()
         if tokens:
             raise ValueError
     except (ValueError, IndexError, RecursionError):
@@ -101,35 +126,6 @@ def evaluate(expression: str, where: str = "step") -> Fraction:
         ) from None
     except ZeroDivisionError:
         raise DataError(f"{where}: {shown(expression)} divides by 0.") from None
-    return value
-
-
-# Each takes what it reads from the front of the list.
-
-
-def _sum(tokens: list[str]) -> Fraction:
-    value = _product(tokens)
-    while tokens and tokens[0] in "+-":
-        value += _product(tokens) if tokens.pop(0) == "+" else -_product(tokens)
-    return value
-
-
-def _product(tokens: list[str]) -> Fraction:
-    value = _factor(tokens)
-    while tokens and tokens[0] in "*/":
-        value = value * _factor(tokens) if tokens.pop(0) == "*" else value / _factor(tokens)
-    return value
-
-
-def _factor(tokens: list[str]) -> Fraction:
-    token = tokens.pop(0)
-    if token in "+-":
-        return _factor(tokens) if token == "+" else -_factor(tokens)
-    if token != "(":
-        return _value(token)
-    value = _sum(tokens)
-    if tokens.pop(0) != ")":
-        raise ValueError
     return value
 
 

@@ -3,28 +3,20 @@
 The wording `story` draws from several sentences for each move, says "he" and "she" where only one
 person is meant, and may put the last sentence into the question ("If Tom buys 3 more pens, how many
 …"). `short` has one sentence for each move (two for comparisons) and always says names.
-`arithmetic_templates.py` has the sentences.
+`templates.yaml` has the sentences.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from latentcot.tasks.arithmetic.options import Wording
 from latentcot.tasks.arithmetic.problems import Move, Problem
 from latentcot.tasks.arithmetic.steps import FRACTIONS, NUMERALS
-from latentcot.tasks.arithmetic.templates import (
-    CONNECTORS,
-    MEN,
-    MONEY,
-    SHORT,
-    STORY,
-    THEMES,
-    TREATS,
-    WOMEN,
-    Table,
-    Theme,
-)
+from latentcot.utils.parsing import parse_yaml
 
 CONNECTOR_SHARE = 0.3
 PRONOUN_SHARE = 0.5
@@ -32,6 +24,15 @@ IF_SHARE = 0.2
 """How often the last sentence becomes part of the question."""
 
 THEY = "they"
+
+
+@cache
+def templates() -> dict[str, Any]:
+    """Return what `templates.yaml` holds, names as lists; read when it is first needed."""
+    found: dict[str, Any] = parse_yaml(
+        Path(__file__).with_name("templates.yaml").read_text("utf-8")
+    )
+    return found | {"men": found["men"].split(), "women": found["women"].split()}
 
 
 @dataclass
@@ -51,7 +52,7 @@ class _Scene:
 
     rng: Random
     wording: Wording
-    theme: Theme
+    theme: Mapping[str, Any]
     names: Iterator[str]
     holder: str
     other: str = ""
@@ -61,8 +62,9 @@ class _Scene:
 
 def tell(rng: Random, problem: Problem, wording: Wording) -> str:
     """Return the question of a problem: what happens, then what is asked."""
-    names = iter(rng.sample(MEN + WOMEN, 1 + len(problem.moves)))
-    scene = _Scene(rng, wording, rng.choice(THEMES), names, holder=next(names))
+    known = templates()
+    names = iter(rng.sample(known["men"] + known["women"], 1 + len(problem.moves)))
+    scene = _Scene(rng, wording, rng.choice(known["themes"]), names, holder=next(names))
     *moves, last = problem.moves
     sentences = [_sentence(scene, move, may_connect=True) for move in moves]
     if last.form == "total":
@@ -70,8 +72,9 @@ def tell(rng: Random, problem: Problem, wording: Wording) -> str:
     is_joined = wording == "story" and bool(moves) and rng.random() < IF_SHARE
     ending, question = _sentence(scene, last, may_connect=not is_joined), _ask(scene, "?")
     if is_joined and question.startswith("How") and ". " not in ending:
-        joined = f"If {_uncapitalised(ending[:-1])}, {_uncapitalised(question)}"
-        return " ".join([*sentences, joined])
+        is_named = ending.split()[0] in known["men"] + known["women"]  # names keep their capitals
+        ending = ending if is_named else ending[:1].lower() + ending[1:]
+        return " ".join([*sentences, f"If {ending[:-1]}, {question[:1].lower()}{question[1:]}"])
     return " ".join([*sentences, ending, question])
 
 
@@ -82,12 +85,7 @@ def _sentence(scene: _Scene, move: Move, may_connect: bool) -> str:
     text = template.format_map(_words(scene, move.numbers, newcomer))
     may_connect = may_connect and scene.wording == "story" and template.startswith("{S}")
     if may_connect and scene.rng.random() < CONNECTOR_SHARE:
-        text = scene.rng.choice(CONNECTORS) + text
-    _go_on(scene, move, newcomer)
-    return _capitalised(text)
-
-
-def _go_on(scene: _Scene, move: Move, newcomer: str) -> None:
+        text = scene.rng.choice(templates()["connectors"]) + text
     scene.is_alone = not newcomer
     if newcomer:
         scene.other, scene.holder = scene.holder, newcomer
@@ -95,83 +93,47 @@ def _go_on(scene: _Scene, move: Move, newcomer: str) -> None:
         scene.holder = THEY
     elif move.form == "sale":
         scene.is_money = True
+    return text[:1].upper() + text[1:]
 
 
 def _ask(scene: _Scene, key: str) -> str:
     return scene.rng.choice(_table(scene)[key]).format_map(_words(scene, (), ""))
 
 
-def _table(scene: _Scene) -> Table:
-    if scene.wording == "short":
-        return SHORT
-    return MONEY if scene.is_money else STORY
-
-
-# --- words ------------------------------------------------------------------------------------
+def _table(scene: _Scene) -> dict[str, list[str]]:
+    money = "money" if scene.is_money else "story"
+    table: dict[str, list[str]] = templates()["short" if scene.wording == "short" else money]
+    return table
 
 
 def _words(scene: _Scene, numbers: tuple[int, ...], newcomer: str) -> dict[str, str]:
     """Return what stands in braces in the templates."""
-    treat, treats = scene.rng.choice(TREATS)
-    theme = scene.theme
-    things = "coins" if scene.is_money else theme.things
-    return {
-        **_holder_words(scene),
-        **_number_words(scene.rng, numbers),
+    rng, theme, name = scene.rng, scene.theme, scene.holder
+    treat, treats = rng.choice(templates()["treats"])
+    if name == THEY:
+        words = {"s": "", "es": "", "has": "have", "does": "do", "o": "them"}
+        words |= {"S": THEY, "N": THEY, "than": "they do"}
+    else:
+        is_short_form = scene.wording == "story" and scene.is_alone and rng.random() < PRONOUN_SHARE
+        he, him = ("he", "him") if name in templates()["men"] else ("she", "her")
+        words = {"s": "s", "es": "es", "has": "has", "does": "does", "N": name, "than": name}
+        words |= {"S": he, "o": him} if is_short_form else {"S": name, "o": name}
+    if len(numbers) == 2:
+        words |= {"a": str(numbers[0]), "b": str(numbers[1])}
+    for number in numbers if len(numbers) == 1 else ():
+        words["n"] = str(number)
+        if number in FRACTIONS:  # multiplied and divided by; the others are bought, lost, …
+            spelled = NUMERALS[number] if rng.random() < 0.5 else str(number)
+            words["times"] = "twice" if number == 2 else f"{spelled} times"
+            words["part"] = FRACTIONS[number]
+    return words | {
         "Q": newcomer,
         "A": scene.other,
         "B": scene.holder,
-        "things": theme.things,
-        "thing": theme.thing,
-        "boxes": theme.boxes,
-        "box": theme.box,
-        "gain": scene.rng.choice(theme.gains),
-        "loss": scene.rng.choice(theme.losses),
-        "unit": things,
+        **{key: theme[key] for key in ("things", "thing", "boxes", "box")},
+        "gain": rng.choice(theme["gains"]),
+        "loss": rng.choice(theme["losses"]),
+        "unit": "coins" if scene.is_money else theme["things"],
         "treat": treat,
         "treats": treats,
     }
-
-
-def _holder_words(scene: _Scene) -> dict[str, str]:
-    name = scene.holder
-    if name == THEY:
-        plural = {"s": "", "es": "", "has": "have", "does": "do", "o": "them"}
-        return plural | {"S": THEY, "N": THEY, "than": "they do"}
-    he, him = ("he", "him") if name in MEN else ("she", "her")
-    is_short_form = (
-        scene.wording == "story" and scene.is_alone and scene.rng.random() < PRONOUN_SHARE
-    )
-    return {
-        "S": he if is_short_form else name,
-        "N": name,
-        "than": name,
-        "o": him if is_short_form else name,
-        "s": "s",
-        "es": "es",
-        "has": "has",
-        "does": "does",
-    }
-
-
-def _number_words(rng: Random, numbers: tuple[int, ...]) -> dict[str, str]:
-    if len(numbers) == 2:
-        return {"a": str(numbers[0]), "b": str(numbers[1])}
-    if not numbers:
-        return {}
-    number = numbers[0]
-    words = {"n": str(number)}
-    if number in FRACTIONS:  # multiplied and divided by; the others are bought, lost, …
-        spelled = NUMERALS[number] if rng.random() < 0.5 else str(number)
-        words["times"] = "twice" if number == 2 else f"{spelled} times"
-        words["part"] = FRACTIONS[number]
-    return words
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _uncapitalised(text: str) -> str:
-    """Return a sentence as it stands within another one: names keep their capitals."""
-    return text if text.split()[0] in MEN + WOMEN else text[:1].lower() + text[1:]

@@ -17,7 +17,7 @@ The shape of an ontology is that of the official 5-hop file, the same in all of 
 answers are checked by `prover.py`, which shares nothing with this file.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,23 +27,20 @@ from typing import Any, NamedTuple
 from latentcot.data.examples import Example
 from latentcot.data.formats import HELP
 from latentcot.errors import DataError
-from latentcot.tasks.prontoqa.options import Order, ProntoqaOptions, Wording
-from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
+from latentcot.tasks.generators import New, Progress, Splits, fill_splits
+from latentcot.tasks.prontoqa.options import ProntoqaOptions, Wording
+from latentcot.tasks.prosqa.generator import SPECIES
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import shown
 
 # The names that occur in the official file.
 PERSONS = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella", "Wren")
-_OFFICIAL_CONCEPTS = """
+_OFFICIAL = """
     brimpus dumpus gorpus grimpus impus jompus lempus lorpus numpus rompus shumpus sterpus tumpus
     vumpus wumpus yumpus zumpus
 """
-# More of the kind, from ProsQA's files.
-_MORE_CONCEPTS = """
-    bompus boompus chorpus felpus fompus gerpus gwompus hilpus jelpus kerpus quimpus rempus rorpus
-    scrompus storpus terpus timpus worpus yerpus yimpus zhorpus
-"""
-CONCEPTS = tuple((_OFFICIAL_CONCEPTS + _MORE_CONCEPTS).split())
+CONCEPTS = (*_OFFICIAL.split(), *(name for name in SPECIES if name not in _OFFICIAL.split()))
+"""More of the kind are from ProsQA's files."""
 
 # No two properties of an official example come from one line, but for the one asked about.
 _PROPERTIES = """
@@ -112,49 +109,31 @@ def make_splits(
     options: ProntoqaOptions,
     sizes: Mapping[str, int],
     seed: int,
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, list[Example]]:
-    """Make examples for each split, none of them twice and none in two splits.
+    on_progress: Progress | None = None,
+) -> Splits:
+    """Make examples for each split (see `Task.make`), none of them twice and none in two splits.
 
     Two examples are the same if they agree in rules, facts and the property asked about, in
     whatever words and order. Of two examples one after the other one is true and one false, in an
-    order drawn by a fair coin, so that a guess gets exactly half of an even split. Small splits are
-    made first, each from its own stream of random numbers, so a larger training split leaves
-    validation and test as they are.
-
-    Args:
-        options: How the ontologies are drawn and worded.
-        sizes: Number of examples of each split; ids are "split-0", "split-1", …
-        seed: With `options`, the split's name and the smaller splits it determines every byte.
-        on_progress: Called now and then with the number of examples made since the last call.
+    order drawn by a fair coin, so that a guess gets exactly half of an even split.
 
     Raises:
         DataError: There are too few different ontologies under these options.
     """
-    taken: set[Hashable] = set()
     answer = False
 
-    def draw(rng: Random, split: str, number: int) -> Example:
+    def key(ontology: Ontology) -> Hashable:  # whether the query says "not" makes no other example
+        return frozenset(ontology.rules), ontology.person, ontology.root, ontology.other
+
+    def draw(rng: Random, split: str, number: int, new: New) -> Example:
         nonlocal answer
         answer = not answer if number % 2 else rng.random() < 0.5
-        ontology = draw_new(lambda: draw_ontology(rng, options, answer), _identity, taken)
-        if ontology is None:
-            raise _too_few(taken, sizes)
+        ontology = new(lambda: draw_ontology(rng, options, answer), key)
         return render(rng, ontology, options, id=f"{split}-{number}")
 
-    return fill_splits("prontoqa", sizes, seed, draw, on_progress)
-
-
-def _identity(ontology: Ontology) -> Hashable:
-    """Whether the query says "not" is left out: the rest of the example would be the same."""
-    return frozenset(ontology.rules), ontology.person, ontology.root, ontology.other
-
-
-def _too_few(taken: set[Hashable], sizes: Mapping[str, int]) -> DataError:
-    return DataError(
-        f"ProntoQA data: after {len(taken)} different ontologies {MAX_CLASHES} draws in a row "
-        f"brought none that is new, but {sum(sizes.values())} are asked for. Ask for fewer, or "
-        "raise hops, distractors or num_concepts."
+    advice = "or raise hops, distractors or num_concepts"
+    return fill_splits(
+        "prontoqa", sizes, seed, draw, on_progress, things="ontologies", advice=advice
     )
 
 
@@ -168,70 +147,46 @@ def draw_ontology(rng: Random, options: ProntoqaOptions, answer: bool) -> Ontolo
     else is drawn alike, so that rules and query alone say nothing about it.
     """
     hops = rng.randint(options.min_hops or options.hops, options.hops)
-    words = _draw_words(rng, options, hops)
-    person = rng.choice(PERSONS)
-    is_query_negated = rng.random() < 0.5 and options.negated_queries
-    asked, other = next(words.properties), next(words.concepts)
-    is_negated = is_query_negated == answer
-    rules = [Rule(other, next(words.concepts)), words.trait(other)]
-    if options.decoy == "lone":
-        rules.append(Rule(next(words.concepts), asked, not is_negated))
-        chains = [_draw_chain(words, hops, Rule("", asked, is_negated), rules, options)]
-    else:
-        ends = Rule("", asked, False), Rule("", asked, True)
-        chains = [_draw_chain(words, hops, end, rules, options) for end in ends]
-        if is_negated:
-            chains.reverse()
-    return Ontology(tuple(rules), tuple(chains), person, other, is_query_negated)
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Names and properties drawn for one ontology, each to be used once."""
-
-    rng: Random
-    concepts: Iterator[str]
-    properties: Iterator[str]
-    negated_share: float
-
-    def trait(self, concept: str) -> Rule:
-        """Return a rule that gives `concept` a property of its own."""
-        return Rule(concept, next(self.properties), self.rng.random() < self.negated_share)
-
-
-def _draw_words(rng: Random, options: ProntoqaOptions, hops: int) -> _Words:
     names = CONCEPTS[: options.concepts_drawn_from]
-    concepts = rng.sample(names, options.num_concepts_needed(hops))
-    properties = _draw_properties(rng, options.num_properties_needed(hops))
-    return _Words(rng, iter(concepts), iter(properties), NEGATED_SHARE if options.negation else 0.0)
-
-
-def _draw_properties(rng: Random, count: int) -> list[str]:
-    """Draw different properties, from each family once before from any twice."""
+    concepts = iter(rng.sample(names, options.num_concepts_needed(hops)))
+    # Different properties, from each family once before from any twice.
     families = [rng.sample(family, len(family)) for family in PROPERTY_FAMILIES]
     drawn: list[str] = []
-    while len(drawn) < count:
+    while len(drawn) < options.num_properties_needed(hops):
         rng.shuffle(families)
         drawn += [family.pop() for family in families if family]
-    return drawn[:count]
+    properties = iter(drawn)
 
+    def trait(concept: str) -> Rule:
+        share = NEGATED_SHARE if options.negation else 0.0
+        return Rule(concept, next(properties), rng.random() < share)
 
-def _draw_chain(
-    words: _Words, hops: int, end: Rule, rules: list[Rule], options: ProntoqaOptions
-) -> tuple[Rule, ...]:
-    """Return the rules from a new concept to what `end` says, and add them and distractors."""
-    concepts = [next(words.concepts) for _ in range(hops)]
-    chain = [Rule(below, above) for below, above in pairwise(concepts)]
-    chain.append(end._replace(concept=concepts[-1]))
-    rules += chain
-    rules += [words.trait(concept) for concept in concepts[:-1]]
-    for concept in concepts:
-        for _ in range(options.distractors):
-            side = next(words.concepts)
-            rules += [Rule(concept, side), words.trait(side)]
-    if options.distractors:
-        rules.append(Rule(concepts[-1], next(words.concepts)))
-    return tuple(chain)
+    person = rng.choice(PERSONS)
+    is_query_negated = rng.random() < 0.5 and options.negated_queries
+    asked, other = next(properties), next(concepts)
+    is_negated = is_query_negated == answer
+    rules = [Rule(other, next(concepts)), trait(other)]
+    ends = [Rule("", asked, False), Rule("", asked, True)]
+    if options.decoy == "lone":
+        rules.append(Rule(next(concepts), asked, not is_negated))
+        ends = [Rule("", asked, is_negated)]
+    chains = []
+    for end in ends:
+        members = [next(concepts) for _ in range(hops)]
+        chain = [Rule(below, above) for below, above in pairwise(members)]
+        chain.append(end._replace(concept=members[-1]))
+        rules += chain
+        rules += [trait(concept) for concept in members[:-1]]
+        for concept in members:
+            for _ in range(options.distractors):
+                side = next(concepts)
+                rules += [Rule(concept, side), trait(side)]
+        if options.distractors:
+            rules.append(Rule(members[-1], next(concepts)))
+        chains.append(tuple(chain))
+    if is_negated and options.decoy == "twin":
+        chains.reverse()
+    return Ontology(tuple(rules), tuple(chains), person, other, is_query_negated)
 
 
 # --- wording ----------------------------------------------------------------------------------
@@ -240,8 +195,24 @@ def _draw_chain(
 def render(rng: Random, ontology: Ontology, options: ProntoqaOptions, id: str) -> Example:
     """Return the example of an ontology; the order of sentences and their forms are drawn."""
     wording, person, chain = options.wording, ontology.person, ontology.chains[0]
-    rules = _ordered(rng, ontology, options.order)
-    sentence = {rule: _rule_sentence(rng, rule, wording) for rule in rules}
+    rules = list(ontology.rules)
+    rng.shuffle(rules)
+    if options.order == "forward":
+        for one in ontology.chains:
+            places = sorted(map(rules.index, one))
+            for place, rule in zip(places, one, strict=True):
+                rules[place] = rule
+    sentence = {}
+    for rule in rules:
+        form = rule.concept
+        if wording == "official":
+            form = rng.choice(("Each", "Every", "plural", "plural"))  # 351, 376, 653 officially
+            form = form if form == "plural" else f"{form} {rule.concept}"
+        sentence[rule] = _conclusion(form, rule, wording)
+        if form == "plural":
+            said = f"{rule.said}es" if rule.said in CONCEPTS else rule.said
+            about = f"{rule.concept.capitalize()}es are"
+            sentence[rule] = f"{about} {'not ' * rule.is_negated}{said}."
     kinds = [ontology.root, ontology.other]
     rng.shuffle(kinds)
     told = [_conclusion(person, Rule("", kind), wording) for kind in kinds]
@@ -260,35 +231,10 @@ def render(rng: Random, ontology: Ontology, options: ProntoqaOptions, id: str) -
     return Example(id, f"{facts} {query}", steps, str(ontology.answer), meta)
 
 
-def _ordered(rng: Random, ontology: Ontology, order: Order) -> list[Rule]:
-    rules = list(ontology.rules)
-    rng.shuffle(rules)
-    if order == "forward":
-        for chain in ontology.chains:
-            places = sorted(rules.index(rule) for rule in chain)
-            for place, rule in zip(places, chain, strict=True):
-                rules[place] = rule
-    return rules
-
-
-def _rule_sentence(rng: Random, rule: Rule, wording: Wording) -> str:
+def _conclusion(subject: str, rule: Rule, wording: Wording) -> str:
+    """Return that what a rule says of its concept holds for `subject`, such as an individual."""
     if wording == "short":
-        return f"{rule.concept} {'not ' * rule.is_negated}{rule.said}."
-    form = rng.choice(("Each", "Every", "plural", "plural"))  # 351, 376, 653 officially
-    if form != "plural":
-        return _is_sentence(f"{form} {rule.concept}", rule)
-    said = f"{rule.said}es" if rule.said in CONCEPTS else rule.said
-    return f"{rule.concept.capitalize()}es are {'not ' * rule.is_negated}{said}."
-
-
-def _conclusion(person: str, rule: Rule, wording: Wording) -> str:
-    """Return that what a rule says of its concept holds for the individual."""
-    if wording == "short":
-        return f"{person} {'not ' * rule.is_negated}{rule.said}."
-    return _is_sentence(person, rule)
-
-
-def _is_sentence(subject: str, rule: Rule) -> str:
+        return f"{subject} {'not ' * rule.is_negated}{rule.said}."
     article = ""
     if rule.said in CONCEPTS:
         article = "an " if rule.said[0] in "aeiou" else "a "
@@ -304,10 +250,18 @@ def official_json(examples: Iterable[Example]) -> dict[str, Any]:
     Raises:
         DataError: An example has no 'facts', 'query' or 'chain_of_thought' in its `meta`.
     """
-    return {
-        f"example{number}": {"test_example": _official_record(example)}
-        for number, example in enumerate(examples, start=1)
-    }
+    found = {}
+    for number, example in enumerate(examples, start=1):
+        facts, query = facts_and_query(example)
+        chain = example.meta.get("chain_of_thought")
+        if not isinstance(chain, list) or not all(isinstance(part, str) for part in chain):
+            raise DataError(
+                f"example {example.id}: 'chain_of_thought' must be a list of sentences, got "
+                f"{shown(chain)}. {HELP}"
+            )
+        record = {"question": facts, "query": query, "chain_of_thought": chain}
+        found[f"example{number}"] = {"test_example": record | {"answer": example.answer}}
+    return found
 
 
 def write_official(path: Path | str, examples: Iterable[Example]) -> None:
@@ -318,17 +272,6 @@ def write_official(path: Path | str, examples: Iterable[Example]) -> None:
         RunError: The file cannot be written.
     """
     write_json(path, official_json(examples))
-
-
-def _official_record(example: Example) -> dict[str, Any]:
-    facts, query = facts_and_query(example)
-    chain = example.meta.get("chain_of_thought")
-    if not isinstance(chain, list) or not all(isinstance(part, str) for part in chain):
-        raise DataError(
-            f"example {example.id}: 'chain_of_thought' must be a list of sentences, got "
-            f"{shown(chain)}. {HELP}"
-        )
-    return {"question": facts, "query": query, "chain_of_thought": chain, "answer": example.answer}
 
 
 def facts_and_query(example: Example) -> tuple[str, str]:

@@ -1,9 +1,9 @@
 """What can be chosen about ProntoQA data: one dataclass, all problems in one message."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from latentcot.tasks.options import options_error, wrong_choices
+from latentcot.tasks.generators import Range, check, refuse
 
 Decoy = Literal["lone", "twin"]
 Order = Literal["random", "forward"]
@@ -14,8 +14,6 @@ NUM_CONCEPTS = 38
 
 NUM_OFFICIAL_CONCEPTS = 17
 """As many of them, the first ones, occur in the official file."""
-
-_CHOICES = {"decoy": Decoy, "order": Order, "wording": Wording}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +44,34 @@ class ProntoqaOptions:
         RecipeError: With all problems at once.
     """
 
-    hops: int = 5
-    min_hops: int | None = None
-    distractors: int = 1
+    hops: Annotated[int, Range(1)] = 5
+    min_hops: Annotated[int | None, Range(1)] = None
+    distractors: Annotated[int, Range(0)] = 1
     decoy: Decoy = "lone"
     negation: bool = True
     negated_queries: bool = True
     order: Order = "random"
     wording: Wording = "official"
-    num_concepts: int | None = None
+    num_concepts: Annotated[int | None, Range(1)] = None
 
     def __post_init__(self) -> None:
-        problems = [*wrong_choices(self, _CHOICES), *_wrong_values(self)] or _contradictions(self)
-        if problems:
-            raise options_error("ProntoQA", problems)
+        check("ProntoQA", self)
+        problems, needed = [], self.num_concepts_needed(self.hops)
+        if self.min_hops is not None and self.min_hops > self.hops:
+            problems.append(
+                f"min_hops must not be above hops, got {self.min_hops} and {self.hops}."
+            )
+        if needed > NUM_CONCEPTS:
+            problems.append(
+                f"there are {NUM_CONCEPTS} names for concepts, but an example would need {needed}. "
+                "Lower hops or distractors, or use decoy lone."
+            )
+        elif self.num_concepts is not None and not needed <= self.num_concepts <= NUM_CONCEPTS:
+            problems.append(
+                f"num_concepts must be from {needed}, the largest example, to {NUM_CONCEPTS}, "
+                f"got {self.num_concepts}."
+            )
+        refuse("ProntoQA", problems)
 
     @property
     def num_chains(self) -> int:
@@ -83,41 +95,3 @@ class ProntoqaOptions:
         """
         a_chain = hops - 1 + hops * self.distractors
         return self.num_chains * a_chain + 2
-
-
-def _wrong_values(options: ProntoqaOptions) -> list[str]:
-    problems = []
-    least = {"hops": 1, "min_hops": 1, "distractors": 0, "num_concepts": 1}
-    for name, minimum in least.items():
-        value = getattr(options, name)
-        if value is None and name in ("min_hops", "num_concepts"):
-            continue
-        if type(value) is not int or value < minimum:
-            problems.append(f"{name} must be a whole number of at least {minimum}, got {value!r}.")
-    problems += [
-        f"{name} must be true or false, got {getattr(options, name)!r}."
-        for name in ("negation", "negated_queries")
-        if type(getattr(options, name)) is not bool
-    ]
-    return problems
-
-
-def _contradictions(options: ProntoqaOptions) -> list[str]:
-    """Return what is wrong between fields that are each fine alone."""
-    problems = []
-    if options.min_hops is not None and options.min_hops > options.hops:
-        problems.append(
-            f"min_hops must not be above hops, got {options.min_hops} and {options.hops}."
-        )
-    needed = options.num_concepts_needed(options.hops)
-    if needed > NUM_CONCEPTS:
-        problems.append(
-            f"there are {NUM_CONCEPTS} names for concepts, but an example would need {needed}. "
-            "Lower hops or distractors, or use decoy lone."
-        )
-    elif options.num_concepts is not None and not needed <= options.num_concepts <= NUM_CONCEPTS:
-        problems.append(
-            f"num_concepts must be from {needed}, the largest example, to {NUM_CONCEPTS}, "
-            f"got {options.num_concepts}."
-        )
-    return problems

@@ -100,7 +100,12 @@ def derive(statements: Iterable[Statement]) -> dict[str, set[Literal]]:
         else:
             rules.setdefault(subject, []).append(said)
     for person, literals in known.items():
-        _close(literals, rules)
+        waiting = list(literals)
+        while waiting:
+            word, holds = waiting.pop()
+            new = set(rules.get(word, ()) if holds else ()) - literals
+            literals |= new
+            waiting += new
         for word, holds in sorted(literals):
             if holds and Literal(word, False) in literals:
                 raise DataError(
@@ -108,16 +113,6 @@ def derive(statements: Iterable[Statement]) -> dict[str, set[Literal]]:
                     f"is not {named(word)}."
                 )
     return known
-
-
-def _close(literals: set[Literal], rules: dict[str, list[Literal]]) -> None:
-    """Add everything that follows from `literals` to them."""
-    waiting = list(literals)
-    while waiting:
-        word, holds = waiting.pop()
-        new = set(rules.get(word, ()) if holds else ()) - literals
-        literals |= new
-        waiting += new
 
 
 def prove(facts: str, query: str) -> bool | None:

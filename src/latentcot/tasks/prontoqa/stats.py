@@ -1,19 +1,19 @@
 """What ProntoQA data looks like in numbers: sizes, hops, and what gives the answer away.
 
 The last statistics are shortcuts: half is what a guess gets, more is a leak. The official files
-have one (the concept that is named elsewhere, 100 %): see `tasks/prontoqa.py`.
+have one (the concept that is named elsewhere, 100 %): see `generator.py`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from statistics import fmean
+from typing import Annotated
 
 from latentcot.data.examples import Example
 from latentcot.errors import DataError
 from latentcot.tasks.prontoqa.generator import CONCEPTS, facts_and_query
 from latentcot.tasks.prontoqa.prover import Statement, parse_facts, parse_query, prove
-from latentcot.tasks.prosqa.stats import MeanSd
+from latentcot.tasks.statistics import MeanSd, histogram, need_examples
 from latentcot.utils.parsing import shown
 
 
@@ -22,34 +22,28 @@ class ProntoqaStats:
     """Statistics over the examples of one file; shares are between 0 and 1.
 
     Attributes:
-        num_examples: How many examples there are.
-        sentences: Sentences before the query.
-        concepts: Different names of concepts in these sentences.
-        hop_histogram: Number of examples for each number of hops, in rising order.
-        share_proved: Examples whose answer the prover derives.
-        share_true: Examples whose answer is True.
-        share_query_negated: Examples whose query says "not".
+        concepts: Different names of concepts in the sentences before the query.
         share_rules_negated: Rules that say "not", over all examples.
         share_true_if_negated: True answers among negated queries; 0 where there are none.
-        share_true_if_plain: True answers among the other queries; 0 where there are none.
+        share_true_if_plain: The same among the other queries.
         accuracy_later_rule: What one scores by believing the last of the rules about the property
             asked about, without looking at the individual.
         accuracy_named_elsewhere: What one scores by believing those of these rules whose concept
             another rule speaks of; where they disagree, or there is none, it counts half.
     """
 
-    num_examples: int
-    sentences: MeanSd
-    concepts: MeanSd
-    hop_histogram: dict[int, int]
-    share_proved: float
-    share_true: float
-    share_query_negated: float
-    share_rules_negated: float
-    share_true_if_negated: float
-    share_true_if_plain: float
-    accuracy_later_rule: float
-    accuracy_named_elsewhere: float
+    num_examples: Annotated[int, "examples"]
+    sentences: Annotated[MeanSd, "sentences"]
+    concepts: Annotated[MeanSd, "concepts"]
+    hop_histogram: Annotated[dict[int, int], "hops: examples"]
+    share_proved: Annotated[float, "answer proved by our prover"]
+    share_true: Annotated[float, "answer True"]
+    share_query_negated: Annotated[float, "query negated"]
+    share_rules_negated: Annotated[float, "rules negated"]
+    share_true_if_negated: Annotated[float, "True, if query negated"]
+    share_true_if_plain: Annotated[float, "True, if query plain"]
+    accuracy_later_rule: Annotated[float, "right by the later rule"]
+    accuracy_named_elsewhere: Annotated[float, "right by the concept named elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +56,38 @@ class _Parsed:
     num_hops: int
     is_proved: bool
 
+    @classmethod
+    def of(cls, example: Example) -> "_Parsed":
+        facts, query = facts_and_query(example)
+        if example.answer not in ("True", "False"):
+            raise DataError(
+                f"example {example.id}: the answer must be 'True' or 'False', got "
+                f"{shown(example.answer)}."
+            )
+        try:
+            statements, asked, proved = parse_facts(facts), parse_query(query), prove(facts, query)
+        except DataError as error:
+            raise DataError(f"example {example.id}: {error}") from None
+        answer = example.answer == "True"
+        return cls(statements, asked, answer, len(example.steps) - 1, proved is answer)
+
     @property
     def rules(self) -> list[Statement]:
         return [one for one in self.statements if not one.is_fact]
 
     @property
-    def concepts(self) -> set[str]:
-        words = {word for one in self.statements for word in (one.subject, one.said.word)}
-        return words.intersection(CONCEPTS)
+    def asked_rules(self) -> list[Statement]:
+        """Those about the property asked about."""
+        return [rule for rule in self.rules if rule.said.word == self.query.said.word]
+
+    @property
+    def rules_named_elsewhere(self) -> list[Statement]:
+        """Those of them whose concept another rule speaks of."""
+        return [
+            rule
+            for rule in self.asked_rules
+            if any(rule.subject in (o.subject, o.said.word) for o in self.rules if o != rule)
+        ]
 
 
 def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
@@ -78,74 +96,34 @@ def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
     Raises:
         DataError: There is no example, or one that is not ProntoQA.
     """
-    if not examples:
-        raise DataError("ProntoQA statistics: there is no example.")
-    parsed = [_parse(example) for example in examples]
+    need_examples(examples)
+    parsed = [_Parsed.of(example) for example in examples]
+    words = [{word for s in one.statements for word in (s.subject, s.said.word)} for one in parsed]
     negated = [one for one in parsed if not one.query.said.holds]
     plain = [one for one in parsed if one.query.said.holds]
+
+    def share_true(some: Sequence[_Parsed]) -> float:
+        return fmean(one.answer for one in some) if some else 0.0
+
+    def accuracy(believed: Callable[[_Parsed], Sequence[Statement]]) -> float:
+        """How often the answer is right that the believed rules give; none or both: a half."""
+        scores = []
+        for one in parsed:
+            guesses = {rule.said == one.query.said for rule in believed(one)}
+            scores.append(float(one.answer in guesses) if len(guesses) == 1 else 0.5)
+        return fmean(scores)
+
     return ProntoqaStats(
         num_examples=len(parsed),
-        sentences=_mean_sd([len(one.statements) for one in parsed]),
-        concepts=_mean_sd([len(one.concepts) for one in parsed]),
-        hop_histogram=dict(sorted(Counter(one.num_hops for one in parsed).items())),
+        sentences=MeanSd.of([len(one.statements) for one in parsed]),
+        concepts=MeanSd.of([len(some.intersection(CONCEPTS)) for some in words]),
+        hop_histogram=histogram(one.num_hops for one in parsed),
         share_proved=fmean(one.is_proved for one in parsed),
-        share_true=_share_true(parsed),
+        share_true=share_true(parsed),
         share_query_negated=len(negated) / len(parsed),
         share_rules_negated=fmean(not rule.said.holds for one in parsed for rule in one.rules),
-        share_true_if_negated=_share_true(negated),
-        share_true_if_plain=_share_true(plain),
-        accuracy_later_rule=_accuracy(parsed, _last_rule),
-        accuracy_named_elsewhere=_accuracy(parsed, _rules_named_elsewhere),
+        share_true_if_negated=share_true(negated),
+        share_true_if_plain=share_true(plain),
+        accuracy_later_rule=accuracy(lambda one: one.asked_rules[-1:]),
+        accuracy_named_elsewhere=accuracy(lambda one: one.rules_named_elsewhere),
     )
-
-
-def _parse(example: Example) -> _Parsed:
-    facts, query = facts_and_query(example)
-    if example.answer not in ("True", "False"):
-        raise DataError(
-            f"example {example.id}: the answer must be 'True' or 'False', got "
-            f"{shown(example.answer)}."
-        )
-    try:
-        statements, asked, proved = parse_facts(facts), parse_query(query), prove(facts, query)
-    except DataError as error:
-        raise DataError(f"example {example.id}: {error}") from None
-    answer = example.answer == "True"
-    return _Parsed(statements, asked, answer, len(example.steps) - 1, proved is answer)
-
-
-def _share_true(parsed: Sequence[_Parsed]) -> float:
-    return fmean(one.answer for one in parsed) if parsed else 0.0
-
-
-def _accuracy(
-    parsed: Sequence[_Parsed], believed: Callable[[_Parsed], Sequence[Statement]]
-) -> float:
-    """Return how often the answer is right that the believed rules give; none or both: a half."""
-    scores = []
-    for one in parsed:
-        guesses = {rule.said == one.query.said for rule in believed(one)}
-        scores.append(float(one.answer in guesses) if len(guesses) == 1 else 0.5)
-    return fmean(scores)
-
-
-def _asked_rules(one: _Parsed) -> list[Statement]:
-    return [rule for rule in one.rules if rule.said.word == one.query.said.word]
-
-
-def _last_rule(one: _Parsed) -> list[Statement]:
-    return _asked_rules(one)[-1:]
-
-
-def _rules_named_elsewhere(one: _Parsed) -> list[Statement]:
-    return [
-        rule
-        for rule in _asked_rules(one)
-        if any(
-            rule.subject in (other.subject, other.said.word) for other in one.rules if other != rule
-        )
-    ]
-
-
-def _mean_sd(values: Sequence[int]) -> MeanSd:
-    return MeanSd(fmean(values), pstdev(values))

@@ -11,7 +11,7 @@ turns a file from one rendering into the other.
 """
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
@@ -20,6 +20,7 @@ from typing import Any
 from latentcot.data.examples import Example
 from latentcot.data.formats import HELP
 from latentcot.errors import DataError
+from latentcot.tasks.generators import New, Progress, Splits, fill_splits
 from latentcot.tasks.prosqa.graphs import (
     Edge,
     Graph,
@@ -30,7 +31,6 @@ from latentcot.tasks.prosqa.graphs import (
     two_family_graph,
 )
 from latentcot.tasks.prosqa.options import EASY, IdOrder, ProsqaOptions, Rendering, most_joins
-from latentcot.tasks.splits import MAX_CLASHES, draw_new, fill_splits
 from latentcot.utils.parsing import shown
 
 # The names that occur in the official files.
@@ -52,33 +52,28 @@ def make_splits(
     options: ProsqaOptions,
     sizes: Mapping[str, int],
     seed: int,
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, list[Example]]:
-    """Make examples for each split, none of them twice and none in two splits.
+    on_progress: Progress | None = None,
+) -> Splits:
+    """Make examples for each split (see `Task.make`), none of them twice and none in two splits.
 
-    Two examples are the same if they agree in named edges, root and candidates. Small splits are
-    made first, each from its own stream of random numbers, so a larger training split leaves
-    validation and test as they are.
-
-    Args:
-        options: How the graphs are drawn and rendered.
-        sizes: Number of examples of each split; ids are "split-0", "split-1", …
-        seed: With `options`, the split's name and the smaller splits it determines every byte.
-        on_progress: Called now and then with the number of examples made since the last call.
+    Two examples are the same if they agree in named edges, root and candidates.
 
     Raises:
         DataError: There are too few different graphs, or none, under these options.
     """
-    taken: set[Hashable] = set()
 
-    def draw(rng: Random, split: str, number: int) -> Example:
+    def key(graph: Graph) -> tuple[Any, ...]:
+        names = graph.names
+        asked = (names[graph.root], names[graph.target], names[graph.neg_target])
+        return (frozenset((names[parent], names[child]) for parent, child in graph.edges), *asked)
+
+    def draw(rng: Random, split: str, number: int, new: New) -> Example:
         drawn = _drawn_options(rng, options, split)
-        graph = draw_new(lambda: draw_graph(rng, drawn), _identity, taken)
-        if graph is None:
-            raise _too_few(taken, sizes)
+        graph = new(lambda: draw_graph(rng, drawn), key)
         return render(rng, graph, options, id=f"{split}-{number}")
 
-    return fill_splits("prosqa", sizes, seed, draw, on_progress)
+    advice = "make graphs larger, or draw ids at random (symbols: --ids random)"
+    return fill_splits("prosqa", sizes, seed, draw, on_progress, things="graphs", advice=advice)
 
 
 def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOptions:
@@ -103,14 +98,6 @@ def _drawn_options(rng: Random, options: ProsqaOptions, split: str) -> ProsqaOpt
         min_depth=None if depth is None else min(depth, layers),
         shallower=0.0,
         num_symbols=symbols,
-    )
-
-
-def _too_few(taken: set[Hashable], sizes: Mapping[str, int]) -> DataError:
-    return DataError(
-        f"ProsQA data: after {len(taken)} different graphs {MAX_CLASHES} draws in a row brought "
-        f"none that is new, but {sum(sizes.values())} are asked for. Ask for fewer, make graphs "
-        "larger, or draw ids at random (symbols: --ids random)."
     )
 
 
@@ -154,16 +141,16 @@ def word_names(rng: Random, graph: Graph) -> tuple[str, ...]:
     """
     has_parents = {child for _, child in graph.edges}
     num_persons = graph.num_nodes - len(has_parents)
-    if num_persons > len(PERSONS):
-        raise DataError(
-            f"ProsQA graph: {num_persons} nodes have no parents, but there are {len(PERSONS)} "
-            "names for persons. Make graphs smaller, raise mean_in_degree, or use symbols."
-        )
-    if len(has_parents) > len(SPECIES):
-        raise DataError(
-            f"ProsQA graph: {len(has_parents)} nodes have parents, but there are {len(SPECIES)} "
-            "names for concepts. Make graphs smaller, or use symbols."
-        )
+    for count, names, what, do in (
+        (num_persons, PERSONS, "nodes have no parents", ", raise mean_in_degree"),
+        (len(has_parents), SPECIES, "nodes have parents", ""),
+    ):
+        if count > len(names):
+            kind = "persons" if names is PERSONS else "concepts"
+            raise DataError(
+                f"ProsQA graph: {count} {what}, but there are {len(names)} names for {kind}. "
+                f"Make graphs smaller{do}, or use symbols."
+            )
     persons = iter(rng.sample(PERSONS, num_persons))
     species = iter(rng.sample(SPECIES, len(has_parents)))
     return tuple(
@@ -176,12 +163,6 @@ def symbol_names(rng: Random, num_nodes: int, ids: IdOrder, num_symbols: int) ->
     if ids == "creation":
         return tuple(str(node) for node in range(num_nodes))
     return tuple(str(number) for number in rng.sample(range(num_symbols), num_nodes))
-
-
-def _identity(graph: Graph) -> tuple[Any, ...]:
-    names = graph.names
-    asked = (names[graph.root], names[graph.target], names[graph.neg_target])
-    return (frozenset((names[parent], names[child]) for parent, child in graph.edges), *asked)
 
 
 # --- rendering --------------------------------------------------------------------------------
@@ -214,13 +195,8 @@ def render(rng: Random, graph: Graph, options: ProsqaOptions, id: str) -> Exampl
     if rng.random() < 0.5:
         first, second = second, first
     telling = Telling(tuple(edges), (first, second), draw_shortest_path(rng, graph))
-    return write_out(graph, telling, options.rendering, _edge_form(options), id)
-
-
-def _edge_form(options: ProsqaOptions) -> str:
-    if options.joined:
-        return JOINED
-    return BARS if options.separator else PAIRS
+    form = JOINED if options.joined else BARS if options.separator else PAIRS
+    return write_out(graph, telling, options.rendering, form, id)
 
 
 def write_out(
@@ -252,12 +228,18 @@ def write_out(
 
 def fact(subject: str, species: str) -> str:
     """Return the official sentence of an edge: "Tom is a lempus.", "Every lorpus is a rorpus."."""
-    return (
-        f"{subject} is a {species}." if subject[0].isupper() else f"Every {subject} is a {species}."
-    )
+    return f"{'' if subject[0].isupper() else 'Every '}{subject} is a {species}."
 
 
 # --- reading ----------------------------------------------------------------------------------
+
+
+_GRAPH_KEYS = ("idx_to_symbol", "edges", "root", "target", "neg_target")
+
+
+def refused(example: Example, problem: str) -> DataError:
+    """Return the error that an example is not what it must be."""
+    return DataError(f"example {example.id}: {problem} {HELP}")
 
 
 def graph_of(example: Example) -> Graph:
@@ -266,60 +248,49 @@ def graph_of(example: Example) -> Graph:
     Raises:
         DataError: A key is missing, or what they say does not fit together.
     """
-    meta = example.meta
-    missing = [
-        k for k in ("idx_to_symbol", "edges", "root", "target", "neg_target") if k not in meta
-    ]
+    missing = [repr(key) for key in _GRAPH_KEYS if key not in example.meta]
     if missing:
-        raise DataError(f"example {example.id}: has no {', '.join(map(repr, missing))}. {HELP}")
-    names, edges = meta["idx_to_symbol"], meta["edges"]
-    asked = [meta[key] for key in ("root", "target", "neg_target")]
-    problem = (
-        _names_problem(names) or _edges_problem(edges, len(names)) or _asked_problem(asked, names)
-    )
-    if problem:
-        raise DataError(f"example {example.id}: {problem} {HELP}")
+        raise refused(example, f"has no {', '.join(missing)}.")
+    names, edges, *asked = (example.meta[key] for key in _GRAPH_KEYS)
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise refused(example, "'idx_to_symbol' must be a list of names.")
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise refused(example, f"'idx_to_symbol' holds {shown(doubled)} twice.")
+
+    def are_nodes(values: Any) -> bool:
+        return all(type(value) is int and 0 <= value < len(names) for value in values)
+
+    if not isinstance(edges, list):
+        got = type(edges).__name__
+        raise refused(example, f"'edges' must be a list of pairs, got {got}.")
+    for edge in edges:
+        if not isinstance(edge, list | tuple) or len(edge) != 2 or not are_nodes(edge):
+            rule = f"'edges' must hold pairs of numbers below {len(names)}"
+            raise refused(example, f"{rule}, got {shown(edge)}.")
+    if not are_nodes(asked) or len(set(asked)) < 3:
+        rule = "'root', 'target' and 'neg_target' must be three different numbers below"
+        raise refused(example, f"{rule} {len(names)}, got {shown(asked)}.")
     root, target, neg_target = asked
     pairs = tuple((parent, child) for parent, child in edges)
     graph = Graph(len(names), pairs, root, target, neg_target, tuple(names))
-    if graph.target not in distances(graph, graph.root):
-        raise DataError(
-            f"example {example.id}: 'target' {graph.target} cannot be reached from "
-            f"'root' {graph.root}. {HELP}"
-        )
+    if target not in distances(graph, root):
+        raise refused(example, f"'target' {target} cannot be reached from 'root' {root}.")
     if has_circle(graph):
-        raise DataError(f"example {example.id}: 'edges' lead in a circle. {HELP}")
+        raise refused(example, "'edges' lead in a circle.")
     return graph
 
 
-def _names_problem(names: Any) -> str:
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        return "'idx_to_symbol' must be a list of names."
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    return "" if doubled is None else f"'idx_to_symbol' holds {shown(doubled)} twice."
+def rendering_of(example: Example) -> Rendering:
+    """Return which rendering a ProsQA question is in."""
+    return "symbols" if "[Q]" in example.question else "words"
 
 
-def _edges_problem(edges: Any, num_nodes: int) -> str:
-    if not isinstance(edges, list):
-        return f"'edges' must be a list of pairs, got {type(edges).__name__}."
-    for edge in edges:
-        is_pair = isinstance(edge, list | tuple) and len(edge) == 2
-        if not is_pair or not all(_is_node(end, num_nodes) for end in edge):
-            return f"'edges' must hold pairs of numbers below {num_nodes}, got {shown(edge)}."
-    return ""
-
-
-def _asked_problem(asked: list[Any], names: list[str]) -> str:
-    if not all(_is_node(node, len(names)) for node in asked) or len(set(asked)) < 3:
-        return (
-            "'root', 'target' and 'neg_target' must be three different numbers below "
-            f"{len(names)}, got {shown(asked)}."
-        )
-    return ""
-
-
-def _is_node(value: Any, num_nodes: int) -> bool:
-    return type(value) is int and 0 <= value < num_nodes
+def edge_form_of(example: Example) -> str:
+    """Return how the edges of a question in symbols stand in it: `BARS`, `PAIRS` or `JOINED`."""
+    if ">" in example.question:
+        return JOINED
+    return BARS if "|" in example.question.split() else PAIRS
 
 
 def candidates_of(example: Example) -> tuple[str, str]:
@@ -330,10 +301,8 @@ def candidates_of(example: Example) -> tuple[str, str]:
     """
     match = _CANDIDATES.search(example.question)
     if match is None:
-        raise DataError(
-            f"example {example.id}: the question must end with 'Is NAME a X or Y?' or "
-            f"'[Q] X Y [R] ROOT', got {example.question[-40:]!r}. {HELP}"
-        )
+        rule = "the question must end with 'Is NAME a X or Y?' or '[Q] X Y [R] ROOT'"
+        raise refused(example, f"{rule}, got {example.question[-40:]!r}.")
     first, second = [name for name in match.groups() if name is not None]
     return first, second
 

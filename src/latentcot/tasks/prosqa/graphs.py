@@ -1,7 +1,7 @@
 """ProsQA's graphs: two ways to make them, and the few searches that everything else needs.
 
-No torch, no files, no names: `prosqa.py` turns a graph into an example. All randomness comes from
-the `random.Random` that is handed in, so one seed gives one graph on every machine.
+No files, no names: `generator.py` turns a graph into an example. All randomness comes from the
+`random.Random` that is handed in, so one seed gives one graph on every machine.
 
 In every graph made here nodes 0 and 1 are the roots of the two families, and parents have smaller
 numbers than their children.
@@ -17,7 +17,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from latentcot.errors import DataError
 
@@ -93,11 +93,6 @@ def has_circle(graph: Graph) -> bool:
     return False
 
 
-def descendants(graph: Graph, node: int) -> set[int]:
-    """Return every node that can be reached from `node`, without `node` itself."""
-    return distances(graph, node).keys() - {node}
-
-
 def count_shortest_paths(graph: Graph, source: int, goal: int) -> int:
     """Return how many shortest paths lead from `source` to `goal`; 0 where none does."""
     return _path_counts(graph, distances(graph, source)).get(goal, 0)
@@ -128,7 +123,7 @@ def draw_shortest_path(rng: Random, graph: Graph) -> tuple[int, ...]:
     while path[-1] != graph.root:
         above = _steps_up(graph, found, path[-1])
         if len(above) > 1:
-            # Weighted by the paths that go on from there: else short branches are overdrawn.
+            # Weighted by the paths that lead on from there: else short branches are overdrawn.
             counts = counts or _path_counts(graph, found)
             path += rng.choices(above, [counts[node] for node in above])
         else:
@@ -199,7 +194,13 @@ def two_family_graph(
             edges += [(parents[int(uniform() * len(parents))], child) for child in family[-1]]
             node += num_nodes
     if joins:
-        edges += [edge for family in families for edge in _draw_joins(rng, family, edges, joins)]
+        parent_of = {child: parent for parent, child in edges}
+        for family in families:
+            able = [(up, n) for up, layer in pairwise(family) if len(up) > 1 for n in layer]
+            edges += [
+                (rng.choice([one for one in up if one != parent_of[child]]), child)
+                for up, child in rng.sample(able, joins)
+            ]
     inner = [[one for layer in family[:-1] for one in layer] for family in families]
     for _ in range(shared):
         edges += [(nodes[int(uniform() * len(nodes))], node) for nodes in inner]
@@ -228,28 +229,7 @@ def _layer_widths(rng: Random, layers: int, width: int, num_nodes: int, joins: i
     )
 
 
-def _draw_joins(
-    rng: Random, family: list[list[int]], edges: Sequence[Edge], count: int
-) -> list[Edge]:
-    """Return a second parent for each of so many nodes."""
-    parent_of = {child: parent for parent, child in edges}
-    able = [
-        (above, child) for above, layer in pairwise(family) if len(above) > 1 for child in layer
-    ]
-    return [
-        (rng.choice([one for one in above if one != parent_of[child]]), child)
-        for above, child in rng.sample(able, count)
-    ]
-
-
 # --- the official construction --------------------------------------------------------------------
-
-
-class _Pair(NamedTuple):
-    """The leaves that may be candidates, with their distance to the root of their own family."""
-
-    first: dict[int, int]
-    second: dict[int, int]
 
 
 def paper_graph(
@@ -290,14 +270,17 @@ def paper_graph(
     Raises:
         DataError: No graph within these bounds came up in `MAX_TRIES` tries.
     """
-    choose = _official_candidates if candidates == "official" else _balanced_candidates
     for _ in range(MAX_TRIES):
         num_drawn = min_nodes + int(rng.random() * (max_nodes - min_nodes + 1))
         num_nodes, edges, labels = _grow(rng, num_drawn, mean_in_degree)
-        leaves = _pure_leaves(Graph(num_nodes, edges, 0, 0, 0), labels)
-        chosen = choose(rng, leaves, min_hops, max_hops)
-        if chosen is not None:
-            return Graph(num_nodes, edges, *chosen)
+        graph = Graph(num_nodes, edges, 0, 0, 0)
+        leaves = []  # those of one family alone, for each, with their distance to its root
+        for root, label in ((0, _FIRST), (1, _SECOND)):
+            below = {n: hops for n, hops in distances(graph, root).items() if labels[n] == label}
+            leaves.append({n: h for n, h in below.items() if h and not graph.children[n]})
+        asked = _draw_candidates(rng, leaves, candidates, min_hops, max_hops)
+        if asked is not None:
+            return Graph(num_nodes, edges, *asked)
     raise DataError(
         f"ProsQA graphs: none of {MAX_TRIES} draws with {min_nodes} to {max_nodes} nodes and "
         f"mean in-degree {mean_in_degree} has {min_hops} to {max_hops} hops. "
@@ -309,13 +292,29 @@ def _grow(
     rng: Random, num_drawn: int, mean_in_degree: float
 ) -> tuple[int, tuple[Edge, ...], list[int]]:
     """Draw nodes one after the other; return number, edges and labels of those with an edge."""
-    labels = [_FIRST, _SECOND]
-    depths = [0, 0]
+    labels, depths = [_FIRST, _SECOND], [0, 0]
     groups: tuple[list[int], ...] = ([], [0], [1], [])
     edges: list[Edge] = []
+    limit = math.exp(-mean_in_degree)
     for node in range(2, num_drawn):
-        num_parents = _poisson(rng, mean_in_degree)
-        parents = _draw_parents(rng, num_parents, _allowed_parents(rng, groups, node), depths)
+        # Poisson, by Knuth's product of uniforms: `random` has none.
+        num_parents, product = 0, rng.random()
+        while product > limit:
+            num_parents += 1
+            product *= rng.random()
+        draw = rng.random()
+        if draw <= 0.7:
+            allowed = groups[_NEITHER] + groups[_FIRST if draw <= 0.35 else _SECOND]
+        else:
+            allowed = list(range(node))
+        # Without replacement, deep nodes more often.
+        weights = [depths[one] * 1.5 + 1 for one in allowed]
+        parents = []
+        for _ in range(min(num_parents, len(allowed))):
+            [place] = rng.choices(range(len(allowed)), weights)
+            parents.append(allowed.pop(place))
+            weights.pop(place)
+
         label = _NEITHER
         for parent in parents:
             label |= labels[parent]
@@ -330,52 +329,25 @@ def _grow(
     return len(kept), renumbered, [labels[node] for node in kept]
 
 
-def _allowed_parents(rng: Random, groups: tuple[list[int], ...], node: int) -> list[int]:
-    draw = rng.random()
-    if draw <= 0.35:
-        return groups[_NEITHER] + groups[_FIRST]
-    if draw <= 0.7:
-        return groups[_NEITHER] + groups[_SECOND]
-    return list(range(node))
-
-
-def _draw_parents(rng: Random, count: int, allowed: list[int], depths: Sequence[int]) -> list[int]:
-    """Draw up to `count` of `allowed` without replacement, deep nodes more often."""
-    weights = [depths[node] * 1.5 + 1 for node in allowed]
-    parents = []
-    for _ in range(min(count, len(allowed))):
-        [place] = rng.choices(range(len(allowed)), weights)
-        parents.append(allowed.pop(place))
-        weights.pop(place)
-    return parents
-
-
-def _poisson(rng: Random, mean: float) -> int:
-    """Draw from a Poisson distribution (Knuth's product of uniforms: `random` has none)."""
-    limit = math.exp(-mean)
-    count, product = 0, rng.random()
-    while product > limit:
-        count += 1
-        product *= rng.random()
-    return count
-
-
-def _pure_leaves(graph: Graph, labels: Sequence[int]) -> _Pair:
-    """Return the leaves that belong to one family only, for each family."""
-    leaves: list[dict[int, int]] = []
-    for root, label in ((0, _FIRST), (1, _SECOND)):
-        below = distances(graph, root).items()
-        leaves.append(
-            {n: hops for n, hops in below if hops and labels[n] == label and not graph.children[n]}
-        )
-    return _Pair(*leaves)
-
-
-def _official_candidates(
-    rng: Random, leaves: _Pair, min_hops: int, max_hops: int
+def _draw_candidates(
+    rng: Random,
+    leaves: Sequence[dict[int, int]],
+    rule: CandidateRule,
+    min_hops: int,
+    max_hops: int,
 ) -> tuple[int, int, int] | None:
-    """Return (root, target, neg_target) by the official file's rule, or None to redraw."""
-    if not leaves.first or not leaves.second:
+    """Return (root, target, neg_target) of one leaf of each family, or None to redraw."""
+    first, second = leaves
+    if rule == "balanced":  # at the greatest depth that both have
+        common = set(first.values()) & set(second.values())
+        allowed = [hops for hops in common if min_hops <= hops <= max_hops]
+        if not allowed:
+            return None
+        depth = max(allowed)
+        pair = [rng.choice([n for n, hops in one.items() if hops == depth]) for one in leaves]
+        root = int(rng.random() * 2)
+        return root, pair[root], pair[1 - root]
+    if not first or not second:
         return None
     deepest = max(max(family.values()) for family in leaves)
     if not min_hops <= deepest <= max_hops:
@@ -384,17 +356,3 @@ def _official_candidates(
         [(root, n) for root in (0, 1) for n, hops in leaves[root].items() if hops == deepest]
     )
     return root, target, rng.choice(list(leaves[1 - root]))
-
-
-def _balanced_candidates(
-    rng: Random, leaves: _Pair, min_hops: int, max_hops: int
-) -> tuple[int, int, int] | None:
-    """Return (root, target, neg_target) at equal depth, or None to redraw."""
-    common = set(leaves.first.values()) & set(leaves.second.values())
-    allowed = [hops for hops in common if min_hops <= hops <= max_hops]
-    if not allowed:
-        return None
-    depth = max(allowed)
-    pair = [rng.choice([n for n, hops in family.items() if hops == depth]) for family in leaves]
-    root = int(rng.random() * 2)
-    return root, pair[root], pair[1 - root]

@@ -1,11 +1,10 @@
 """What can be chosen about ProsQA data: one dataclass, two presets, all problems in one message."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from latentcot.errors import RecipeError, did_you_mean
-from latentcot.tasks.options import options_error, wrong_choices
+from latentcot.tasks.generators import Range, check, chosen, refuse
 from latentcot.tasks.prosqa.graphs import CandidateRule
 
 Construction = Literal["paper", "two-family"]
@@ -24,15 +23,9 @@ _ONLY_FOR: dict[Construction, tuple[str, ...]] = {
         "layers", "width", "family_nodes", "joins", "min_depth", "shared", "shallower",
     ),
 }  # fmt: skip
-_CHOICES = {
-    "construction": Construction, "rendering": Rendering,
-    "candidates": CandidateRule, "ids": IdOrder,
-}  # fmt: skip
 _ONLY_FOR_SYMBOLS = ("separator", "joined", "ids", "num_symbols", "two_family")
-_LIMITS = {
-    "min_nodes": 4, "max_nodes": 4, "min_hops": 1, "max_hops": 1, "layers": 1, "width": 1,
-    "family_nodes": 1, "joins": 0, "min_depth": 1, "shared": 0, "num_symbols": 1,
-}  # fmt: skip
+Count = Annotated[int, Range(1)]
+Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,29 +69,65 @@ class ProsqaOptions:
 
     construction: Construction = "paper"
     rendering: Rendering = "words"
-    min_nodes: int = 28
-    max_nodes: int = 28
-    min_hops: int = 3
-    max_hops: int = 6
-    mean_in_degree: float = 1.5
+    min_nodes: Annotated[int, Range(4)] = 28
+    max_nodes: Annotated[int, Range(4)] = 28
+    min_hops: Count = 3
+    max_hops: Count = 6
+    mean_in_degree: Annotated[float, Range(0, 20, is_open=True)] = 1.5
     candidates: CandidateRule = "official"
-    two_family: float = 0.0
-    layers: int = 3
-    width: int = 2
-    family_nodes: int | None = None
-    joins: int = 0
-    min_depth: int | None = None
-    shared: int = 1
-    shallower: float = 0.0
+    two_family: Share = 0.0
+    layers: Count = 3
+    width: Count = 2
+    family_nodes: Annotated[int | None, Range(1)] = None
+    joins: Annotated[int, Range(0)] = 0
+    min_depth: Annotated[int | None, Range(1)] = None
+    shared: Annotated[int, Range(0)] = 1
+    shallower: Share = 0.0
     separator: bool = True
     joined: bool = False
     ids: IdOrder = "creation"
-    num_symbols: int | None = None
+    num_symbols: Annotated[int | None, Range(1)] = None
 
     def __post_init__(self) -> None:
-        problems = [*wrong_choices(self, _CHOICES), *_wrong_values(self)] or _contradictions(self)
-        if problems:
-            raise options_error("ProsQA", problems)
+        check("ProsQA", self)
+        problems = []
+        for low, high in (("min_nodes", "max_nodes"), ("min_hops", "max_hops")):
+            if getattr(self, low) > getattr(self, high):
+                problems.append(
+                    f"{low} must not be above {high}, "
+                    f"got {getattr(self, low)} and {getattr(self, high)}."
+                )
+        if self.min_depth is not None and self.min_depth > self.layers:
+            problems.append(
+                f"min_depth must not be above layers, got {self.min_depth} and {self.layers}."
+            )
+        if self.construction == "two-family":
+            layers, width, nodes = self.layers, self.width, self.family_nodes
+            joins = most_joins(layers, width, nodes)
+            if nodes is not None and not layers <= nodes <= width * layers:
+                problems.append(
+                    f"family_nodes must be from layers to width × layers, {layers} to "
+                    f"{width * layers}, got {nodes}."
+                )
+            elif self.joins > joins:
+                problems.append(f"joins must be at most {joins} in such graphs, got {self.joins}.")
+        most = self.max_graph_nodes
+        if self.rendering == "words" and most - 2 > NUM_SPECIES:
+            problems.append(
+                f"words has {NUM_SPECIES} names for concepts, but a graph may need {most - 2}. "
+                "Make graphs smaller, or use rendering symbols."
+            )
+        if self.two_family and (self.construction, self.rendering) != ("paper", "symbols"):
+            problems.append("two_family is for construction paper in symbols. Leave it out.")
+        elif self.two_family and most < EASY.max_graph_nodes:
+            problems.append(
+                f"two_family needs max_nodes of at least {EASY.max_graph_nodes}, got {most}."
+            )
+        if self.num_symbols is not None and self.num_symbols < most:
+            problems.append(
+                f"num_symbols must be at least {most}, the largest graph, got {self.num_symbols}."
+            )
+        refuse("ProsQA", problems)
 
     @property
     def max_graph_nodes(self) -> int:
@@ -107,77 +136,28 @@ class ProsqaOptions:
             return self.max_nodes
         return 2 * (self.family_nodes or self.width * self.layers) + 2 + self.shared
 
+    def refuse_ignored(self, given: Collection[str]) -> None:
+        """Refuse options that were given, but have no effect with the others.
 
-def _wrong_values(options: ProsqaOptions) -> list[str]:
-    problems = []
-    for name, least in _LIMITS.items():
-        value = getattr(options, name)
-        if value is None and name in ("num_symbols", "min_depth", "family_nodes"):
-            continue
-        if type(value) is not int or value < least:
-            problems.append(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    flags = {name: getattr(options, name) for name in ("separator", "joined")}
-    problems += [
-        f"{name} must be true or false, got {value!r}."
-        for name, value in flags.items()
-        if type(value) is not bool
-    ]
-    for name in ("shallower", "two_family"):
-        share = getattr(options, name)
-        if type(share) not in (int, float) or not 0 <= share <= 1:
-            problems.append(f"{name} must be a share from 0 to 1, got {share!r}.")
-    mean = options.mean_in_degree
-    if type(mean) not in (int, float) or not 0 < mean <= 20:
-        problems.append(f"mean_in_degree must be above 0 and at most 20, got {mean!r}.")
-    return problems
-
-
-def _contradictions(options: ProsqaOptions) -> list[str]:
-    """Return what is wrong between fields that are each fine alone."""
-    problems = []
-    for low, high in (("min_nodes", "max_nodes"), ("min_hops", "max_hops")):
-        if getattr(options, low) > getattr(options, high):
-            problems.append(
-                f"{low} must not be above {high}, "
-                f"got {getattr(options, low)} and {getattr(options, high)}."
-            )
-    if options.min_depth is not None and options.min_depth > options.layers:
-        problems.append(
-            f"min_depth must not be above layers, got {options.min_depth} and {options.layers}."
-        )
-    if options.construction == "two-family":
-        problems += _impossible_shape(options)
-    most = options.max_graph_nodes
-    if options.rendering == "words" and most - 2 > NUM_SPECIES:
-        problems.append(
-            f"words has {NUM_SPECIES} names for concepts, but a graph may need {most - 2}. "
-            "Make graphs smaller, or use rendering symbols."
-        )
-    if options.two_family and (options.construction, options.rendering) != ("paper", "symbols"):
-        problems.append("two_family is for construction paper in symbols. Leave it out.")
-    elif options.two_family and most < EASY.max_graph_nodes:
-        problems.append(
-            f"two_family needs max_nodes of at least {EASY.max_graph_nodes}, got {most}."
-        )
-    if options.num_symbols is not None and options.num_symbols < most:
-        problems.append(
-            f"num_symbols must be at least {most}, the largest graph, got {options.num_symbols}."
-        )
-    return problems
-
-
-def _impossible_shape(options: ProsqaOptions) -> list[str]:
-    """Return what is wrong with a two-family graph's layers, nodes and joins."""
-    layers, width, nodes = options.layers, options.width, options.family_nodes
-    if nodes is not None and not layers <= nodes <= width * layers:
-        return [
-            f"family_nodes must be from layers to width × layers, {layers} to {width * layers}, "
-            f"got {nodes}."
+        Raises:
+            RecipeError: With all of them.
+        """
+        ignored: dict[str, str] = {}
+        for one, names in _ONLY_FOR.items():
+            if one != self.construction:
+                ignored |= dict.fromkeys(names, f"construction {self.construction!r}")
+        if self.rendering == "words":
+            ignored |= dict.fromkeys(_ONLY_FOR_SYMBOLS, "rendering 'words'")
+        if self.joined:
+            ignored["separator"] = "joined"
+        if self.ids == "creation":
+            ignored["num_symbols"] = "ids 'creation'"
+        problems = [
+            f"{name!r} has no effect with {why}. Leave it out."
+            for name, why in ignored.items()
+            if name in given
         ]
-    most = most_joins(layers, width, nodes)
-    if options.joins > most:
-        return [f"joins must be at most {most} in such graphs, got {options.joins}."]
-    return []
+        refuse("ProsQA", problems)
 
 
 def most_joins(layers: int, width: int, family_nodes: int | None = None) -> int:
@@ -208,41 +188,4 @@ def options_named(preset: str, **changes: Any) -> ProsqaOptions:
         RecipeError: No such preset or field, a wrong value, or a field that the construction or
             rendering would ignore.
     """
-    if preset not in PRESETS:
-        raise RecipeError(
-            f"ProsQA preset {preset!r} does not exist.{did_you_mean(preset, PRESETS)} "
-            f"There are: {', '.join(PRESETS)}."
-        )
-    changes = {name: value for name, value in changes.items() if value is not None}
-    allowed = [field.name for field in fields(ProsqaOptions)]
-    problems = [
-        f"{name!r} is no option.{did_you_mean(name, allowed)}"
-        for name in changes
-        if name not in allowed
-    ]
-    if problems:
-        raise options_error("ProsQA", problems)
-    options = replace(PRESETS[preset], **changes)
-    _refuse_ignored(options, changes)
-    return options
-
-
-def _refuse_ignored(options: ProsqaOptions, changes: Mapping[str, Any]) -> None:
-    ignored = [
-        f"{name!r} has no effect with construction {options.construction!r}"
-        for construction, names in _ONLY_FOR.items()
-        for name in names
-        if name in changes and construction != options.construction
-    ]
-    if options.rendering != "symbols":
-        ignored += [
-            f"{name!r} has no effect with rendering {options.rendering!r}"
-            for name in _ONLY_FOR_SYMBOLS
-            if name in changes
-        ]
-    if options.joined and "separator" in changes:
-        ignored.append("'separator' has no effect with joined")
-    if options.ids == "creation" and "num_symbols" in changes:
-        ignored.append("'num_symbols' has no effect with ids 'creation'")
-    if ignored:
-        raise options_error("ProsQA", [f"{one}. Leave it out." for one in ignored])
+    return chosen("ProsQA", PRESETS, preset, changes)
