@@ -10,14 +10,13 @@ import re
 import signal
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from latentcot.cli.data_tables import as_values, print_statistics, statistics_of
-
+from latentcot.cli.data import _print_statistics
 from latentcot.cli.tables import comparison_table, print_summaries, print_table
 from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
 from latentcot.data.examples import read_examples, write_examples
@@ -42,6 +41,7 @@ from latentcot.runs.provenance import read_provenance
 from latentcot.studies.folder import making_jobs, open_study, training_jobs
 from latentcot.studies.jobs import Training
 from latentcot.studies.study import cells_of, read_study
+from latentcot.tasks import task_of
 
 MAX_SECONDS = 5
 MAX_MESSAGE = 4_000
@@ -160,9 +160,9 @@ def _read_examples(folder: Path) -> None:
     again = folder / "again.jsonl"
     write_examples(again, examples)
     _check_same("the data", examples, read_examples(again))
-    found = statistics_of(examples)
-    json.dumps(as_values(found))
-    print_statistics("data", {"data": found})
+    found = task_of(examples).stats(examples)
+    json.dumps(asdict(found))
+    _print_statistics("data", {"data": found})
     # Encode them, and lay each out by every method at its first and last stage.
 
     plan, tokenizer = Plan(num_stages=2), _tokenizer()
