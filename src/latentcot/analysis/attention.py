@@ -37,7 +37,6 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, UsageError
 from latentcot.tasks.prosqa.generator import fact
-from latentcot.tasks.prosqa.graphs import Graph
 
 SCHEMA_VERSION = 1
 MAX_PARAMETERS = 50_000_000
@@ -232,7 +231,25 @@ def columns_of_edges(subject: Subject) -> list[list[list[int]]]:
     columns = []
     for number, offsets in enumerate(found["offset_mapping"]):
         graph, question = subject.graphs[number], subject.examples[number].question
-        spans = _spans(graph, question, subject.is_in_words)
+        names, spans = graph.names, dict[tuple[int, int], Span]()
+        words = list(re.finditer(r"\S+", question.partition("[Q]")[0]))
+        is_in_words = subject.is_in_words
+        if is_in_words or (words and ">" in words[0][0]):  # a sentence, or a token
+            told = re.finditer(r"\S[^.]*\.", question) if is_in_words else words
+            where = {match[0]: match.span() for match in told}
+            for a, b in graph.edges:
+                text = fact(names[a], names[b]) if is_in_words else f"{names[a]}>{names[b]}"
+                if text in where:
+                    spans[a, b] = where[text]
+        else:  # a pair, and the bar behind it
+            node, start = {name: node for node, name in enumerate(names)}, 0
+            while start + 1 < len(words):
+                parent, child = words[start], words[start + 1]
+                has_bar = start + 2 < len(words) and words[start + 2][0] == "|"
+                last = words[start + 2] if has_bar else child
+                if parent[0] in node and child[0] in node:
+                    spans[node[parent[0]], node[child[0]]] = parent.start(), last.end()
+                start += 3 if has_bar else 2
         num_in_front = len(subject.encoded[number].question) - len(offsets)
         columns.append(
             [
@@ -245,30 +262,6 @@ def columns_of_edges(subject: Subject) -> list[list[list[int]]]:
             ]
         )
     return columns
-
-
-def _spans(graph: Graph, question: str, is_in_words: bool) -> dict[tuple[int, int], Span]:
-    """Find the sentence of each edge, or its token, or its pair with the bar behind it."""
-    names = graph.names
-    words = list(re.finditer(r"\S+", question.partition("[Q]")[0]))
-    if is_in_words or (words and ">" in words[0][0]):
-        told = re.finditer(r"\S[^.]*\.", question) if is_in_words else words
-        where = {match[0]: match.span() for match in told}
-        texts = {
-            (a, b): fact(names[a], names[b]) if is_in_words else f"{names[a]}>{names[b]}"
-            for a, b in graph.edges
-        }
-        return {edge: where[text] for edge, text in texts.items() if text in where}
-    number = {name: node for node, name in enumerate(names)}
-    spans, start = {}, 0
-    while start + 1 < len(words):
-        parent, child = words[start], words[start + 1]
-        has_bar = start + 2 < len(words) and words[start + 2][0] == "|"
-        last = words[start + 2] if has_bar else child
-        if parent[0] in number and child[0] in number:
-            spans[number[parent[0]], number[child[0]]] = parent.start(), last.end()
-        start += 3 if has_bar else 2
-    return spans
 
 
 # --- from columns to edges --------------------------------------------------------------------

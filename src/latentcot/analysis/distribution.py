@@ -23,10 +23,9 @@ from latentcot.analysis.shared.question_sets import (
     SAME,
     LeftOut,
     QuestionSet,
-    guess_options,
     num_names,
-    options_beside,
     question_sets,
+    training_options,
 )
 from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress, with_own_names
@@ -85,9 +84,7 @@ def measure(
     """Make sets of questions unlike those of training, and let models answer them.
 
     Args:
-        subject: With ProsQA's graphs, in words or in symbols.
-        on_progress: Called with the number of questions that have just been answered.
-        against: Other models, trained on the same data.
+        subject: With ProsQA's graphs; see `Analysis` for what is not named here.
         options: Of the training data. If left out, those in the data.json beside the questions, or
             else what their graphs look like.
         num_questions: Of each set.
@@ -106,11 +103,7 @@ def measure(
             training fit all models.
     """
     subjects = [subject, *with_own_names(subject, against)]
-    base, base_from = options, "given"
-    if base is None and subject.source is not None:
-        base, base_from = options_beside(subject.source), "data.json beside the questions"
-    if base is None:
-        base, base_from = guess_options(subject), "read off the questions' graphs"
+    base, base_from = (options, "given") if options else training_options(subject)
     kinds, left_out = question_sets(base, num_names(subject, base))
     sets, answered, same = Rows(), list[_Answered](), list[int]()
     for kind in kinds:

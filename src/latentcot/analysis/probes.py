@@ -19,6 +19,7 @@ Shapes: Q questions, K labels, R rows (training), E rows (elsewhere), D features
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -61,8 +62,8 @@ PROBES = {
 }
 """Probe → what it is asked."""
 
-Key = tuple[Any, ...]
-"""Probe, distance and thought."""
+KEYS = ("probe", "distance", "thought")
+"""What tells probes apart."""
 
 
 def measure(
@@ -77,12 +78,58 @@ def measure(
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
     """
-    found = compared(
-        subject,
-        against,
-        lambda one: _probe(one, on_progress),
-        lambda here, there: more_rows(("probe", "distance", "thought"), here, there),
-    )
+
+    def probe(subject: Subject) -> tuple[Row, Values]:
+        """Return all probes, and the accuracy of each question by each of them."""
+        chains = record(with_latents(subject))
+        on_progress(len(subject.examples))
+        is_train = halves([example.id for example in subject.examples])
+        tested, asked = dict[Any, Tested | None](), list(labels_of(subject))
+        for thought in range(1, chains.most + 2):
+            able, maps = set(chains.with_state(thought)), dict[tuple[int, ...], Ridge]()
+            for labels in asked:
+                rows = sorted(able.intersection(labels.counted))
+                tested[labels.probe, labels.distance, thought] = _test(
+                    labels, rows, rows, chains.states[:, thought - 1], is_train, maps
+                )
+        # The number of the thought, over all thoughts of a question.
+        most, types = chains.most + 1, types_of(subject)
+        places = [(q, i) for i in range(most) for q in chains.with_state(i + 1)]
+        questions, numbers = [q for q, _ in places], [i for _, i in places]
+        orders = {kind: draw_order(most, "thought", kind) for kind in set(types)}
+        one_hot, every = torch.eye(most, dtype=torch.bool), tuple(range(len(places)))
+        control = one_hot[[orders[types[q]][i] for q, i in places]]
+        allowed = torch.ones(len(places), most, dtype=torch.bool)
+        labels = Labels("thought", None, every, one_hot[numbers], control, allowed)
+        states = chains.states[questions, numbers]
+        tested["thought", None, None] = _test(labels, every, questions, states, is_train, {})
+
+        told, values_of = Rows(), Values()
+        for key, found in tested.items():
+            if found is None:
+                continue
+            right, by_heart = list(found.accuracy.values()), list(found.control.values())
+            selectivity, values_of[key] = difference(right, by_heart), found.accuracy
+            row = dict(zip(KEYS, key, strict=True))
+            row |= {"num_train": found.num_train, "num_questions": len(right)}
+            for name, values in (("accuracy", right), ("control", by_heart)):
+                mean = fmean(values)
+                low, high = share_interval(mean, len(values))
+                ends = {name: mean, f"{name}_low": low, f"{name}_high": high}
+                row |= {end: round(value, 4) for end, value in ends.items()}
+            row["chance"] = round(fmean(found.chance.values()), 4)
+            told.append(
+                row | selectivity.fields("selectivity") | {"p": None, "p_raw": selectivity.p}
+            )
+        adjust(told, raw="p_raw")
+        about = {
+            "thought_means": MEANING[subject.has_thoughts],
+            "num_thoughts": chains.most,
+            "num_questions": len(subject.examples),
+        }
+        return about | {"probes": told}, values_of
+
+    found = compared(subject, against, probe, partial(more_rows, KEYS))
     return {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **found}
 
 
@@ -243,55 +290,6 @@ class Tested:
     control: dict[int, float]
     chance: dict[int, float]
     num_train: int
-
-
-def _probe(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
-    """Return all probes, and the accuracy of each question by each of them."""
-    chains = record(with_latents(subject))
-    on_progress(len(subject.examples))
-    is_train = halves([example.id for example in subject.examples])
-    tested, asked = dict[Key, Tested | None](), list(labels_of(subject))
-    for thought in range(1, chains.most + 2):
-        able, maps = set(chains.with_state(thought)), dict[tuple[int, ...], Ridge]()
-        for labels in asked:
-            rows = sorted(able.intersection(labels.counted))
-            tested[labels.probe, labels.distance, thought] = _test(
-                labels, rows, rows, chains.states[:, thought - 1], is_train, maps
-            )
-    # The number of the thought, over all thoughts of a question.
-    most, types = chains.most + 1, types_of(subject)
-    places = [(q, i) for i in range(most) for q in chains.with_state(i + 1)]
-    questions, numbers = [q for q, _ in places], [i for _, i in places]
-    orders = {kind: draw_order(most, "thought", kind) for kind in set(types)}
-    one_hot, every = torch.eye(most, dtype=torch.bool), tuple(range(len(places)))
-    control = one_hot[[orders[types[q]][i] for q, i in places]]
-    allowed = torch.ones(len(places), most, dtype=torch.bool)
-    labels = Labels("thought", None, every, one_hot[numbers], control, allowed)
-    states = chains.states[questions, numbers]
-    tested["thought", None, None] = _test(labels, every, questions, states, is_train, {})
-
-    told, values_of = Rows(), Values()
-    for key, found in tested.items():
-        if found is None:
-            continue
-        right, by_heart = list(found.accuracy.values()), list(found.control.values())
-        selectivity, values_of[key] = difference(right, by_heart), found.accuracy
-        row = dict(zip(("probe", "distance", "thought"), key, strict=True))
-        row |= {"num_train": found.num_train, "num_questions": len(right)}
-        for name, values in (("accuracy", right), ("control", by_heart)):
-            mean = fmean(values)
-            low, high = share_interval(mean, len(values))
-            ends = {name: mean, f"{name}_low": low, f"{name}_high": high}
-            row |= {end: round(value, 4) for end, value in ends.items()}
-        row["chance"] = round(fmean(found.chance.values()), 4)
-        told.append(row | selectivity.fields("selectivity") | {"p": None, "p_raw": selectivity.p})
-    adjust(told, raw="p_raw")
-    about = {
-        "thought_means": MEANING[subject.has_thoughts],
-        "num_thoughts": chains.most,
-        "num_questions": len(subject.examples),
-    }
-    return about | {"probes": told}, values_of
 
 
 def halves(ids: Sequence[str]) -> list[bool]:

@@ -190,6 +190,14 @@ def _of_paper(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut
 # --- what the training data were --------------------------------------------------------------
 
 
+def training_options(subject: Subject) -> tuple[ProsqaOptions, str]:
+    """Return the options of the training data, and in words where they are from."""
+    beside = None if subject.source is None else options_beside(subject.source)
+    if beside is not None:
+        return beside, "data.json beside the questions"
+    return guess_options(subject), "read off the questions' graphs"
+
+
 def options_beside(data: Path | str) -> ProsqaOptions | None:
     """Return the options with which a data file was made, from the data.json beside it.
 
