@@ -4,10 +4,13 @@ import csv
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
+from latentcot.analysis import registry
 from latentcot.analysis.analyze import ON_PAGE
 from latentcot.analysis.registry import ANALYSES, chosen
 from latentcot.analysis.shared.subject import open_subject, with_own_names
@@ -135,3 +138,82 @@ def test_the_names_of_analyses():
     assert len(chosen(())) == len(ANALYSES)
     with pytest.raises(UsageError, match="There are: outcomes, tree"):
         chosen(("x",))
+
+
+# --- analyses from outside ------------------------------------------------------------------------
+
+LENGTHS = """
+from matplotlib.figure import Figure
+
+from latentcot.analysis.registry import Analysis
+
+def measure(subject, on_progress):
+    rows = [{"thought": None, "letters": len(e.question)} for e in subject.examples]
+    on_progress(len(rows))
+    return {"questions": rows, "title": subject.name}
+
+def draw(result):
+    figure = Figure()
+    figure.subplots().plot([row["letters"] for row in result["questions"]])
+    return figure
+
+LENGTHS = Analysis("lengths", "how long questions are", measure, draw, requires=("thoughts",))
+"""
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """The folder of a package that is not installed yet; the table forgets it afterwards."""
+    before, site = dict(ANALYSES), tmp_path / "site"
+    site.mkdir()
+    (site / "their_lengths.py").write_text(LENGTHS)
+    monkeypatch.syspath_prepend(site)
+    registry.load_entry_points.cache_clear()
+    yield site
+    ANALYSES.clear()
+    ANALYSES.update(before)
+    registry.load_entry_points.cache_clear()
+    sys.modules.pop("their_lengths", None)
+
+
+def install(site, target):
+    """Declare an entry point, as an installer does."""
+    info = site / "their_lengths-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-lengths\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\nlengths = {target}\n")
+
+
+@pytest.mark.parametrize("way", ["register", "entry point"])
+def test_an_analysis_from_outside_runs_as_ours_do(
+    way, outside, tiny_run, no_cot, latentcot, tmp_path
+):
+    if way == "register":
+        registry.register(import_module("their_lengths").LENGTHS)
+    else:
+        install(outside, "their_lengths:LENGTHS")
+    ended = latentcot("analyze", tiny_run, "--only", "lengths", "--out", tmp_path / "here")
+    assert ended.code == 0, ended.err
+    assert "how long questions are" in " ".join(ended.out.split())
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {
+        "lengths.json", "lengths.png", "lengths.pdf", "lengths-questions.csv"
+    }  # fmt: skip
+    rows = (tmp_path / "here" / "lengths-questions.csv").read_text().splitlines()
+    assert rows[0] == "thought,letters" and rows[1].startswith("all,")
+    ended = latentcot("analyze", no_cot, "--only", "lengths", "--out", tmp_path / "there")
+    assert "not done: it has no continuous thoughts" in " ".join(ended.out.split())
+
+
+def test_what_cannot_be_registered_is_told(outside):
+    ours, theirs = ANALYSES["tree"], import_module("their_lengths").LENGTHS
+    assert registry.register(ours) is ours
+    for wrong, message in (
+        (replace(theirs, name="tree"), "analysis 'tree' exists already"),
+        (replace(theirs, requires=("graph",)), "requires 'graph'.*Did you mean 'graphs'"),
+        ("lengths", "needs a latentcot.analysis.registry.Analysis, got str"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            registry.register(wrong)
+    install(outside, "their_lengths:NONE")
+    with pytest.raises(UsageError, match="'lengths' \\(their_lengths:NONE\\) cannot be loaded"):
+        chosen(("lengths",))

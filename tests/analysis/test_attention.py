@@ -1,39 +1,24 @@
 """Which edges a thought looks at: against single questions, and on attention made by hand."""
 
-import json
 from dataclasses import replace
 from statistics import fmean
 
 import pytest
 import torch
 
-from fresh import fresh_subject, is_plain, prosqa, subject_of, with_info
-from latentcot import DataError, UsageError, read_examples
+from fresh import fresh_subject, prosqa, subject_of, with_info
+from latentcot import DataError, UsageError
 from latentcot.analysis import attention
-from latentcot.analysis.figures import attention as drawing
-from latentcot.analysis.shared.edge_columns import columns_of_edges
+from latentcot.analysis.attention import columns_of_edges
 from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.methods import Plan
 from latentcot.tasks.prosqa.generator import fact
 from latentcot.tasks.prosqa.graphs import distances
 
 
-@pytest.fixture
-def symbols(babbler, data):
-    return subject_of(babbler, read_examples(data / "test.jsonl"))
-
-
 @pytest.fixture(scope="module")
 def words():
     return fresh_subject(prosqa("paper", 5, min_nodes=10, max_nodes=10, max_hops=3))
-
-
-@pytest.fixture(scope="module")
-def uneven():
-    """One to three latent positions a question."""
-    short, long = prosqa("two-family", 3, layers=1), prosqa("two-family", 4, layers=3)
-    examples = [long[0], short[0], long[1], short[1], long[2], short[2], long[3]]
-    return fresh_subject(examples, plan=Plan(3, pad_to_num_stages=False))
 
 
 def texts_of(subject):
@@ -257,15 +242,6 @@ class TestMadeByHand:
 
 
 class TestResult:
-    def test_is_plain_and_complete(self, words):
-        done = []
-        result = attention.measure(words, done.append)
-        assert sum(done) == 5 and is_plain(result)
-        assert json.loads(json.dumps(result)) == result
-        assert {(row["layer"], row["column"], row["depth"]) for row in result["columns"]} == {
-            (layer, column, column) for layer in (1, 2) for column in (0, 1, 2)
-        }
-
     def test_optimal_and_off_path_are_the_frontier(self, words):
         rows = attention.measure(words)["columns"]
         for row in rows:
@@ -304,10 +280,6 @@ class TestResult:
 
 
 class TestRefusals:
-    def test_of_methods_without_latents(self, words):
-        with pytest.raises(UsageError, match="no-cot.* no latent positions"):
-            attention.measure(with_info(words, method="no-cot"))
-
     @pytest.mark.parametrize(("limit", "value"), [("MAX_PARAMETERS", 100), ("MAX_HEADS", 3)])
     def test_of_large_models(self, words, monkeypatch, limit, value):
         monkeypatch.setattr(attention, limit, value)
@@ -318,15 +290,3 @@ class TestRefusals:
         monkeypatch.setattr(type(words.reasoner.tokenizer), "is_fast", False)
         with pytest.raises(UsageError, match="fast tokenizer"):
             attention.measure(words)
-
-
-def test_figure_is_drawn_from_the_file_alone(words, uneven, tmp_path):
-    for subject in (words, uneven, words.first(1)):
-        result = json.loads(json.dumps(attention.measure(subject)))
-        drawn = drawing.draw(result)
-        drawn.savefig(tmp_path / "figure.png")
-        assert [axes.get_title() for axes in drawn.axes] == ["layer 1", "layer 2"]
-        low, high = drawn.axes[1].get_ylim()
-        assert low == 0
-        assert high >= max(row["per_edge"] for row in result["columns"])
-        assert drawing.rows(result) == result["columns"]

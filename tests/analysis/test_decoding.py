@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fresh import fresh_subject, is_plain, prosqa, subject_of, with_info
-from latentcot import Example, UsageError, read_examples
+from latentcot import Example
 from latentcot.analysis import decoding
-from latentcot.analysis.decoding import Decoded, decode, hits_and_chance
-from latentcot.analysis.figures import decoding as drawing
-from latentcot.analysis.shared.result_tokens import result_tokens
+from latentcot.analysis.decoding import Decoded, decode, hits_and_chance, result_tokens
+from latentcot.analysis.registry import ANALYSES
 from latentcot.methods import Plan
 from latentcot.tasks.arithmetic.generator import make_splits
 from latentcot.tasks.arithmetic.options import ArithmeticOptions
@@ -24,11 +23,6 @@ from latentcot.tasks.prosqa.graphs import distances
 def arithmetic(count, **options):
     options = ArithmeticOptions(max_steps=3, max_number=500, **options)
     return make_splits(options, {"test": count}, seed=0)["test"]
-
-
-@pytest.fixture
-def symbols(babbler, data):
-    return subject_of(babbler, read_examples(data / "test.jsonl"))
 
 
 @pytest.fixture(scope="module")
@@ -258,10 +252,6 @@ class TestMeasure:
             assert bool(result["results"]) == (subject is not symbols)
             assert [one["id"] for one in result["examples"]] == [e.id for e in subject.examples]
 
-    def test_no_result_depends_on_the_batches(self, symbols):
-        one = decoding.measure(replace(symbols, batch_size=1))
-        assert one["nodes"] == decoding.measure(symbols)["nodes"]
-
     def test_examples_are_the_first_questions(self, symbols, monkeypatch):
         monkeypatch.setattr(decoding, "NUM_EXAMPLES", 3)
         shown = decoding.measure(symbols)["examples"]
@@ -277,13 +267,6 @@ class TestMeasure:
     def test_controls_and_refusals(self, symbols):
         result = decoding.measure(with_info(symbols, method="pause-multipass"))
         assert "where a thought would be" in result["thought_meaning"]
-        with pytest.raises(UsageError, match="no latent positions"):
-            decoding.measure(with_info(symbols, method="cot"))
-
-    def test_of_one_question_there_is_no_chance(self, symbols):
-        result = decoding.measure(symbols.first(1))
-        assert {row["by_chance"] for row in result["nodes"]} == {None}
-        drawing.draw(result)
 
 
 class TestFigure:
@@ -292,7 +275,7 @@ class TestFigure:
         plain = with_info(plain, plan=Plan(2))
         for subject in (symbols, sums, digits, plain):
             result = json.loads(json.dumps(decoding.measure(subject)))
-            figures, tables = drawing.draw(result), drawing.rows(result)
+            figures, tables = decoding.draw(result), ANALYSES["decoding"].rows(result)
             for name, figure in figures.items():
                 figure.savefig(tmp_path / f"{name}.png")
             assert ("decoding-results" in figures) == bool(result["results"])
@@ -307,7 +290,7 @@ class TestFigure:
         subject = fresh_subject([*short, *long], num_stages=2)
         result = decoding.measure(subject)
         assert {r["num_questions"] for r in result["nodes"]} == {6, 12}
-        named = drawing.draw(result)["decoding"].axes[1]
+        named = decoding.draw(result)["decoding"].axes[1]
         for thought in (1, 2):
             wide = [
                 bar

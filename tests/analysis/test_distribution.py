@@ -18,8 +18,7 @@ from fresh import fresh_subject
 from latentcot import load
 from latentcot.analysis import distribution
 from latentcot.analysis.distribution import measure
-from latentcot.analysis.figures import distribution as figures
-from latentcot.analysis.figures import style
+from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared import question_sets
 from latentcot.analysis.shared.question_sets import (
     SAME,
@@ -28,6 +27,7 @@ from latentcot.analysis.shared.question_sets import (
     num_names,
     options_beside,
 )
+from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.subject import Subject, open_subject
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, RecipeError, UsageError
@@ -414,7 +414,7 @@ def test_models_are_compared_with_the_first(
         count += 2 if count == 8 and numbers is not None else 0
         return [e.answer if i < count else "no" for i, e in enumerate(posed.examples)]
 
-    monkeypatch.setattr(distribution, "_ask", ask)
+    monkeypatch.setattr(distribution, "ask", ask)
     first, second, third = (
         subject_of(reasoner, examples, name)
         for reasoner, name in zip(reasoners, ("a", "b", "b"), strict=True)
@@ -435,7 +435,7 @@ def test_models_are_compared_with_the_first(
         ("one_a_hop", 1): 0.5, ("one_a_hop", 2): 0.4,
         ("one_a_hop", 3): 0.5, ("one_a_hop", 4): 0.5,
     }  # fmt: skip
-    alone = measure(first, against=second, num_questions=5)
+    alone = measure(first, against=[second], num_questions=5)
     assert [one["name"] for one in alone["subjects"]] == ["a", "b"]
 
 
@@ -453,7 +453,7 @@ def test_a_method_without_latents_is_compared_with_the_thoughts_of_training(
     train(make_recipe("cot", training={"max_updates": 1}), tmp_path / "cot", is_quiet=True)
     cot = open_subject(tmp_path / "cot", str(data / "test.jsonl"))
     other = subject_of(babbler, read_examples(data / "test.jsonl"), "coconut")
-    found = measure(cot, against=other, num_questions=6)
+    found = measure(cot, against=[other], num_questions=6)
     rows = [row for row in found["accuracy"] if row["subject"] == "cot"]
     assert {row["thoughts"] for row in rows} == {"trained"}
     assert {row["num_thoughts"] for row in rows} == {0}
@@ -521,7 +521,7 @@ def test_in_words(
         graphs = posed.graphs
         return [f"{g.names[g.root]} is a {g.names[g.neg_target]}." for g in graphs]
 
-    monkeypatch.setattr(distribution, "_ask", ask)
+    monkeypatch.setattr(distribution, "ask", ask)
     found = measure(subject, num_questions=4)
     assert {row["other_candidate"] for row in found["accuracy"]} == {1}
     assert {row["accuracy"] for row in found["accuracy"]} == {0}
@@ -532,13 +532,16 @@ def test_in_words(
 
 def test_figures_need_the_result_alone(babbler: Reasoner, data: Path, tmp_path: Path) -> None:
     subject = subject_of(babbler, read_examples(data / "test.jsonl"))
-    found = json.loads(json.dumps(measure(subject, against=subject, num_questions=4)))
-    drawn = figures.draw(found)
-    assert set(drawn) == set(figures.rows(found)) == {"distribution", "distribution-hops"}
+    found = json.loads(json.dumps(measure(subject, against=[subject], num_questions=4)))
+    drawn = distribution.draw(found)
+    assert (
+        set(drawn)
+        == set(ANALYSES["distribution"].rows(found))
+        == {"distribution", "distribution-hops"}
+    )
     for name, one in drawn.items():
-        style.save(one, tmp_path / name)
+        save(one, tmp_path / name)
     labels = [tick.get_text() for tick in drawn["distribution"].axes[0].get_yticklabels()]
     assert labels[0] == SAME and "shorter *" in labels and "hops-3" in labels
-    for table in figures.rows(found).values():
+    for table in ANALYSES["distribution"].rows(found).values():
         assert len({tuple(row) for row in table}) == 1
-        assert all(isinstance(value, str | int | float) for row in table for value in row.values())

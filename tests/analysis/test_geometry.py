@@ -2,23 +2,20 @@
 
 import json
 import math
-from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
 
-from latentcot.analysis.figures.geometry import draw, rows
 from latentcot.analysis.geometry import (
     NUM_GROUPS,
-    _jackknife,
-    _spectra_without,
     effective_rank,
     measure,
     participation_ratio,
     spectrum,
 )
 from latentcot.analysis.shared.latents import record, with_latents
-from latentcot.analysis.shared.paired import difference
+from latentcot.analysis.shared.statistics import difference
 from latentcot.errors import UsageError
 from subjects import graph_examples, untrained
 
@@ -44,23 +41,6 @@ class TestRanks:
         expected = torch.linalg.svdvals(vectors - vectors.mean(0))
         torch.testing.assert_close(spectrum(vectors), expected.flip(0))
 
-    def test_spectra_without_a_group_are_those_of_the_rest(self):
-        vectors = torch.randn(43, 5, generator=torch.Generator().manual_seed(0)).double() + 2
-        found = _spectra_without(vectors)
-        assert len(found) == NUM_GROUPS
-        for group, singular in enumerate(found):
-            rest = vectors[[i for i in range(43) if i % NUM_GROUPS != group]]
-            torch.testing.assert_close(singular, spectrum(rest))
-        assert _spectra_without(vectors[: 2 * NUM_GROUPS - 1]) == []
-
-    def test_jackknife_of_a_mean_is_students_interval(self):
-        values = [1.0, 4.0, 2.0, 8.0]
-        mean = sum(values) / 4
-        without = [(sum(values) - value) / 3 for value in values]
-        found = difference(values, [0.0] * 4)
-        assert _jackknife(mean, without) == pytest.approx((found.low, found.high))
-        assert _jackknife(1.0, []) == (None, None)
-
 
 class TestMeasure:
     def test_figures_of_each_thought(self):
@@ -84,7 +64,13 @@ class TestMeasure:
             assert row["effective_rank"] == pytest.approx(
                 effective_rank(spectrum(thought)), abs=1e-3
             )
-            assert row["effective_rank_low"] < row["effective_rank"] < row["effective_rank_high"]
+            # Its interval is the jackknife's: every tenth question is left out in turn.
+            groups = [[q for q in range(24) if q % NUM_GROUPS != g] for g in range(NUM_GROUPS)]
+            left = [effective_rank(spectrum(thought[rest])) for rest in groups]
+            error = math.sqrt(0.9 * sum((one - fmean(left)) ** 2 for one in left))
+            ends = [row["effective_rank"] + sign * 2.262157 * error for sign in (-1, 1)]
+            found = row["effective_rank_low"], row["effective_rank_high"]
+            assert found == pytest.approx(ends, abs=1e-3)
             assert row["cosine_to_mean_low"] < row["cosine_to_mean"] < row["cosine_to_mean_high"]
         a, b = chains.states[:, 0], chains.states[:, 1]
         step = (a * b).sum(-1) / a.norm(dim=-1) / b.norm(dim=-1)
@@ -94,15 +80,11 @@ class TestMeasure:
         assert result["thoughts"][2]["cosine_to_next"] is None
         assert json.loads(json.dumps(result)) == result
 
-    def test_does_not_depend_on_the_batch_size(self):
-        subject = untrained("words", "bpe", examples=graph_examples("words", 5))
-        assert measure(subject) == measure(replace(subject, batch_size=2))
-
     def test_against_pauses(self):
         examples = graph_examples("words", 6)
         subject = untrained("words", examples=examples)
         other = untrained("words", examples=examples, method="coconut-pause-as-thought")
-        result = measure(subject, other)
+        result = measure(subject, against=[other])
         assert "pause" in result["against"]["name"] and not result["against"]["has_thoughts"]
         assert result["against"]["thought_means"] != result["thought_means"]
         row = next(
@@ -111,12 +93,6 @@ class TestMeasure:
         here, there = (m["thoughts"][0]["cosine_to_next"] for m in (result, result["against"]))
         assert row["more"] == pytest.approx(here - there, abs=2e-4)
         assert {r["thought"] for r in result["comparison"]} == {1, 2, 3}
-        for shown in (result, measure(subject)):
-            draw(shown).draw_without_rendering()
-            tables = rows(shown)
-            assert all(
-                v is not None for table in tables.values() for r in table for v in r.values()
-            )
         assert measure(subject.first(1))["thoughts"][0]["norm_low"] is None
 
     def test_a_thought_before_any_latent_is_the_same_for_both(self):
@@ -124,15 +100,9 @@ class TestMeasure:
         examples = graph_examples("words", 6)
         subject = untrained("words", examples=examples)
         other = untrained("words", examples=examples, method="pause-multipass")
-        for row in measure(subject, other)["comparison"]:
+        for row in measure(subject, against=[other])["comparison"]:
             if row["thought"] == 1 and row["name"] != "cosine_to_next":
                 assert row["more"] == 0 and row["p"] == 1
-
-    def test_refusals(self):
-        with pytest.raises(UsageError, match="has no latent positions"):
-            measure(untrained("words", method="no-cot"))
-        result = measure(untrained("words"), untrained("words", method="cot"))
-        assert result["against"] == {"name": "cot", "reason": "has no latent positions"}
 
 
 class TestDifference:

@@ -9,24 +9,25 @@ from itertools import permutations
 import pytest
 import torch
 
-from latentcot import read_examples
-from latentcot.analysis.figures.interventions import draw, rows
-from latentcot.analysis.interventions import DEFINITIONS, Lab, draw_order, draw_partners, measure
-from latentcot.analysis.shared.effects import Place, Ran, places, summary
+from latentcot.analysis.interventions import (
+    DEFINITIONS,
+    NAMES,
+    Lab,
+    Place,
+    draw,
+    draw_order,
+    draw_partners,
+    measure,
+    places,
+    summary,
+)
+from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.errors import UsageError
 from latentcot.evaluation.statistics import mcnemar
 from latentcot.methods import METHODS
 from subjects import graph_examples, untrained
-
-NAMES = ("zero", "noise", "mean", "shuffle", "swap", "token")
-
-
-@pytest.fixture
-def subject(babbler, data):
-    examples = tuple(read_examples(data / "test.jsonl"))
-    return Subject("coconut", babbler, examples, tuple(babbler.encode(examples)), batch_size=3)
 
 
 @pytest.fixture
@@ -181,13 +182,13 @@ class TestLatents:
         assert lab.counted("shuffle", Place()) == [2, 5]
         assert lab.chains.with_state(1) == lab.chains.with_state(2) == [1, 2, 4, 5, 7]
         assert lab.chains.with_state(3) == [2, 5]
-        mean = lab._table("mean", Place())
+        _, mean = fed_under(mixed, "mean", Place(), monkeypatch)  # of those that have the thought
         torch.testing.assert_close(mean[0, 0], lab.chains.latent_inputs[[1, 2, 4, 5, 7], 0].mean(0))
-        torch.testing.assert_close(mean[0, 1], lab.chains.latent_inputs[[2, 5], 1].mean(0))
+        torch.testing.assert_close(mean[1, 1], lab.chains.latent_inputs[[2, 5], 1].mean(0))
         _, latent_inputs = fed_under(mixed, "noise", Place(thought=2), monkeypatch)
         for row, q in enumerate([2, 5]):  # each question has its own noise
             length = lab.chains.latent_inputs[q, 1].norm()
-            torch.testing.assert_close(latent_inputs[row, 1], lab._noise[q, 1] * length)
+            torch.testing.assert_close(latent_inputs[row, 1], lab.noise[q, 1] * length)
         result = measure(mixed)
         assert {row["num_questions"] for row in result["effects"]} <= {2, 3, 4, 5}
         assert result["replay"] == {"num_questions": 5, "num_changed": 0}
@@ -273,8 +274,7 @@ class TestMeasure:
             for q, output in swapped.outputs.items()
         }
         effect = replace(swapped, outputs=outputs)
-        ran = Ran(subject, 8, 2, unchanged, unchanged, [effect], (), lab.others, 40)
-        [_, row] = summary(ran)["effects"]
+        [_, row] = summary(lab, 8, unchanged, unchanged, [effect])["effects"]
         assert row["other"] == 1.0 and row["other_num_questions"] == len(outputs)
         assert row["other_unchanged"] < 1 and row["accuracy"] == 0.0
 
@@ -293,8 +293,7 @@ class TestMeasure:
 
         before = answering([True] * 7 + [False])
         after = replace(answering([True] + [False] * 6 + [True]), name="zero")
-        ran = Ran(subject, 8, 2, before, before, [after], (), lab.others, 40)
-        [none, row] = summary(ran)["effects"]
+        [none, row] = summary(lab, 8, before, before, [after])["effects"]
         assert (none["accuracy"], row["accuracy"]) == (7 / 8, 2 / 8)
         assert row["changed"] == 7 / 8
         assert row["p_raw"] == row["p"] == pytest.approx(mcnemar(6, 1))
@@ -311,9 +310,6 @@ class TestMeasure:
             name = subject.examples[partner].answer
             expected = name if name in subject.graphs[q].names else None
             assert lab.others[q] == expected
-
-    def test_does_not_depend_on_the_batch_size(self, subject):
-        assert measure(replace(subject, batch_size=8)) == measure(subject)
 
     def test_is_the_same_every_time_and_plain(self, subject):
         result = measure(subject)
@@ -341,7 +337,7 @@ class TestMeasure:
 
 class TestAgainst:
     def test_pauses_side_by_side(self, subject, pausing):
-        result = measure(subject, pausing)
+        result = measure(subject, against=[pausing])
         other = result["against"]
         assert other["name"] == "coconut-pause-as-thought" and not other["has_thoughts"]
         assert set(other["left_out"]) == {"mean", "shuffle", "swap"}
@@ -363,33 +359,17 @@ class TestAgainst:
 
     def test_a_model_against_itself_differs_nowhere(self, subject):
         few = subject.first(4)
-        for row in measure(few, few)["comparison"]:
+        for row in measure(few, against=[few])["comparison"]:
             assert row["p"] == row["more_lost_p"] == 1 and row["more_lost"] == 0
-
-    def test_without_latents_it_is_left_out(self, subject):
-        few = subject.first(2)
-        result = measure(few, with_method(few, "cot"))
-        assert result["against"] == {"name": "cot", "reason": "has no latent positions"}
-        assert "comparison" not in result
-
-    def test_other_questions_are_refused(self, subject):
-        with pytest.raises(UsageError, match="must be asked the same 8 questions"):
-            measure(subject, subject.first(7))
 
 
 def test_figures_and_rows(subject, pausing):
-    result = measure(subject, pausing)
-    alone = {key: of for key, of in result.items() if key not in ("against", "comparison")}
-    for shown in (alone, result):
-        drawn = draw(shown)
-        assert list(drawn) == ["interventions", "interventions-first"]
-        for figure in drawn.values():
-            figure.draw_without_rendering()
-    tables = rows(result)
+    result = measure(subject, against=[pausing])
+    assert list(draw(result)) == ["interventions", "interventions-first"]
+    tables = ANALYSES["interventions"].rows(result)
     assert len(tables["interventions"]) == 19 + 10
     assert {row["model"] for row in tables["interventions"]} == {"coconut", pausing.name}
-    assert {row["thought"] for row in tables["interventions"]} == {1, 2, "all"}
-    assert all(value is not None for row in tables["interventions"] for value in row.values())
+    assert {row["thought"] for row in tables["interventions"]} == {1, 2, None}
 
 
 @pytest.mark.parametrize("tokenizer", ["words", "bpe"])

@@ -11,10 +11,10 @@ from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
     depth_of,
     edge_places,
-    mean_fields,
     node_places,
     optimal_nodes,
 )
+from latentcot.analysis.shared.statistics import mean_fields
 from latentcot.tasks.prosqa.graphs import Graph, distances, shortest_paths
 
 # 0 → 2, 3 → 4 → 6 (target); 3 → 5 → 7; 2 → 7; 0 → 4 is missing. 1 → 8 beside it, 1 → 4.
@@ -155,5 +155,5 @@ def test_means_have_intervals_over_questions():
     assert found["x_low"] == pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-5)
     assert found["x_high"] == pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-5)
     assert mean_fields("x", [0.25]) == {"x": 0.25, "x_low": None, "x_high": None}
-    share = mean_fields("x", [0.0, 1.0, 1.0], is_share=True)
+    share = mean_fields("x", [0.0, 1.0, 1.0], lowest=0.0, highest=1.0)
     assert (share["x_low"], share["x_high"]) == (0, 1)

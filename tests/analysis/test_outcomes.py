@@ -10,10 +10,10 @@ import pytest
 
 from latentcot import load
 from latentcot.analysis import outcomes
-from latentcot.analysis.figures import outcomes as figures
-from latentcot.analysis.figures import style
 from latentcot.analysis.outcomes import forced_numbers, hidden_steps, measure
+from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared.paths import OUTCOMES, Form, Judge, read
+from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.subject import Subject, open_subject
 from latentcot.data.examples import Example, write_examples
 from latentcot.errors import DataError
@@ -241,7 +241,7 @@ def test_methods_without_latents_have_one_row(
     assert (
         hidden_steps(subject, None, "any") == hidden_steps(subject, 0, "given_k") == [expected] * 4
     )
-    assert set(figures.draw(found)) == {"outcomes", "outcomes-step-first"}
+    assert set(outcomes.draw(found)) == {"outcomes", "outcomes-step-first"}
 
 
 @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
@@ -279,9 +279,9 @@ def test_in_words(tokenizer: str, make_recipe: Callable[..., Any], tmp_path: Pat
 
 def test_the_figure_needs_the_result_alone(scripted: Scripted, tmp_path: Path) -> None:
     found = json.loads(json.dumps(measure(scripted({0: ["2 4 5 [A] 5"] * 4}))))
-    drawn = figures.draw(found)
+    drawn = outcomes.draw(found)
     for name, one in drawn.items():
-        style.save(one, tmp_path / name)
+        save(one, tmp_path / name)
         assert (tmp_path / f"{name}.png").stat().st_size > 1_000
     above, below = drawn["outcomes"].axes
     assert above.get_ylabel() == "accuracy"
@@ -293,7 +293,7 @@ def test_the_figure_needs_the_result_alone(scripted: Scripted, tmp_path: Path) -
 
 
 def test_rows_are_one_a_series_number_and_outcome(scripted: Scripted) -> None:
-    found = figures.rows(measure(scripted({0: ["2 4 5 [A] 5"] * 4})))
+    found = ANALYSES["outcomes"].rows(measure(scripted({0: ["2 4 5 [A] 5"] * 4})))["outcomes"]
     assert len(found) == 2 * 7 * 6
     first = found[0]
     assert (first["series"], first["k"], first["outcome"]) == ("free", 0, "correct_path")

@@ -1,17 +1,14 @@
 """The best one, two and three nodes: by hand, and over questions."""
 
-import json
-from dataclasses import replace
-
 import pytest
 import torch
 
 from latentcot.analysis import parallelism
-from latentcot.analysis.figures import parallelism as figures
-from latentcot.analysis.figures import style
 from latentcot.analysis.parallelism import best_sums, measure, percentiles
-from latentcot.analysis.shared.values import mean_of, nodes_at, values_after
-from latentcot.errors import UsageError
+from latentcot.analysis.registry import ANALYSES
+from latentcot.analysis.shared.statistics import mean_of
+from latentcot.analysis.shared.style import save
+from latentcot.analysis.shared.values import nodes_at, values_after
 from subjects import graph_examples, untrained
 
 
@@ -64,30 +61,15 @@ class TestMeasure:
             assert row["narrowing"] == pytest.approx(mean_of(drops, lowest=-1), abs=2e-5)
         assert len(result["narrowing"]) == len(counts) - 1
 
-    def test_is_plain_and_says_what_it_is(self):
-        done = []
-        result = measure(replace(untrained(), batch_size=2), done.append)
-        assert json.loads(json.dumps(result)) == result
-        assert sum(done) == result["num_questions"] == 3
-        assert (result["schema_version"], result["analysis"]) == (1, "parallelism")
-        assert (result["form"], result["method"]) == ("words", "coconut")
-        assert {"value", "best", "gap", "narrowing"} <= result["definitions"].keys()
-
     def test_of_a_method_without_thoughts(self):
         result = measure(untrained("symbols", method="cot"))
         assert [row["k"] for row in result["by_k"]] == [0] and result["narrowing"] == []
-        with pytest.raises(UsageError, match="no number of thoughts"):
-            measure(untrained("words", method="cot"))
-
-    def test_narrowing_is_none_without_a_question_that_has_both(self):
-        sums = {0: {1: [0.5, 0.6, 0.7]}, 1: {2: [0.5, 0.6, 0.7]}}
-        assert parallelism._narrowing(sums, 0) == {"from": 0, "to": 1, "narrowing": None}
 
 
 class TestFigures:
     def test_have_a_panel_for_each_k(self, tmp_path):
         result = measure(untrained("words", examples=graph_examples("words", 5)))
-        drawn = figures.draw(result)
+        drawn = parallelism.draw(result)
         shown = result["by_k"][:4]
         assert [axes.get_title() for axes in drawn.axes] == [
             f"k = {row['k']} (depth {row['depth']})" for row in shown
@@ -96,17 +78,16 @@ class TestFigures:
             lines = [list(line.get_ydata()) for line in axes.lines]
             assert lines == row["percentiles"]
             assert axes.texts[0].get_text().startswith(f"mean gap {row['gap']['mean']:.2f}")
-        style.save(drawn, tmp_path / "parallelism")
+        save(drawn, tmp_path / "parallelism")
 
     def test_of_one_question_has_no_interval(self):
         result = measure(untrained("words", examples=graph_examples("words", 1)))
-        drawn = figures.draw(result)
+        drawn = parallelism.draw(result)
         assert "(" not in drawn.axes[0].texts[0].get_text()
-        assert figures.rows(result)[0]["mean_gap_low"] == ""
 
     def test_rows_hold_every_percentile(self):
         result = measure(untrained("words"))
-        rows = figures.rows(result)
+        rows = ANALYSES["parallelism"].rows(result)["parallelism"]
         assert len(rows) == 101 * len(result["by_k"])
         first = result["by_k"][0]
         assert rows[7] == {

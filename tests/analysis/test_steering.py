@@ -6,28 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from latentcot import Example, read_examples
+from latentcot import Example
 from latentcot.analysis import steering
-from latentcot.analysis.figures.steering import draw, rows
 from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.analysis.steering import (
     ALPHAS,
+    counted,
     embedding_directions,
     measure,
     random_directions,
     thought_directions,
 )
-from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Output
 from latentcot.evaluation.statistics import mcnemar
-from subjects import graph_examples, untrained
-
-
-@pytest.fixture
-def subject(babbler, data):
-    examples = tuple(read_examples(data / "test.jsonl"))
-    return Subject("coconut", babbler, examples, tuple(babbler.encode(examples)), batch_size=3)
+from subjects import untrained
 
 
 def chained(name_of_target, name_of_other, id):
@@ -91,10 +84,9 @@ class TestPush:
             return original(self, *args, feed_for=feed_for, **kwargs)
 
         monkeypatch.setattr(Subject, "answers", answers)
-        towards = torch.zeros(8, 1, 16)
-        towards[:, 0, 5] = torch.tensor([3.0] * 7 + [0.0])  # the last question has no direction
+        units, seven = torch.eye(16)[[5] * 7], latentted.of(range(7))
         for thought, alpha in ((1, -0.5), (2, 2.0)):
-            found = steering._answered(latentted, chains, towards, thought, alpha, lambda n: None)
+            steering.pushed(seven, thought, alpha, units, lambda n: None)
             latent_inputs, place = torch.stack([seen[i] for i in range(7)]), thought - 1
             own = chains.latent_inputs[:7, place]
             moved = latent_inputs[:, place] - own
@@ -107,7 +99,6 @@ class TestPush:
                 assert not torch.allclose(
                     latent_inputs[:, 1], chains.latent_inputs[:7, 1], atol=1e-2
                 )
-            assert list(found) == list(range(7))
 
     def test_what_an_answer_names(self):
         subject = untrained("words")
@@ -116,47 +107,26 @@ class TestPush:
             graph.names[node] for node in (graph.root, graph.target, graph.neg_target)
         )
         texts = [f"{root} is a {target}.", f"{root} is a {other}.", target, "", f"X is a {other}."]
-        named = [
-            steering._candidate(subject, 0, Output(text, text, 1, 1, 1, True)) for text in texts
-        ]
+        outputs = [Output(text, text, 1, 1, 1, True) for text in texts]
+        named = [steering.named_by(subject, [0], [output])[0] for output in outputs]
         assert named == ["target", "neg_target", None, None, None]
 
 
 class TestMeasure:
-    def test_counts(self, subject, monkeypatch):
+    def test_counts(self):
         """With answers made up: t, u or neither before and after."""
         roles = ["target", "target", "neg_target", None, "target", "target", "neg_target", "target"]
-        now = [
-            "neg_target",
-            "target",
-            "target",
-            "target",
-            None,
-            "neg_target",
-            "neg_target",
-            "neg_target",
-        ]
-        monkeypatch.setattr(
-            steering, "_named", lambda subject, numbers, outputs: {q: roles[q] for q in numbers}
-        )
-        at_random = [*roles[:7], "neg_target"]
-        monkeypatch.setattr(
-            steering,
-            "_answered",
-            lambda subject, chains, table, thought, alpha, progress: dict(
-                enumerate(at_random if table.shape[1] == 2 and thought == 1 else now)
-            ),
-        )
-        result = measure(subject)
-        row = next(r for r in result["steered"] if r["direction"] == "embeddings")
+        now = ["neg_target", *["target"] * 3, None, *["neg_target"] * 3]
+        pushed = {"embeddings": now, "random": [*roles[:7], "neg_target"]}
+        answers = {(name, 1, 0.5): dict(enumerate(named)) for name, named in pushed.items()}
+        (row, control), flips = counted(dict(enumerate(roles)), answers)
+        assert [q for q, is_so in flips["embeddings", 1, 0.5].items() if is_so] == [0, 2, 5, 7]
         assert row["flipped_num_questions"] == 7  # one unchanged answer names no candidate
         assert row["flipped"] == pytest.approx(4 / 7, abs=1e-4)
         assert (row["target"], row["neg_target"], row["neither"]) == (3 / 8, 4 / 8, 1 / 8)
-        assert row["p_raw"] == pytest.approx(mcnemar(3, 0)) and row["p"] == 1.0
-        control = next(r for r in result["steered"] if r["direction"] == "random")
+        assert row["p_raw"] == row["p"] == pytest.approx(mcnemar(3, 0))
         assert control["flipped"] == pytest.approx(1 / 7, abs=1e-4)
         assert control["p"] is None and control["p_raw"] is None
-        assert result["unchanged"]["target"] == 5 / 8
 
     def test_is_plain_and_does_not_depend_on_the_batch_size(self, subject):
         result = measure(subject)
@@ -172,28 +142,3 @@ class TestMeasure:
         result = measure(subject, on_progress=done.append)
         assert (result["num_questions"], result["num_given"]) == (3, 8)
         assert sum(done) >= 3 + 3 * 2 * 2 * 6  # unchanged, then two directions at least
-
-    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
-    def test_in_words_against_pauses(self, tokenizer):
-        examples = graph_examples("words", 3)
-        subject = untrained("words", tokenizer, examples=examples)
-        other = untrained("words", tokenizer, examples=examples, method="pause")
-        result = measure(subject, other)
-        assert result["against"]["left_out"] == {
-            "thoughts": "no question has two groups of thoughts that differ"
-        }
-        assert {row["direction"] for row in result["comparison"]} <= {"embeddings", "random"}
-        alone = {key: of for key, of in result.items() if key not in ("against", "comparison")}
-        for shown in (result, alone):
-            draw(shown).draw_without_rendering()
-            table = rows(shown)["steering"]
-            assert all(value is not None for row in table for value in row.values())
-
-    def test_refusals(self, subject, babbler):
-        with pytest.raises(UsageError, match="cot at stage 2 has no latent positions"):
-            measure(untrained("words", method="cot"))
-        bare = tuple(replace(e, meta={}) for e in subject.examples)
-        with pytest.raises(DataError, match="has no 'idx_to_symbol'"):
-            measure(replace(subject, examples=bare))
-        result = measure(subject.first(2), replace(untrained("words", method="cot"), name="chain"))
-        assert result["against"] == {"name": "chain", "reason": "has no latent positions"}

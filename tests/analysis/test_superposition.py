@@ -10,18 +10,12 @@ import torch
 
 import frontier_reference
 from fresh import fresh_subject, is_plain, prosqa, subject_of, untie, with_info
-from latentcot import DataError, UsageError, read_examples
+from latentcot import DataError, UsageError
 from latentcot.analysis import superposition
-from latentcot.analysis.figures import superposition as drawing
 from latentcot.analysis.shared.node_groups import name_tokens
 from latentcot.methods import Plan
 from latentcot.tasks.prosqa.generator import graph_of
 from latentcot.tasks.prosqa.graphs import distances
-
-
-@pytest.fixture
-def symbols(babbler, data):
-    return subject_of(babbler, read_examples(data / "test.jsonl"))
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +123,6 @@ class TestAgainstLoops:
             total = optimal["mass"] + off["mass"] * off["num_questions"] / len(words.examples)
             assert whole == pytest.approx(total, abs=2e-6)
 
-    def test_no_result_depends_on_the_batches(self, symbols, words):
-        for subject in (symbols, words):
-            one = superposition.measure(replace(subject, batch_size=1))
-            assert one["groups"] == [
-                pytest.approx(row, abs=2e-5) for row in superposition.measure(subject)["groups"]
-            ]
-            assert [q["id"] for q in one["questions"]] == [e.id for e in subject.examples]
-
 
 class TestFrontier:
     def test_is_what_the_quickstart_reports(self, symbols):
@@ -181,12 +167,8 @@ class TestFrontier:
                 masses.append(float(shares[row["thought"] - 1, nodes].sum()))
             assert row["mass"] == pytest.approx(fmean(masses), abs=1e-5)
 
-    def test_questions_with_fewer_latents_have_no_later_thoughts(self):
-        short, long = prosqa("two-family", 3, layers=1), prosqa("two-family", 4, layers=3)
-        examples = [long[0], short[0], long[1], short[1], long[2], short[2], long[3]]
-        plan = Plan(3, pad_to_num_stages=False)
-        subject = fresh_subject(examples, num_stages=3, plan=plan)
-        result = superposition.measure(subject)
+    def test_questions_with_fewer_latents_have_no_later_thoughts(self, uneven):
+        result = superposition.measure(uneven)
         assert [row["num_questions"] for row in result["frontier"]] == [7, 4, 4]
         assert [len(q["thoughts"]) for q in result["questions"]] == [3, 1, 3, 1, 3, 1, 3]
         assert row_of(result, 2, "unreachable")["num_questions"] == 4
@@ -254,11 +236,6 @@ class TestControls:
     def test_thoughts_are_named_so(self, words):
         assert "continuous thought" in superposition.measure(words)["thoughts"]
 
-    @pytest.mark.parametrize("method", ["cot", "no-cot", "coconut-no-thought"])
-    def test_without_latents_there_is_nothing_to_look_at(self, words, method):
-        with pytest.raises(UsageError, match=f"{method}.* no latent positions"):
-            superposition.measure(with_info(words, method=method))
-
     def test_nor_at_stage_0(self, words):
         with pytest.raises(UsageError, match="stage 0.* no latent positions"):
             superposition.measure(with_info(words, stage=0, num_thoughts=0))
@@ -283,11 +260,6 @@ class TestResult:
         for one, shares in zip(shown, whole, strict=False):
             torch.testing.assert_close(torch.tensor(one["thoughts"]), shares, atol=1e-4, rtol=0)
 
-    def test_of_one_question_has_no_intervals(self, words):
-        result = superposition.measure(words.first(1))
-        assert {row["mass_low"] for row in result["groups"]} == {None}
-        drawing.draw(result)
-
     def test_spread_tells_superposition_from_a_mixture(self):
         """Both have mean probabilities of ½; only the first spreads within a question."""
         is_in, used = torch.ones(2, 1, 2, dtype=torch.bool), torch.ones(2, 2, dtype=torch.bool)
@@ -295,22 +267,7 @@ class TestResult:
             readings = superposition.Readings(
                 torch.tensor(shares)[:, None], torch.zeros(2, 1, 2), torch.zeros(2, 1, 2)
             )
-            values = superposition._question_values(readings, is_in, used)
-            assert values[:, 0, 4].tolist() == [spread, spread]
-            assert values[:, 0, 0].tolist() == [1.0, 1.0]
-
-
-class TestFigure:
-    def test_is_drawn_from_the_file_alone(self, words, pieces, tmp_path):
-        for subject in (words, pieces, with_info(words, method="pause-multipass")):
-            result = json.loads(json.dumps(superposition.measure(subject)))
-            drawn = drawing.draw(result)
-            drawn.savefig(tmp_path / "figure.png")
-            assert len(drawn.axes) == 4
-            assert len(drawing.rows(result)) == len(result["groups"])
-
-    def test_rows_are_flat(self, words):
-        for row in drawing.rows(superposition.measure(words)):
-            assert all(
-                value is None or isinstance(value, str | int | float) for value in row.values()
-            )
+            values = superposition.Values(list)
+            superposition.collect(values, readings, {"frontier": is_in}, used, [1, 1])
+            [row] = superposition.group_rows(values, 1)
+            assert (row["spread"], row["mass"], row["num_questions"]) == (spread, 1.0, 2)

@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from latentcot.analysis.shared.statistics import mean_of
 from latentcot.analysis.shared.subject import Subject
 from latentcot.analysis.shared.values import (
     candidates_of,
-    depth_of,
     form_of,
-    mean_of,
     nodes_at,
     possible_counts,
     scored_counts,
@@ -145,7 +144,7 @@ class TestCandidates:
             written = [tokenizer.decode(ids) for ids in names]
             assert written == [" " + name for name in example.meta["idx_to_symbol"]]
         longest = max(len(ids) for names in candidates.names for ids in names)
-        assert candidates.num_columns == len(candidates.front) + longest - 1
+        assert candidates.num_positions == len(candidates.front) + longest - 1
 
     def test_in_symbols_begin_a_step(self):
         subject = untrained("symbols", "bpe")
@@ -185,17 +184,15 @@ class TestCandidates:
 
 
 class TestCounts:
-    def test_depths(self):
-        assert [depth_of(k, "words") for k in range(4)] == [0, 1, 2, 3]
-        assert [depth_of(k, "symbols") for k in range(4)] == [1, 2, 3, 4]
-        assert [depth_of(k, "words", 2) for k in range(5)] == [0, 0, 1, 1, 2]
-        assert [depth_of(k, "symbols", 2) for k in range(5)] == [1, 1, 2, 2, 3]
-
-    def test_of_a_subject(self):
-        assert form_of(untrained("words")) == "words"
-        assert form_of(untrained("symbols")) == "symbols"
-        assert scored_depth(untrained("words", thoughts_per_step=2), 5) == 2
-        assert scored_depth(untrained("symbols", thoughts_per_step=2), 5) == 3
+    @pytest.mark.parametrize(
+        ("form", "per_step", "depths"),
+        [("words", 1, [0, 1, 2, 3]), ("symbols", 1, [1, 2, 3, 4]),
+         ("words", 2, [0, 0, 1, 1, 2]), ("symbols", 2, [1, 1, 2, 2, 3])],
+    )  # fmt: skip
+    def test_depths(self, form, per_step, depths):
+        subject = untrained(form, thoughts_per_step=per_step)
+        assert form_of(subject) == form
+        assert [scored_depth(subject, k) for k in range(len(depths))] == depths
 
     def test_nodes_at(self):
         graph = graph_of(graph_examples("words", 1)[0])
@@ -212,7 +209,7 @@ class TestCounts:
     @pytest.mark.parametrize("form", ["words", "symbols"])
     def test_end_where_the_positions_do(self, form):
         roomy = untrained(form, "bpe")
-        longest = max(map(len, roomy.prompts(2))) + candidates_of(roomy).num_columns
+        longest = max(map(len, roomy.prompts(2))) + candidates_of(roomy).num_positions
         subject = untrained(form, "bpe", num_positions=longest)
         assert possible_counts(subject) == [0, 1, 2]
         assert len(values_after(subject, (2,))) == 3
@@ -229,7 +226,8 @@ class TestCounts:
         }
         assert scored_counts(words) == [depth for depth in deep["words"] if depth >= 1]
         assert scored_counts(symbols) == [depth - 1 for depth in deep["symbols"] if depth >= 1]
-        assert scored_counts(untrained("words", method="cot")) == []
+        with pytest.raises(UsageError, match="cot: there is no number of thoughts"):
+            scored_counts(untrained("words", method="cot"))
         assert scored_counts(untrained("symbols", method="cot")) == [0]
 
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from latentcot.analysis.registry import ANALYSES, Analysis, Result
+from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.errors import RunError, UsageError
 from latentcot.runs.provenance import provenance
@@ -62,8 +62,45 @@ def analyze(
         DataError: The questions do not fit the model.
         RunError: Something cannot be written.
     """
-    source = provenance()
-    return [_analyze_one(one, subject, out, others, source, on_start) for one in analyses]
+    done, source, info = list[Done](), provenance(), subject.reasoner.info
+    about = {"checkpoint": {"method": info.method, "update": info.update, "seed": info.seed},
+             "data": subject.source, "provenance": source}  # fmt: skip
+    for analysis in analyses:
+        start = time.perf_counter()
+        on_progress = on_start(f"{subject.name} · {analysis.name}")
+        try:
+            result = analysis.run(subject, others, on_progress)
+        except UsageError as error:  # not with this model: the others may still be done
+            done.append(Done(analysis.name, time.perf_counter() - start, reason=str(error)))
+            continue
+        # What an earlier analysis left goes first, and the page, which would show it.
+        try:
+            for path in (
+                out / "report.html",
+                *out.glob(f"{analysis.name}.*"),
+                *out.glob(f"{analysis.name}-*.*"),
+            ):
+                if path.suffix in (".json", ".csv", ".png", ".pdf", ".html"):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{out}: what an earlier analysis left cannot be deleted: {error}."
+            ) from None
+        write_json(out / f"{analysis.name}.json", {**result, **about})
+        for table, rows in analysis.rows(result).items():
+            columns = list(dict.fromkeys(column for row in rows for column in row))
+            with written_whole(out / f"{table}.csv") as file:
+                writer = csv.DictWriter(file, columns, lineterminator="\n")
+                writer.writeheader()
+                for row in rows:  # a place that is none means all of them
+                    places = {key: "all" for key in ("thought", "k") if row.get(key, "") is None}
+                    writer.writerow(row | places)
+        count = result.get("num_questions", len(subject.examples))
+        for title, drawn in analysis.figures(result).items():
+            note = f"{title}: {subject.name}, {count:,} questions; intervals 95 %"
+            save(drawn, out / title, note)
+        done.append(Done(analysis.name, time.perf_counter() - start, result=result))
+    return done
 
 
 def analyze_other(
@@ -84,57 +121,3 @@ def analyze_other(
         if ANALYSES[one.name].compares and "reason" not in beside:
             found.append(replace(one, result=beside))
     return found
-
-
-def _analyze_one(
-    analysis: Analysis,
-    subject: Subject,
-    out: Path,
-    others: Sequence[Subject],
-    source: dict[str, Any],
-    on_start: Callable[[str], Progress],
-) -> Done:
-    start = time.perf_counter()
-    try:
-        result = analysis.measure(subject, others, on_start(f"{subject.name} · {analysis.name}"))
-    except UsageError as error:  # not with this model: the others may still be done
-        return Done(analysis.name, time.perf_counter() - start, reason=str(error))
-    _forget(analysis.name, out)
-    info = subject.reasoner.info
-    about = {"checkpoint": {"method": info.method, "update": info.update, "seed": info.seed},
-             "data": subject.source, "provenance": source}  # fmt: skip
-    write_json(out / f"{analysis.name}.json", {**result, **about})
-    _write_figures(analysis, result, out, _note(subject, result))
-    return Done(analysis.name, time.perf_counter() - start, result=result)
-
-
-def _forget(name: str, out: Path) -> None:
-    """Delete what an earlier analysis left, and the page, which would show it."""
-    old = (out / "report.html", *out.glob(f"{name}.*"), *out.glob(f"{name}-*.*"))
-    try:
-        for path in old:
-            if path.suffix in (".json", ".csv", ".png", ".pdf", ".html"):
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{out}: what an earlier analysis left cannot be deleted: {error}."
-        ) from None
-
-
-def _note(subject: Subject, result: Result) -> str:
-    """Say above a figure what it is of."""
-    count = result.get("num_questions", len(subject.examples))
-    return f"{subject.name}, {count:,} questions; intervals 95 %"
-
-
-def _write_figures(analysis: Analysis, result: Result, out: Path, note: str) -> None:
-    from latentcot.analysis.figures.style import save
-
-    for name, rows in analysis.rows(result).items():
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        with written_whole(out / f"{name}.csv") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    for name, figure in analysis.draw(result).items():
-        save(figure, out / name, f"{name}: {note}")

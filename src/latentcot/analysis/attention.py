@@ -17,21 +17,26 @@ All columns are read once more in one pass, with what was fed into the latent po
 the plain ("eager") attention of transformers tells its weights.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from latentcot.analysis.shared.edge_columns import columns_of_edges
-from latentcot.analysis.shared.latents import MEANING, Chains, record, with_latents
-from latentcot.analysis.shared.node_groups import EDGE_GROUPS, depth_of, edge_places, mean_fields
+from latentcot.analysis.shared import style
+from latentcot.analysis.shared.latents import MEANING, Chains, record, tables_of, with_latents
+from latentcot.analysis.shared.node_groups import EDGE_GROUPS, depth_of, edge_places
+from latentcot.analysis.shared.statistics import Row, Rows, mean_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, UsageError
+from latentcot.tasks.prosqa.generator import fact
 
 SCHEMA_VERSION = 1
 MAX_PARAMETERS = 50_000_000
@@ -40,12 +45,14 @@ MAX_HEADS = 256
 MAX_WEIGHTS = 2**26
 """Attention weights that one pass may keep: 256 MiB."""
 
+Span = tuple[int, int]
+"""Characters [start, end) of a question."""
 Values = defaultdict[tuple[int, int, str], list[list[float]]]
 """(layer from 0, column, group) → (attention to all such edges, its uniform, their number) for each
 question that has any."""
 
 
-def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, Any]:
+def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     """Measure the attention from the columns of thoughts to the edges of the question.
 
     Returns:
@@ -59,13 +66,48 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
     has_thoughts, subject = subject.has_thoughts, with_latents(subject)
     refuse_large(subject)
     edges = columns_of_edges(subject)
-    num_found, num_edges = _count_found(edges, subject)
-    values: Values = defaultdict(list)
-    chains, layouts = record(subject), subject.prompts()
-    for numbers in _batches(subject, layouts):
-        reading = read_again(subject, chains, layouts, numbers)
-        _collect(values, subject, reading, numbers, [edges[i] for i in numbers])
-        on_progress(len(numbers))
+    num_found = sum(len(columns) > 0 for question in edges for columns in question)
+    num_edges = sum(map(len, edges))
+    if num_found == 0:
+        raise DataError(
+            f"attention: no edge of any graph is found in its question, such as "
+            f"{subject.examples[0].question[:60]!r}. They must be told as in docs/data-format.md."
+        )
+    values, chains, layouts = Values(list), record(subject), subject.prompts()
+    config = subject.reasoner.model.config
+    for batch in subject.batches(layouts):
+        # As many at a time as have room for their weights.
+        longest = max(len(layouts[i].prefix) + layouts[i].num_latents for i in batch)
+        weights = config.num_hidden_layers * config.num_attention_heads * longest**2
+        size = max(1, MAX_WEIGHTS // weights)
+        for start in range(0, len(batch), size):
+            numbers = batch[start : start + size]
+            reading = read_again(subject, chains, layouts, numbers)
+            _collect(values, subject, reading, numbers, [edges[i] for i in numbers])
+            on_progress(len(numbers))
+    order, found = list(EDGE_GROUPS), Rows()
+    per_step = subject.reasoner.info.plan.thoughts_per_step
+    for layer, column, group in sorted(values, key=lambda key: (*key[:2], order.index(key[2]))):
+        rows = values[layer, column, group]
+        if not rows:
+            continue
+        total, uniform, counts = zip(*rows, strict=True)
+        per_edge = [paid / count for paid, count in zip(total, counts, strict=True)]
+        edge_uniform = [paid / count for paid, count in zip(uniform, counts, strict=True)]
+        found.append(
+            {
+                "layer": layer + 1,
+                "column": column,
+                "depth": depth_of(column, per_step),
+                "group": group,
+                "num_questions": len(rows),
+                "num_edges": round(sum(counts) / len(rows), 3),
+                **mean_fields("per_edge", per_edge, lowest=0.0, highest=1.0),
+                "per_edge_uniform": round(sum(edge_uniform) / len(rows), 6),
+                **mean_fields("total", total, lowest=0.0, highest=1.0),
+                "total_uniform": round(sum(uniform) / len(rows), 6),
+            }
+        )
     return {
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method,
@@ -77,7 +119,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "definitions": EDGE_GROUPS,
         "num_edges": num_edges,
         "num_edges_left_out": num_edges - num_found,
-        "columns": _rows(values, subject.reasoner.info.plan.thoughts_per_step),
+        "columns": found,
     }
 
 
@@ -96,17 +138,6 @@ def refuse_large(subject: Subject) -> None:
             f"{MAX_HEADS} heads in all layers, got {num_parameters:,} and {num_heads}. Leave it "
             "out, with --only and the names of the others."
         )
-
-
-def _count_found(edges: Sequence[Sequence[Sequence[int]]], subject: Subject) -> tuple[int, int]:
-    """Return how many edges were found in the questions, and how many there are."""
-    num_found = sum(len(columns) > 0 for question in edges for columns in question)
-    if num_found == 0:
-        raise DataError(
-            f"attention: no edge of any graph is found in its question, such as "
-            f"{subject.examples[0].question[:60]!r}. They must be told as in docs/data-format.md."
-        )
-    return num_found, sum(map(len, edges))
 
 
 # --- one pass over all columns ----------------------------------------------------------------
@@ -174,15 +205,62 @@ def eager_attention(model: Any) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def _batches(subject: Subject, layouts: Sequence[Layout]) -> Iterator[list[int]]:
-    """Yield the numbers of questions whose weights fit into memory together."""
-    config = subject.reasoner.model.config
-    per_pair = config.num_hidden_layers * config.num_attention_heads
-    for numbers in subject.batches(layouts):
-        longest = max(len(layouts[i].prefix) + layouts[i].num_latents for i in numbers)
-        size = max(1, MAX_WEIGHTS // (per_pair * longest**2))
-        for start in range(0, len(numbers), size):
-            yield numbers[start : start + size]
+# --- where edges stand in a question ----------------------------------------------------------
+
+
+def columns_of_edges(subject: Subject) -> list[list[list[int]]]:
+    """Return for each question and edge the columns of its tokens; none where it is not found.
+
+    An edge is written as "3 7 | ", "3 7 " or "3>7 " in symbols, and as a sentence in words ("Every
+    lorpus is a rorpus."). It is found by its characters, so that any tokenizer will do.
+    Columns count from the beginning of the sequence, tokens in front of the question included.
+
+    Raises:
+        UsageError: The tokenizer cannot tell where its tokens come from.
+        DataError: A question carries no graph.
+    """
+    tokenizer = subject.reasoner.tokenizer
+    if not tokenizer.is_fast:
+        raise UsageError(
+            f"attention: needs a fast tokenizer, which tells where its tokens stand in the text, "
+            f"got {type(tokenizer).__name__}. Use another checkpoint."
+        )
+    texts = [e.question + subject.reasoner.info.template.question_end for e in subject.examples]
+    found: Any = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    columns = []
+    for number, offsets in enumerate(found["offset_mapping"]):
+        graph, question = subject.graphs[number], subject.examples[number].question
+        names, spans = graph.names, dict[tuple[int, int], Span]()
+        words = list(re.finditer(r"\S+", question.partition("[Q]")[0]))
+        is_in_words = subject.is_in_words
+        if is_in_words or (words and ">" in words[0][0]):  # a sentence, or a token
+            told = re.finditer(r"\S[^.]*\.", question) if is_in_words else words
+            where = {match[0]: match.span() for match in told}
+            for a, b in graph.edges:
+                text = fact(names[a], names[b]) if is_in_words else f"{names[a]}>{names[b]}"
+                if text in where:
+                    spans[a, b] = where[text]
+        else:  # a pair, and the bar behind it
+            node, start = {name: node for node, name in enumerate(names)}, 0
+            while start + 1 < len(words):
+                parent, child = words[start], words[start + 1]
+                has_bar = start + 2 < len(words) and words[start + 2][0] == "|"
+                last = words[start + 2] if has_bar else child
+                if parent[0] in node and child[0] in node:
+                    spans[node[parent[0]], node[child[0]]] = parent.start(), last.end()
+                start += 3 if has_bar else 2
+        num_in_front = len(subject.encoded[number].question) - len(offsets)
+        columns.append(
+            [
+                [
+                    num_in_front + token
+                    for token, (start, end) in enumerate(offsets)
+                    if edge in spans and start < spans[edge][1] and end > spans[edge][0]
+                ]
+                for edge in graph.edges
+            ]
+        )
+    return columns
 
 
 # --- from columns to edges --------------------------------------------------------------------
@@ -240,27 +318,32 @@ def _collect(
                 values[layer, column, group] += rows.tolist()
 
 
-def _rows(values: Values, thoughts_per_step: int) -> list[dict[str, Any]]:
-    order = {group: place for place, group in enumerate(EDGE_GROUPS)}
-    found = [(key, rows) for key, rows in values.items() if rows]
-    found.sort(key=lambda one: (one[0][0], one[0][1], order[one[0][2]]))
-    return [
-        {"layer": layer + 1, "column": column, "depth": depth_of(column, thoughts_per_step)}
-        | _means(group, rows)
-        for (layer, column, group), rows in found
-    ]
+# --- drawing ----------------------------------------------------------------------------------
+
+PANELS_A_ROW = 4
 
 
-def _means(group: str, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
-    total, uniform, num_edges = zip(*rows, strict=True)
-    per_edge = [paid / count for paid, count in zip(total, num_edges, strict=True)]
-    edge_uniform = [paid / count for paid, count in zip(uniform, num_edges, strict=True)]
-    return {
-        "group": group,
-        "num_questions": len(rows),
-        "num_edges": round(sum(num_edges) / len(rows), 3),
-        **mean_fields("per_edge", per_edge, is_share=True),
-        "per_edge_uniform": round(sum(edge_uniform) / len(rows), 6),
-        **mean_fields("total", total, is_share=True),
-        "total_uniform": round(sum(uniform) / len(rows), 6),
-    }
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    return tables_of(result, attention="columns")
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw the attention that an edge of each group gets: a panel for each layer."""
+    rows = result["columns"]
+    layers = sorted({row["layer"] for row in rows})
+    down = ceil(len(layers) / PANELS_A_ROW)
+    with style.figure(
+        style.COLUMN if len(layers) == 1 else 2 * style.COLUMN, 0.5 + 1.8 * down
+    ) as fig:
+        panels = style.panel_grid(
+            fig, len(layers), PANELS_A_ROW, "latent position (0: before the first)"
+        )
+        for panel, layer in zip(panels, layers, strict=True):
+            chosen = [row for row in rows if row["layer"] == layer]
+            style.draw_groups(panel, chosen, "column", "per_edge")
+            style.draw_uniform(panel, chosen, "column", "per_edge_uniform", "all positions alike")
+            panel.set_title(f"layer {layer}")
+        panels[0].set(ylabel="attention to an edge", ylim=(0, None))
+        style.legend(fig, panels[:1], 3 if len(layers) > 1 else 2)
+    return fig

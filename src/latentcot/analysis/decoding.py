@@ -12,34 +12,31 @@ the most probable tokens of each thought, and how often they name what the searc
 in the same row, all of them, so that nothing is drawn.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import Any
 
 import torch
-from torch import Tensor
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from latentcot.analysis.shared.latents import MEANING, Chains, record, with_latents
-from latentcot.analysis.shared.naming import has_graphs
-from latentcot.analysis.shared.node_groups import (
-    NODE_GROUPS,
-    depth_of,
-    mean_fields,
-    name_tokens,
-    node_places,
-    rounded,
-)
-from latentcot.analysis.shared.result_tokens import ResultTokens, result_tokens
+from latentcot.analysis.shared import style
+from latentcot.analysis.shared.latents import MEANING, record, tables_of, with_latents
+from latentcot.analysis.shared.node_groups import NODE_GROUPS, depth_of, name_tokens, node_places
+from latentcot.analysis.shared.statistics import Row, Rows, mean_fields, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
-from latentcot.evaluation.statistics import share_with_interval
+from latentcot.evaluation.statistics import percent
 
 SCHEMA_VERSION = 1
 TOPS = (1, 5, 10)
 NUM_EXAMPLES = 20
 NUM_SHOWN = 5
 """Tokens of each thought in the examples, and most frequent ones of all."""
+_RESULT = re.compile(r"=\s*(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+))\s*(?:>>)?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +53,8 @@ class Decoded:
     tokens: list[list[int]]
     probabilities: list[list[float]]
 
-    def counts(self, top: int) -> Counter[int]:
-        """Return for how many questions each token is among the first `top`."""
-        return Counter(token for tokens in self.tokens for token in tokens[:top])
 
-
-def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, Any]:
+def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     """Read every thought through the output head.
 
     Returns:
@@ -73,8 +66,31 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         UsageError: The method has no latent positions.
         DataError: A question's graph is wrong.
     """
-    decoded = decode(subject, max(TOPS), on_progress)
-    results = result_tokens(subject)
+    decoded, tokenizer = decode(subject, max(TOPS), on_progress), subject.reasoner.tokenizer
+    results, thoughts = result_tokens(subject), Rows()
+    examples: Rows = [
+        {"id": e.id, "question": e.question, "steps": list(e.steps), "answer": e.answer}
+        | {"thoughts": list[Any]()}
+        for e in subject.examples[:NUM_EXAMPLES]
+    ]
+    for thought, one in enumerate(decoded, start=1):
+        # How sure the head is of its top token, and which ones are most frequent.
+        tops, sure = [ids[0] for ids in one.tokens], [row[0] for row in one.probabilities]
+        frequent = [
+            {"token": str(tokenizer.decode([token]))}
+            | share_fields("share", [top == token for top in tops], ends="")
+            for token, _ in Counter(tops).most_common(NUM_SHOWN)
+        ]
+        row = {"thought": thought, "num_questions": len(tops)}
+        row |= mean_fields("probability", sure, lowest=0.0, highest=1.0)
+        thoughts.append(row | {"most_frequent": frequent})
+        for number, ids, shares in zip(one.numbers, one.tokens, one.probabilities, strict=True):
+            if number < len(examples):
+                told = [
+                    {"token": str(tokenizer.decode([token])), "probability": round(share, 4)}
+                    for token, share in list(zip(ids, shares, strict=True))[:NUM_SHOWN]
+                ]
+                examples[number]["thoughts"].append(told)
     return {
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method,
@@ -83,100 +99,106 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "thought_meaning": MEANING[subject.has_thoughts],
         "by_chance": "the same with the thoughts of the other questions of a row, averaged",
         "definitions": NODE_GROUPS,
-        "thoughts": [
-            {"thought": i, **_summary(subject, one)} for i, one in enumerate(decoded, start=1)
+        "thoughts": thoughts,
+        "nodes": _node_rows(subject, decoded) if subject.has_graphs else [],
+        "results": [
+            row
+            for thought, one in enumerate(decoded, start=1)
+            for step in range(results.most_steps)
+            for top in TOPS
+            for about in [{"thought": thought, "step": step + 1, "top": top}]
+            for row in _hit_rows(about, one, partial(results.of, step=step), top)
         ],
-        "nodes": _node_rows(subject, decoded) if has_graphs(subject) else [],
-        "results": _result_rows(decoded, results),
         "result_tokens": {
             "num_results": results.num_whole + results.num_begun + results.num_left_out,
             "num_whole": results.num_whole,
             "num_by_first_token": results.num_begun,
             "num_left_out": results.num_left_out,
         },
-        "examples": _examples(subject, decoded),
+        "examples": examples,
     }
 
 
+@torch.no_grad()
 def decode(subject: Subject, top: int, on_progress: Progress = no_progress) -> list[Decoded]:
     """Return the most probable tokens of thought 1, 2, … for every question that has it.
 
     Raises:
         UsageError: The method has no latent positions.
     """
-    chains = record(with_latents(subject))
+    chains, model = record(with_latents(subject)), subject.reasoner.model
     found = [Decoded([], [], []) for _ in range(chains.most)]
     for start in range(0, len(subject.examples), subject.batch_size):
-        rows = slice(start, start + subject.batch_size)
-        probabilities, ids = _top(subject, chains.states[rows, : chains.most], top)
-        _sort_in(found, start, chains, ids.tolist(), probabilities.tolist())
+        thoughts_BND = chains.states[start : start + subject.batch_size, : chains.most]
+        logits_BNV = model.get_output_embeddings()(thoughts_BND.to(model.device))
+        shares_BNV = logits_BNV.float().softmax(-1)
+        probabilities, ids = shares_BNV.topk(min(top, shares_BNV.shape[-1]), dim=-1)
+        rows = zip(ids.tolist(), probabilities.tolist(), strict=True)
+        for number, (tokens, shares) in enumerate(rows, start):
+            for thought in range(chains.num_latents[number]):
+                found[thought].numbers.append(number)
+                found[thought].tokens.append(tokens[thought])
+                found[thought].probabilities.append(shares[thought])
         on_progress(len(ids))
     return found
 
 
-@torch.no_grad()
-def _top(subject: Subject, thoughts_BND: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    model = subject.reasoner.model
-    shares_BNV = model.get_output_embeddings()(thoughts_BND.to(model.device)).float().softmax(-1)
-    probabilities, ids = shares_BNV.topk(min(top, shares_BNV.shape[-1]), dim=-1)
-    return probabilities.cpu(), ids.cpu()
+# --- results of equations ---------------------------------------------------------------------
 
 
-def _sort_in(
-    found: Sequence[Decoded],
-    start: int,
-    chains: Chains,
-    ids: Sequence[Sequence[list[int]]],
-    probabilities: Sequence[Sequence[list[float]]],
-) -> None:
-    """Add a batch's tokens to those of each thought."""
-    for row, (tokens, shares) in enumerate(zip(ids, probabilities, strict=True)):
-        for thought in range(chains.num_latents[start + row]):
-            found[thought].numbers.append(start + row)
-            found[thought].tokens.append(tokens[thought])
-            found[thought].probabilities.append(shares[thought])
+@dataclass(frozen=True, slots=True)
+class ResultTokens:
+    """The token by which the result of each step is told: the 12 in "<<3*4=12>>" or "3 * 4 = 12".
+
+    Attributes:
+        first: For each question and step the first token of the result; None where the step is no
+            equation, or its result does not begin a token.
+        num_whole: Results that are one token.
+        num_begun: Results of several tokens, told by the first.
+        num_left_out: Results that do not begin a token.
+    """
+
+    first: tuple[tuple[int | None, ...], ...]
+    num_whole: int
+    num_begun: int
+    num_left_out: int
+
+    @property
+    def most_steps(self) -> int:
+        """The last step of any question that has a result."""
+        steps = [i for row in self.first for i, token in enumerate(row) if token is not None]
+        return max(steps, default=-1) + 1
+
+    def of(self, question: int, step: int) -> list[int]:
+        """Return the token of one step's result, steps counted from 0; none where it has none."""
+        row = self.first[question]
+        token = row[step] if step < len(row) else None
+        return [] if token is None else [token]
 
 
-# --- all tasks --------------------------------------------------------------------------------
-
-
-def _summary(subject: Subject, decoded: Decoded) -> dict[str, Any]:
-    """Return how sure the head is of its top token, and which ones are most frequent."""
-    num = len(decoded.numbers)
-    frequent = decoded.counts(1).most_common(NUM_SHOWN)
-    return {
-        "num_questions": num,
-        **mean_fields("probability", [row[0] for row in decoded.probabilities], is_share=True),
-        "most_frequent": [
-            {"token": _text(subject, token), **_share_fields(count, num)}
-            for token, count in frequent
-        ],
-    }
-
-
-def _share_fields(count: int, num: int) -> dict[str, float | None]:
-    share, low, high = share_with_interval(count, num)
-    return {"share": rounded(share), "low": rounded(low), "high": rounded(high)}
-
-
-def _text(subject: Subject, token: int) -> str:
-    return str(subject.reasoner.tokenizer.decode([token]))
-
-
-def _examples(subject: Subject, decoded: Sequence[Decoded]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"id": e.id, "question": e.question, "steps": list(e.steps), "answer": e.answer}
-        | {"thoughts": list[Any]()}
-        for e in subject.examples[:NUM_EXAMPLES]
-    ]
-    for one in decoded:
-        for number, ids, shares in zip(one.numbers, one.tokens, one.probabilities, strict=True):
-            if number < len(found):
-                shown = list(zip(ids, shares, strict=True))[:NUM_SHOWN]
-                found[number]["thoughts"].append(
-                    [{"token": _text(subject, t), "probability": round(p, 4)} for t, p in shown]
-                )
-    return found
+def result_tokens(subject: Subject) -> ResultTokens:
+    """Find the results in the steps of all questions, tokenized as in training."""
+    tokenizer, end = subject.reasoner.tokenizer, subject.reasoner.info.template.step_end
+    steps = sorted({step for example in subject.examples for step in example.steps})
+    spans = {step: match.span(1) for step in steps if (match := _RESULT.search(step))}
+    found = {step: list[int]() for step in spans}  # none where no token begins with the result
+    if spans and tokenizer.is_fast:  # only fast ones tell where their tokens stand
+        texts: Any = tokenizer(
+            [step + end for step in spans], add_special_tokens=False, return_offsets_mapping=True
+        )
+        offsets_of = zip(texts["input_ids"], texts["offset_mapping"], strict=True)
+        for (step, span), (ids, offsets) in zip(spans.items(), offsets_of, strict=True):
+            inside = [i for i, (a, b) in enumerate(offsets) if a < span[1] and b > span[0]]
+            if inside and not step[offsets[inside[0]][0] : span[0]].strip():
+                found[step] = [ids[i] for i in inside]
+    rows = [[found.get(step) for step in example.steps] for example in subject.examples]
+    results = [tokens for row in rows for tokens in row if tokens is not None]
+    return ResultTokens(
+        first=tuple(tuple(tokens[0] if tokens else None for tokens in row) for row in rows),
+        num_whole=sum(len(tokens) == 1 for tokens in results),
+        num_begun=sum(len(tokens) > 1 for tokens in results),
+        num_left_out=sum(not tokens for tokens in results),
+    )
 
 
 # --- hits and chance --------------------------------------------------------------------------
@@ -211,42 +233,143 @@ def hits_and_chance(
     return [own > 0 for own in num_own], chances
 
 
-def _hit_fields(hits: Sequence[bool], chances: Sequence[float]) -> dict[str, Any]:
-    by_chance = rounded(sum(chances) / len(chances)) if chances else None
-    shares = _share_fields(sum(hits), len(hits))
-    return {"num_questions": len(hits), **shares, "by_chance": by_chance}
+def _hit_rows(
+    about: Row, decoded: Decoded, wanted: Callable[[int], Iterable[int]], top: int
+) -> Rows:
+    """Return a row about hits; none where no question wants anything."""
+    hits, chances = hits_and_chance(decoded, wanted, top)
+    if not hits:
+        return []
+    by_chance = round(sum(chances) / len(chances), 6) if chances else None
+    row = about | {"num_questions": len(hits)} | share_fields("share", hits, ends="")
+    return [row | {"by_chance": by_chance}]
 
 
-def _node_rows(subject: Subject, decoded: Sequence[Decoded]) -> list[dict[str, Any]]:
+def _node_rows(subject: Subject, decoded: Sequence[Decoded]) -> Rows:
     """Say how often the top token of a thought is a node of each group."""
-    names, rows = name_tokens(subject), []
-    depths = [
-        depth_of(i + 1, subject.reasoner.info.plan.thoughts_per_step) for i in range(len(decoded))
-    ]
+    names, rows = name_tokens(subject), Rows()
+    per_step = subject.reasoner.info.plan.thoughts_per_step
+    depths = [depth_of(i + 1, per_step) for i in range(len(decoded))]
     groups = node_places(subject.graphs, names.is_used).groups(depths)
     for place, one in enumerate(decoded):
         for group, is_in_QNM in groups.items():
-            is_in = is_in_QNM[:, place].tolist()
-
-            def wanted(number: int, is_in: list[list[bool]] = is_in) -> list[int]:
-                pairs = zip(names.ids[number], is_in[number], strict=False)  # the latter is padded
-                return [token for token, ok in pairs if ok]
-
-            hits, chances = hits_and_chance(one, wanted, 1)
-            if hits:
-                about = {"thought": place + 1, "depth": depths[place], "group": group}
-                rows.append(about | _hit_fields(hits, chances))
+            is_in = is_in_QNM[:, place].tolist()  # padded
+            ids = [
+                [token for token, ok in zip(names.ids[q], is_in[q], strict=False) if ok]
+                for q in range(len(is_in))
+            ]
+            about = {"thought": place + 1, "depth": depths[place], "group": group}
+            rows += _hit_rows(about, one, ids.__getitem__, 1)
     return rows
 
 
-def _result_rows(decoded: Sequence[Decoded], results: ResultTokens) -> list[dict[str, Any]]:
-    """Say how often the result of each step is among the top tokens of each thought."""
+# --- drawing ----------------------------------------------------------------------------------
+
+PANELS_A_ROW = 3
+_TOP_COLOURS = (style.BLUE, style.ORANGE, style.GREEN)
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files; the most frequent tokens are columns of their own."""
     rows = []
-    for thought, one in enumerate(decoded, start=1):
-        for step in range(results.most_steps):
-            for top in TOPS:
-                hits, chances = hits_and_chance(one, partial(results.of, step=step), top)
-                if hits:
-                    about = {"thought": thought, "step": step + 1, "top": top}
-                    rows.append(about | _hit_fields(hits, chances))
-    return rows
+    for row in result["thoughts"]:
+        flat = {name: value for name, value in row.items() if name != "most_frequent"}
+        for number, token in enumerate(row["most_frequent"], start=1):
+            flat |= {f"token_{number}": token["token"], f"share_{number}": token["share"]}
+        rows.append(flat)
+    others = tables_of(result, decoding_nodes="nodes", decoding_results="results")
+    return {"decoding": rows, **others}
+
+
+def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw how sure the head is, and what it names; and results of equations, where there are."""
+    thoughts = result["thoughts"]
+    with style.figure(2 * style.COLUMN, 2.4) as fig:
+        sure, named = fig.subplots(1, 2, width_ratios=[1, 2])
+        at = [row["thought"] for row in thoughts]
+        style.points(sure, at, thoughts, "probability", color=style.BLUE, marker="o", capsize=2)
+        label = "probability of the top token"
+        sure.set(xlabel="thought", ylabel=label, xticks=at, ylim=(0, 1.03))
+        if result["nodes"]:
+            _draw_nodes(named, result["nodes"], thoughts)
+            style.legend(fig, [named], 3)
+        else:  # the most frequent top tokens of each thought, with their share
+            most = max(len(row["most_frequent"]) for row in thoughts)
+            for row in thoughts:
+                for rank, token in enumerate(row["most_frequent"], start=1):
+                    # Blanks are made visible, what is long is cut, dollars make no formulas.
+                    text = token["token"].replace(" ", "␣").replace("\n", "↵")
+                    text = (text if len(text) <= 12 else f"{text[:11]}…").replace("$", r"\$")
+                    text = f"{text}\n{percent(token['share'])}"
+                    place = row["thought"], rank
+                    named.text(*place, text, ha="center", va="center", fontsize=6.5)
+            named.set(xlim=(at[0] - 0.5, at[-1] + 0.5), ylim=(most + 0.5, 0.5), xticks=at)
+            named.set(xlabel="thought", ylabel="rank among top tokens")
+            named.set_yticks(range(1, most + 1))
+    figures = {"decoding": fig}
+    if result["results"]:
+        figures["decoding-results"] = _draw_results(result["results"])
+    return figures
+
+
+def _draw_nodes(axes: Axes, nodes: Sequence[Row], thoughts: Sequence[Row]) -> None:
+    """Stack what the top token names; beside it, narrower, what it would name by chance.
+
+    Of all questions that have the thought: a question without nodes of a group counts as none.
+    """
+    num_all = {row["thought"]: row["num_questions"] for row in thoughts}
+    for key, shift, width, alpha in (("share", -0.14, 0.4, 1.0), ("by_chance", 0.25, 0.2, 0.45)):
+        floor = dict.fromkeys(num_all, 0.0)
+        for group, (label, colour, _, hatch) in style.GROUPS.items():
+            chosen = [row for row in nodes if row["group"] == group and row[key] is not None]
+            at = [row["thought"] for row in chosen]
+            heights = [row[key] * row["num_questions"] / num_all[row["thought"]] for row in chosen]
+            axes.bar(
+                [thought + shift for thought in at],
+                heights,
+                bottom=[floor[thought] for thought in at],
+                width=width,
+                color=colour,
+                alpha=alpha,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0.3,
+                label=label if key == "share" else None,
+            )
+            for thought, height in zip(at, heights, strict=True):
+                floor[thought] += height
+    axes.set(
+        xlabel="thought (narrow: by chance)",
+        ylabel="the top token is a node …",
+        xticks=list(num_all),
+        ylim=(0, 1.03),
+    )
+
+
+def _draw_results(results: Sequence[Row]) -> Figure:
+    """Draw a panel for each thought: how often each step's result is among its top tokens."""
+    thoughts = sorted({row["thought"] for row in results})
+    down = ceil(len(thoughts) / PANELS_A_ROW)
+    with style.figure(
+        style.COLUMN if len(thoughts) == 1 else 2 * style.COLUMN, 0.5 + 1.6 * down
+    ) as fig:
+        panels = style.panel_grid(fig, len(thoughts), PANELS_A_ROW, "result of step")
+        for panel, thought in zip(panels, thoughts, strict=True):
+            rows = [row for row in results if row["thought"] == thought]
+            for number, top in enumerate(sorted({row["top"] for row in rows})):
+                chosen, colour = [row for row in rows if row["top"] == top], _TOP_COLOURS[number]
+                at = [row["step"] + 0.07 * (number - 1) for row in chosen]
+                look: Any = {"color": colour, "marker": style.MARKERS[number], "capsize": 1.5}
+                style.points(panel, at, chosen, "share", ends="", label=f"top {top}", **look)
+                chances = [row["by_chance"] for row in chosen]
+                known = [
+                    (x, chance) for x, chance in zip(at, chances, strict=True) if chance is not None
+                ]
+                line: Any = {"color": colour, "linestyle": ":", "linewidth": 0.9}
+                panel.plot([x for x, _ in known], [chance for _, chance in known], **line)
+            panel.plot([], [], color=style.GREY, linestyle=":", linewidth=0.9, label="by chance")
+            panel.set(title=f"thought {thought}", ylim=(-0.03, 1.03))
+            panel.set_xticks(sorted({row["step"] for row in results}))
+        panels[0].set_ylabel("among the top tokens")
+        style.legend(fig, panels[:1], 4 if len(thoughts) > 1 else 2)
+    return fig

@@ -8,28 +8,31 @@
 All models answer the same questions, and are compared with the first by McNemar's test.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
 from latentcot.analysis.outcomes import has_latents, own_numbers
+from latentcot.analysis.shared import style
 from latentcot.analysis.shared.question_sets import (
     SAME,
     LeftOut,
     QuestionSet,
-    guess_options,
     num_names,
-    options_beside,
     question_sets,
+    training_options,
 )
+from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress, with_own_names
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
-from latentcot.evaluation.statistics import holm, mcnemar, share_with_interval
 from latentcot.models.loading import check_lengths
-from latentcot.tasks.prosqa.generator import fact, make_splits
+from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import ProsqaOptions
 from latentcot.tasks.prosqa.stats import graph_stats
 
@@ -72,18 +75,16 @@ class _Answered:
 def measure(
     subject: Subject,
     on_progress: Progress = no_progress,
+    against: Sequence[Subject] = (),
     *,
-    against: Subject | Sequence[Subject] | None = None,
     options: ProsqaOptions | None = None,
     num_questions: int = NUM_QUESTIONS,
     seed: int = SEED,
-) -> dict[str, Any]:
+) -> Row:
     """Make sets of questions unlike those of training, and let models answer them.
 
     Args:
-        subject: With ProsQA's graphs, in words or in symbols.
-        on_progress: Called with the number of questions that have just been answered.
-        against: Other models, trained on the same data.
+        subject: With ProsQA's graphs; see `Analysis` for what is not named here.
         options: Of the training data. If left out, those in the data.json beside the questions, or
             else what their graphs look like.
         num_questions: Of each set.
@@ -101,10 +102,10 @@ def measure(
         UsageError: Nodes have names that cannot be made, or not even questions like those of
             training fit all models.
     """
-    subjects = [subject, *with_own_names(subject, _as_list(against))]
-    base, base_from = _base_options(subject, options)
+    subjects = [subject, *with_own_names(subject, against)]
+    base, base_from = (options, "given") if options else training_options(subject)
     kinds, left_out = question_sets(base, num_names(subject, base))
-    sets, answered = [], []
+    sets, answered, same = Rows(), list[_Answered](), list[int]()
     for kind in kinds:
         made = _make(kind, num_questions, seed, subjects)
         if isinstance(made, LeftOut) and kind.name == SAME:
@@ -112,37 +113,44 @@ def measure(
         if isinstance(made, LeftOut):
             left_out.append(made)
         else:
-            sets.append(made)
+            found = graph_stats(made.examples)
+            num_edges = [len(example.meta["edges"]) for example in made.examples]
+            same = same or num_edges
+            sets.append(
+                {
+                    "name": kind.name,
+                    "about": kind.about,
+                    "options": asdict(kind.options),
+                    "num_questions": len(made.examples),
+                    "hops": {str(hops): count for hops, count in found.hop_histogram.items()},
+                    "share_as_long": fmean(min(same) <= num <= max(same) for num in num_edges),
+                    "nodes": round(found.nodes.mean, 2),
+                    "edges": round(found.edges.mean, 2),
+                    "shortest_paths": round(found.shortest_paths.mean, 2),
+                    "right_by_deeper": round(found.accuracy_deeper_candidate, 4),
+                }
+            )
             answered += [row for one in subjects for row in _answer(one, made, on_progress)]
     return {
         "schema_version": SCHEMA_VERSION,
-        "subjects": [_subject_row(one) for one in subjects],
+        "subjects": [
+            {
+                "name": one.name,
+                "method": one.reasoner.info.method,
+                "num_thoughts": one.reasoner.info.num_thoughts,
+            }
+            for one in subjects
+        ],
         "num_questions": num_questions,
         "seed": seed,
         "base": asdict(base),
         "base_from": base_from,
         "overlap": "whether a question is one of the training data by chance is not looked at",
-        "sets": [_set_row(made, sets[0]) for made in sets],
+        "sets": sets,
         "left_out": [asdict(one) for one in left_out],
         "accuracy": _rows(answered, subjects[0].name),
         "by_hops": _by_hops(answered),
     }
-
-
-def _base_options(subject: Subject, given: ProsqaOptions | None) -> tuple[ProsqaOptions, str]:
-    """Return the options of the training data, and in words where they are from."""
-    if given is not None:
-        return given, "given"
-    beside = None if subject.source is None else options_beside(subject.source)
-    if beside is not None:
-        return beside, "data.json beside the questions"
-    return guess_options(subject), "read off the questions' graphs"
-
-
-def _as_list(against: Subject | Sequence[Subject] | None) -> Sequence[Subject]:
-    if against is None:
-        return []
-    return [against] if isinstance(against, Subject) else against
 
 
 # --- making -----------------------------------------------------------------------------------
@@ -155,8 +163,14 @@ def _make(
     try:
         examples = make_splits(kind.options, {kind.name: num_questions}, seed)[kind.name]
         made = _Made(kind, examples, [len(example.steps) for example in examples])
-        for subject in subjects:
-            _check_fit(_posed(subject, made), made)
+        ids = [example.id for example in examples]
+        for subject in subjects:  # with their thoughts and their chain they must fit
+            posed = _posed(subject, made)
+            words = _longest_text(posed) + 1
+            check_lengths(posed.reasoner.model, posed.prompts(), ids, new_tokens=words)
+            if has_latents(posed):
+                most = posed.prompts(max(_one_a_hop(posed, made)))
+                check_lengths(posed.reasoner.model, most, ids, new_tokens=words)
     except DataError as error:
         return LeftOut(kind.name, str(error))
     return made
@@ -166,16 +180,6 @@ def _posed(subject: Subject, made: _Made) -> Subject:
     """Put a model before the questions of a set."""
     encoded = tuple(subject.reasoner.encode(made.examples))
     return replace(subject, examples=tuple(made.examples), encoded=encoded, source=None)
-
-
-def _check_fit(posed: Subject, made: _Made) -> None:
-    """Refuse questions that with their thoughts and their chain need too many positions."""
-    ids = [example.id for example in made.examples]
-    words = _longest_text(posed) + 1
-    check_lengths(posed.reasoner.model, posed.prompts(), ids, new_tokens=words)
-    if has_latents(posed):
-        most = posed.prompts(max(_one_a_hop(posed, made)))
-        check_lengths(posed.reasoner.model, most, ids, new_tokens=words)
 
 
 def _longest_text(subject: Subject) -> int:
@@ -201,14 +205,18 @@ def _answer(subject: Subject, made: _Made, on_progress: Progress) -> list[_Answe
     if has_latents(posed) and wanted != own:
         ways.append(("one_a_hop", wanted))
     found = []
-    for thoughts, latents in ways:
-        numbers = None if thoughts == "trained" else latents
-        answers = _ask(posed, numbers, room, on_progress)
-        found.append(_judged(posed, made, thoughts, latents, answers))
+    for way, latents in ways:
+        answers = ask(posed, None if way == "trained" else latents, room, on_progress)
+        are_right, are_other = [], []
+        for i, (example, graph) in enumerate(zip(posed.examples, posed.graphs, strict=True)):
+            other = posed.answer_naming(i, graph.names[graph.neg_target])
+            are_right.append(posed.task.is_correct(answers[i], example.answer))
+            are_other.append(posed.task.is_correct(answers[i], other))
+        found.append(_Answered(posed.name, made, way, latents, are_right, are_other))
     return found
 
 
-def _ask(
+def ask(
     posed: Subject, numbers: Sequence[int] | None, room: int, on_progress: Progress
 ) -> list[str]:
     """Return the answers, after so many thoughts for each question; None for the model's own."""
@@ -227,77 +235,38 @@ def _ask(
     return [answers[i] for i in range(len(chosen))]
 
 
-def _judged(
-    posed: Subject, made: _Made, thoughts: Thoughts, latents: list[int], answers: Sequence[str]
-) -> _Answered:
-    is_correct, in_words = posed.task.is_correct, made.kind.options.rendering == "words"
-    are_right, are_other = [], []
-    for example, graph, answer in zip(posed.examples, posed.graphs, answers, strict=True):
-        root, other = graph.names[graph.root], graph.names[graph.neg_target]
-        are_right.append(is_correct(answer, example.answer))
-        are_other.append(is_correct(answer, fact(root, other) if in_words else other))
-    return _Answered(posed.name, made, thoughts, latents, are_right, are_other)
-
-
 # --- as plain values --------------------------------------------------------------------------
 
 
-def _subject_row(subject: Subject) -> dict[str, Any]:
-    info = subject.reasoner.info
-    return {"name": subject.name, "method": info.method, "num_thoughts": info.num_thoughts}
-
-
-def _set_row(made: _Made, same: _Made) -> dict[str, Any]:
-    found = graph_stats(made.examples)
-    known = {len(example.meta["edges"]) for example in same.examples}
-    lengths = [len(example.meta["edges"]) for example in made.examples]
-    return {
-        "name": made.kind.name,
-        "about": made.kind.about,
-        "options": asdict(made.kind.options),
-        "num_questions": len(made.examples),
-        "hops": {str(hops): count for hops, count in found.hop_histogram.items()},
-        "share_as_long": fmean(min(known) <= number <= max(known) for number in lengths),
-        "nodes": round(found.nodes.mean, 2),
-        "edges": round(found.edges.mean, 2),
-        "shortest_paths": round(found.shortest_paths.mean, 2),
-        "right_by_deeper": round(found.accuracy_deeper_candidate, 4),
-    }
-
-
-def _rows(answered: Sequence[_Answered], first: str) -> list[dict[str, Any]]:
+def _rows(answered: Sequence[_Answered], first: str) -> Rows:
     reference = {
         (one.made.kind.name, one.thoughts): one for one in answered if one.subject == first
     }
-    tested = [one for one in answered if one.subject != first]
-    p_values = holm([_p_value(one, reference) for one in tested])
-    p_of = {id(one): float(f"{p:.3g}") for one, p in zip(tested, p_values, strict=True)}
-    return [
-        {
-            "subject": one.subject,
-            "set": one.made.kind.name,
-            "thoughts": one.thoughts,
-            "num_thoughts": round(fmean(one.num_latents), 3),
-            **_accuracy(one.are_right),
-            "other_candidate": round(fmean(one.are_other), 6),
-            "p": p_of.get(id(one)),
-            "by_hops": [
-                {"hops": hops, **_accuracy(rights)} for hops, rights in _grouped([one]).items()
-            ],
-        }
-        for one in answered
-    ]
+    rows: Rows = []
+    for one in answered:
+        name, p = one.made.kind.name, None
+        if one.subject != first:  # with the same thoughts, or else with the first model's own
+            other = reference.get((name, one.thoughts)) or reference[name, "trained"]
+            p = mcnemar_of(one.are_right, other.are_right)
+        rows.append(
+            {
+                "subject": one.subject,
+                "set": name,
+                "thoughts": one.thoughts,
+                "num_thoughts": round(fmean(one.num_latents), 3),
+                **_accuracy(one.are_right),
+                "other_candidate": round(fmean(one.are_other), 6),
+                "p": p,
+                "by_hops": [
+                    {"hops": hops, **_accuracy(rights)} for hops, rights in _grouped([one]).items()
+                ],
+            }
+        )
+    adjust(rows)
+    return rows
 
 
-def _p_value(one: _Answered, reference: dict[tuple[str, Thoughts], _Answered]) -> float:
-    """Compare with the first model's answers with the same thoughts, or else with its own."""
-    name = one.made.kind.name
-    other = reference.get((name, one.thoughts)) or reference[name, "trained"]
-    pairs = Counter(zip(one.are_right, other.are_right, strict=True))
-    return mcnemar(pairs[True, False], pairs[False, True])
-
-
-def _by_hops(answered: Sequence[_Answered]) -> list[dict[str, Any]]:
+def _by_hops(answered: Sequence[_Answered]) -> Rows:
     """Join the sets that differ in hops alone: those of training, and other chains."""
     alike = [one for one in answered if one.made.kind.name == SAME or one.made.kind.is_about_hops]
     rows = []
@@ -324,11 +293,87 @@ def _grouped(answered: Sequence[_Answered]) -> dict[int, list[bool]]:
     return dict(sorted(groups.items()))
 
 
-def _accuracy(are_right: Sequence[bool]) -> dict[str, Any]:
-    accuracy, low, high = share_with_interval(sum(are_right), len(are_right))
-    return {
-        "num_questions": len(are_right),
-        "accuracy": round(accuracy, 6),
-        "low": round(low, 6),
-        "high": round(high, 6),
-    }
+def _accuracy(are_right: Sequence[bool]) -> Row:
+    return {"num_questions": len(are_right), **share_fields("accuracy", are_right, ends="")}
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    about = {one["name"]: one for one in result["sets"]}
+    keys = ("nodes", "edges", "shortest_paths", "share_as_long")
+    rows = [
+        {
+            **{key: value for key, value in row.items() if key not in ("by_hops", "p")},
+            "p": row["p"],
+            **{key: about[row["set"]][key] for key in keys},
+        }
+        for row in result["accuracy"]
+    ]
+    return {"distribution": rows, "distribution-hops": result["by_hops"]}
+
+
+def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw `distribution`, a row for each set, and `distribution-hops`, a line for each method."""
+    names = [one["name"] for one in result["sets"]]
+    subjects = [one["name"] for one in result["subjects"]]
+    looks: dict[tuple[str, str], Any] = {}  # hollow where thoughts are forced
+    for number, name in enumerate(subjects):
+        colour, marker = (
+            style.COLOURS[number % len(style.COLOURS)],
+            style.MARKERS[number % len(style.MARKERS)],
+        )
+        same: Any = {"color": colour, "marker": marker, "elinewidth": 0.8, "linewidth": 1.0}
+        looks[name, "trained"] = same | {"markerfacecolor": colour}
+        looks[name, "one_a_hop"] = same | {"markerfacecolor": "white"}
+    handles = [
+        _handle(name, looks[name, "trained"]["color"], looks[name, "trained"]["marker"])
+        for name in subjects
+    ]
+    if any(row["thoughts"] == "one_a_hop" for row in result["accuracy"]):
+        handles.append(_handle("hollow: a thought a hop", style.GREY, "o", markerfacecolor="white"))
+
+    height = 0.9 + max(0.26, 0.09 * len(subjects)) * len(names) + 0.14 * len(subjects)
+    with style.figure(
+        style.COLUMN, height
+    ) as sets:  # from top to bottom; methods stand below each other
+        axes = sets.subplots()
+        for (name, way), look in looks.items():
+            rows = _chosen(result["accuracy"], name, way)
+            shift = ((subjects.index(name) + 0.5) / len(subjects) - 0.5) * 0.7
+            at = [names.index(row["set"]) + shift for row in rows]
+            look = look | {"linestyle": "none"}
+            style.points(axes, at, rows, "accuracy", ends="", is_sideways=True, **look)
+        axes.axvline(0.5, color=style.GREY, linestyle=":", linewidth=0.8, zorder=0)
+        for place in range(1, len(names)):
+            axes.axhline(place - 0.5, color="0.9", linewidth=0.5, zorder=0)
+        odd = {one["name"] for one in result["sets"] if one["share_as_long"] < 0.5}
+        axes.set_yticks(range(len(names)), [f"{n} *" if n in odd else n for n in names])
+        axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(-0.02, 1.02))
+        axes.set_xlabel("accuracy (dotted: a guess)")
+        style.percents(axes.xaxis)
+        others = [_handle("other lengths than training", "black", "$*$")] if odd else []
+        sets.legend(handles=[*handles, *others], loc="outside lower center", ncols=2)
+
+    with style.figure(style.COLUMN, 2.1 + 0.14 * len(subjects)) as by_hops:
+        axes = by_hops.subplots()
+        for (name, way), look in looks.items():
+            rows = _chosen(result["by_hops"], name, way)
+            at, line = [row["hops"] for row in rows], "-" if way == "trained" else "--"
+            style.points(axes, at, rows, "accuracy", ends="", linestyle=line, **look)
+        axes.axhline(0.5, color=style.GREY, linestyle=":", linewidth=0.8, zorder=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        style.percents(axes.yaxis)
+        axes.set(ylim=(-0.02, 1.04), xlabel="hops", ylabel="accuracy")
+        by_hops.legend(handles=handles, loc="outside lower center", ncols=2)
+    return {"distribution": sets, "distribution-hops": by_hops}
+
+
+def _chosen(rows: Sequence[Row], subject: str, way: str) -> Rows:
+    return [row for row in rows if row["subject"] == subject and row["thoughts"] == way]
+
+
+def _handle(label: str, colour: str, marker: str, **look: Any) -> Line2D:
+    return Line2D([], [], linestyle="none", label=label, color=colour, marker=marker, **look)

@@ -2,8 +2,8 @@
 positions.
 
 Every vector that is put in was recorded in an unchanged run, or is made from what the model would
-have fed. Latents that are not named get what the model computes there, after what was put in
-before; only a shuffle keeps all the recorded vectors, so that nothing but their order changes.
+have fed. Latent positions that are not named get what the model computes there, after what was put
+in before; only a shuffle keeps all the recorded vectors, so that nothing but their order changes.
 DEFINITIONS says what each intervention does. Later work than the paper asked for these controls:
 thoughts 1…k replaced by noise, permuted, or transplanted from another question.
 
@@ -12,27 +12,38 @@ Randomness belongs to a question's id, the intervention and the seed; no batch c
 Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentcot.analysis.shared import effects
-from latentcot.analysis.shared.effects import Effect, Place, Ran
+from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
     compared,
     feed_of_latents,
+    models_of,
     record,
     stream,
+    tables_of,
     unit_noise,
     with_latents,
 )
-from latentcot.analysis.shared.naming import answer_naming, has_graphs, key_of
+from latentcot.analysis.shared.statistics import (
+    Row,
+    Rows,
+    adjust,
+    difference,
+    mcnemar_of,
+    share_fields,
+)
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
+from latentcot.evaluation.reasoner import Output
 from latentcot.thinking.think import Feed, Latent
 
 SCHEMA_VERSION = 1
@@ -53,59 +64,107 @@ DEFINITIONS = {
     "replay": "all thoughts as recorded, in their places: must change no answer",
 }
 """Intervention → what is put into a latent position."""
-_EXCHANGES = (
-    "mean",
-    "shuffle",
-    "swap",
-)  # do nothing where all latent positions hold the same vector
+NAMES = ("zero", "noise", "mean", "shuffle", "swap", "token")
+EXCHANGES = ("mean", "shuffle", "swap")
+"""Do nothing where all latent positions hold the same vector."""
 
 Replace = Callable[[Tensor, Latent, Tensor], Tensor]
 """(numbers of the questions (B,), latent position, what the model would feed (B, D)) → what is
 fed instead."""
 
 
+Key = tuple[str, int | None, int | None]
+"""Intervention, thought and up to which thought."""
+Rights = dict[Key, dict[int, bool]]
+"""Intervention → question → whether its answer counts as right."""
+
+
 def measure(
-    subject: Subject, against: Subject | None = None, on_progress: Progress = no_progress
-) -> dict[str, Any]:
+    subject: Subject, on_progress: Progress = no_progress, against: Sequence[Subject] = ()
+) -> Row:
     """Replace thoughts one at a time, from the first on, and all at once; count what is left.
 
-    Args:
-        subject: With latent positions.
-        against: Another model with latent positions that is asked the same questions, such as the
-            pause control; without latent positions it is left out, and the result says so.
-        on_progress: Called with the number of questions answered since the last call.
+    p-values are McNemar's against the unchanged model on the same questions, two-sided; `p` is
+    adjusted by Holm for all interventions and places of the subject, `p_raw` is not. In
+    `comparison`, two subjects under the same interventions, `p` is McNemar's between the two;
+    `lost` is how much accuracy an intervention takes from each; `more_lost` is how much more it
+    takes from the first, with Student's interval over questions, and `more_lost_p` tests that it is
+    0, adjusted by Holm.
 
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
     """
-    found = compared(
-        subject,
-        against,
-        lambda one: _run(one, on_progress),
-        effects.summary,
-        effects.comparison,
-    )
+
+    def run(subject: Subject) -> tuple[Row, Rights]:
+        """Return what interventions did to a model, and which questions each leaves right."""
+        lab = Lab(with_latents(subject).first(MAX_QUESTIONS))
+        unchanged, replay = (lab.answer(name, Place(), on_progress) for name in ("none", "replay"))
+        effects = [lab.answer(name, place, on_progress) for name, place in lab.planned()]
+        effects = [effect for effect in effects if effect.outputs]
+        found = summary(lab, len(subject.examples), unchanged, replay, effects)
+        return found, {effect.key: lab.right(effect) for effect in (unchanged, *effects)}
+
+    found = compared(subject, against, run, _comparison)
     return {"schema_version": SCHEMA_VERSION, "definitions": DEFINITIONS, **found}
 
 
-def _run(subject: Subject, on_progress: Progress) -> Ran:
-    num_given = len(subject.examples)
-    lab = Lab(with_latents(subject).first(MAX_QUESTIONS))
-    return Ran(
-        subject=lab.subject,
-        num_given=num_given,
-        most=lab.chains.most,
-        unchanged=lab.answer("none", Place(), on_progress),
-        replay=lab.answer("replay", Place(), on_progress),
-        effects=[
-            effect
-            for name, place in lab.planned()
-            if (effect := lab.answer(name, place, on_progress)).outputs
-        ],
-        left_out=_EXCHANGES if lab.chains.is_constant else (),
-        others=lab.others,
-        num_shown=NUM_LISTED,
-    )
+# --- where, and what came of it ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which latent positions something is put into; all of them if nothing is given.
+
+    Attributes:
+        thought: This one alone, counted from 1.
+        up_to: From the first one to this one.
+    """
+
+    thought: int | None = None
+    up_to: int | None = None
+
+    @property
+    def fewest(self) -> int:
+        """How many latent positions a question must have."""
+        return self.thought or self.up_to or 1
+
+    def has(self, latent: int) -> bool:
+        """Return whether a latent position, counted from 0, is meant."""
+        if self.thought is not None:
+            return latent + 1 == self.thought
+        return self.up_to is None or latent + 1 <= self.up_to
+
+
+def places(most: int) -> Iterator[Place]:
+    """Yield each thought alone, all of them, and those up to k where that is neither."""
+    for thought in range(1, most + 1):
+        yield Place(thought=thought)
+    yield Place()
+    for up_to in range(2, most):
+        yield Place(up_to=up_to)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What was answered under an intervention.
+
+    Attributes:
+        name: Of the intervention.
+        place: Where.
+        outputs: Question → what came.
+    """
+
+    name: str
+    place: Place
+    outputs: dict[int, Output]
+
+    @property
+    def key(self) -> Key:
+        """What tells it from others."""
+        return self.name, self.place.thought, self.place.up_to
+
+
+# --- what is put in ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -126,11 +185,17 @@ class Lab:
         return record(self.subject)
 
     @cached_property
+    def keys(self) -> list[str]:
+        """What tells the right answers of two questions apart: the target's name, or all."""
+        if self.subject.has_graphs:
+            return [graph.names[graph.target] for graph in self.subject.graphs]
+        return [" ".join(example.answer.split()) for example in self.subject.examples]
+
+    @cached_property
     def partners(self) -> list[int | None]:
         """The other question whose thoughts each question gets in a swap."""
-        keys = [key_of(self.subject, q) for q in range(len(self.subject.examples))]
         ids = [example.id for example in self.subject.examples]
-        return draw_partners(ids, self.chains.num_latents, keys, self.seed)
+        return draw_partners(ids, self.chains.num_latents, self.keys, self.seed)
 
     @cached_property
     def others(self) -> list[str | None]:
@@ -138,23 +203,34 @@ class Lab:
 
         None where there is no partner, or its answer has no name in this question's graph.
         """
-        return [self._other(q, partner) for q, partner in enumerate(self.partners)]
+        found: list[str | None] = []
+        for question, partner in enumerate(self.partners):
+            if partner is None:
+                found.append(None)
+            elif not self.subject.has_graphs:
+                found.append(self.subject.examples[partner].answer)
+            else:
+                name = self.keys[partner]
+                is_here = name in self.subject.graphs[question].names
+                found.append(self.subject.answer_naming(question, name) if is_here else None)
+        return found
 
-    def _other(self, question: int, partner: int | None) -> str | None:
-        if partner is None or not has_graphs(self.subject):
-            return None if partner is None else self.subject.examples[partner].answer
-        name = key_of(self.subject, partner)
-        is_here = name in self.subject.graphs[question].names
-        return answer_naming(self.subject, question, name) if is_here else None
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Interventions that cannot change anything."""
+        return EXCHANGES if self.chains.is_constant else ()
+
+    def right(self, effect: Effect) -> dict[int, bool]:
+        """Return question → whether its answer counts as right."""
+        questions = self.subject.of(list(effect.outputs))
+        are_right = questions.are_right(list(effect.outputs.values()))
+        return dict(zip(effect.outputs, are_right, strict=True))
 
     def planned(self) -> Iterator[tuple[str, Place]]:
         """Yield every intervention and place."""
-        names = ("zero", "noise", "mean", "shuffle", "swap", "token")
-        left_out = _EXCHANGES if self.chains.is_constant else ()
-        for name in names:
-            for place in effects.places(self.chains.most):
-                if name not in left_out and not (name == "shuffle" and place.up_to == 1):
-                    yield name, place
+        for name in NAMES:
+            if name not in self.left_out:
+                yield from ((name, place) for place in places(self.chains.most))
 
     def counted(self, name: str, place: Place) -> list[int]:
         """Return the questions that an intervention can be made on."""
@@ -168,69 +244,59 @@ class Lab:
     def answer(self, name: str, place: Place, on_progress: Progress = no_progress) -> Effect:
         """Answer the questions with something else in these latent positions."""
         numbers = self.counted(name, place)
-        outputs = []
-        if numbers:
-            changed = Place() if name == "shuffle" else place
-            feed_for = partial(self._feed_for, numbers, changed, self._replacement(name, place))
-            chosen = self.subject.of(numbers)
-            outputs = chosen.answers(feed_for=feed_for, on_progress=on_progress)
+        if not numbers:
+            return Effect(name, place, {})
+        own, put_in = feed_of_latents(self.subject), self.replacement(name, place)
+        changed = Place() if name == "shuffle" else place
+
+        def feed_for(rows: Sequence[int]) -> Feed:
+            chosen = torch.tensor([numbers[row] for row in rows])
+
+            def feed(latent: Latent) -> Tensor:
+                vectors = own(latent)
+                if not changed.has(latent.number):
+                    return vectors
+                return put_in(chosen, latent, vectors).to(vectors)
+
+            return feed
+
+        outputs = self.subject.of(numbers).answers(feed_for=feed_for, on_progress=on_progress)
         return Effect(name, place, dict(zip(numbers, outputs, strict=True)))
 
-    def _feed_for(
-        self, numbers: Sequence[int], place: Place, put_in: Replace, rows: Sequence[int]
-    ) -> Feed:
-        own, chosen = feed_of_latents(self.subject), torch.tensor([numbers[row] for row in rows])
-
-        def feed(latent: Latent) -> Tensor:
-            vectors = own(latent)
-            if not place.has(latent.number):
-                return vectors
-            return put_in(chosen, latent, vectors).to(vectors)
-
-        return feed
-
-    def _replacement(self, name: str, place: Place) -> Replace:
+    def replacement(self, name: str, place: Place) -> Replace:
+        """Return what an intervention puts in."""
         if name == "none":
             return lambda rows, latent, own: own
         if name == "zero":
             return lambda rows, latent, own: torch.zeros_like(own)
         if name == "noise":
             return lambda rows, latent, own: (
-                self._noise[rows, latent.number].to(own) * own.norm(dim=-1, keepdim=True)
+                self.noise[rows, latent.number].to(own) * own.norm(dim=-1, keepdim=True)
             )
         if name == "token":
-            return lambda rows, latent, own: latent.table(self._best_token(latent))
-        table = self._table(name, place)
+            head = self.subject.reasoner.model.get_output_embeddings()
+            return lambda rows, latent, own: latent.table(head(latent.state).argmax(-1))
+        table = latent_inputs = self.chains.latent_inputs  # (Q, N, D), for a replay
+        if name == "mean":
+            length = torch.tensor(self.chains.num_latents)
+            num_N1 = (torch.arange(self.chains.most)[:, None] < length).sum(1, keepdim=True)
+            means_ND = (latent_inputs.double().sum(0) / num_N1).to(latent_inputs)
+            table = means_ND.expand_as(latent_inputs)
+        elif name == "swap":
+            table = latent_inputs[[q if p is None else p for q, p in enumerate(self.partners)]]
+        elif name == "shuffle":
+            ids = [example.id for example in self.subject.examples]
+            orders = [
+                draw_order(num, place, self.seed, "shuffle", id)
+                for num, id in zip(self.chains.num_latents, ids, strict=True)
+            ]
+            from_QN = [[*order, *range(len(order), self.chains.most)] for order in orders]
+            index = torch.tensor(from_QN)[:, :, None].expand_as(latent_inputs)
+            table = latent_inputs.gather(1, index)
         return lambda rows, latent, own: table[rows, latent.number]
 
-    def _best_token(self, latent: Latent) -> Tensor:
-        head = self.subject.reasoner.model.get_output_embeddings()
-        best: Tensor = head(latent.state).argmax(-1)
-        return best
-
-    def _table(self, name: str, place: Place) -> Tensor:
-        """Return what is fed into each latent position of each question: (Q, N, D)."""
-        latent_inputs = self.chains.latent_inputs
-        if name == "replay":
-            return latent_inputs
-        if name == "mean":
-            return self._means.expand_as(latent_inputs)
-        if name == "swap":
-            return latent_inputs[[q if p is None else p for q, p in enumerate(self.partners)]]
-        return latent_inputs.gather(1, self._orders(place)[:, :, None].expand_as(latent_inputs))
-
     @cached_property
-    def _means(self) -> Tensor:
-        """The mean of each thought over the questions that have it: (1, N, D)."""
-        latent_inputs, length = (
-            self.chains.latent_inputs.double(),
-            torch.tensor(self.chains.num_latents),
-        )
-        num_N1 = (torch.arange(self.chains.most)[:, None] < length).sum(1, keepdim=True)
-        return (latent_inputs.sum(0) / num_N1)[None].to(self.chains.latent_inputs)
-
-    @cached_property
-    def _noise(self) -> Tensor:
+    def noise(self) -> Tensor:
         """A direction for each latent position of each question: (Q, N, D)."""
         size, most = self.chains.latent_inputs.shape[-1], range(self.chains.most)
         ids = [example.id for example in self.subject.examples]
@@ -239,22 +305,12 @@ class Lab:
         ]
         return torch.stack([torch.stack(of_question) for of_question in noise])
 
-    def _orders(self, place: Place) -> Tensor:
-        """Return from which latent position each latent position gets its vector in a shuffle:
-        (Q, N)."""
-        most, ids = self.chains.most, [example.id for example in self.subject.examples]
-        orders = [
-            draw_order(num, place, self.seed, "shuffle", id)
-            for num, id in zip(self.chains.num_latents, ids, strict=True)
-        ]
-        return torch.tensor([[*order, *range(len(order), most)] for order in orders])
-
 
 def draw_order(num: int, place: Place, *parts: object) -> list[int]:
     """Return latent positions 0 … num - 1 in another order.
 
     Args:
-        num: Latents of the question.
+        num: Latent positions of the question.
         place: One thought, which changes places with another one; or the first k or all, which are
             so permuted that none stays, each such order equally likely. Where there is nothing to
             permute, the order stays.
@@ -283,7 +339,7 @@ def draw_partners(
 
     Args:
         ids: Of the questions.
-        num_latents: Latents of each.
+        num_latents: Latent positions of each.
         keys: What tells their answers apart.
         seed: With the ids it determines the partners.
     """
@@ -305,3 +361,189 @@ def draw_partners(
         for q, partner in zip(group, drawn, strict=True):
             partners[q] = partner if keys[q] != keys[partner] else None
     return partners
+
+
+# --- plain values -----------------------------------------------------------------------------
+
+
+def summary(
+    lab: Lab, num_given: int, unchanged: Effect, replay: Effect, effects: Sequence[Effect]
+) -> Row:
+    """Return what interventions did to a model that was given so many questions."""
+    subject, is_correct = lab.subject, lab.subject.task.is_correct
+    before, rows = lab.right(unchanged), Rows()
+
+    def have_changed(effect: Effect) -> list[bool]:
+        then = unchanged.outputs
+        return [output.answer != then[q].answer for q, output in effect.outputs.items()]
+
+    for effect in effects:
+        right = lab.right(effect)
+        row = _named(effect.key) | _accuracy(right)
+        row |= share_fields("changed", have_changed(effect), digits=4)
+        row["p_raw"] = mcnemar_of([before[q] for q in right], list(right.values()))
+        numbers = [q for q in effect.outputs if lab.others[q] is not None]
+        if effect.name == "swap" and numbers:
+            # How often the answer is that of the question whose thoughts were put in.
+            for key, outputs in (("other", effect.outputs), ("other_unchanged", unchanged.outputs)):
+                are_so = [is_correct(outputs[q].answer, str(lab.others[q])) for q in numbers]
+                row |= share_fields(key, are_so, digits=4)
+            row["other_num_questions"] = len(numbers)
+        rows.append(row)
+    adjust(rows, raw="p_raw")
+    questions: Rows = []
+    for number in range(min(NUM_LISTED, len(before))):
+        example, told = subject.examples[number], Rows()
+        for effect in (unchanged, *effects):
+            if number in effect.outputs and effect.place.up_to is None:
+                answer = effect.outputs[number].answer
+                is_right = is_correct(answer, example.answer)
+                told.append(_named(effect.key) | {"answer": answer, "is_correct": is_right})
+        questions.append({"id": example.id, "interventions": told})
+    return {
+        "num_thoughts": lab.chains.most,
+        "num_questions": len(subject.examples),
+        "num_given": num_given,
+        "replay": {
+            "num_questions": len(replay.outputs),
+            "num_changed": sum(have_changed(replay)),
+        },
+        "effects": [
+            {"name": "none", "thought": None, **_accuracy(before), "p": None},
+            *(row for row in rows if "up_to" not in row),
+        ],
+        "first": [row for row in rows if "up_to" in row],
+        "left_out": dict.fromkeys(lab.left_out, "the same vector stands in every latent position"),
+        "questions": questions,
+    }
+
+
+def _named(key: Key) -> Row:
+    name, thought, up_to = key
+    return {"name": name, "thought": thought} | ({} if up_to is None else {"up_to": up_to})
+
+
+def _accuracy(right: Mapping[int, bool]) -> Row:
+    found = share_fields("accuracy", list(right.values()), ends="", digits=4)
+    return found | {"num_questions": len(right)}
+
+
+def _comparison(rights: Rights, others: Rights) -> Rows:
+    """Compare two subjects under the same interventions, question by question."""
+    (before, *_), (before_there, *_) = rights.values(), others.values()
+    rows: Rows = []
+    for key, right in rights.items():
+        there = others.get(key, {})
+        both = [q for q in right if q in there]
+        if not both:
+            continue
+        lost = [float(before[q]) - right[q] for q in both]
+        lost_there = [float(before_there[q]) - there[q] for q in both]
+        more = difference(lost, lost_there)
+        rows.append(
+            {
+                **_named(key),
+                "num_questions": len(both),
+                "accuracy": round(sum(right[q] for q in both) / len(both), 4),
+                "accuracy_against": round(sum(there[q] for q in both) / len(both), 4),
+                "p": mcnemar_of([right[q] for q in both], [there[q] for q in both]),
+                "lost": round(sum(lost) / len(both), 4),
+                "lost_against": round(sum(lost_there) / len(both), 4),
+                **more.fields("more_lost"),
+                "more_lost_p": more.p,
+            }
+        )
+    adjust(rows)
+    adjust(rows, "more_lost_p")
+    return rows
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    return tables_of(
+        result,
+        interventions="effects",
+        interventions_first="first",
+        interventions_comparison="comparison",
+    )
+
+
+def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw `interventions`, and with two thoughts or more `interventions-first` (up to k)."""
+    parts = {"interventions": _draw_by_thought}
+    if result["num_thoughts"] > 1:
+        parts["interventions-first"] = _draw_up_to
+    models, found = models_of(result), dict[str, Figure]()
+    for name, draw_one in parts.items():
+        with style.figure(style.COLUMN * len(models), 2.6) as found[name]:
+            panels = found[name].subplots(1, len(models), sharey=True, squeeze=False)[0]
+            for panel, model in zip(panels, models, strict=True):
+                draw_one(panel, model)
+                if len(models) > 1:
+                    panel.set_title(model["name"])
+            style.legend(found[name], panels[:1], 4 * len(models), "upper")
+    return found
+
+
+def _draw_by_thought(panel: Axes, model: Mapping[str, Any]) -> None:
+    """Draw one row an intervention, and in it a point for each thought and for all of them."""
+    thoughts: Sequence[int | None] = [*range(1, model["num_thoughts"] + 1), None]
+    none, *effects = model["effects"]
+    for number, thought in enumerate(thoughts):
+        rows = [row for row in effects if row["thought"] == thought]
+        rows.sort(key=lambda row: NAMES.index(row["name"]))
+        shift = 0.7 * ((number + 0.5) / len(thoughts) - 0.5)
+        heights = [NAMES.index(row["name"]) + shift for row in rows]
+        look = {"fmt": style.MARKERS[number % len(style.MARKERS)], "elinewidth": 0.8}
+        look["color"] = (
+            style.BLACK if thought is None else style.COLOURS[number % len(style.COLOURS)]
+        )
+        look["label"] = "all" if thought is None else f"thought {thought}"
+        style.points(panel, heights, rows, "accuracy", ends="", is_sideways=True, **look)
+    panel.axvline(
+        none["accuracy"], color=style.GREY, linestyle="--", linewidth=0.8, label="unchanged"
+    )
+    for name in model["left_out"]:
+        text: Any = {"ha": "center", "va": "center", "color": style.GREY}
+        text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        panel.text(0.5, NAMES.index(name), "changes nothing", **text)
+    for between in range(len(NAMES) - 1):
+        panel.axhline(between + 0.5, color="#DDDDDD", linewidth=0.5)
+    panel.set_yticks(range(len(NAMES)), NAMES)
+    panel.set_ylim(len(NAMES) - 0.5, -0.5)
+    panel.tick_params(axis="y", length=0)
+    panel.set_xlim(-0.02, 1.02)
+    style.percents(panel.xaxis)
+    panel.set_xlabel("accuracy left")
+
+
+def _draw_up_to(panel: Axes, model: Mapping[str, Any]) -> None:
+    """Draw a line an intervention: accuracy when thoughts 1 … k are replaced."""
+    most, none = model["num_thoughts"], model["effects"][0]
+    for number, name in enumerate(NAMES):
+        effects = [row for row in model["effects"] if row["name"] == name]
+        by_k = {row["thought"] or most: row for row in effects if row["thought"] in (1, None)}
+        if name == "shuffle":  # a single thought has changed places with another one
+            by_k.pop(1, None)
+        by_k |= {row["up_to"]: row for row in model["first"] if row["name"] == name}
+        if by_k:
+            at = [k + 0.03 * (number - 2.5) for k in sorted(by_k)]
+            look: Any = {
+                "fmt": f"-{style.MARKERS[number]}",
+                "color": style.COLOURS[number],
+                "elinewidth": 0.8,
+            }
+            rows = [by_k[k] for k in sorted(by_k)]
+            style.points(panel, at, rows, "accuracy", ends="", label=name, **look)
+    panel.axhline(
+        none["accuracy"], color=style.GREY, linestyle="--", linewidth=0.8, label="unchanged"
+    )
+    panel.set_xticks(range(1, most + 1))
+    panel.set_xlim(0.7, most + 0.3)
+    panel.set_ylim(-0.02, 1.03)
+    style.percents(panel.yaxis)
+    panel.set_xlabel("thoughts 1 … k replaced, k")
+    panel.set_ylabel("accuracy left")

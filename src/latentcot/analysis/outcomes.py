@@ -10,16 +10,18 @@ Methods without latent positions have nothing to force: their series hold k = 0 
 way to answer.
 """
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from latentcot.analysis.shared import style
 from latentcot.analysis.shared.paths import OUTCOMES, End, Form, Judge, Lead, Outcome, Written, read
+from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.layout import count_latents
 from latentcot.evaluation.reasoner import Output
-from latentcot.evaluation.statistics import holm, mcnemar, share_with_interval
 from latentcot.models.loading import check_lengths, max_positions
 
 SCHEMA_VERSION = 1
@@ -56,12 +58,8 @@ class _Answered:
     outcomes: dict[str, list[Outcome]]
 
 
-def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, Any]:
+def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     """Let a model answer after each number of thoughts, and say what became of each question.
-
-    Args:
-        subject: With ProsQA's graphs, in words or in symbols.
-        on_progress: Called with the number of texts that have just been written.
 
     Returns:
         `by_k`: a row for each k of the series `free`; `questions`: outcome and answer of each at
@@ -74,7 +72,32 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
     """
     judges = [Judge(graph) for graph in subject.graphs]
     forced, left_out = forced_numbers(subject)
-    series = [_series(subject, judges, forced, name, on_progress) for name in SERIES]
+    own, series = own_numbers(subject), Rows()
+    for name, is_forced in SERIES.items():
+        found = [_answer(subject, judges, k, is_forced, on_progress) for k in forced]
+        same = [one for one in found if set(own) == {one.k}]
+        as_trained = same[0] if same else _answer(subject, judges, None, is_forced, on_progress)
+        rows = [_row(one) | {"p": None} for one in found]
+        for one, row in zip(found, rows, strict=True):
+            if one is not as_trained:
+                row["p"] = mcnemar_of(one.are_right, as_trained.are_right)
+        adjust(rows)
+        questions: Rows = []
+        for i, example in enumerate(subject.examples):
+            answers = [one.outputs[i].answer for one in found]
+            outcomes = [one.outcomes[next(iter(READINGS))][i] for one in found]
+            questions.append({"id": example.id, "outcomes": outcomes, "answers": answers})
+            if i < NUM_TEXTS:
+                questions[-1]["texts"] = [one.outputs[i].text for one in found]
+        series.append(
+            {
+                "name": name,
+                "forced_steps": is_forced,
+                "by_k": rows,
+                "as_trained": _row(as_trained) | {"p": None},
+                "questions": questions,
+            }
+        )
     free = series[0]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -82,8 +105,8 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "method": subject.reasoner.info.method,
         "form": "words" if subject.is_in_words else "symbols",
         "num_questions": len(subject.examples),
-        "num_thoughts": max(own_numbers(subject)),
-        "num_thoughts_varies": _trained_number(subject) is None,
+        "num_thoughts": max(own),
+        "num_thoughts_varies": len(set(own)) > 1,
         "outcomes": list(OUTCOMES),
         "readings": {name: {"lead": lead, "end": end} for name, (lead, end) in READINGS.items()},
         "left_out": left_out,
@@ -133,39 +156,7 @@ def own_numbers(subject: Subject) -> list[int]:
     return [count_latents(info.row, info.stage, len(e.steps or ()), plan) for e in subject.encoded]
 
 
-def _trained_number(subject: Subject) -> int | None:
-    """Return that number if all questions have the same."""
-    numbers = set(own_numbers(subject))
-    return numbers.pop() if len(numbers) == 1 else None
-
-
-# --- one series -------------------------------------------------------------------------------
-
-
-def _series(
-    subject: Subject,
-    judges: Sequence[Judge],
-    forced: Sequence[int],
-    name: str,
-    on_progress: Progress,
-) -> dict[str, Any]:
-    def answered(k: int | None) -> _Answered:
-        return _answer(subject, judges, k, SERIES[name], on_progress)
-
-    found = [answered(k) for k in forced]
-    trained = _trained_number(subject)
-    same = [one for one in found if one.k == trained]
-    as_trained = same[0] if same else answered(None)
-    others = [one for one in found if one is not as_trained]
-    p_values = holm([_p_value(one, as_trained) for one in others])
-    p_of = {one.k: float(f"{p:.3g}") for one, p in zip(others, p_values, strict=True)}
-    return {
-        "name": name,
-        "forced_steps": SERIES[name],
-        "by_k": [_row(one) | {"p": p_of.get(one.k)} for one in found],
-        "as_trained": _row(as_trained) | {"p": None},
-        "questions": _questions(subject, found),
-    }
+# --- one number -------------------------------------------------------------------------------
 
 
 def _answer(
@@ -218,31 +209,28 @@ def hidden_steps(subject: Subject, k: int | None, lead: Lead) -> list[Collection
     return [None if number else (0,) for number in numbers]
 
 
-def _p_value(one: _Answered, other: _Answered) -> float:
-    pairs = Counter(zip(one.are_right, other.are_right, strict=True))
-    return mcnemar(pairs[True, False], pairs[False, True])
-
-
 # --- as plain values --------------------------------------------------------------------------
 
 
-def _row(one: _Answered) -> dict[str, Any]:
-    number = len(one.outputs)
-    accuracy, low, high = share_with_interval(sum(one.are_right), number)
+def _row(one: _Answered) -> Row:
     first, *others = READINGS
-    counts = Counter(one.outcomes[first])
+    counted = {
+        name: share_fields("share", [outcome == name for outcome in one.outcomes[first]], ends="")
+        for name in OUTCOMES
+    }
     return {
         "k": one.k,
-        "num_questions": number,
-        "accuracy": round(accuracy, 6),
-        "low": round(low, 6),
-        "high": round(high, 6),
-        "shares": _shares(one.outcomes[first]),
-        "intervals": {
-            name: [round(end, 6) for end in share_with_interval(counts[name], number)[1:]]
-            for name in OUTCOMES
+        "num_questions": len(one.outputs),
+        **share_fields("accuracy", one.are_right, ends=""),
+        "shares": {name: found["share"] for name, found in counted.items()},
+        "intervals": {name: [found["low"], found["high"]] for name, found in counted.items()},
+        "other_readings": {
+            reading: {
+                name: round(one.outcomes[reading].count(name) / len(one.outputs), 6)
+                for name in OUTCOMES
+            }
+            for reading in others
         },
-        "other_readings": {name: _shares(one.outcomes[name]) for name in others},
         "num_inconsistent": sum(text.is_inconsistent for text in one.written),
         "num_without_answer": sum(not text.label for text in one.written),
         "num_with_junk": sum(text.has_junk for text in one.written),
@@ -250,21 +238,74 @@ def _row(one: _Answered) -> dict[str, Any]:
     }
 
 
-def _shares(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    counts = Counter(outcomes)
-    return {name: round(counts[name] / len(outcomes), 6) for name in OUTCOMES}
+# --- drawing ----------------------------------------------------------------------------------
+
+_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "correct_path": ("correct path", style.BLUE, ""),
+    "longer_path": ("longer path", style.SKY, "////"),
+    "hallucination": ("hallucination", style.VERMILION, "xxxx"),
+    "wrong_target": ("wrong target", style.ORANGE, "...."),
+    "correct_label": ("correct label", style.GREEN, "\\\\\\\\"),
+    "incorrect_label": ("incorrect label", style.GREY, "----"),
+}
+"""Outcome → its words, colour and hatch: what is told apart by colour is told apart without."""
 
 
-def _questions(subject: Subject, found: Sequence[_Answered]) -> list[dict[str, Any]]:
-    first = next(iter(READINGS))
-    questions: list[dict[str, Any]] = [
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return a row for each series, k and outcome; accuracy is repeated in each."""
+    rows = [
         {
-            "id": example.id,
-            "outcomes": [one.outcomes[first][i] for one in found],
-            "answers": [one.outputs[i].answer for one in found],
+            "series": series["name"],
+            "k": row["k"],
+            "num_questions": row["num_questions"],
+            "accuracy": row["accuracy"],
+            "accuracy_low": row["low"],
+            "accuracy_high": row["high"],
+            "p": row["p"],
+            "outcome": outcome,
+            "share": row["shares"][outcome],
+            "low": row["intervals"][outcome][0],
+            "high": row["intervals"][outcome][1],
+            **{name: shares[outcome] for name, shares in row["other_readings"].items()},
         }
-        for i, example in enumerate(subject.examples)
+        for series in result["series"]
+        for row in series["by_k"]
+        for outcome in result["outcomes"]
     ]
-    for i, question in enumerate(questions[:NUM_TEXTS]):
-        question["texts"] = [one.outputs[i].text for one in found]
-    return questions
+    return {"outcomes": rows}
+
+
+def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw bars that add up to all questions after each k, and accuracy above them.
+
+    A figure for each way to force language: `outcomes`, and `outcomes-step-first`.
+    """
+    drawn: dict[str, Figure] = {}
+    for series in result["series"]:
+        name = {"free": "outcomes", "step_first": "outcomes-step-first"}[series["name"]]
+        by_k, bottoms = series["by_k"], [0.0] * len(series["by_k"])
+        numbers = [row["k"] for row in by_k]
+        with style.figure(style.COLUMN, 2.9) as drawn[name]:
+            above, below = drawn[name].subplots(2, 1, sharex=True, height_ratios=(1, 2))
+            look: Any = {"marker": "o", "markersize": 1.5, "color": style.BLACK, "capsize": 2.5}
+            style.points(above, numbers, by_k, "accuracy", ends="", **look)
+            above.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel="accuracy")
+            for outcome in result["outcomes"]:
+                label, colour, hatch = _LOOKS[outcome]
+                heights = [row["shares"][outcome] for row in by_k]
+                look = {"width": 0.8, "color": colour, "hatch": hatch, "edgecolor": "white"}
+                below.bar(numbers, heights, bottom=bottoms, label=label, linewidth=0.4, **look)
+                bottoms = [low + height for low, height in zip(bottoms, heights, strict=True)]
+            below.set(ylim=(0, 1), ylabel="questions")
+            style.percents(above.yaxis)
+            style.percents(below.yaxis)
+            trained = None if result["num_thoughts_varies"] else result["num_thoughts"]
+            ticks = [f"{k}\n(trained)" if k and k == trained else str(k) for k in numbers]
+            is_forced = len(by_k) > 1
+            words = "k, thoughts" if is_forced else "k (the method has no latent positions)"
+            below.set_xlabel(words)
+            below.set_xticks(numbers, ticks)
+            margin = 0.6 if is_forced else 1.5
+            below.set_xlim(-margin, numbers[-1] + margin)
+            style.legend(drawn[name], [below], 3)
+    return drawn

@@ -5,15 +5,23 @@ to it, several are open. The gap between the best and the best three narrows as 
 (arXiv 2412.06769, section 5: first against second thought).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from latentcot.analysis.shared import style
+from latentcot.analysis.shared.statistics import Row, Rows, mean_of
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
-from latentcot.analysis.shared.values import form_of, mean_of, nodes_at, scored_depth, values_after
-from latentcot.analysis.tree import counts_with_choice
+from latentcot.analysis.shared.values import (
+    form_of,
+    nodes_at,
+    scored_counts,
+    scored_depth,
+    values_after,
+)
 
 SCHEMA_VERSION = 1
 BEST = 3
@@ -32,12 +40,8 @@ DEFINITIONS = {
 }
 
 
-def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, Any]:
+def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     """Measure how the value is spread over the best nodes.
-
-    Args:
-        subject: The model, and questions with graphs.
-        on_progress: Called with the number of questions that have just been done.
 
     Returns:
         What `parallelism.json` holds: plain values.
@@ -46,9 +50,18 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         UsageError: After no number of thoughts there is a choice between nodes.
         DataError: A question carries no graph, or does not fit the model.
     """
-    counts = counts_with_choice(subject)
+    counts = scored_counts(subject)
     values = values_after(subject, counts, on_progress=on_progress)
-    sums = {k: _sums(subject, values, place, k) for place, k in enumerate(counts)}
+    depths, sums, gaps = {k: scored_depth(subject, k) for k in counts}, {}, {}
+    for place, k in enumerate(counts):  # of the questions that have nodes as deep as that
+        able = [q for q, graph in enumerate(subject.graphs) if nodes_at(graph, depths[k])]
+        sums[k] = {q: best_sums(values[q][place]) for q in able}
+        gaps[k] = {q: found[-1] - found[0] for q, found in sums[k].items()}
+    narrowing = []
+    for k in counts:
+        if k + 1 in gaps:
+            both = [gap - gaps[k + 1][q] for q, gap in gaps[k].items() if q in gaps[k + 1]]
+            narrowing.append({"from": k, "to": k + 1, "narrowing": mean_of(both, lowest=-1.0)})
     return {
         "schema_version": SCHEMA_VERSION,
         "analysis": "parallelism",
@@ -60,13 +73,13 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "by_k": [
             {
                 "k": k,
-                "depth": scored_depth(subject, k),
+                "depth": depths[k],
                 "percentiles": percentiles(list(sums[k].values())),
-                "gap": mean_of(list(_gaps(sums[k]).values())),
+                "gap": mean_of(list(gaps[k].values())),
             }
             for k in counts
         ],
-        "narrowing": [_narrowing(sums, k) for k in counts if k + 1 in sums],
+        "narrowing": narrowing,
     }
 
 
@@ -85,23 +98,55 @@ def percentiles(sums: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[round(value, 5) for value in row] for row in rows]
 
 
-def _sums(subject: Subject, values: Sequence[Tensor], place: int, k: int) -> dict[int, list[float]]:
-    """Return number of the question → its best sums after k thoughts."""
-    depth = scored_depth(subject, k)
-    return {
-        number: best_sums(found[place])
-        for number, (graph, found) in enumerate(zip(subject.graphs, values, strict=True))
-        if nodes_at(graph, depth)
-    }
+# --- drawing ----------------------------------------------------------------------------------
+
+MOST_PANELS = 4
+"""Numbers of thoughts that are drawn, from the smallest on; the CSV has all."""
+
+_LOOKS = (
+    ("best node", style.BLUE, "-"),
+    ("best two", style.ORANGE, "--"),
+    ("best three", style.GREEN, ":"),
+)
 
 
-def _gaps(sums: dict[int, list[float]]) -> dict[int, float]:
-    return {number: found[-1] - found[0] for number, found in sums.items()}
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return a row for each k and percentile; the mean gap is repeated in each."""
+    rows = [
+        {
+            "k": row["k"],
+            "depth": row["depth"],
+            "percentile": percent,
+            **{f"best {i}": value for i, value in enumerate(values, start=1)},
+            "mean_gap": row["gap"]["mean"],
+            "mean_gap_low": row["gap"]["low"],
+            "mean_gap_high": row["gap"]["high"],
+            "num_questions": row["gap"]["num_questions"],
+        }
+        for row in result["by_k"]
+        for percent, values in enumerate(zip(*row["percentiles"], strict=True))
+    ]
+    return {"parallelism": rows}
 
 
-def _narrowing(sums: dict[int, dict[int, list[float]]], k: int) -> dict[str, Any]:
-    """Return how much smaller the gap is after one more thought."""
-    before, after = _gaps(sums[k]), _gaps(sums[k + 1])
-    both = [number for number in before if number in after]
-    found = mean_of([before[n] - after[n] for n in both], lowest=-1.0) if both else None
-    return {"from": k, "to": k + 1, "narrowing": found}
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw the sums by percentile, a panel for each k; what lies between best one and three is
+    shaded."""
+    by_k = result["by_k"][:MOST_PANELS]
+    with style.figure(2 * style.COLUMN if len(by_k) > 2 else style.COLUMN, 2.1) as drawn:
+        panels = drawn.subplots(1, len(by_k), sharey=True, squeeze=False)[0]
+        for axes, row in zip(panels, by_k, strict=True):
+            best, percents, gap = row["percentiles"], range(101), row["gap"]
+            axes.fill_between(percents, best[0], best[-1], color="#E4E4E4")
+            for (label, colour, line), values in zip(_LOOKS, best, strict=True):
+                axes.plot(percents, values, label=label, color=colour, linestyle=line)
+            axes.set_title(f"k = {row['k']} (depth {row['depth']})")
+            text = f"mean gap {gap['mean']:.2f}"
+            if gap["low"] is not None:
+                text += f"\n({gap['low']:.2f} – {gap['high']:.2f})"
+            axes.text(98, 0.02, text, ha="right", va="bottom", fontsize=6.5)
+            axes.set(xlabel="percentile of questions", xticks=[0, 50, 100], xlim=(0, 100))
+            axes.set(ylim=(0, 1.04), yticks=[0, 0.5, 1])
+        panels[0].set_ylabel("sum of values")
+        style.legend(drawn, panels[:1], 3)
+    return drawn

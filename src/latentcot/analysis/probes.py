@@ -1,42 +1,55 @@
 """What a linear map finds in a thought, and how much of it is only learnt by heart.
 
-PROBES says what is asked. Each probe is a ridge regression (`ridge.py`), fitted to one half of the
-questions and tested on the other; halves are drawn by the questions' ids. A question's accuracy is,
-where m labels of those allowed are true, the share of true ones among the m that score highest.
-Selectivity is the accuracy less that of the same kind of probe on control labels
-(`probe_labels.py`; Hewitt and Liang 2019).
+PROBES says what is asked. Each probe is a ridge regression, fitted to one half of the questions and
+tested on the other; halves are drawn by the questions' ids. A question's accuracy is, where m
+labels of those allowed are true, the share of true ones among the m that score highest.
 
-Thought i is the last hidden state at the column before latent position i; with continuous thoughts
-it is what is fed there. One more state, at the last latent position, is what another thought would
-have been. Where pauses stand in the latent positions, the states before them are probed just so.
+Selectivity is the accuracy less that of the same kind of probe on control labels, which can only be
+learnt by heart (Hewitt and Liang 2019): each *type* of question has random ones, the same wherever
+it occurs. The type is the name of the node that a question starts from, or, without a graph, its
+first word. Each type has one random order of all labels; where m labels are true, the control has
+the m allowed ones that come first in it.
+
+Thought i is the last hidden state at the position before latent position i; with continuous
+thoughts it is what is fed there. One more state, at the last latent position, is what another
+thought would have been. Where pauses stand there, the states before them are probed just so.
+
+Shapes: Q questions, K labels, R rows (training), E rows (elsewhere), D features.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     MEANING,
-    Chains,
     compared,
+    models_of,
     record,
     stream,
+    tables_of,
     with_latents,
 )
-from latentcot.analysis.shared.paired import adjusted, difference, short, short_p
-from latentcot.analysis.shared.probe_labels import Labels, draw_order, labels_of, types_of
-from latentcot.analysis.shared.ridge import Ridge
+from latentcot.analysis.shared.statistics import Row, Rows, Values, adjust, difference, more_rows
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import share_interval
+from latentcot.tasks.prosqa.generator import candidates_of
+from latentcot.tasks.prosqa.graphs import distances
 
 SCHEMA_VERSION = 1
 SEED = 0
 FEWEST = 2
 """Questions that each half must have."""
+MAX_CLASSES = 50
+STRENGTHS = tuple(10.0**power for power in range(-5, 2))
+"""Penalties tried, as multiples of the number of rows."""
 
 PROBES = {
     "frontier": "which nodes are exactly `distance` edges from the root; the root is not allowed",
@@ -49,13 +62,12 @@ PROBES = {
 }
 """Probe → what it is asked."""
 
-Row = dict[str, Any]
-Key = tuple[str, int | None, int | None]
-"""Probe, distance and thought."""
+KEYS = ("probe", "distance", "thought")
+"""What tells probes apart."""
 
 
 def measure(
-    subject: Subject, against: Subject | None = None, on_progress: Progress = no_progress
+    subject: Subject, on_progress: Progress = no_progress, against: Sequence[Subject] = ()
 ) -> Row:
     """Fit probes to every thought and test them on questions that they have not seen.
 
@@ -63,17 +75,204 @@ def measure(
     and Student's for the paired differences; `p` is the paired t-test's that the selectivity is 0,
     adjusted by Holm for all probes of the subject.
 
-    Args:
-        subject: With latent positions.
-        against: Another model with latent positions that is asked the same questions, such as the
-            pause control; without latent positions it is left out, and the result says so.
-        on_progress: Called with the number of questions thought about since the last call.
-
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
     """
-    found = compared(subject, against, lambda s: _probe(s, on_progress), _summary, _comparison)
+
+    def probe(subject: Subject) -> tuple[Row, Values]:
+        """Return all probes, and the accuracy of each question by each of them."""
+        chains = record(with_latents(subject))
+        on_progress(len(subject.examples))
+        is_train = halves([example.id for example in subject.examples])
+        tested, asked = dict[Any, Tested | None](), list(labels_of(subject))
+        for thought in range(1, chains.most + 2):
+            able, maps = set(chains.with_state(thought)), dict[tuple[int, ...], Ridge]()
+            for labels in asked:
+                rows = sorted(able.intersection(labels.counted))
+                tested[labels.probe, labels.distance, thought] = _test(
+                    labels, rows, rows, chains.states[:, thought - 1], is_train, maps
+                )
+        # The number of the thought, over all thoughts of a question.
+        most, types = chains.most + 1, types_of(subject)
+        places = [(q, i) for i in range(most) for q in chains.with_state(i + 1)]
+        questions, numbers = [q for q, _ in places], [i for _, i in places]
+        orders = {kind: draw_order(most, "thought", kind) for kind in set(types)}
+        one_hot, every = torch.eye(most, dtype=torch.bool), tuple(range(len(places)))
+        control = one_hot[[orders[types[q]][i] for q, i in places]]
+        allowed = torch.ones(len(places), most, dtype=torch.bool)
+        labels = Labels("thought", None, every, one_hot[numbers], control, allowed)
+        states = chains.states[questions, numbers]
+        tested["thought", None, None] = _test(labels, every, questions, states, is_train, {})
+
+        told, values_of = Rows(), Values()
+        for key, found in tested.items():
+            if found is None:
+                continue
+            right, by_heart = list(found.accuracy.values()), list(found.control.values())
+            selectivity, values_of[key] = difference(right, by_heart), found.accuracy
+            row = dict(zip(KEYS, key, strict=True))
+            row |= {"num_train": found.num_train, "num_questions": len(right)}
+            for name, values in (("accuracy", right), ("control", by_heart)):
+                mean = fmean(values)
+                low, high = share_interval(mean, len(values))
+                ends = {name: mean, f"{name}_low": low, f"{name}_high": high}
+                row |= {end: round(value, 4) for end, value in ends.items()}
+            row["chance"] = round(fmean(found.chance.values()), 4)
+            told.append(
+                row | selectivity.fields("selectivity") | {"p": None, "p_raw": selectivity.p}
+            )
+        adjust(told, raw="p_raw")
+        about = {
+            "thought_means": MEANING[subject.has_thoughts],
+            "num_thoughts": chains.most,
+            "num_questions": len(subject.examples),
+        }
+        return about | {"probes": told}, values_of
+
+    found = compared(subject, against, probe, partial(more_rows, KEYS))
     return {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **found}
+
+
+# --- what is asked ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One question to the probes, about every example that it makes sense for.
+
+    Attributes:
+        probe: Its name.
+        distance: From the root, where it is about one.
+        counted: Numbers of the examples.
+        true_QK: 1 where a label is true. Rows of the others mean nothing.
+        control_QK: The control labels.
+        allowed_QK: Which labels could be true.
+    """
+
+    probe: str
+    distance: int | None
+    counted: tuple[int, ...]
+    true_QK: Tensor
+    control_QK: Tensor
+    allowed_QK: Tensor
+
+
+def types_of(subject: Subject) -> list[str]:
+    """Return the type of each question."""
+    if subject.has_graphs:
+        return [graph.names[graph.root] for graph in subject.graphs]
+    return [example.question.split(maxsplit=1)[0] for example in subject.examples]
+
+
+def labels_of(subject: Subject) -> Iterator[Labels]:
+    """Yield all that is asked about a subject's questions, but for the number of the thought."""
+    types = types_of(subject)
+    every, graphs = range(len(types)), subject.graphs if subject.has_graphs else ()
+
+    def asked(
+        probe: str,
+        distance: int | None,
+        counted: Sequence[int],
+        true_QK: Tensor,
+        allowed_QK: Tensor,
+        orders: Mapping[str, Sequence[int]] | None = None,
+    ) -> Labels:
+        control = torch.zeros_like(true_QK)
+        if orders is None:
+            orders = {kind: draw_order(true_QK.shape[1], probe, kind) for kind in set(types)}
+        for row, kind in enumerate(types):
+            able = [place for place in orders[kind] if allowed_QK[row, place]]
+            control[row, able[: int(true_QK[row].sum())]] = True
+        return Labels(probe, distance, tuple(counted), true_QK, control, allowed_QK)
+
+    if not graphs:  # the first token of the answer, where there are few of them
+        texts = [f" {example.answer}" for example in subject.examples]
+        ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        tokens = [tuple(found[:1]) for found in ids]
+        classes, orders = sorted(set(tokens)), dict[str, list[int]]()
+        if 1 < len(classes) <= MAX_CLASSES:
+            true = torch.tensor([[token == one for one in classes] for token in tokens])
+            for kind in set(types):  # a common class comes first more often, as among true labels
+                order = draw_order(len(tokens), "class", kind)
+                orders[kind] = list(dict.fromkeys(classes.index(tokens[i]) for i in order))
+            yield asked("class", None, every, true, torch.ones_like(true), orders)
+        return
+    column = {name: i for i, name in enumerate(sorted({n for g in graphs for n in g.names}))}
+    depths = [distances(graph, graph.root) for graph in graphs]
+
+    def table(nodes: Sequence[Sequence[int]]) -> Tensor:
+        found = torch.zeros(len(graphs), len(column), dtype=torch.bool)
+        for row, (graph, chosen) in enumerate(zip(graphs, nodes, strict=True)):
+            found[row, [column[graph.names[node]] for node in chosen]] = True
+        return found
+
+    nodes = table([[n for n in range(graph.num_nodes) if n != graph.root] for graph in graphs])
+    for distance in range(1, max(max(found.values()) for found in depths) + 1):
+        deep = [q for q in every if max(depths[q].values()) >= distance]
+        there = table([[n for n, d in found.items() if d == distance] for found in depths])
+        yield asked("frontier", distance, deep, there, nodes)
+        if distance > 1:
+            within = table([[n for n, d in found.items() if 0 < d <= distance] for found in depths])
+            yield asked("within", distance, deep, within, nodes)
+    pairs = table([[graph.target, graph.neg_target] for graph in graphs])
+    yield asked("answer", None, every, table([[graph.target] for graph in graphs]), pairs)
+    # Whether the answer is the first or the second candidate of the question.
+    true = torch.zeros(len(types), 2, dtype=torch.bool)
+    for row, (example, graph) in enumerate(zip(subject.examples, graphs, strict=True)):
+        true[row, candidates_of(example).index(graph.names[graph.target])] = True
+    yield asked("candidate", None, every, true, torch.ones_like(true))
+
+
+def draw_order(num: int, *parts: object) -> list[int]:
+    """Return 0 … num - 1 in the random order that belongs to what is named."""
+    return stream(SEED, "control", *parts).sample(range(num), num)
+
+
+# --- linear maps ------------------------------------------------------------------------------
+
+
+class Ridge:
+    """Maps fitted to the same vectors; the penalty of each is chosen by leaving one row out.
+
+    Features are brought to mean 0 and standard deviation 1 over the rows; the constant is not
+    penalized. The error of leaving out each row in turn has a closed form: the residual over one
+    minus the row's leverage.
+
+    Args:
+        rows_RD: The vectors, at least one.
+    """
+
+    def __init__(self, rows_RD: Tensor) -> None:
+        rows = rows_RD.double()
+        self.mean_D = rows.mean(0)
+        deviation = (rows - self.mean_D).square().mean(0).sqrt()
+        self.scale_D = torch.where(deviation > 0, deviation, 1.0)
+        self.left_RM, self.values_M, self.right_MD = torch.linalg.svd(
+            (rows - self.mean_D) / self.scale_D, full_matrices=False
+        )
+
+    def scores(self, labels_RK: Tensor, others_ED: Tensor) -> Tensor:
+        """Fit the labels and return what the map makes of other vectors: (E, K)."""
+        labels = labels_RK.double()
+        mean_K = labels.mean(0)
+        along_MK = self.left_RM.T @ (labels - mean_K)
+        squares_M = self.values_M.square()
+
+        def error(strength: float) -> float:
+            """Return the mean squared error of rows left out in turn."""
+            kept_M = squares_M / (squares_M + strength * len(labels))
+            fitted_RK = self.left_RM @ (kept_M[:, None] * along_MK)
+            leverage_R = self.left_RM.square() @ kept_M + 1 / len(labels)
+            left_out = (labels - mean_K - fitted_RK) / (1 - leverage_R).clamp(min=1e-9)[:, None]
+            return float(left_out.square().mean())
+
+        weights_M = self.values_M / (squares_M + len(labels) * min(STRENGTHS, key=error))
+        map_DK = self.right_MD.T @ (weights_M[:, None] * along_MK)
+        found_EK: Tensor = ((others_ED.double() - self.mean_D) / self.scale_D) @ map_DK + mean_K
+        return found_EK
+
+
+# --- fitting and testing ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -93,43 +292,11 @@ class Tested:
     num_train: int
 
 
-@dataclass(frozen=True)
-class _Probed:
-    subject: Subject
-    chains: Chains
-    tested: dict[Key, Tested]
-
-
-def _probe(subject: Subject, on_progress: Progress) -> _Probed:
-    chains = record(with_latents(subject))
-    on_progress(len(subject.examples))
-    is_train = halves([example.id for example in subject.examples])
-    tested = {key: found for key, found in _tests(subject, chains, is_train) if found}
-    return _Probed(subject, chains, tested)
-
-
 def halves(ids: Sequence[str]) -> list[bool]:
     """Return for each question whether probes are fitted to it: half of them, drawn by id."""
     order = sorted(range(len(ids)), key=lambda q: (stream(SEED, "half", ids[q]).random(), q))
     chosen = set(order[: len(ids) // 2])
     return [q in chosen for q in range(len(ids))]
-
-
-def _tests(
-    subject: Subject, chains: Chains, is_train: Sequence[bool]
-) -> Iterator[tuple[Key, Tested | None]]:
-    asked = list(labels_of(subject))
-    for thought in range(1, chains.most + 2):
-        able = chains.with_state(thought)
-        states = chains.states[:, thought - 1]
-        maps: dict[tuple[int, ...], Ridge] = {}
-        for labels in asked:
-            rows = sorted(set(labels.counted) & set(able))
-            yield (
-                (labels.probe, labels.distance, thought),
-                _test(labels, rows, rows, states, is_train, maps),
-            )
-    yield ("thought", None, None), _test_numbers(subject, chains, is_train)
 
 
 def _test(
@@ -165,7 +332,12 @@ def _test(
         scores = maps[train].scores(table[list(train)], states[tested])
         found.append(accuracies(scores, table[tested], allowed))
     found.append(labels.true_QK[tested].sum(1) / allowed.sum(1))
-    by_question = [_means([question for _, question in test], values) for values in found]
+    by_question: list[dict[int, float]] = []
+    for values in found:  # a question's value is the mean over its rows
+        gathered: dict[int, list[float]] = {}
+        for (_, question), value in zip(test, values.tolist(), strict=True):
+            gathered.setdefault(question, []).append(value)
+        by_question.append({question: fmean(those) for question, those in gathered.items()})
     return Tested(by_question[0], by_question[1], by_question[2], num_train)
 
 
@@ -182,98 +354,69 @@ def accuracies(scores_EK: Tensor, true_EK: Tensor, allowed_EK: Tensor) -> Tensor
     return hits.sum(1) / num_E1[:, 0]
 
 
-def _means(questions: Sequence[int], values: Tensor) -> dict[int, float]:
-    gathered: dict[int, list[float]] = {}
-    for question, value in zip(questions, values.tolist(), strict=True):
-        gathered.setdefault(question, []).append(value)
-    return {question: fmean(found) for question, found in gathered.items()}
+# --- drawing ----------------------------------------------------------------------------------
+
+_OTHERS = ("answer", "candidate", "class")
+MAX_DISTANCES = 6
 
 
-def _test_numbers(subject: Subject, chains: Chains, is_train: Sequence[bool]) -> Tested | None:
-    """Ask for the number of the thought, over all thoughts of a question."""
-    most = chains.most + 1
-    places = [(q, i) for i in range(most) for q in chains.with_state(i + 1)]
-    questions = [q for q, _ in places]
-    types = types_of(subject)
-    orders = {kind: draw_order(most, "thought", kind) for kind in set(types)}
-    one_hot = torch.eye(most, dtype=torch.bool)
-    labels = Labels(
-        probe="thought",
-        distance=None,
-        counted=tuple(range(len(places))),
-        true_QK=one_hot[[i for _, i in places]],
-        control_QK=one_hot[[orders[types[q]][i] for q, i in places]],
-        allowed_QK=torch.ones(len(places), most, dtype=torch.bool),
-    )
-    states = chains.states[questions, [i for _, i in places]]
-    return _test(labels, range(len(places)), questions, states, is_train, {})
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    return tables_of(result, probes="probes", probes_comparison="comparison")
 
 
-# --- plain values -----------------------------------------------------------------------------
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw accuracies by thought, beside those on control labels and of guessing.
 
-
-def _summary(probed: _Probed) -> Row:
-    rows = [_row(key, tested) for key, tested in probed.tested.items()]
-    for row, p in zip(rows, adjusted([row["p_raw"] for row in rows]), strict=True):
-        row |= {"p": p, "p_raw": short_p(row["p_raw"])}
-    subject = probed.subject
-    return {
-        "name": subject.name,
-        "method": subject.reasoner.info.method,
-        "has_thoughts": subject.has_thoughts,
-        "thought_means": MEANING[subject.has_thoughts],
-        "num_thoughts": probed.chains.most,
-        "num_questions": len(subject.examples),
-        "probes": rows,
-    }
-
-
-def _row(key: Key, tested: Tested) -> Row:
-    accuracy, control = list(tested.accuracy.values()), list(tested.control.values())
-    selectivity = difference(accuracy, control)
-    return {
-        **_named(key),
-        "num_train": tested.num_train,
-        "num_questions": len(accuracy),
-        **_share("accuracy", accuracy),
-        **_share("control", control),
-        "chance": short(fmean(tested.chance.values())),
-        "selectivity": short(selectivity.mean),
-        "selectivity_low": short(selectivity.low),
-        "selectivity_high": short(selectivity.high),
-        "p": None,
-        "p_raw": selectivity.p,
-    }
-
-
-def _named(key: Key) -> Row:
-    return dict(zip(("probe", "distance", "thought"), key, strict=True))
-
-
-def _share(name: str, values: Sequence[float]) -> Row:
-    mean = fmean(values)
-    low, high = share_interval(mean, len(values))
-    return {name: short(mean), f"{name}_low": short(low), f"{name}_high": short(high)}
-
-
-def _comparison(probed: _Probed, other: _Probed) -> list[Row]:
-    """Compare the accuracies of the same probes on two subjects, question by question."""
-    rows: list[Row] = []
-    for key, tested in probed.tested.items():
-        there = other.tested[key].accuracy if key in other.tested else {}
-        both = [q for q in tested.accuracy if q in there]
-        if both:
-            more = difference([tested.accuracy[q] for q in both], [there[q] for q in both])
-            rows.append(
-                {
-                    **_named(key),
-                    "num_questions": len(both),
-                    "more": short(more.mean),
-                    "more_low": short(more.low),
-                    "more_high": short(more.high),
-                    "p": more.p,
-                }
-            )
-    for row, p in zip(rows, adjusted([row["p"] for row in rows]), strict=True):
-        row["p"] = p
-    return rows
+    The frontiers, and beside them the answer; a row of panels for each model.
+    """
+    models = models_of(result)
+    has_graphs = any(row["probe"] == "frontier" for row in result["probes"])
+    parts = ("frontier", "others") if has_graphs else ("others",)
+    with style.figure(style.COLUMN, 0.75 + 1.45 * len(models)) as drawn:
+        grid = drawn.subplots(len(models), len(parts), sharex=True, sharey=True, squeeze=False)
+        for panels, model in zip(grid, models, strict=True):
+            for panel, part in zip(panels, parts, strict=True):
+                rows = model["probes"]
+                if part == "frontier":
+                    rows = [row for row in rows if row["probe"] == "frontier"]
+                    distances = sorted({row["distance"] for row in rows})[:MAX_DISTANCES]
+                    lines = {
+                        f"at distance {d}": [r for r in rows if r["distance"] == d]
+                        for d in distances
+                    }
+                else:
+                    lines = {
+                        name: [row for row in rows if row["probe"] == name] for name in _OTHERS
+                    }
+                    lines = {name: found for name, found in lines.items() if found}
+                for number, (label, found) in enumerate(
+                    lines.items(), 0 if part == "frontier" else 4
+                ):
+                    thoughts, place = [row["thought"] for row in found], number % len(style.COLOURS)
+                    look: Any = {
+                        "fmt": f"-{style.MARKERS[place]}",
+                        "color": style.COLOURS[place],
+                        "elinewidth": 0.8,
+                    }
+                    style.points(panel, thoughts, found, "accuracy", label=label, **look)
+                    panel.plot(
+                        thoughts, [row["control"] for row in found], ":", color=style.COLOURS[place]
+                    )
+                panel.plot([], [], ":", color=style.GREY, label="control labels")
+                chances = [row["chance"] for found in lines.values() for row in found]
+                if chances:
+                    panel.axhline(
+                        sum(chances) / len(chances),
+                        color=style.GREY,
+                        linewidth=0.6,
+                        label="guessing",
+                    )
+                style.thought_axis(panel, model["num_thoughts"])
+                panel.set_ylim(-0.03, 1.05)
+                style.percents(panel.yaxis)
+            panels[0].set_ylabel(f"accuracy\n({model['name']})" if len(models) > 1 else "accuracy")
+        for panel in grid[-1]:
+            panel.set_xlabel("thought")
+        style.legend(drawn, grid[0], 3, "upper")
+    return drawn

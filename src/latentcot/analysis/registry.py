@@ -1,18 +1,23 @@
-"""The table of analyses: what `latentcot analyze` does, and where each is measured and drawn.
+"""The table of analyses: what `latentcot analyze` does, and what each needs.
 
-A new one is a row here, a module that measures and a module that draws (docs/analysis.md).
+Each row of ours is a file of `analysis/` that measures and draws, imported when it is used; another
+is added from outside by `register`, or by an entry point (docs/analysis.md).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
-from latentcot.analysis.shared.subject import Progress, Subject
+from latentcot.analysis.shared.statistics import Rows
+from latentcot.analysis.shared.subject import REQUIREMENTS, Progress, Subject
 from latentcot.errors import UsageError, did_you_mean
 
+ENTRY_POINTS = "latentcot.analyses"
+
 Result = dict[str, Any]
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,86 +25,141 @@ class Analysis:
     """One analysis.
 
     Attributes:
-        name: Of its files, and of its modules in `analysis/` and `analysis/figures/`.
+        name: Of its files.
         summary: What it shows, in a few words.
-        needs_graph: Whether each question must carry the graph of its task, as ProsQA's do.
-        compares: Whether it measures a second model beside the first, question by question.
-        takes_all: Whether it measures any number of other models.
+        measure: (subject, on_progress) → its figures as plain values; `on_progress` takes the
+            number of questions that have just been done. May raise UsageError where it can't be
+            done with this model and these questions: other analyses are still done.
+        draw: (result) → a matplotlib figure, or several by the names of their files.
+        tables: (result) → the rows of its CSV files, by their names. If left out, every list of
+            rows in the result is one: NAME-KEY.csv.
+        requires: What the model and its questions must have: keys of REQUIREMENTS.
+        compares: Whether `measure` also takes `against`: other models that are asked the same
+            questions, such as the pause control. It puts what it finds of the first of them under
+            `against` of its result, or why it could not; see `compared`.
     """
 
     name: str
     summary: str
-    needs_graph: bool = False
+    measure: Callable[..., Result]
+    draw: Callable[[Result], Any]
+    tables: Callable[[Result], Mapping[str, Rows]] | None = None
+    requires: tuple[str, ...] = ()
     compares: bool = False
-    takes_all: bool = False
 
-    def measure(self, subject: Subject, others: Sequence[Subject], on_progress: Progress) -> Result:
+    def run(self, subject: Subject, others: Sequence[Subject], on_progress: Progress) -> Result:
         """Return its figures as plain values.
-
-        Args:
-            subject: The model and its questions.
-            others: Other models with the same questions; most analyses look at the first alone,
-                or at none.
-            on_progress: Takes the number of questions that have just been done.
 
         Raises:
             UsageError: It can't be done with this model and these questions.
         """
-        if self.needs_graph and "idx_to_symbol" not in subject.examples[0].meta:
-            raise UsageError("its questions carry no graph")
-        do: Callable[..., Result] = self._module("analysis").measure
-        if self.takes_all:
-            return do(subject, on_progress=on_progress, against=others)
-        if self.compares:
-            return do(subject, on_progress=on_progress, against=others[0] if others else None)
-        return do(subject, on_progress=on_progress)
+        for required in self.requires:
+            if missing := REQUIREMENTS[required](subject):
+                raise UsageError(missing)
+        more = {"against": others} if self.compares else {}
+        return self.measure(subject, on_progress, **more)
 
-    def draw(self, result: Result) -> Mapping[str, Any]:
+    def figures(self, result: Result) -> Mapping[str, Any]:
         """Return its figures by the names of their files."""
-        drawn = self._module("analysis.figures").draw(result)
+        drawn = self.draw(result)
         return drawn if isinstance(drawn, Mapping) else {self.name: drawn}
 
     def rows(self, result: Result) -> Mapping[str, Rows]:
         """Return what its CSV files hold, by their names."""
-        found = self._module("analysis.figures").rows(result)
-        return found if isinstance(found, Mapping) else {self.name: found}
+        if self.tables is not None:
+            return self.tables(result)
+        lists = {key: value for key, value in result.items() if isinstance(value, list) and value}
+        are_rows = {k: v for k, v in lists.items() if all(isinstance(row, dict) for row in v)}
+        return {f"{self.name}-{key}": rows for key, rows in are_rows.items()}
 
-    def _module(self, package: str) -> Any:
-        # Matplotlib, and what only one analysis needs, is imported with it.
-        return import_module(f"latentcot.{package}.{self.name}")
+
+def _ours(name: str, summary: str, *requires: str, compares: bool = False) -> Analysis:
+    """Return a row whose file is imported when it is used."""
+
+    def module() -> Any:
+        return import_module(f"latentcot.analysis.{name}")
+
+    return Analysis(
+        name,
+        summary,
+        measure=lambda *given, **more: module().measure(*given, **more),
+        draw=lambda result: module().draw(result),
+        tables=lambda result: module().tables(result),
+        requires=requires,
+        compares=compares,
+    )
 
 
 ANALYSES: dict[str, Analysis] = {
     row.name: row
     for row in (
-        Analysis("outcomes", "what is written after k thoughts", needs_graph=True),
-        Analysis("tree", "the value of each node: the search tree", needs_graph=True),
-        Analysis("parallelism", "how many branches are kept open", needs_graph=True),
-        Analysis("superposition", "which nodes lie in a thought", needs_graph=True),
-        Analysis("attention", "which edges a thought looks at", needs_graph=True),
-        Analysis("decoding", "each thought read as words"),
-        Analysis("interventions", "what is left when thoughts are replaced", compares=True),
-        Analysis(
-            "steering",
-            "answers moved along a difference of thoughts",
-            needs_graph=True,
-            compares=True,
-        ),
-        Analysis("probes", "what a linear map finds in a thought", compares=True),
-        Analysis("geometry", "norm, rank and angles of thoughts", compares=True),
-        Analysis(
-            "distribution", "questions unlike those of training", needs_graph=True, takes_all=True
-        ),
+        _ours("outcomes", "what is written after k thoughts", "graphs"),
+        _ours("tree", "the value of each node: the search tree", "graphs"),
+        _ours("parallelism", "how many branches are kept open", "graphs"),
+        _ours("superposition", "which nodes lie in a thought", "graphs", "latents"),
+        _ours("attention", "which edges a thought looks at", "graphs", "latents"),
+        _ours("decoding", "each thought read as words", "latents"),
+        _ours("interventions", "what is left when thoughts are replaced", "latents", compares=True),
+        _ours("steering", "answers moved along a difference of thoughts", "graphs", "latents",
+              compares=True),
+        _ours("probes", "what a linear map finds in a thought", "latents", compares=True),
+        _ours("geometry", "norm, rank and angles of thoughts", "latents", compares=True),
+        _ours("distribution", "questions unlike those of training", "graphs", compares=True),
     )
-}
+}  # fmt: skip
+
+
+def register(analysis: Analysis) -> Analysis:
+    """Add a row to the table, from outside the package; return it.
+
+    Raises:
+        UsageError: It is none, its name is taken by another row, or it requires what there is not.
+    """
+    if not isinstance(analysis, Analysis):
+        raise UsageError(
+            f"register: needs a latentcot.analysis.registry.Analysis, got "
+            f"{type(analysis).__name__}."
+        )
+    for required in analysis.requires:
+        if required not in REQUIREMENTS:
+            raise UsageError(
+                f"analysis {analysis.name!r}: requires {required!r}, which is none of "
+                f"{', '.join(REQUIREMENTS)}.{did_you_mean(required, REQUIREMENTS)}"
+            )
+    if ANALYSES.setdefault(analysis.name, analysis) != analysis:
+        raise UsageError(
+            f"analysis {analysis.name!r} exists already. Give yours another name; there are: "
+            f"{', '.join(ANALYSES)}."
+        )
+    return analysis
+
+
+@cache
+def load_entry_points() -> None:
+    """Add the rows that installed packages declare under the entry point `latentcot.analyses`.
+
+    Raises:
+        UsageError: One of them cannot be loaded.
+    """
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            row = entry.load()
+        except Exception as error:  # whatever an installed package raises when it is imported
+            raise UsageError(
+                f"entry point {ENTRY_POINTS}: {entry.name!r} ({entry.value}) cannot be loaded: "
+                f"{error}. Fix or uninstall that package."
+            ) from error
+        register(row)
 
 
 def chosen(only: Sequence[str]) -> list[Analysis]:
-    """Return the analyses of these names; all if there are none.
+    """Return the analyses of these names; all if there are none, those of entry points too.
 
     Raises:
         UsageError: There is none of a name.
     """
+    if not only or any(name not in ANALYSES for name in only):
+        load_entry_points()
     for name in only:
         if name not in ANALYSES:
             raise UsageError(

@@ -11,27 +11,27 @@ there. "Flipped" is a question whose unchanged answer names one candidate, and n
 Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
     compared,
     feed_of_latents,
+    models_of,
     record,
+    tables_of,
     unit_noise,
     with_latents,
 )
-from latentcot.analysis.shared.naming import answer_naming
-from latentcot.analysis.shared.paired import adjusted, short, short_p
+from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.reasoner import Output
-from latentcot.evaluation.statistics import mcnemar, share_with_interval
 from latentcot.thinking.think import Feed, Latent
 
 SCHEMA_VERSION = 1
@@ -48,15 +48,16 @@ DIRECTIONS = {
 }
 """Direction → its definition."""
 
-Row = dict[str, Any]
 Named = dict[int, str | None]
 """Question → the candidate that its answer names: "target", "neg_target", or neither."""
 Key = tuple[str, int, float]
 """Direction, thought and alpha."""
+Flips = dict[Key, dict[int, bool]]
+"""Push → question → whether it flips the answer."""
 
 
 def measure(
-    subject: Subject, against: Subject | None = None, on_progress: Progress = no_progress
+    subject: Subject, on_progress: Progress = no_progress, against: Sequence[Subject] = ()
 ) -> Row:
     """Push every thought along every direction, and count the answers that flip.
 
@@ -64,71 +65,50 @@ def measure(
     length, on the same questions (two-sided)? `p` is adjusted by Holm for all of a subject,
     `p_raw` is not.
 
-    Args:
-        subject: With latent positions; its questions carry graphs.
-        against: Another model with latent positions that is asked the same questions, such as the
-            pause control; without latent positions it is left out, and the result says so.
-        on_progress: Called with the number of questions answered since the last call.
-
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
         DataError: A question carries no graph.
     """
-    found = compared(subject, against, lambda s: _steer(s, on_progress), _summary, _comparison)
-    return {"schema_version": SCHEMA_VERSION, "definitions": DIRECTIONS, **found}
 
-
-@dataclass(frozen=True)
-class _Steered:
-    """What was answered along each direction.
-
-    Attributes:
-        subject: The questions that were steered.
-        num_given: How many questions there were; the means are over all of them.
-        most: Latents of a question at most.
-        unchanged: What the unchanged answers name.
-        answers: What they name when pushed.
-    """
-
-    subject: Subject
-    num_given: int
-    most: int
-    unchanged: Named
-    answers: dict[Key, Named]
-
-    def flips(self, key: Key) -> dict[int, bool]:
-        """Return question → whether it is flipped, of those whose answer named a candidate."""
-        return {
-            q: name is not None and name != self.unchanged[q]
-            for q, name in self.answers[key].items()
-            if self.unchanged[q] is not None
+    def steer(subject: Subject) -> tuple[Row, Flips]:
+        whole = with_latents(subject)
+        chains, steered = record(whole), whole.first(MAX_QUESTIONS)
+        towards = {
+            "thoughts": thought_directions(whole, chains),
+            "embeddings": embedding_directions(steered),
+            "random": random_directions(steered, chains.most),
         }
+        numbers = range(len(steered.examples))
+        unchanged = named_by(steered, numbers, steered.answers(on_progress=on_progress))
+        answers: dict[Key, Named] = {}
+        for name, table in towards.items():
+            for thought in range(1, chains.most + 1):
+                along = table[:, min(thought, table.shape[1]) - 1]
+                lengths = along.norm(dim=-1)
+                able = [q for q in numbers if chains.num_latents[q] >= thought and lengths[q] > 0]
+                if able:
+                    units = (along / lengths[:, None])[able]
+                    for alpha in ALPHAS:
+                        outputs = pushed(steered.of(able), thought, alpha, units, on_progress)
+                        answers[name, thought, alpha] = named_by(steered, able, outputs)
+        rows, flips = counted(unchanged, answers)
+        there = {name for name, _, _ in answers}
+        about = {
+            "num_thoughts": chains.most,
+            "num_questions": len(steered.examples),
+            "num_given": len(subject.examples),
+            "unchanged": _shares(unchanged),
+            "steered": rows,
+            "left_out": {
+                name: "no question has two groups of thoughts that differ"
+                for name in DIRECTIONS
+                if name not in there
+            },
+        }
+        return about, flips
 
-
-def _steer(subject: Subject, on_progress: Progress) -> _Steered:
-    latentted = with_latents(subject)
-    chains = record(latentted)
-    steered = latentted.first(MAX_QUESTIONS)
-    towards = {
-        "thoughts": thought_directions(latentted, chains),
-        "embeddings": embedding_directions(steered),
-        "random": random_directions(steered, chains.most),
-    }
-    numbers = range(len(steered.examples))
-    unchanged = steered.answers(on_progress=on_progress)
-    answers = {
-        (name, thought, alpha): _answered(steered, chains, table, thought, alpha, on_progress)
-        for name, table in towards.items()
-        for thought in range(1, chains.most + 1)
-        for alpha in ALPHAS
-    }
-    return _Steered(
-        subject=steered,
-        num_given=len(subject.examples),
-        most=chains.most,
-        unchanged=_named(steered, numbers, unchanged),
-        answers={key: named for key, named in answers.items() if named},
-    )
+    found = compared(subject, against, steer, _comparison)
+    return {"schema_version": SCHEMA_VERSION, "definitions": DIRECTIONS, **found}
 
 
 # --- directions -------------------------------------------------------------------------------
@@ -154,16 +134,11 @@ def thought_directions(subject: Subject, chains: Chains) -> Tensor:
     for number, graph in enumerate(subject.graphs):
         here, there = graph.names[graph.target], graph.names[graph.neg_target]
         if there in groups:
-            num_here, num_there = nums[here] - is_there[number], nums[there]
-            gap = _mean(sums[there], num_there) - _mean(
-                sums[here] - latent_inputs[number], num_here
-            )
-            found[number] = gap * ((num_here > 0) & (num_there > 0))[:, None]
+            num_here, num_there = (nums[here] - is_there[number])[:, None], nums[there][:, None]
+            mean_there = sums[there] / num_there.clamp(min=1)
+            mean_here = (sums[here] - latent_inputs[number]) / num_here.clamp(min=1)
+            found[number] = (mean_there - mean_here) * ((num_here > 0) & (num_there > 0))
     return found
-
-
-def _mean(total_ND: Tensor, num_N: Tensor) -> Tensor:
-    return total_ND / num_N.clamp(min=1)[:, None]
 
 
 def embedding_directions(subject: Subject) -> Tensor:
@@ -195,151 +170,150 @@ def random_directions(subject: Subject, most: int) -> Tensor:
 # --- answers ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Push:
-    """One thought, pushed along a unit vector of each question: (Q, D)."""
+def pushed(
+    subject: Subject, thought: int, alpha: float, units_QD: Tensor, on_progress: Progress
+) -> list[Output]:
+    """Answer questions with one thought pushed along a unit vector of each."""
+    own = feed_of_latents(subject)
 
-    latent: int
-    alpha: float
-    direction: Tensor
-
-    def feed(self, own: Feed, numbers: Sequence[int]) -> Feed:
-        rows = self.direction[list(numbers)]
+    def feed_for(numbers: Sequence[int]) -> Feed:
+        rows = units_QD[list(numbers)]
 
         def feed(latent: Latent) -> Tensor:
             vectors = own(latent)
-            if latent.number != self.latent:
+            if latent.number != thought - 1:
                 return vectors
             lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
-            return vectors + self.alpha * lengths * rows.to(vectors)
+            return vectors + alpha * lengths * rows.to(vectors)
 
         return feed
 
-
-def _answered(
-    subject: Subject,
-    chains: Chains,
-    towards: Tensor,
-    thought: int,
-    alpha: float,
-    on_progress: Progress,
-) -> Named:
-    """Return question → the candidate that its answer names; of questions with a direction."""
-    place = min(thought, towards.shape[1]) - 1
-    lengths = towards[:, place].norm(dim=-1)
-    numbers = [
-        q
-        for q in range(len(subject.examples))
-        if chains.num_latents[q] >= thought and lengths[q] > 0
-    ]
-    if not numbers:
-        return {}
-    push = _Push(thought - 1, alpha, (towards[:, place] / lengths[:, None])[numbers])
-    feed_for = partial(push.feed, feed_of_latents(subject))
-    outputs = subject.of(numbers).answers(feed_for=feed_for, on_progress=on_progress)
-    return _named(subject, numbers, outputs)
+    return subject.answers(feed_for=feed_for, on_progress=on_progress)
 
 
-def _named(subject: Subject, numbers: Sequence[int], outputs: Sequence[Output]) -> Named:
+def named_by(subject: Subject, numbers: Sequence[int], outputs: Sequence[Output]) -> Named:
     """Return question → "target", "neg_target", or None where its answer names neither."""
-    return {q: _candidate(subject, q, output) for q, output in zip(numbers, outputs, strict=True)}
-
-
-def _candidate(subject: Subject, question: int, output: Output) -> str | None:
-    graph = subject.graphs[question]
-    for role, node in (("target", graph.target), ("neg_target", graph.neg_target)):
-        answer = answer_naming(subject, question, graph.names[node])
-        if subject.task.is_correct(output.answer, answer):
-            return role
-    return None
+    found: Named = {}
+    for number, output in zip(numbers, outputs, strict=True):
+        graph, found[number] = subject.graphs[number], None
+        for role, node in (("neg_target", graph.neg_target), ("target", graph.target)):
+            answer = subject.answer_naming(number, graph.names[node])
+            if subject.task.is_correct(output.answer, answer):
+                found[number] = role
+    return found
 
 
 # --- counting ---------------------------------------------------------------------------------
 
 
-def _summary(steered: _Steered) -> Row:
-    rows = [_row(steered, key) for key in steered.answers]
-    tested = [row for row in rows if row["p_raw"] is not None]
-    for row, p in zip(tested, adjusted([row["p_raw"] for row in tested]), strict=True):
-        row |= {"p": p, "p_raw": short_p(row["p_raw"])}
-    there = {name for name, _, _ in steered.answers}
-    return {
-        "name": steered.subject.name,
-        "method": steered.subject.reasoner.info.method,
-        "has_thoughts": steered.subject.has_thoughts,
-        "num_thoughts": steered.most,
-        "num_questions": len(steered.subject.examples),
-        "num_given": steered.num_given,
-        "unchanged": _shares(steered.unchanged),
-        "steered": rows,
-        "left_out": {
-            name: "no question has two groups of thoughts that differ"
-            for name in DIRECTIONS
-            if name not in there
-        },
+def counted(unchanged: Named, answers: Mapping[Key, Named]) -> tuple[Rows, Flips]:
+    """Return a row for each push, and which answers it flipped, of those that named a candidate."""
+    flips: Flips = {
+        key: {
+            q: name is not None and name != unchanged[q]
+            for q, name in named.items()
+            if unchanged[q] is not None
+        }
+        for key, named in answers.items()
     }
+    rows: Rows = []
+    for key, named in answers.items():
+        is_tested = key[0] != "random" and flips[key]
+        rows.append(
+            {
+                **dict(zip(("direction", "thought", "alpha"), key, strict=True)),
+                "num_questions": len(named),
+                **_shares(named),
+                **share_fields("flipped", list(flips[key].values()), digits=4),
+                "flipped_num_questions": len(flips[key]),
+                "p": None,
+                "p_raw": _test(flips[key], flips["random", *key[1:]]) if is_tested else None,
+            }
+        )
+    adjust(rows, raw="p_raw")
+    return rows, flips
 
 
-def _row(steered: _Steered, key: Key) -> Row:
-    name, thought, alpha = key
-    flips = steered.flips(key)
-    randomly = steered.flips(("random", thought, alpha))
-    return {
-        "direction": name,
-        "thought": thought,
-        "alpha": alpha,
-        "num_questions": len(steered.answers[key]),
-        **_shares(steered.answers[key]),
-        **_share("flipped", list(flips.values())),
-        "flipped_num_questions": len(flips),
-        "p": None,
-        "p_raw": None if name == "random" or not flips else _test(flips, randomly),
-    }
-
-
-def _test(one: dict[int, bool], two: dict[int, bool]) -> float:
+def _test(one: Mapping[int, bool], two: Mapping[int, bool]) -> float:
     """Compare two on the questions of both, by McNemar."""
     both = [q for q in one if q in two]
-    only_one = sum(one[q] and not two[q] for q in both)
-    return mcnemar(only_one, sum(two[q] and not one[q] for q in both))
+    return mcnemar_of([one[q] for q in both], [two[q] for q in both])
 
 
-def _comparison(steered: _Steered, other: _Steered) -> list[Row]:
+def _comparison(flips: Flips, others: Flips) -> Rows:
     """Compare the shares flipped of two subjects, on the questions of both (McNemar, Holm)."""
-    rows: list[Row] = []
-    for key in steered.answers:
-        here = steered.flips(key)
-        there = other.flips(key) if key in other.answers else {}
-        both = [q for q in here if q in there]
-        if both:
-            name, thought, alpha = key
+    rows: Rows = []
+    for key, here in flips.items():
+        there = others.get(key, {})
+        if both := [q for q in here if q in there]:
             rows.append(
                 {
-                    "direction": name,
-                    "thought": thought,
-                    "alpha": alpha,
+                    **dict(zip(("direction", "thought", "alpha"), key, strict=True)),
                     "num_questions": len(both),
-                    "flipped": short(sum(here[q] for q in both) / len(both)),
-                    "flipped_against": short(sum(there[q] for q in both) / len(both)),
+                    "flipped": round(sum(here[q] for q in both) / len(both), 4),
+                    "flipped_against": round(sum(there[q] for q in both) / len(both), 4),
                     "p": _test(here, there),
                 }
             )
-    for row, p in zip(rows, adjusted([row["p"] for row in rows]), strict=True):
-        row["p"] = p
+    adjust(rows)
     return rows
 
 
 def _shares(named: Named) -> Row:
     """Return how many answers name the target, the other candidate, and neither."""
-    roles = {"target": "target", "neg_target": "neg_target", "neither": None}
     shares: Row = {}
-    for key, role in roles.items():
-        shares |= _share(key, [one == role for one in named.values()])
+    for key in ("target", "neg_target", "neither"):
+        role = None if key == "neither" else key
+        shares |= share_fields(key, [one == role for one in named.values()], digits=4)
     return shares
 
 
-def _share(key: str, are_so: Sequence[bool]) -> Row:
-    if not are_so:
-        return {key: None, f"{key}_low": None, f"{key}_high": None}
-    share, low, high = share_with_interval(sum(are_so), len(are_so))
-    return {key: short(share), f"{key}_low": short(low), f"{key}_high": short(high)}
+# --- drawing ----------------------------------------------------------------------------------
+
+_LOOKS = {
+    "thoughts": ("difference of thoughts", style.BLUE, "-o"),
+    "embeddings": ("difference of embeddings", style.ORANGE, "-s"),
+    "random": ("random direction", style.GREY, "--^"),
+}
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    return tables_of(result, steering="steered", steering_comparison="comparison")
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw the share flipped by α: a panel for each thought, and a row of them for each model."""
+    models = models_of(result)
+    nothing = {"alpha": 0, "flipped": 0.0, "flipped_low": 0.0, "flipped_high": 0.0}
+    most = max(model["num_thoughts"] for model in models)
+    with style.figure(
+        style.COLUMN if most < 4 else 2 * style.COLUMN, 0.5 + 1.45 * len(models)
+    ) as drawn:
+        grid = drawn.subplots(len(models), most, sharex=True, sharey=True, squeeze=False)
+        for panels, model in zip(grid, models, strict=True):
+            for thought, panel in enumerate(panels, start=1):
+                rows = [row for row in model["steered"] if row["thought"] == thought]
+                rows = [row for row in rows if row["flipped"] is not None]
+                for name, (label, colour, line) in _LOOKS.items():
+                    found = [row for row in rows if row["direction"] == name]
+                    if not found:
+                        continue
+                    found = sorted([*found, nothing], key=lambda row: float(row["alpha"]))
+                    alphas, *ends = (
+                        [row[key] for row in found]
+                        for key in ("alpha", "flipped", "flipped_low", "flipped_high")
+                    )
+                    panel.plot(alphas, ends[0], line, color=colour, label=label)
+                    panel.fill_between(alphas, *ends[1:], color=colour, alpha=0.25, linewidth=0)
+                panel.axvline(0, color=style.GREY, linewidth=0.5)
+                panel.set_xticks([-2, -1, 0, 1, 2])
+                panel.set_ylim(-0.03, 1.03)
+                style.percents(panel.yaxis)
+            panels[0].set_ylabel(f"flipped\n({model['name']})" if len(models) > 1 else "flipped")
+        for thought, panel in enumerate(grid[0], start=1):
+            panel.set_title(f"thought {thought}")
+        for panel in grid[-1]:
+            panel.set_xlabel("α")
+        style.legend(drawn, grid[0][:1], 2 if most < 4 else 3, "upper")
+    return drawn

@@ -22,26 +22,27 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from latentcot.analysis.shared.latents import MEANING, record, with_latents
+from latentcot.analysis.shared import style
+from latentcot.analysis.shared.latents import MEANING, record, tables_of, with_latents
 from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
     NameTokens,
     depth_of,
-    mean_fields,
     mirror_of,
     name_tokens,
     node_places,
 )
+from latentcot.analysis.shared.statistics import Row, Rows, mean_fields
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.errors import DataError
-from latentcot.tasks.prosqa.graphs import Graph
 
 SCHEMA_VERSION = 1
 
 Values = defaultdict[tuple[int, str], list[list[float]]]
-"""(thought from 0, group) → a row for each question that has such nodes; see `_question_values`."""
+"""(thought from 0, group) → a row for each question that has such nodes; see `collect`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Readings:
     head: Tensor
 
 
-def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, Any]:
+def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     """Measure how thoughts relate to the nodes of their question's graph.
 
     Returns:
@@ -71,25 +72,39 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         UsageError: The method has no latent positions.
         DataError: A question carries no graph, or no name can be told from the others.
     """
-    names, values, shown = name_tokens(subject), _no_values(), list[dict[str, Any]]()
-    _refuse_unreadable(names, subject)
-    per_step = subject.reasoner.info.plan.thoughts_per_step
+    names, shown = name_tokens(subject), Rows()
+    if names.num_whole + names.num_begun == 0:
+        first = subject.graphs[0].names[0]
+        raise DataError(
+            f"superposition: no node of any question can be told by the first token of its name, "
+            f"such as {first!r}: the names of a question all begin alike. Use another tokenizer."
+        )
+    per_step, values = subject.reasoner.info.plan.thoughts_per_step, Values(list)
     mirrors = defaultdict[int, list[float]](list)
     for numbers, num_latents, readings in _read(subject, names):
-        depths = [depth_of(i + 1, per_step) for i in range(readings.probabilities.shape[1])]
+        graphs = [subject.graphs[i] for i in numbers]
         is_used = [names.is_used[i] for i in numbers]
-        places = node_places([subject.graphs[i] for i in numbers], is_used)
-        _collect(values, readings, places.groups(depths), places.is_used, num_latents)
+        depths = [depth_of(i + 1, per_step) for i in range(readings.probabilities.shape[1])]
+        places = node_places(graphs, is_used)
+        collect(values, readings, places.groups(depths), places.is_used, num_latents)
         for row, number in enumerate(numbers):
-            shares = readings.probabilities[row, : num_latents[row]]
-            _collect_mirror(mirrors, subject.graphs[number], shares, is_used[row], depths)
-        for row, number in enumerate(numbers[: max(0, NUM_LISTED - numbers[0])]):
-            shares = readings.probabilities[row, : num_latents[row]]
-            shown.append(
-                {"id": subject.examples[number].id, "thoughts": _shown(shares, is_used[row])}
-            )
+            shares, layers = readings.probabilities[row, : num_latents[row]], mirror_of(graphs[row])
+            for thought, (mass, depth) in enumerate(zip(shares, depths, strict=False), start=1):
+                nodes = [node for node in layers.get(depth, []) if is_used[row][node]]
+                if nodes:
+                    mirrors[thought].append(float(mass[nodes].sum()))
+            if number < NUM_LISTED:
+                told = [
+                    [round(p, 4) if ok else None for p, ok in zip(one, is_used[row], strict=False)]
+                    for one in shares.tolist()
+                ]
+                shown.append({"id": subject.examples[number].id, "thoughts": told})
         on_progress(len(numbers))
-    groups = _group_rows(values, per_step)
+    groups, embeddings = (
+        group_rows(values, per_step),
+        subject.reasoner.model.get_input_embeddings(),
+    )
+    head = subject.reasoner.model.get_output_embeddings()
     return {
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method,
@@ -98,16 +113,22 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "thoughts": MEANING[subject.has_thoughts],
         "depth": "⌈i / thoughts per step⌉ for thought i",
         "definitions": NODE_GROUPS,
-        "is_tied": _is_tied(subject),
-        "names": {
-            "num_nodes": names.num_whole + names.num_begun + names.num_left_out,
-            "num_whole": names.num_whole,
-            "num_by_first_token": names.num_begun,
-            "num_left_out": names.num_left_out,
-        },
+        "is_tied": head.get_parameter("weight") is embeddings.get_parameter("weight"),
+        "names": names.counts(),
         "groups": groups,
         "frontier": [
-            {**_frontier(row), "mirror": _mean(mirrors[row["thought"]])}
+            {
+                "thought": row["thought"],
+                "depth": row["depth"],
+                "mass": row["mass"],
+                "low": row["mass_low"],
+                "high": row["mass_high"],
+                "uniform": row["mass_uniform"],
+                "num_questions": row["num_questions"],
+                "mirror": round(fmean(mirrors[row["thought"]]), 6)
+                if mirrors[row["thought"]]
+                else None,
+            }
             for row in groups
             if row["group"] == "frontier"
         ],
@@ -115,25 +136,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         "asked about: what repeating the candidates gives",
         "questions": shown,
     }
-
-
-def _collect_mirror(
-    mirrors: defaultdict[int, list[float]],
-    graph: Graph,
-    shares: Tensor,
-    is_used: Sequence[bool],
-    depths: Sequence[int],
-) -> None:
-    """Add the mass of each thought of a question on the other family's layer."""
-    layers = mirror_of(graph)
-    for number, (row, depth) in enumerate(zip(shares, depths, strict=False), start=1):
-        nodes = [node for node in layers.get(depth, []) if is_used[node]]
-        if nodes:
-            mirrors[number].append(float(row[nodes].sum()))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(fmean(values), 6) if values else None
 
 
 def node_probabilities(subject: Subject) -> list[Tensor]:
@@ -152,15 +154,6 @@ def node_probabilities(subject: Subject) -> list[Tensor]:
             shares = readings.probabilities[row, : num_latents[row], : len(is_used)]
             found.append(shares.masked_fill(~is_used, torch.nan))
     return found
-
-
-def _refuse_unreadable(names: NameTokens, subject: Subject) -> None:
-    if names.num_whole + names.num_begun == 0:
-        first = subject.graphs[0].names[0]
-        raise DataError(
-            f"superposition: no node of any question can be told by the first token of its name, "
-            f"such as {first!r}: the names of a question all begin alike. Use another tokenizer."
-        )
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -187,7 +180,8 @@ def read_nodes(subject: Subject, thoughts_BND: Tensor, ids_BM: Tensor) -> Readin
         thoughts_BND: (B, N, D).
         ids_BM: (B, M). Tokens of each question.
     """
-    embeddings, head = _tables(subject)
+    model = subject.reasoner.model
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     ids = ids_BM.to(thoughts_BND.device)
     logits_BNV = head(thoughts_BND)
     of_nodes = logits_BNV.gather(2, ids[:, None].expand(-1, thoughts_BND.shape[1], -1))
@@ -199,32 +193,10 @@ def read_nodes(subject: Subject, thoughts_BND: Tensor, ids_BM: Tensor) -> Readin
     return Readings(shares.float().cpu(), by_table[0].float().cpu(), by_table[1].float().cpu())
 
 
-def _tables(subject: Subject) -> tuple[nn.Module, nn.Module]:
-    model = subject.reasoner.model
-    return model.get_input_embeddings(), model.get_output_embeddings()
-
-
-def _is_tied(subject: Subject) -> bool:
-    """Return whether input embeddings and output head are one table."""
-    embeddings, head = _tables(subject)
-    return head.get_parameter("weight") is embeddings.get_parameter("weight")
-
-
-def _shown(shares: Tensor, is_used: Sequence[bool]) -> list[list[float | None]]:
-    return [
-        [round(p, 4) if ok else None for p, ok in zip(row, is_used, strict=False)]
-        for row in shares.tolist()
-    ]
-
-
 # --- averaging --------------------------------------------------------------------------------
 
 
-def _no_values() -> Values:
-    return defaultdict(list)
-
-
-def _collect(
+def collect(
     values: Values,
     readings: Readings,
     groups: Mapping[str, Tensor],
@@ -234,65 +206,93 @@ def _collect(
     """Add what each question of a batch has in each group, seen from each of its thoughts."""
     num_latents_B1 = torch.tensor(num_latents)[:, None]
     for group, is_in_BNM in groups.items():
-        rows_BN8 = _question_values(readings, is_in_BNM, is_used_BM)
+        num_in = is_in_BNM.sum(-1).clamp(min=1)
+        num_nodes = is_used_BM.sum(-1)[:, None].clamp(min=1).expand_as(num_in)
+        inside = readings.probabilities.double() * is_in_BNM
+        mass = inside.sum(-1)
+        shares = inside / mass[..., None].clamp(min=1e-300)
+        spread = torch.special.entr(shares).sum(-1).exp()
+        products = [(of * is_in_BNM).sum(-1) / num_in for of in (readings.embedding, readings.head)]
+        means = [mass, num_in / num_nodes, mass / num_in, 1 / num_nodes, spread, *products]
+        rows_BN8 = torch.stack([*means, num_in.double()], dim=-1)  # as `group_rows` takes them
         has_any_BN = is_in_BNM.any(-1) & (torch.arange(is_in_BNM.shape[1]) < num_latents_B1)
         for thought in range(is_in_BNM.shape[1]):
             values[thought, group] += rows_BN8[has_any_BN[:, thought], thought].tolist()
 
 
-def _question_values(readings: Readings, is_in_BNM: Tensor, is_used_BM: Tensor) -> Tensor:
-    """Return (B, N, 8), in the order in which `_group_row` takes them apart."""
-    num_in = is_in_BNM.sum(-1).clamp(min=1)
-    num_nodes = is_used_BM.sum(-1)[:, None].clamp(min=1).expand_as(num_in)
-    inside = readings.probabilities.double() * is_in_BNM
-    mass = inside.sum(-1)
-    shares = inside / mass[..., None].clamp(min=1e-300)
-    spread = torch.special.entr(shares).sum(-1).exp()
-    products = [(of * is_in_BNM).sum(-1) / num_in for of in (readings.embedding, readings.head)]
-    means = [mass, num_in / num_nodes, mass / num_in, 1 / num_nodes, spread, *products]
-    return torch.stack([*means, num_in.double()], dim=-1)
-
-
-def _group_rows(values: Values, thoughts_per_step: int) -> list[dict[str, Any]]:
+def group_rows(values: Values, thoughts_per_step: int) -> Rows:
     """Return a row for each thought and group, groups in the order of `NODE_GROUPS`."""
-    order = {group: place for place, group in enumerate(NODE_GROUPS)}
-    found = [(key, rows) for key, rows in values.items() if rows]
-    found.sort(key=lambda one: (one[0][0], order[one[0][1]]))
-    return [
-        _group_row(thought + 1, depth_of(thought + 1, thoughts_per_step), group, rows)
-        for (thought, group), rows in found
-    ]
+    order, found = list(NODE_GROUPS), Rows()
+    for thought, group in sorted(values, key=lambda key: (key[0], order.index(key[1]))):
+        rows = values[thought, group]
+        if not rows:
+            continue
+        mass, uniform, share, share_uniform, spread, embedding, head, num_nodes = zip(
+            *rows, strict=True
+        )
+        found.append(
+            {
+                "thought": thought + 1,
+                "depth": depth_of(thought + 1, thoughts_per_step),
+                "group": group,
+                "num_questions": len(rows),
+                "num_nodes": round(sum(num_nodes) / len(rows), 3),
+                **mean_fields("mass", mass, lowest=0.0, highest=1.0),
+                "mass_uniform": round(sum(uniform) / len(rows), 6),
+                **mean_fields("per_node", share, lowest=0.0, highest=1.0),
+                "per_node_uniform": round(sum(share_uniform) / len(rows), 6),
+                **mean_fields("spread", spread),
+                **mean_fields("embedding", embedding),
+                **mean_fields("head", head),
+            }
+        )
+    return found
 
 
-def _group_row(
-    thought: int, depth: int, group: str, rows: Sequence[Sequence[float]]
-) -> dict[str, Any]:
-    mass, uniform, share, share_uniform, spread, embedding, head, num_nodes = zip(
-        *rows, strict=True
-    )
-    return {
-        "thought": thought,
-        "depth": depth,
-        "group": group,
-        "num_questions": len(rows),
-        "num_nodes": round(sum(num_nodes) / len(rows), 3),
-        **mean_fields("mass", mass, is_share=True),
-        "mass_uniform": round(sum(uniform) / len(rows), 6),
-        **mean_fields("per_node", share, is_share=True),
-        "per_node_uniform": round(sum(share_uniform) / len(rows), 6),
-        **mean_fields("spread", spread),
-        **mean_fields("embedding", embedding),
-        **mean_fields("head", head),
-    }
+# --- drawing ----------------------------------------------------------------------------------
 
 
-def _frontier(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "thought": row["thought"],
-        "depth": row["depth"],
-        "mass": row["mass"],
-        "low": row["mass_low"],
-        "high": row["mass_high"],
-        "uniform": row["mass_uniform"],
-        "num_questions": row["num_questions"],
-    }
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    return tables_of(result, superposition="groups")
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw four panels over the thoughts: mass, mass a node, spread and inner products."""
+    rows = result["groups"]
+    frontier = [row for row in rows if row["group"] == "frontier"]
+    thoughts = [row["thought"] for row in frontier]
+    with style.figure(2 * style.COLUMN, 3.8) as fig:
+        (mass, per_node), (spread, product) = fig.subplots(2, 2)
+        look: Any = {"width": 0.6, "color": style.PURPLE, "alpha": 0.75, "capsize": 2}
+        look |= {"error_kw": {"linewidth": 0.8}, "label": "measured"}
+        mass.bar(
+            thoughts, [row["mass"] for row in frontier], yerr=style.errors(frontier, "mass"), **look
+        )
+        style.draw_uniform(mass, frontier, "thought", "mass_uniform", "all nodes alike")
+        mass.set(ylim=(0, 1.22), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="mass on the frontier")
+        mass.legend(loc="upper right", ncols=2)
+
+        style.draw_groups(per_node, rows, "thought", "per_node")
+        style.draw_uniform(per_node, rows, "thought", "per_node_uniform", "all nodes alike")
+        per_node.set_ylabel("probability of a node")
+
+        look = {"color": style.PURPLE, "marker": "o", "capsize": 2}
+        label = "over which the mass is spread"
+        style.points(spread, thoughts, frontier, "spread", label=label, **look)
+        sizes = [row["num_nodes"] for row in frontier]
+        look = {"color": style.BLACK, "marker": "_", "linestyle": ":"}
+        spread.plot(thoughts, sizes, label="in the frontier", **look)
+        spread.set(ylim=(0.8, 1.35 * max([2.0, *sizes])), ylabel="number of nodes")
+        spread.legend(loc="upper right")
+
+        style.draw_groups(product, rows, "thought", "head")
+        table = "the node's embedding" if result["is_tied"] else "the node's output row"
+        product.set_ylabel("inner product with\n" + table)
+        for panel in (per_node, product):
+            panel.axhline(0, color=style.GREY, linewidth=0.5)
+        for panel in (mass, per_node, spread, product):
+            panel.set_xlabel("thought")
+            panel.set_xticks(sorted({row["thought"] for row in rows}))
+        style.legend(fig, [per_node], 3)
+    return fig

@@ -7,23 +7,25 @@ and the values themselves, for the page.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from matplotlib.figure import Figure
+
+from latentcot.analysis.shared import case, style
+from latentcot.analysis.shared.statistics import Row, Rows, mean_of
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.analysis.shared.values import (
     form_of,
-    mean_of,
     nodes_at,
     possible_counts,
     scored_counts,
     scored_depth,
     values_after,
 )
-from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Output
 from latentcot.tasks.prosqa.generator import chain_of
 from latentcot.tasks.prosqa.graphs import Graph, distances
@@ -31,8 +33,6 @@ from latentcot.tasks.prosqa.graphs import Graph, distances
 SCHEMA_VERSION = 1
 
 HeightRule = Literal["longest", "shortest"]
-Groups = dict[tuple[bool, int], list[float]]
-"""(is correct, height) → the values of such nodes of one question."""
 HEIGHT_RULES: tuple[HeightRule, ...] = ("longest", "shortest")
 
 DEFINITIONS = {
@@ -87,12 +87,8 @@ class Seen:
     depths: dict[int, int]
 
 
-def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, Any]:
+def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     """Measure the search tree in a model's values.
-
-    Args:
-        subject: The model, and questions with graphs.
-        on_progress: Called with the number of questions that have just been done.
 
     Returns:
         What `tree.json` holds: plain values.
@@ -101,45 +97,9 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> dict[str, 
         UsageError: After no number of thoughts there is a choice between nodes.
         DataError: A question carries no graph, or does not fit the model.
     """
-    counts = counts_with_choice(subject)
-    listed = [k for k in possible_counts(subject) if k <= subject.most_thoughts]
-    seen = _look(subject, counts, sorted({*counts, *listed}), on_progress)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "analysis": "tree",
-        "method": subject.name,
-        "form": form_of(subject),
-        "num_questions": len(subject.examples),
-        "num_thoughts": subject.most_thoughts,
-        "definitions": DEFINITIONS,
-        "by_k": [_sums(seen, k) for k in counts],
-        "heights": list(_by_height(seen, counts)),
-        "corrections": [_correction(seen, k) for k in _pairs(counts)],
-        "case": _case(subject, seen, counts),
-        "questions": _listed(subject, seen, listed),
-    }
-
-
-def counts_with_choice(subject: Subject) -> list[int]:
-    """Return the numbers of thoughts after which nodes are scored.
-
-    Raises:
-        UsageError: There is none.
-    """
     counts = scored_counts(subject)
-    if not counts:
-        raise UsageError(
-            f"{subject.name}: there is no number of thoughts after which it chooses between nodes. "
-            "Values in words are those after thoughts: use a run of a method with thoughts or "
-            "pauses in their place, or questions in symbols."
-        )
-    return counts
-
-
-def _look(
-    subject: Subject, counts: Sequence[int], valued: Sequence[int], on_progress: Progress
-) -> list[Seen]:
-    """Get the values after some numbers of thoughts, and texts after `counts` of them."""
+    listed = [k for k in possible_counts(subject) if k <= subject.most_thoughts]
+    valued = sorted({*counts, *listed})
     depths = {k: scored_depth(subject, k) for k in counts}
     found: dict[int, Seen] = {}
     for numbers in subject.batches(subject.prompts(0)):
@@ -156,72 +116,72 @@ def _look(
                 depths,
             )
         on_progress(len(numbers))
-    return [found[i] for i in range(len(subject.examples))]
+    seen = [found[i] for i in range(len(subject.examples))]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "analysis": "tree",
+        "method": subject.name,
+        "form": form_of(subject),
+        "num_questions": len(subject.examples),
+        "num_thoughts": subject.most_thoughts,
+        "definitions": DEFINITIONS,
+        "by_k": [_sums(seen, k) for k in counts],
+        "heights": list(_by_height(seen, counts)),
+        "corrections": [_correction(seen, k) for k in counts if k + 1 in counts],
+        "case": _case(subject, seen, counts),
+        "questions": [
+            {"id": example.id, "values": [_rounded(one.values[k]) for k in listed]}
+            for example, one in zip(subject.examples[:NUM_LISTED], seen, strict=False)
+        ],
+    }
 
 
 # --- value against height ---------------------------------------------------------------------
 
 
-def _sums(seen: Sequence[Seen], k: int) -> dict[str, Any]:
+def _sums(seen: Sequence[Seen], k: int) -> Row:
     """Return how the values after k thoughts add up, over the nodes scored and over the others."""
-    depth = seen[0].depths[k]
-    sums = defaultdict[str, list[float]](list)
+    depth, sums = seen[0].depths[k], defaultdict[str, list[float]](list)
     for one in seen:
-        scored = set(nodes_at(one.graph, depth))
-        if not scored:
-            continue
-        correct = scored & leading_to_target(one.graph)
-        values = one.values[k]
-        total = {
-            "correct": sum(values[node] for node in correct),
-            "incorrect": sum(values[node] for node in scored - correct),
-        }
-        for group, value in total.items():
-            sums[group].append(value)
-        sums["elsewhere"].append(sum(values) - sum(total.values()))
+        scored, values = set(nodes_at(one.graph, depth)), one.values[k]
+        if scored:
+            correct = scored & leading_to_target(one.graph)
+            total = {
+                "correct": sum(values[node] for node in correct),
+                "incorrect": sum(values[node] for node in scored - correct),
+            }
+            for group, value in total.items():
+                sums[group].append(value)
+            sums["elsewhere"].append(sum(values) - sum(total.values()))
     return {"k": k, "depth": depth, "sums": {group: mean_of(v) for group, v in sums.items()}}
 
 
-def _by_height(seen: Sequence[Seen], counts: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _by_height(seen: Sequence[Seen], counts: Sequence[int]) -> Iterator[Row]:
     """Yield the mean value of the nodes of one height, correct and incorrect ones apart.
 
     After any number of thoughts (k is None), and after each.
     """
     for rule in HEIGHT_RULES:
-        by_question = [{k: _values_by_height(one, k, rule) for k in counts} for one in seen]
+        about = [(one, heights(one.graph, rule), leading_to_target(one.graph)) for one in seen]
         for k in (None, *counts):
             groups = defaultdict[tuple[bool, int], list[list[float]]](list)
-            for found in by_question:
-                for group, values in _joined(found.values() if k is None else [found[k]]).items():
+            for one, height, correct in about:
+                mine = defaultdict[tuple[bool, int], list[float]](list)
+                for n in counts if k is None else [k]:
+                    for node in nodes_at(one.graph, one.depths[n]):
+                        mine[node in correct, height[node]].append(one.values[n][node])
+                for group, values in mine.items():
                     groups[group].append(values)
-            for (is_correct, height), means in sorted(groups.items(), reverse=True):
+            for (is_correct, high), means in sorted(groups.items(), reverse=True):
                 yield {
                     "definition": rule,
                     "k": k,
                     "depth": None if k is None else seen[0].depths[k],
                     "is_correct": is_correct,
-                    "height": height,
+                    "height": high,
                     **mean_of([fmean(values) for values in means]),
                     "num_nodes": sum(map(len, means)),
                 }
-
-
-def _joined(parts: Iterable[Groups]) -> Groups:
-    """Return the values of several numbers of thoughts together."""
-    found = defaultdict[tuple[bool, int], list[float]](list)
-    for part in parts:
-        for group, values in part.items():
-            found[group] += values
-    return found
-
-
-def _values_by_height(one: Seen, k: int, rule: HeightRule) -> Groups:
-    """Return the values of the nodes that are scored after k thoughts."""
-    height, correct = heights(one.graph, rule), leading_to_target(one.graph)
-    found = defaultdict[tuple[bool, int], list[float]](list)
-    for node in nodes_at(one.graph, one.depths[k]):
-        found[node in correct, height[node]].append(one.values[k][node])
-    return found
 
 
 # --- questions that one more thought puts right -----------------------------------------------
@@ -257,12 +217,7 @@ def _leads(one: Seen, k: int) -> tuple[Lead, Lead] | None:
     return None if first is None or second is None else (first, second)
 
 
-def _pairs(counts: Sequence[int]) -> list[int]:
-    """Return each k that is scored together with k + 1."""
-    return [k for k in counts if k + 1 in counts]
-
-
-def _correction(seen: Sequence[Seen], k: int) -> dict[str, Any]:
+def _correction(seen: Sequence[Seen], k: int) -> Row:
     """Return how many questions thought k + 1 puts right, and the leads of those and of others."""
     groups = defaultdict[tuple[bool, bool], list[tuple[Lead, Lead]]](list)
     for one in seen:
@@ -282,7 +237,7 @@ def _correction(seen: Sequence[Seen], k: int) -> dict[str, Any]:
     }
 
 
-def _mean_leads(leads: Sequence[tuple[Lead, Lead]]) -> dict[str, Any] | None:
+def _mean_leads(leads: Sequence[tuple[Lead, Lead]]) -> Row | None:
     if not leads:
         return None
     first, second = zip(*leads, strict=True)
@@ -292,25 +247,55 @@ def _mean_leads(leads: Sequence[tuple[Lead, Lead]]) -> dict[str, Any] | None:
     }
 
 
-def _case(subject: Subject, seen: Sequence[Seen], counts: Sequence[int]) -> dict[str, Any] | None:
-    """Choose the clearest question that one more thought puts right; None where there is none."""
-    best: tuple[float, int, int] | None = None
-    for k in _pairs(counts):
-        for number, one in enumerate(seen):
-            leads = _leads(one, k)
-            if leads is None or one.is_right[k] or not one.is_right[k + 1]:
-                continue
-            growth = leads[1].value - leads[0].value
-            if best is None or growth > best[0]:
-                best = growth, k, number
-    return None if best is None else _told(subject, seen[best[2]], best[1], best[2])
+def _case(subject: Subject, seen: Sequence[Seen], counts: Sequence[int]) -> Row | None:
+    """Choose the clearest question that one more thought puts right; None where there is none.
 
-
-def _told(subject: Subject, one: Seen, k: int, number: int) -> dict[str, Any]:
-    """Return all that is needed to draw and tell a case."""
-    example, graph = subject.examples[number], one.graph
-    states = [_state(one, n) for n in (k, k + 1)]
-    target = graph.names[graph.target]
+    Returns all that is needed to draw and tell it.
+    """
+    found = [
+        (leads[1].value - leads[0].value, -k, -number)
+        for k in counts
+        if k + 1 in counts
+        for number, one in enumerate(seen)
+        if not one.is_right[k] and one.is_right[k + 1] and (leads := _leads(one, k))
+    ]
+    if not found:
+        return None
+    _, k, number = max(found)  # ties go to fewer thoughts, then to the question that comes first
+    k, number = -k, -number
+    example, one = subject.examples[number], seen[number]
+    graph, height, states, why = one.graph, heights(one.graph, "longest"), Rows(), list[str]()
+    for n, lead in zip((k, k + 1), _leads(one, k) or (), strict=True):
+        values, is_right = one.values[n], one.is_right[n]
+        keys = ("node", "name", "value", "height")
+        both: Rows = [
+            dict(zip(keys, (i, graph.names[i], round(values[i], 5), height[i]), strict=True))
+            for i in (lead.correct, lead.wrong)
+        ]
+        best, wrong = both
+        text = one.outputs[n].text
+        states.append(
+            {
+                "k": n,
+                "depth": one.depths[n],
+                "values": _rounded(values),
+                "best_correct": best,
+                "best_wrong": wrong,
+                "lead": round(lead.value, 5),
+                "text": text,
+                "answer": one.outputs[n].answer,
+                "is_correct": is_right,
+            }
+        )
+        why.append(
+            f"After {n} {'thought' if n == 1 else 'thoughts'} the nodes at distance "
+            f"{one.depths[n]} from the root are scored: {best['name']!r}, on a way to the target "
+            f"{graph.names[graph.target]!r}, has {_share(best['value'])} (height "
+            f"{best['height']}), {'ahead of' if lead.value > 0 else 'behind'} {wrong['name']!r}, "
+            f"which does not lead there and has {_share(wrong['value'])} (height "
+            f"{wrong['height']}); the text is {text!r}, which is "
+            f"{'right' if is_right else 'wrong'}."
+        )
     return {
         "id": example.id,
         "number": number,
@@ -323,48 +308,8 @@ def _told(subject: Subject, one: Seen, k: int, number: int) -> dict[str, Any]:
         "neg_target": graph.neg_target,
         "path": list(chain_of(example, graph) or ()),
         "states": states,
-        "why": " ".join(_in_words(state, target) for state in states),
+        "why": " ".join(why),
     }
-
-
-def _state(one: Seen, k: int) -> dict[str, Any]:
-    """Return the values after k thoughts, the best correct and wrong node, and the text."""
-    lead = lead_of(one.graph, one.values[k], one.depths[k])
-    assert lead is not None  # the case was chosen by it
-    height = heights(one.graph, "longest")
-    best, wrong = (
-        {
-            "node": node,
-            "name": one.graph.names[node],
-            "value": round(one.values[k][node], 5),
-            "height": height[node],
-        }
-        for node in (lead.correct, lead.wrong)
-    )
-    return {
-        "k": k,
-        "depth": one.depths[k],
-        "values": _rounded(one.values[k]),
-        "best_correct": best,
-        "best_wrong": wrong,
-        "lead": round(lead.value, 5),
-        "text": one.outputs[k].text,
-        "answer": one.outputs[k].answer,
-        "is_correct": one.is_right[k],
-    }
-
-
-def _in_words(state: dict[str, Any], target: str) -> str:
-    best, wrong = state["best_correct"], state["best_wrong"]
-    ahead = "ahead of" if state["lead"] > 0 else "behind"
-    thoughts = "thought" if state["k"] == 1 else "thoughts"
-    return (
-        f"After {state['k']} {thoughts} the nodes at distance {state['depth']} from the root are "
-        f"scored: {best['name']!r}, on a way to the target {target!r}, has "
-        f"{_share(best['value'])} (height {best['height']}), {ahead} {wrong['name']!r}, which does "
-        f"not lead there and has {_share(wrong['value'])} (height {wrong['height']}); the text is "
-        f"{state['text']!r}, which is {'right' if state['is_correct'] else 'wrong'}."
-    )
 
 
 def _share(value: float) -> str:
@@ -372,16 +317,53 @@ def _share(value: float) -> str:
     return "below 0.01" if value < 0.005 else "above 0.99" if value >= 0.995 else f"{value:.2f}"
 
 
-# --- for the page -----------------------------------------------------------------------------
-
-
-def _listed(subject: Subject, seen: Sequence[Seen], counts: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the values of every node of the first questions, after 0 … as many as in training."""
-    return [
-        {"id": example.id, "values": [_rounded(one.values[k]) for k in counts]}
-        for example, one in zip(subject.examples[:NUM_LISTED], seen, strict=False)
-    ]
-
-
 def _rounded(values: Sequence[float]) -> list[float]:
     return [round(value, 5) for value in values]
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+MOST_PANELS = 3
+"""Numbers of thoughts that get a panel, from the smallest on; the CSV has all."""
+
+_LOOKS = {True: ("correct", style.BLUE, "o", "-"), False: ("incorrect", style.VERMILION, "s", "--")}
+_RULES = {"longest": "height (longest path)", "shortest": "height (shortest path)"}
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    shown = result["case"]
+    return {"tree": result["heights"]} | ({} if shown is None else {"tree-case": case.rows(shown)})
+
+
+def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw `tree`, value against height, and, where there is a case, `tree-case`."""
+    titles = {
+        row["k"]: f"k = {row['k']}: nodes at depth {row['depth']}"
+        for row in result["by_k"][:MOST_PANELS]
+    }
+    if len(result["by_k"]) > 1:
+        titles = {None: "all k"} | titles
+    most = max(row["height"] for row in result["heights"])
+    with style.figure(2 * style.COLUMN if len(titles) > 2 else style.COLUMN, 3.2) as drawn:
+        grid = drawn.subplots(len(_RULES), len(titles), sharey=True, squeeze=False)
+        for panels, (rule, label) in zip(grid, _RULES.items(), strict=True):
+            for panel, k in zip(panels, titles, strict=True):
+                rows = [row for row in result["heights"] if row["definition"] == rule]
+                rows = sorted((r for r in rows if r["k"] == k), key=lambda row: row["height"])
+                for is_correct, (name, colour, marker, line) in _LOOKS.items():
+                    if chosen := [row for row in rows if row["is_correct"] == is_correct]:
+                        at = [row["height"] for row in chosen]
+                        look: Any = {"color": colour, "marker": marker, "linestyle": line}
+                        look["markerfacecolor"] = colour if is_correct else "white"
+                        style.points(
+                            panel, at, chosen, "mean", ends="", label=name, capsize=2, **look
+                        )
+                panel.set(xlabel=label, xticks=range(most + 1), xlim=(-0.4, most + 0.4))
+                panel.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
+            panels[0].set_ylabel("value of a node")
+        for panel, title in zip(grid[0], titles.values(), strict=True):
+            panel.set_title(title)
+        style.legend(drawn, grid.flat, 2)
+    with_case = {} if result["case"] is None else {"tree-case": case.draw(result["case"])}
+    return {"tree": drawn, **with_case}

@@ -36,15 +36,28 @@ def analyze(
             that is named by its own folder.
         quiet: Show no progress.
     """
+    from rich import box
+    from rich.table import Table
+
     from latentcot.analysis.analyze import analyze as do
     from latentcot.analysis.analyze import analyze_other
     from latentcot.analysis.page import write_analysis_page
-    from latentcot.analysis.registry import chosen
+    from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, Subject, open_subject, with_own_names
-    from latentcot.runs.folder import recipe_test_file
+    from latentcot.cli.tables import print_table
+    from latentcot.errors import UsageError
+    from latentcot.runs.folder import recipe_test_file, run_of
     from latentcot.utils.display import progress_bars, say
 
-    analyses, folder = chosen(only), out or _folder_in(run)
+    analyses, folder = chosen(only), out
+    if folder is None:
+        home = run_of(run)
+        if home is None:
+            raise UsageError(
+                f"{run}: no such run. Of a checkpoint without a run, --out says where."
+            )
+        is_run = Path(run).resolve() == home.resolve()
+        folder = home / ("analysis" if is_run else f"analysis-{Path(run).name}")
     file = data or recipe_test_file(run)
     subject = open_subject(run, file, limit=limit, batch_size=batch_size)
     others = [open_subject(one, file, limit=limit, batch_size=batch_size) for one in against]
@@ -60,7 +73,13 @@ def analyze(
         if others:
             measured.append((others[0], analyze_other(others[0], done, folder, on_start)))
     has_page = write_analysis_page(folder / "report.html", measured)
-    _print(done)
+
+    table = Table("analysis", "what it shows", box=box.SIMPLE)
+    table.add_column("seconds", justify="right")
+    for one in done:
+        shown = ANALYSES[one.name].summary if one.reason is None else f"not done: {one.reason}"
+        table.add_row(one.name, shown, f"{one.seconds:.1f}")
+    print_table(table)
     for one in done:
         beside = (one.result or {}).get("against", {})
         if isinstance(beside, dict) and "reason" in beside:
@@ -68,32 +87,3 @@ def analyze(
     say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:
         say(f"The page to play with: {folder / 'report.html'}")
-
-
-def _folder_in(run: str) -> Path:
-    """Return where the analysis of a run goes, or of one of its checkpoints."""
-    from latentcot.errors import UsageError
-    from latentcot.runs.folder import run_of
-
-    home = run_of(run)
-    if home is None:
-        raise UsageError(f"{run}: no such run. Of a checkpoint without a run, --out says where.")
-    is_run = Path(run).resolve() == home.resolve()
-    return home / ("analysis" if is_run else f"analysis-{Path(run).name}")
-
-
-def _print(done: "Sequence[Done]") -> None:
-    from rich import box
-    from rich.table import Table
-
-    from latentcot.analysis.registry import ANALYSES
-    from latentcot.cli.tables import print_table
-
-    table = Table(box=box.SIMPLE)
-    table.add_column("analysis")
-    table.add_column("what it shows")
-    table.add_column("seconds", justify="right")
-    for one in done:
-        shown = ANALYSES[one.name].summary if one.reason is None else f"not done: {one.reason}"
-        table.add_row(one.name, shown, f"{one.seconds:.1f}")
-    print_table(table)

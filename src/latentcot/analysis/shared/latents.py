@@ -7,7 +7,7 @@ states, since nothing that comes later is seen: so the controls can be treated a
 Shapes: Q questions, N most latent positions of any question, D hidden size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from latentcot.analysis.shared.subject import Subject
+from latentcot.analysis.shared.statistics import Rows
+from latentcot.analysis.shared.subject import REQUIREMENTS, Subject
 from latentcot.curriculum.layout import EncodedExample, Layout
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Reasoner
@@ -33,30 +34,23 @@ MEANING = {
 class _LatentByLatent(Reasoner):
     """A reasoner whose tokens in latent positions are fed one after the other."""
 
-    def prompts(
-        self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None
-    ) -> list[Layout]:
-        """Lay examples out, with latent positions in place of the tokens."""
-        return [_opened(prompt, self._token) for prompt in super().prompts(encoded, num_thoughts)]
-
     @property
-    def _token(self) -> int:
+    def token(self) -> int:
+        """The token that stands in every latent position."""
         token: int = getattr(self.rules.special_tokens, str(self.info.row.fill.token))
         return token
 
-
-def _opened(prompt: Layout, token: int) -> Layout:
-    """Turn the tokens that open what follows the question into latent positions."""
-    others = (i for i, found in enumerate(prompt.suffix) if found != token)
-    num = next(others, len(prompt.suffix))
-    return replace(
-        prompt, num_latents=num, suffix=prompt.suffix[num:], labels=prompt.labels[num:]
-    )  # fmt: skip
-
-
-def has_latents(subject: Subject) -> bool:
-    """Return whether anything stands between question and language that could be replaced."""
-    return subject.reasoner.info.row.fill.has_latents and subject.most_thoughts > 0
+    def prompts(
+        self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None
+    ) -> list[Layout]:
+        """Lay examples out, with latent positions in place of the tokens behind the question."""
+        found = []
+        for prompt in super().prompts(encoded, num_thoughts):
+            others = (i for i, token in enumerate(prompt.suffix) if token != self.token)
+            num = next(others, len(prompt.suffix))
+            suffix, labels = prompt.suffix[num:], prompt.labels[num:]
+            found.append(replace(prompt, num_latents=num, suffix=suffix, labels=labels))
+        return found
 
 
 def with_latents(subject: Subject) -> Subject:
@@ -66,49 +60,61 @@ def with_latents(subject: Subject) -> Subject:
         UsageError: Its method has no latent positions, or its stage has none yet.
     """
     old = subject.reasoner
-    if not has_latents(subject):
-        raise UsageError(
-            f"{subject.name}: {old.info.method} at stage {old.info.stage} has no latent positions, "
-            f"so there "
-            "is nothing to look at or to replace. Choose a run with thoughts or pauses, of a later "
-            "stage."
-        )
+    if missing := REQUIREMENTS["latents"](subject):
+        raise UsageError(f"{subject.name}: {missing}")
     if old.feed is not None:
         return subject
     reasoner = _LatentByLatent(old.model, old.tokenizer, old.info, old.stop_head)
-    token = reasoner._token
-    reasoner.feed = lambda latent: latent.embed(token)
+    reasoner.feed = lambda latent: latent.embed(reasoner.token)
     return replace(subject, reasoner=reasoner)
 
 
 def compared(
     subject: Subject,
-    against: Subject | None,
-    measure: Callable[[Subject], T],
-    summary: Callable[[T], dict[str, Any]],
+    against: Sequence[Subject],
+    measure: Callable[[Subject], tuple[dict[str, Any], T]],
     comparison: Callable[[T, T], Any],
 ) -> dict[str, Any]:
-    """Measure one subject and, if there is one, another that is asked the same.
+    """Measure one subject and, if there is one, the first of others that are asked the same.
 
     Args:
         subject: With latent positions.
-        against: Another; where it has no latent positions the result says so.
-        measure: What is done with each.
-        summary: What was measured of one, as plain values.
-        comparison: The two side by side, as plain values.
+        against: Others; where the first has no latent positions the result says so.
+        measure: Returns what it finds of one as plain values, and what can be compared.
+        comparison: What can be compared of both → plain values.
 
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
     """
-    one = measure(subject)
-    result = summary(one)
-    if against is None:
+    found, one = measure(subject)
+    result = _named(subject) | found
+    if not against:
         return result
-    if not has_latents(against):
-        return result | {"against": {"name": against.name, "reason": "has no latent positions"}}
-    same_questions(subject, against)
-    other = measure(against)
-    return result | {"against": summary(other), "comparison": comparison(one, other)}
+    second = against[0]
+    if not second.has_latents:
+        return result | {"against": {"name": second.name, "reason": "has no latent positions"}}
+    asked, others = ([(e.id, e.question) for e in each.examples] for each in (subject, second))
+    if asked != others:
+        raise UsageError(
+            f"{second.name}: must be asked the same {len(asked)} questions as {subject.name}, in "
+            f"the same order, got {len(others)}. Open both with the same data and limit."
+        )
+    found, other = measure(second)
+    return result | {"against": _named(second) | found, "comparison": comparison(one, other)}
+
+
+def _named(subject: Subject) -> dict[str, Any]:
+    return {
+        "name": subject.name,
+        "method": subject.reasoner.info.method,
+        "has_thoughts": subject.has_thoughts,
+    }
+
+
+def models_of(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what was measured of a model and, if that could be, of the one that it is against."""
+    other = result.get("against")
+    return [result, other] if other and "reason" not in other else [result]
 
 
 def feed_of_latents(subject: Subject) -> Feed:
@@ -121,18 +127,26 @@ def feed_of_latents(subject: Subject) -> Feed:
     return feed
 
 
-def same_questions(subject: Subject, against: Subject) -> None:
-    """Check that two subjects are asked the same.
+def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
+    """Return tables of a result, those that hold anything, by the names of their CSV files.
 
-    Raises:
-        UsageError: They are not, and nothing could be paired.
+    A result that names its model, as those of `compared` do, may hold a second one: its rows stand
+    below those of the first, and a column says which is which. `comparison` is of both.
+
+    Args:
+        result: Of an analysis.
+        **parts: Name of a file, with _ for - → the key of its rows.
     """
-    asked, other = ([(e.id, e.question) for e in one.examples] for one in (subject, against))
-    if asked != other:
-        raise UsageError(
-            f"{against.name}: must be asked the same {len(asked)} questions as {subject.name}, in "
-            f"the same order, got {len(other)}. Open both with the same data and limit."
-        )
+    found: dict[str, Rows] = {}
+    for name, part in parts.items():
+        rows = result.get(part) or []
+        if part != "comparison" and "name" in result:
+            of_each = [(model["name"], model[part]) for model in models_of(result)]
+            of_each = [(who, own if isinstance(own, list) else [own]) for who, own in of_each]
+            rows = [{"model": who, **row} for who, own in of_each for row in own]
+        if rows:
+            found[name.replace("_", "-")] = rows
+    return found
 
 
 # --- recording --------------------------------------------------------------------------------

@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentcot.analysis.shared.subject import Subject
-from latentcot.evaluation.statistics import mean_interval
 from latentcot.tasks.prosqa.graphs import Graph, distances
 
 NODE_GROUPS = {
@@ -112,15 +111,12 @@ def edge_places(graphs: Sequence[Graph], usable: Sequence[Sequence[bool]]) -> Pl
     rows = []
     for graph in graphs:
         away, on_path = distances(graph, graph.root), optimal_nodes(graph)
-        rows.append(
-            [
-                (
-                    away.get(parent, NEVER),
-                    {parent, child} <= on_path and away[child] == away[parent] + 1,
-                )
-                for parent, child in graph.edges
-            ]
-        )
+        optimal = [
+            {parent, child} <= on_path and away[child] == away[parent] + 1
+            for parent, child in graph.edges
+        ]
+        starts = [away.get(parent, NEVER) for parent, _ in graph.edges]
+        rows.append(list(zip(starts, optimal, strict=True)))
     return _places(rows, usable)
 
 
@@ -143,10 +139,9 @@ def optimal_nodes(graph: Graph) -> set[int]:
 def _places(
     rows: Sequence[Sequence[tuple[float, bool]]], usable: Sequence[Sequence[bool]]
 ) -> Places:
-    width = max(map(len, rows))
-
     def padded(values: Sequence[Sequence[float]]) -> Tensor:
-        return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in values])
+        found = [torch.tensor(row, dtype=torch.float) for row in values]
+        return nn.utils.rnn.pad_sequence(found, batch_first=True)
 
     return Places(
         distances=padded([[away for away, _ in row] for row in rows]),
@@ -178,8 +173,17 @@ class NameTokens:
 
     def padded(self, numbers: Sequence[int]) -> Tensor:
         """Return the ids of some questions side by side, (B, M), padded with 0."""
-        width = max(len(self.ids[i]) for i in numbers)
-        return torch.tensor([[*self.ids[i], *[0] * (width - len(self.ids[i]))] for i in numbers])
+        rows = [torch.tensor(self.ids[i]) for i in numbers]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many names are told by what, as results say it."""
+        return {
+            "num_nodes": self.num_whole + self.num_begun + self.num_left_out,
+            "num_whole": self.num_whole,
+            "num_by_first_token": self.num_begun,
+            "num_left_out": self.num_left_out,
+        }
 
 
 def name_tokens(subject: Subject) -> NameTokens:
@@ -195,26 +199,3 @@ def name_tokens(subject: Subject) -> NameTokens:
     num_used, num_whole = sum(map(sum, is_used)), sum(is_whole)
     num_left_out = len(is_whole) - num_used
     return NameTokens(tuple(ids), tuple(is_used), num_whole, num_used - num_whole, num_left_out)
-
-
-# --- means over questions ---------------------------------------------------------------------
-
-
-def mean_fields(
-    name: str, values: Sequence[float], *, is_share: bool = False
-) -> dict[str, float | None]:
-    """Return {name, name_low, name_high}: a mean over questions with its 95 % interval.
-
-    Student's interval of the mean, over questions; None at both ends for a single one. That of a
-    share is cut off at 0 and 1.
-    """
-    mean = sum(values) / len(values)
-    low, high = mean_interval(values) or (None, None)
-    if is_share and low is not None and high is not None:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return {name: rounded(mean), f"{name}_low": rounded(low), f"{name}_high": rounded(high)}
-
-
-def rounded(value: float | None) -> float | None:
-    """Return a value as results hold it: six decimals."""
-    return None if value is None else round(value, 6)

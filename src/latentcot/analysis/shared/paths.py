@@ -42,7 +42,7 @@ hallucination. A name that the limit of tokens has cut off is no name yet, and i
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -118,41 +118,26 @@ def read(text: str, form: Form, names: Collection[str], *, is_finished: bool = T
     """
     body, mark, _ = text.partition(form.answer_start.strip())
     is_cut = not is_finished and not mark
-    edges, has_junk = (_facts if form.is_in_words else _symbols)(body, form, is_cut)
-    if is_cut and edges and body.endswith(edges[-1][1]) and _is_cut_off(edges[-1][1], names):
-        edges = edges[:-1]
+    edges: list[tuple[str | None, str]]
+    if form.is_in_words:
+        facts = list(_FACT.finditer(body))
+        edges, told = [(match[1], match[2]) for match in facts], body
+        if is_cut:  # the beginning of a sentence is no junk
+            told = body[: facts[-1].end()] if facts else ""
+        has_junk = re.search(r"\w", _FACT.sub(" ", told)) is not None
+    else:
+        pieces = [piece for piece in body.split() if piece != form.step_end.strip()]
+        words = [piece for piece in pieces if re.search(r"\w", piece)]
+        edges = list(zip([None, *words], words, strict=False))
+        has_junk = len(words) < len(pieces)
+    last = edges[-1][1] if edges else ""
+    if is_cut and edges and body.endswith(last) and last not in names:
+        is_begun = any(whole.startswith(last) for whole in names)
+        edges = edges[:-1] if is_begun else edges  # cut off in the middle of a name
     answer = extract_answer(text, form.answer_start)
-    return Written(tuple(edges), _label(answer), bool(mark), has_junk)
-
-
-_Edges = list[tuple[str | None, str]]
-
-
-def _facts(body: str, form: Form, is_cut: bool) -> tuple[_Edges, bool]:
-    found = list(_FACT.finditer(body))
-    if is_cut:  # the beginning of a sentence is no junk
-        body = body[: found[-1].end()] if found else ""
-    return [(match[1], match[2]) for match in found], _has_words(_FACT.sub(" ", body))
-
-
-def _symbols(body: str, form: Form, is_cut: bool) -> tuple[_Edges, bool]:
-    pieces = [piece for piece in body.split() if piece != form.step_end.strip()]
-    words = [piece for piece in pieces if _has_words(piece)]
-    edges = list(zip([None, *words], words, strict=False))
-    return edges, len(words) < len(pieces)
-
-
-def _has_words(text: str) -> bool:
-    return re.search(r"\w", text) is not None
-
-
-def _is_cut_off(name: str, names: Collection[str]) -> bool:
-    return name not in names and any(whole.startswith(name) for whole in names)
-
-
-def _label(answer: str) -> str:
     fact = _FACT.search(answer)
-    return fact[2] if fact else answer.rstrip(". ")
+    label = fact[2] if fact else answer.rstrip(". ")
+    return Written(tuple(edges), label, bool(mark), has_junk)
 
 
 # --- classifying ------------------------------------------------------------------------------
@@ -182,45 +167,36 @@ class Judge:
         """
         if not written.edges:
             return "correct_label" if is_right else "incorrect_label"
-        chain = self._chain(written.edges)
-        leads = self._leads(chain, hidden, written.edges[0][0] is None) if chain else []
+        number = {name: node for node, name in enumerate(self.graph.names)}
+        names = [written.edges[0][0], *(child for _, child in written.edges)]
+        nodes = [number.get(name) for name in names if name is not None]
+        chain = [node for node in nodes if node is not None]
+        parents = [parent for parent, _ in written.edges]
+        is_path = (
+            len(chain) == len(nodes)
+            and all(a == b for a, b in zip(parents, names, strict=False))
+            and all(child in self.graph.children[parent] for parent, child in pairwise(chain))
+        )
+        if not is_path:
+            return "hallucination"
+        # In symbols the first node named is the end of a step that counts as written.
+        first = names[0] is None
+        leads = [
+            n
+            for n in self._lengths.get(chain[0], set())
+            if n >= first and (hidden is None or n - first in hidden)
+        ]
         if not leads:
             return "hallucination"
-        to_go = self._to_target if end == "open" and not written.has_answer else {self._target: 0}
+        target = self.graph.target
+        to_go = {target: 0}
+        if end == "open" and not written.has_answer:  # how far it is from where it can be reached
+            turned = tuple((child, parent) for parent, child in self.graph.edges)
+            to_go = distances(Graph(self.graph.num_nodes, turned, target, 0, 0), target)
         if chain[-1] not in to_go:
             return "wrong_target"
         length = min(leads) + len(chain) - 1 + to_go[chain[-1]]
-        return "correct_path" if length == min(self._lengths[self._target]) else "longer_path"
-
-    def _chain(self, edges: Sequence[tuple[str | None, str]]) -> list[int]:
-        """Return the nodes that are named, first to last; none if they are no path."""
-        names = [edges[0][0], *(child for _, child in edges)]
-        if any(parent != before for (parent, _), before in zip(edges, names, strict=False)):
-            return []
-        chain = [self._number.get(name) for name in names if name is not None]
-        known = [node for node in chain if node is not None]
-        are_edges = all(b in self.graph.children[a] for a, b in pairwise(known))
-        return known if len(known) == len(chain) and are_edges else []
-
-    def _leads(
-        self, chain: Sequence[int], hidden: Collection[int] | None, is_symbols: bool
-    ) -> list[int]:
-        """Return the allowed numbers of edges from the root to where a chain starts.
-
-        In symbols the first node named is the end of a step that counts as written.
-        """
-        found = self._lengths.get(chain[0], set())
-        return [
-            n for n in found if n >= is_symbols and (hidden is None or n - is_symbols in hidden)
-        ]
-
-    @property
-    def _target(self) -> int:
-        return self.graph.target
-
-    @cached_property
-    def _number(self) -> dict[str, int]:
-        return {name: node for node, name in enumerate(self.graph.names)}
+        return "correct_path" if length == min(self._lengths[target]) else "longer_path"
 
     @cached_property
     def _lengths(self) -> dict[int, set[int]]:
@@ -233,10 +209,3 @@ class Judge:
             level = {child for node in level for child in self.graph.children[node]}
             length += 1
         return found
-
-    @cached_property
-    def _to_target(self) -> dict[int, int]:
-        """How far it is to the target, for each node from which it can be reached."""
-        turned = tuple((child, parent) for parent, child in self.graph.edges)
-        graph = Graph(self.graph.num_nodes, turned, self._target, 0, 0)
-        return distances(graph, self._target)

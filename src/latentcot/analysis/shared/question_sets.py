@@ -15,7 +15,6 @@ can be, in the set `in-distribution` as much as in any test file of the same opt
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 from latentcot.analysis.shared.subject import Subject
 from latentcot.data.formats import is_hub
 from latentcot.errors import LatentcotError, UsageError
-from latentcot.tasks.prosqa.graphs import Graph, distances
+from latentcot.tasks.prosqa.graphs import distances
 from latentcot.tasks.prosqa.options import NUM_SPECIES, ProsqaOptions, most_joins
 from latentcot.tasks.prosqa.stats import graph_stats
 from latentcot.utils.parsing import parse_json
@@ -97,60 +96,52 @@ def question_sets(base: ProsqaOptions, num_names: int) -> tuple[list[QuestionSet
 
 def _of_two_families(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut]:
     layers, shared, joins = base.layers, base.shared, base.joins
-    nodes = _family_nodes(base)
+    nodes = base.family_nodes or base.width * layers
+    found: list[QuestionSet | LeftOut] = []
 
-    def make(name: str, about: str, **changes: Any) -> QuestionSet | LeftOut:
-        return _fitted(name, about, base, num_names, {"family_nodes": nodes} | changes)
+    def add(name: str, about: str, **changes: int) -> None:
+        """Add the base with changes, or why it cannot be."""
+        shape = {"layers": layers, "width": base.width, "joins": joins, "shared": shared}
+        shape |= {"family_nodes": nodes} | changes
+        needed, reason = 2 * shape["family_nodes"] + 2 + shape["shared"], ""
+        if shape["family_nodes"] < shape["layers"]:
+            reason = (
+                f"{shape['family_nodes']} nodes below each root are too few for "
+                f"{shape['layers']} layers."
+            )
+        elif shape["joins"] > most_joins(shape["layers"], shape["width"], shape["family_nodes"]):
+            reason = (
+                f"{shape['family_nodes']} nodes in {shape['layers']} layers have no room for "
+                f"{shape['joins']} joins."
+            )
+        elif needed > num_names:
+            reason = f"needs {needed} names of nodes, but the model knows {num_names}."
+        if reason:
+            found.append(LeftOut(name, reason))
+        else:
+            options = replace(base, **{"family_nodes": nodes} | changes)  # type: ignore[arg-type]
+            found.append(QuestionSet(name, about, options))
 
-    found = [
-        make(f"hops-{hops}", f"{hops} hops", **_of_hops(base, hops))
-        for hops in (layers + more for more in HOPS)
-        if hops > 0 and base.min_depth is None
-    ]
-    found.append(make(f"joins-{joins + 1}", "one more node of each family has two parents",
-                      joins=joins + 1, family_nodes=nodes - 1))  # fmt: skip
+    for hops in (layers + more for more in HOPS):
+        if hops > 0 and base.min_depth is None:  # as many nodes, in wider layers if need be
+            most = max(nodes, hops)
+            width = max(base.width, -(-most // hops))
+            add(f"hops-{hops}", f"{hops} hops", layers=hops, family_nodes=most, width=width)
+    about = "one more node of each family has two parents"
+    add(f"joins-{joins + 1}", about, joins=joins + 1, family_nodes=nodes - 1)
     for more in DEAD_ENDS:
         about = f"{more} more that {'leads' if more == 1 else 'lead'} nowhere, from both families"
-        found.append(make(f"dead-ends-{shared + more}", about,
-                          shared=shared + more, family_nodes=nodes - more))  # fmt: skip
-    found.append(make("shorter", "one node fewer below each root", family_nodes=nodes - 1))
+        add(f"dead-ends-{shared + more}", about, shared=shared + more, family_nodes=nodes - more)
+    add("shorter", "one node fewer below each root", family_nodes=nodes - 1)
     most = most_joins(layers, base.width, nodes)
     if most > joins + 1:
-        about = "all nodes that can have two parents"
-        found.append(make(f"joins-{most}-longer", about, joins=most))
-    more_ends = shared + DEAD_ENDS_LONGER
-    room = min(nodes, (num_names - 2 - more_ends) // 2)
-    if room + more_ends > nodes + shared:
+        add(f"joins-{most}-longer", "all nodes that can have two parents", joins=most)
+    ends = shared + DEAD_ENDS_LONGER
+    room = min(nodes, (num_names - 2 - ends) // 2)
+    if room + ends > nodes + shared:
         about = f"{DEAD_ENDS_LONGER} more that lead nowhere, from both families"
-        found.append(make(f"dead-ends-{more_ends}-longer", about,
-                          shared=more_ends, family_nodes=room))  # fmt: skip
+        add(f"dead-ends-{ends}-longer", about, shared=ends, family_nodes=room)
     return found
-
-
-def _family_nodes(options: ProsqaOptions) -> int:
-    return options.family_nodes or options.width * options.layers
-
-
-def _of_hops(base: ProsqaOptions, hops: int) -> dict[str, int]:
-    """Return the shape of another number of layers: as many nodes, in wider ones if need be."""
-    nodes = max(_family_nodes(base), hops)
-    return {"layers": hops, "family_nodes": nodes, "width": max(base.width, -(-nodes // hops))}
-
-
-def _fitted(
-    name: str, about: str, base: ProsqaOptions, num_names: int, changes: dict[str, int]
-) -> QuestionSet | LeftOut:
-    """Return the base with changes, or why it cannot be."""
-    layers, nodes = changes.get("layers", base.layers), changes["family_nodes"]
-    width, joins = changes.get("width", base.width), changes.get("joins", base.joins)
-    needed = 2 * nodes + 2 + changes.get("shared", base.shared)
-    if nodes < layers:
-        return LeftOut(name, f"{nodes} nodes below each root are too few for {layers} layers.")
-    if joins > most_joins(layers, width, nodes):
-        return LeftOut(name, f"{nodes} nodes in {layers} layers have no room for {joins} joins.")
-    if needed > num_names:
-        return LeftOut(name, f"needs {needed} names of nodes, but the model knows {num_names}.")
-    return QuestionSet(name, about, replace(base, **changes))  # type: ignore[arg-type]
 
 
 # --- the official construction ----------------------------------------------------------------
@@ -181,28 +172,30 @@ def _of_paper(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut
         found.append(QuestionSet(f"nodes-{size}-longer", about, large))
     else:
         found.append(LeftOut("nodes", f"the model knows no more names than {size}."))
-    return [*found, *_denser(base)]
-
-
-def _denser(base: ProsqaOptions) -> list[QuestionSet]:
-    """Return sets with more parents a node: fewer nodes to keep the length, or as many."""
+    # More parents a node: fewer nodes to keep the length, or as many. Edges grow faster than
+    # in-degree × nodes, as fewer nodes are dropped: found by trying.
     first, second = (base.mean_in_degree + more * IN_DEGREE for more in (1, 2))
-    # Edges grow faster than in-degree × nodes, as fewer nodes are dropped: found by trying.
     scale = (base.mean_in_degree / first) ** (2 / 3)
-    fewer = [max(4, round(scale * number)) for number in (base.min_nodes, base.max_nodes)]
+    least, most = (max(4, round(scale * number)) for number in (base.min_nodes, base.max_nodes))
     about = "parents drawn a node: denser, more joins"
-    same = replace(base, mean_in_degree=first, min_nodes=fewer[0], max_nodes=fewer[1])
+    as_long = replace(base, mean_in_degree=first, min_nodes=least, max_nodes=most)
+    longer = replace(base, mean_in_degree=second)
     return [
-        QuestionSet(f"in-degree-{first:g}", f"{first:g} {about}, fewer nodes", same),
-        QuestionSet(
-            f"in-degree-{second:g}-longer",
-            f"{second:g} {about}",
-            replace(base, mean_in_degree=second),
-        ),
+        *found,
+        QuestionSet(f"in-degree-{first:g}", f"{first:g} {about}, fewer nodes", as_long),
+        QuestionSet(f"in-degree-{second:g}-longer", f"{second:g} {about}", longer),
     ]
 
 
 # --- what the training data were --------------------------------------------------------------
+
+
+def training_options(subject: Subject) -> tuple[ProsqaOptions, str]:
+    """Return the options of the training data, and in words where they are from."""
+    beside = None if subject.source is None else options_beside(subject.source)
+    if beside is not None:
+        return beside, "data.json beside the questions"
+    return guess_options(subject), "read off the questions' graphs"
 
 
 def options_beside(data: Path | str) -> ProsqaOptions | None:
@@ -249,40 +242,35 @@ def guess_options(subject: Subject) -> ProsqaOptions:
         question = subject.examples[0].question
         rendering["separator"], rendering["joined"] = " | " in question, ">" in question
         rendering["ids"] = "creation" if is_created else "random"
-    families = [_families(graph) for graph in subject.graphs]
-    if all(first == second for first, second in families):
-        return _guess_two_families(subject.graphs, [first for first, _ in families], rendering)
-    found = graph_stats(subject.examples)
-    drawn = min(round(found.nodes.mean / _KEPT_NODES), NUM_SPECIES + 2)
-    return ProsqaOptions(
-        **rendering,
-        min_nodes=drawn,
-        max_nodes=drawn,
-        min_hops=min(found.hop_histogram),
-        max_hops=max(found.hop_histogram),
-        candidates="official" if found.accuracy_deeper_candidate > 0.6 else "balanced",
-    )
-
-
-def _families(graph: Graph) -> list[Counter[int]]:
-    """Return how many nodes each layer of either family has."""
-    below = [distances(graph, root) for root in (0, 1)]
-    return [
-        Counter(hops for node, hops in mine.items() if node not in other)
-        for mine, other in (below, below[::-1])
-    ]
-
-
-def _guess_two_families(
-    graphs: Sequence[Graph], families: Sequence[Counter[int]], rendering: dict[str, Any]
-) -> ProsqaOptions:
-    """Read the shape off the largest graph; the smaller ones are the shallower ones of training."""
-    graph, family = max(zip(graphs, families, strict=True), key=lambda pair: len(pair[0].edges))
+    # How many nodes each layer of either family has.
+    families = []
+    for graph in subject.graphs:
+        below = [distances(graph, root) for root in (0, 1)]
+        families.append(
+            [
+                Counter(hops for node, hops in mine.items() if node not in other)
+                for mine, other in (below, below[::-1])
+            ]
+        )
+    if any(first != second for first, second in families):
+        found = graph_stats(subject.examples)
+        drawn = min(round(found.nodes.mean / _KEPT_NODES), NUM_SPECIES + 2)
+        return ProsqaOptions(
+            **rendering,
+            min_nodes=drawn,
+            max_nodes=drawn,
+            min_hops=min(found.hop_histogram),
+            max_hops=max(found.hop_histogram),
+            candidates="official" if found.accuracy_deeper_candidate > 0.6 else "balanced",
+        )
+    # The shape is that of the largest graph; the smaller ones are the shallower ones of training.
+    pairs = zip(subject.graphs, (first for first, _ in families), strict=True)
+    graph, family = max(pairs, key=lambda pair: len(pair[0].edges))
     nodes, layers = family.total() - 1, max(family)
-    width = max(max(family.values()) for family in families)
+    width = max(max(first.values()) for first, _ in families)
     shared = graph.num_nodes - 2 * family.total()
     joins = min(len(graph.edges) // 2 - nodes - shared, most_joins(layers, width, nodes))
-    depths = {distances(graph, graph.root)[graph.target] for graph in graphs}
+    depths = {distances(graph, graph.root)[graph.target] for graph in subject.graphs}
     return ProsqaOptions(
         construction="two-family",
         **rendering,

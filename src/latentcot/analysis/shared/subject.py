@@ -11,7 +11,7 @@ from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner, load
 from latentcot.tasks import Task, task_named
-from latentcot.tasks.prosqa.generator import graph_of
+from latentcot.tasks.prosqa.generator import fact, graph_of
 from latentcot.tasks.prosqa.graphs import Graph
 from latentcot.thinking.decoding import roll_out
 from latentcot.thinking.think import Feed, Rollout
@@ -61,9 +61,19 @@ class Subject:
         return self.reasoner.info.num_thoughts
 
     @property
+    def has_latents(self) -> bool:
+        """Return whether thoughts, or pauses in their place, stand before what is written."""
+        return self.reasoner.info.row.fill.has_latents and self.most_thoughts > 0
+
+    @property
     def has_thoughts(self) -> bool:
         """Return whether continuous thoughts stand in its latent positions."""
         return self.reasoner.info.row.fill.is_thought and self.most_thoughts > 0
+
+    @cached_property
+    def has_graphs(self) -> bool:
+        """Return whether every question carries the graph of its task, as ProsQA's do."""
+        return all("idx_to_symbol" in example.meta for example in self.examples)
 
     @cached_property
     def graphs(self) -> tuple[Graph, ...]:
@@ -83,16 +93,18 @@ class Subject:
     def name_ids(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """The token ids of each node's name, as it stands behind a blank, for each question."""
         names = sorted({name for graph in self.graphs for name in graph.names})
-        blank = " " if self._knows_blanks else ""
-        ids = self.reasoner.tokenizer([blank + name for name in names], add_special_tokens=False)
+        tokenizer = self.reasoner.tokenizer
+        two, one = tokenizer(["a a", "a"], add_special_tokens=False)["input_ids"]
+        # Where words are the tokens, a blank in front makes no other one.
+        blank = " " if one and two[-1] != one[-1] else ""
+        ids = tokenizer([blank + name for name in names], add_special_tokens=False)
         found = dict(zip(names, map(tuple, ids["input_ids"]), strict=True))
         return tuple(tuple(found[name] for name in graph.names) for graph in self.graphs)
 
-    @property
-    def _knows_blanks(self) -> bool:
-        """Return whether a blank in front makes another token: not where words are the tokens."""
-        ids = self.reasoner.tokenizer(["a a", "a"], add_special_tokens=False)["input_ids"]
-        return len(ids[1]) > 0 and ids[0][-1] != ids[1][-1]
+    def answer_naming(self, question: int, name: str) -> str:
+        """Return the answer to a question with a graph, if the node of this name were right."""
+        graph = self.graphs[question]
+        return fact(graph.names[graph.root], name) if self.is_in_words else name
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -171,6 +183,20 @@ class Subject:
             examples=tuple(self.examples[i] for i in numbers),
             encoded=tuple(self.encoded[i] for i in numbers),
         )
+
+
+REQUIREMENTS: dict[str, Callable[[Subject], str | None]] = {
+    "graphs": lambda one: None if one.has_graphs else "its questions carry no graph",
+    "latents": lambda one: (
+        None
+        if one.has_latents
+        else f"{one.reasoner.info.method} at stage {one.reasoner.info.stage} has no latent "
+        "positions, so there is nothing to look at or to replace. Choose a run with thoughts or "
+        "pauses, of a later stage."
+    ),
+    "thoughts": lambda one: None if one.has_thoughts else "it has no continuous thoughts",
+}
+"""What an analysis may require → what is missing, in words; None if it is there."""
 
 
 def with_own_names(subject: Subject, others: Sequence[Subject]) -> list[Subject]:

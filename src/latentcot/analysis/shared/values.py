@@ -10,22 +10,22 @@ one softmax; names of several tokens are read side by side, each over a copy of 
 cache.
 
 Shapes: B questions of a batch, P candidates (pairs of a question and a name), D hidden size,
-C columns that a pass adds, V vocabulary.
+C positions that a pass adds, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.layout import Layout
-from latentcot.errors import DataError
+from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Reasoner
-from latentcot.evaluation.statistics import mean_interval
 from latentcot.models.loading import check_lengths, max_positions
 from latentcot.tasks.prosqa.graphs import Graph, distances
 from latentcot.thinking.batch import collate
@@ -55,8 +55,8 @@ class Candidates:
     names: tuple[tuple[Ids, ...], ...]
 
     @property
-    def num_columns(self) -> int:
-        """The most columns that are read behind a prompt: the last token is never read."""
+    def num_positions(self) -> int:
+        """The most positions that are read behind a prompt: the last token is never read."""
         return len(self.front) + max(len(ids) for names in self.names for ids in names) - 1
 
 
@@ -68,7 +68,7 @@ def form_of(subject: Subject) -> Form:
     return "words" if subject.is_in_words else "symbols"
 
 
-def depth_of(num_thoughts: int, form: Form, thoughts_per_step: int = 1) -> int:
+def scored_depth(subject: Subject, num_thoughts: int) -> int:
     """Return the distance from the root of the nodes that the values after k thoughts are about.
 
     c thoughts stand for a step, so after k of them step k // c + 1 is written. In symbols that is
@@ -76,12 +76,8 @@ def depth_of(num_thoughts: int, form: Form, thoughts_per_step: int = 1) -> int:
     B."): k = 1 scores the children of the root (arXiv 2412.06769), and k = 0 the root itself, whose
     name is a person's and never stands behind "Every".
     """
-    return num_thoughts // thoughts_per_step + (1 if form == "symbols" else 0)
-
-
-def scored_depth(subject: Subject, num_thoughts: int) -> int:
-    """Return `depth_of` for a model and its questions."""
-    return depth_of(num_thoughts, form_of(subject), subject.reasoner.rules.plan.thoughts_per_step)
+    num_steps = num_thoughts // subject.reasoner.rules.plan.thoughts_per_step
+    return num_steps + (1 if form_of(subject) == "symbols" else 0)
 
 
 def nodes_at(graph: Graph, depth: int) -> list[int]:
@@ -100,7 +96,7 @@ def possible_counts(subject: Subject) -> list[int]:
     """
     fill = subject.reasoner.info.row.fill
     most = max(subject.most_thoughts, MOST_THOUGHTS) if fill.has_latents else 0
-    limit, room = max_positions(subject.reasoner.model), candidates_of(subject).num_columns
+    limit, room = max_positions(subject.reasoner.model), candidates_of(subject).num_positions
     counts = []
     for count in range(most + 1):
         prompts = subject.prompts(count)
@@ -117,9 +113,19 @@ def scored_counts(subject: Subject) -> list[int]:
     """Return those of `possible_counts` after which some question has nodes to score.
 
     The root alone is none: there is nothing to choose.
+
+    Raises:
+        UsageError: There is none.
     """
     deepest = max(max(distances(graph, graph.root).values()) for graph in subject.graphs)
-    return [k for k in possible_counts(subject) if 1 <= scored_depth(subject, k) <= deepest]
+    counts = [k for k in possible_counts(subject) if 1 <= scored_depth(subject, k) <= deepest]
+    if not counts:
+        raise UsageError(
+            f"{subject.name}: there is no number of thoughts after which it chooses between nodes. "
+            "Values in words are those after thoughts: use a run of a method with thoughts or "
+            "pauses in their place, or questions in symbols."
+        )
+    return counts
 
 
 # --- the candidates ---------------------------------------------------------------------------
@@ -139,14 +145,20 @@ def candidates_of(subject: Subject, *, with_end: bool = False) -> Candidates:
     """
     form = form_of(subject)
     names = sorted({name for graph in subject.graphs for name in graph.names})
+    texts = [f"{_FRONT[form]} {name}".lstrip() for name in names]  # up to the end of the name
     behind = (_BEHIND[form] or subject.reasoner.info.template.step_end) if with_end else ""
-    front, *starts = _ids(subject, [_FRONT[form], *(_start(form, name) for name in names)])
-    wholes = _ids(subject, [_start(form, name) + behind for name in names]) if behind else starts
+
+    def ids_of(texts: list[str]) -> list[Ids]:
+        ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [tuple(tokens) for tokens in ids]
+
+    front, *starts = ids_of([_FRONT[form], *texts])
+    wholes = ids_of([text + behind for text in texts]) if behind else starts
     found = {}
-    for name, start, whole in zip(names, starts, wholes, strict=True):
+    for name, text, start, whole in zip(names, texts, starts, wholes, strict=True):
         if start[: len(front)] != front or whole[: len(start)] != start or start == front:
             raise DataError(
-                f"node {name!r}: the tokens of {_start(form, name) + behind!r} are not those of "
+                f"node {name!r}: the tokens of {text + behind!r} are not those of "
                 f"{_FRONT[form]!r}, the name and {behind!r} in a row, so the name has no "
                 "probability of its own. Use a tokenizer that keeps words apart."
             )
@@ -156,19 +168,10 @@ def candidates_of(subject: Subject, *, with_end: bool = False) -> Candidates:
     )
 
 
-def _start(form: Form, name: str) -> str:
-    """Return the beginning of a step, up to the end of the name."""
-    return f"{_FRONT[form]} {name}".lstrip()
-
-
-def _ids(subject: Subject, texts: list[str]) -> list[Ids]:
-    ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [tuple(tokens) for tokens in ids]
-
-
 # --- their values -----------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def values_after(
     subject: Subject,
     counts: Sequence[int],
@@ -191,53 +194,50 @@ def values_after(
         UsageError: A method without latent positions is asked for thoughts.
         DataError: A name has no tokens of its own.
     """
-    found: dict[int, Tensor] = {}
+    reasoner, rows_of = subject.reasoner, defaultdict[int, list[Tensor]](list)
     for numbers in subject.batches(subject.prompts(0)):
         part = subject.of(numbers)
         candidates = candidates_of(part, with_end=with_end)
-        by_count = [_values(part, part.prompts(count), candidates) for count in counts]
-        found.update(
-            (number, torch.stack(rows)) for number, *rows in zip(numbers, *by_count, strict=True)
-        )
+        pairs = [(row, ids) for row, names in enumerate(candidates.names) for ids in names]
+        rows = torch.tensor([row for row, _ in pairs])
+        first = torch.tensor([ids[0] for _, ids in pairs])
+        longer = [i for i, (_, ids) in enumerate(pairs) if len(ids) > 1]
+        front, sizes = candidates.front, [len(names) for names in candidates.names]
+        for count in counts:
+            # The forced words stand behind the thoughts, so that they ride along in the last pass.
+            prompts = [
+                replace(prompt, suffix=prompt.suffix + front, labels=prompt.labels + front)
+                for prompt in part.prompts(count)
+            ]
+            rollout = roll_out(reasoner.model, prompts, reasoner.feed, None)
+            ends = [len(prompt.suffix) for prompt in prompts]
+            state_BD = rollout.states[range(len(prompts)), ends]
+            log_P = _log_probabilities(reasoner, state_BD).cpu()[rows, first]
+            # In pieces, so that copied caches take as much room as a batch does at most.
+            for start in range(0, len(longer), subject.batch_size):
+                chosen = longer[start : start + subject.batch_size]
+                log_P[chosen] += _log_of_rest(reasoner, rollout.passes, [pairs[i] for i in chosen])
+            for number, values in zip(numbers, torch.split(log_P.exp(), sizes), strict=True):
+                rows_of[number].append(values)
         on_progress(len(numbers))
-    return [found[i] for i in range(len(subject.examples))]
-
-
-@torch.no_grad()
-def _values(subject: Subject, prompts: Sequence[Layout], candidates: Candidates) -> list[Tensor]:
-    """Return the values of the nodes of each question of one batch."""
-    reasoner = subject.reasoner
-    prompts = [_with_front(prompt, candidates.front) for prompt in prompts]
-    rollout = roll_out(reasoner.model, prompts, reasoner.feed, None)
-    state_BD = rollout.states[range(len(prompts)), [len(prompt.suffix) for prompt in prompts]]
-    pairs = [(row, ids) for row, names in enumerate(candidates.names) for ids in names]
-    rows = torch.tensor([row for row, _ in pairs])
-    first = torch.tensor([ids[0] for _, ids in pairs])
-    log_P = _log_probabilities(reasoner, state_BD).cpu()[rows, first]
-    longer = [i for i, (_, ids) in enumerate(pairs) if len(ids) > 1]
-    for chosen in _chunks(longer, subject.batch_size):
-        log_P[chosen] += _log_of_rest(reasoner, rollout.passes, [pairs[i] for i in chosen])
-    sizes = [len(names) for names in candidates.names]
-    return list(torch.split(log_P.exp(), sizes))
-
-
-def _with_front(prompt: Layout, front: Ids) -> Layout:
-    """Put the forced words behind the thoughts, so that they ride along in the last pass."""
-    return replace(prompt, suffix=prompt.suffix + front, labels=prompt.labels + front)
+    return [torch.stack(rows_of[i]) for i in range(len(subject.examples))]
 
 
 def _log_of_rest(reasoner: Reasoner, passes: Passes, pairs: list[tuple[int, Ids]]) -> Tensor:
     """Return the log-probability of each name's tokens behind its first: (P,).
 
-    Reads them over a copy of the rows of `passes`, which itself is left as it is.
+    Reads them over a copy of the rows of `passes`, which itself is left as it is: tensors of a
+    cache are replaced and never written into, so that the copy can share them.
     """
     # Laid out as a prompt, a name's tokens are padded like any words.
     names = collate([Layout(ids, 0, ids[1:], ids[1:]) for _, ids in pairs])
     names = names.to(reasoner.model.device)
     num_next = int(names.suffix_lengths.max())
-    column = torch.arange(num_next, device=names.suffix.device)
-    is_real_PC = column < names.suffix_lengths[:, None]
-    over = _copy_of(passes)
+    place = torch.arange(num_next, device=names.suffix.device)
+    is_real_PC = place < names.suffix_lengths[:, None]
+    over = copy(passes)
+    over.cache = copy(passes.cache)
+    over.cache.layers = [copy(layer) for layer in passes.cache.layers]
     over.keep_rows(torch.tensor([row for row, _ in pairs], device=names.suffix.device))
     embeds = reasoner.model.get_input_embeddings()(names.prefix[:, :num_next])
     log_PCV = _log_probabilities(reasoner, over.read(embeds, is_real_PC))
@@ -245,46 +245,7 @@ def _log_of_rest(reasoner: Reasoner, passes: Passes, pairs: list[tuple[int, Ids]
     return (log_PC * is_real_PC).sum(1).cpu()
 
 
-def _copy_of(passes: Passes) -> Passes:
-    """Return passes that can drop, double and read rows without changing these.
-
-    Tensors of a cache are replaced and never written into, so that the copy can share them.
-    """
-    copied = copy(passes)
-    copied.cache = copy(passes.cache)
-    copied.cache.layers = [copy(layer) for layer in passes.cache.layers]
-    return copied
-
-
 def _log_probabilities(reasoner: Reasoner, states: Tensor) -> Tensor:
     """Read states by the output head, in double precision from there on."""
     logits: Tensor = reasoner.model.get_output_embeddings()(states)
     return logits.double().log_softmax(-1)
-
-
-def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
-    """Cut into pieces, so that copied caches take as much room as a batch does at most."""
-    return (numbers[start : start + size] for start in range(0, len(numbers), size))
-
-
-# --- means over questions ---------------------------------------------------------------------
-
-
-def mean_of(values: Sequence[float], lowest: float = 0.0) -> dict[str, Any]:
-    """Return the mean of one value a question, with its 95 % interval by Student's t.
-
-    Args:
-        values: One a question, at least one, each in lowest … 1.
-        lowest: The interval ends there, and at 1.
-
-    Returns:
-        {"mean", "low", "high", "num_questions"}; low and high are None for a single question.
-    """
-    interval = mean_interval(values)
-    low, high = interval if interval is not None else (None, None)
-    return {
-        "mean": round(sum(values) / len(values), 5),
-        "low": None if low is None else round(max(low, lowest), 5),
-        "high": None if high is None else round(min(high, 1.0), 5),
-        "num_questions": len(values),
-    }
