@@ -62,7 +62,7 @@ class TestCommands:
         shown = latentcot("eval", tiny_run, "--json", "--limit", 3, "--out", "few.json")
         result = json.loads(shown.out)
         assert (shown.code, shown.err) == (0, "")
-        assert (result["method"], result["num_questions"]) == ("coconut", 3)
+        assert (result["method"], result["accuracy"]["n"]) == ("coconut", 3)
         assert [record["id"] for record in result["records"]] == ["test-0", "test-1", "test-2"]
 
     @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ class TestCommands:
         [file] = (run / "evals").iterdir()
         assert file.name == f"{name}.json"
         result = json.loads(file.read_text())
-        found = (result["stage"], result["thoughts_per_question"], result["num_questions"])
+        found = (result["stage"], result["thoughts_per_question"], result["accuracy"]["n"])
         assert (
             found
             == {
@@ -104,8 +104,8 @@ class TestCommands:
         assert [row["run"] for row in rows] == [str(run) for run in runs]
         for row in rows:
             assert (row["method"], row["updates"], row["seed"]) == ("coconut", 12, 0)
-            assert row["num_questions"] == 8
-            assert row["low"] <= row["accuracy"] <= row["high"]
+            share = row["accuracy"]
+            assert share["n"] == 8 and share["low"] <= share["value"] <= share["high"]
 
     def test_generate_as_json(self, latentcot, tiny_run):
         shown = latentcot("generate", tiny_run, QUESTION, QUESTION, "--json", "--num-thoughts", 3)

@@ -3,13 +3,14 @@
 import csv
 import json
 import re
+from dataclasses import asdict, astuple, replace
 from statistics import fmean, stdev
 
 import pytest
 
 from latentcot import RunError, UsageError, compare
-from latentcot.evaluation.comparison import failed_runs, summarize
-from latentcot.evaluation.runs import FailedRun
+from latentcot.evaluation.comparison import FailedRun, failed_runs, summarize
+from latentcot.evaluation.results import Estimate, Evaluated
 from latentcot.evaluation.statistics import holm, mcnemar, paired_p_value, share_with_interval
 from latentcot.evaluation.tables import notes, write_summaries
 from latentcot.utils.versions import EVALUATION_VERSION
@@ -22,21 +23,31 @@ def result_file(right, method="coconut", task="prosqa", **changes):
         "method": method,
         "task": task,
         "stage": 3,
-        "accuracy": accuracy,
-        "low": low,
-        "high": high,
-        "num_questions": len(right),
+        "accuracy": {"value": accuracy, "low": low, "high": high, "n": len(right)},
         "tokens_per_question": 5.0,
         "thoughts_per_question": 3.0,
         "passes_per_question": 6.0,
         "seconds_per_question": 0.002,
         "batch_size": 100,
         "records": [{"id": f"test-{i}", "is_correct": one == "1"} for i, one in enumerate(right)],
-        "checkpoint": {"path": "run", "update": 90, "run_updates": 100},
+        "checkpoint": {"path": "run", "update": 90, "updates": 100},
         "data": {"file": "test.jsonl", "sha256": f"{task}-{len(right)}"},
         "provenance": {"commit": "abc", "is_tree_dirty": False, "machine": "a box"},
-        "schema_version": 2,
+        "format_version": 3,
     } | changes
+
+
+def of_version(version, **changes):
+    """The values of a result file as an older latentcot wrote it; without a version before 1."""
+    values = result_file("10", tokens_per_question=5.0 if version == 2 else 2.0)
+    accuracy = values.pop("accuracy")
+    values |= {"accuracy": accuracy["value"], "num_questions": accuracy["n"]}
+    values |= {end: accuracy[end] for end in ("low", "high")}
+    values["checkpoint"] = {"path": "run", "update": 90, "run_updates": 100}
+    del values["format_version"]
+    if version < 2:
+        del values["task"]
+    return values | ({"schema_version": version} if version else {}) | changes
 
 
 @pytest.fixture
@@ -112,25 +123,23 @@ class TestSummaries:
         accuracies = [0.5, 0.75, 1.0]
         assert (one.task, one.method, one.seeds) == ("prosqa", "coconut", (0, 1, 2))
         assert one.accuracies == tuple(accuracies)
-        assert one.accuracy_mean == pytest.approx(fmean(accuracies))
+        assert astuple(one.accuracy) == pytest.approx((*share_with_interval(3, 4), 4))
+        assert one.accuracy.value == fmean(accuracies)
         assert one.accuracy_sd == pytest.approx(stdev(accuracies))
-        assert (one.low, one.high) == pytest.approx(share_with_interval(3, 4)[1:])
-        assert one.seed_low == pytest.approx(0.75 - 4.302653 * 0.25 / 3**0.5)
-        assert one.seed_high == 1  # not 1.37
-        assert (one.num_questions, one.updates) == (4, (100, 100, 100))
+        low = 0.75 - 4.302653 * 0.25 / 3**0.5
+        assert astuple(one.over_seeds) == pytest.approx((0.75, low, 1, 3))  # not up to 1.37
+        assert one.updates == (100, 100, 100)
         assert (one.tokens_per_question, one.thoughts_per_question) == (6, 3)
         assert (one.passes_per_question, one.seconds_per_question) == (7, pytest.approx(0.002))
         assert (one.commits, one.machines, one.failed) == (("abc",), ("a box",), ())
-        assert (one.versus, one.difference, one.p_value, one.p_holm) == (None,) * 4
+        assert (one.versus, one.difference, one.p, one.p_adjusted) == (None,) * 4
 
     def test_one_seed_has_no_spread_and_the_interval_of_the_run(self, make_run):
         run = make_run("run", "1101")
         [one] = summarize([run])
         [row] = compare([run])
-        assert (one.accuracy_sd, one.seed_low, one.seed_high) == (None, None, None)
-        assert (one.accuracy_mean, one.low, one.high) == pytest.approx(
-            (row.accuracy, row.low, row.high)
-        )
+        assert (one.accuracy_sd, one.over_seeds) == (None, None)
+        assert astuple(one.accuracy) == pytest.approx(astuple(row.result.accuracy))
 
     def test_seeds_do_not_depend_on_the_order_of_the_runs(self, twins):
         forwards, backwards = (summarize(runs, baseline="cot") for runs in (twins, twins[::-1]))
@@ -142,7 +151,7 @@ class TestSummaries:
             for method in ("cot", "coconut")
             for task, right in (("gsm8k", "10"), ("prosqa", "110"))
         ]
-        found = [(one.task, one.method, one.num_questions) for one in summarize(runs)]
+        found = [(one.task, one.method, one.accuracy.n) for one in summarize(runs)]
         assert found == [
             ("gsm8k", "cot", 2),
             ("gsm8k", "coconut", 2),
@@ -175,7 +184,7 @@ class TestTests:
             for seed, right in enumerate(("1111100000", "1110000000", "1111000000"))
         ]
         coconut, cot, other = summarize([*twins, *pause], baseline="cot")
-        assert (cot.versus, cot.difference, cot.p_value, cot.p_holm) == (None,) * 4
+        assert (cot.versus, cot.difference, cot.p, cot.p_adjusted) == (None,) * 4
         assert coconut.versus == other.versus == "cot"
         assert coconut.difference == pytest.approx(100 * (0.9 - 11 / 30))
         assert coconut.paired_seeds == (0, 1, 2)
@@ -184,15 +193,15 @@ class TestTests:
             paired_p_value([(1, 0), (0, 0), (0, 0)]),
         ]
         assert p_values[0] == pytest.approx(2 * (2 * 2 / 64 + 2 / 16) / 3)
-        assert [coconut.p_value, other.p_value] == pytest.approx(p_values)
-        assert [coconut.p_holm, other.p_holm] == pytest.approx(holm(p_values))
+        assert [coconut.p, other.p] == pytest.approx(p_values)
+        assert [coconut.p_adjusted, other.p_adjusted] == pytest.approx(holm(p_values))
 
     def test_questions_are_paired_by_their_ids(self, make_run):
         first = make_run("first", "111100")
         records = result_file("111100")["records"]
         shuffled = [records[i] for i in (5, 0, 4, 1, 3, 2)]
         second = make_run("second", "111100", method="cot", records=shuffled)
-        assert summarize([first, second], baseline="cot")[0].p_value == 1
+        assert summarize([first, second], baseline="cot")[0].p == 1
         other = [record | {"id": f"x{i}"} for i, record in enumerate(records)]
         third = make_run("third", "111100", method="pause", records=other)
         with pytest.raises(RunError, match="other ids"):
@@ -206,13 +215,13 @@ class TestTests:
         ]
         coconut, _ = summarize(runs, baseline="cot")
         assert (coconut.seeds, coconut.paired_seeds) == ((0, 1), (0,))
-        assert coconut.p_value == mcnemar(7, 0)
+        assert coconut.p == mcnemar(7, 0)
         assert "p are about seeds 0 alone" in notes([coconut])[0]
 
     def test_without_a_common_seed_there_is_no_p_value(self, make_run):
         runs = [make_run("a", "11", seed=0), make_run("b", "00", seed=1, method="cot")]
         coconut, _ = summarize(runs, baseline="cot")
-        assert (coconut.p_value, coconut.p_holm, coconut.difference) == (None, None, 100)
+        assert (coconut.p, coconut.p_adjusted, coconut.difference) == (None, None, 100)
         assert "there is no p" in notes([coconut])[0]
 
     def test_holm_counts_the_comparisons_of_one_task(self, make_run):
@@ -222,7 +231,7 @@ class TestTests:
             for method, right in (("cot", "0" * 8), ("coconut", "1" * 8))
         ]
         found = summarize(runs, baseline="cot")
-        assert [one.p_holm for one in found if one.versus] == [mcnemar(8, 0)] * 2
+        assert [one.p_adjusted for one in found if one.versus] == [mcnemar(8, 0)] * 2
 
     def test_a_task_without_the_baseline_is_not_tested(self, make_run):
         runs = [
@@ -270,12 +279,11 @@ class TestStudies:
     def test_a_method_without_any_result_is_a_row(self, study):
         failed = [FailedRun("small", "cot", seed, "out of memory") for seed in (0, 1)]
         *_, cot = summarize([study], failed=failed)
-        assert (cot.method, cot.seeds, cot.accuracy_mean) == ("cot", (), None)
+        assert (cot.method, cot.seeds, cot.accuracy) == ("cot", (), None)
         assert notes([cot])[0].startswith(
             "cot: 0 of 2 seeds; seed 0 has no result: out of memory; seed 1"
         )
         *_, cot = summarize([study], failed=failed, baseline="cot")
-        assert cot.num_questions is None
         assert {one.difference for one in summarize([study], failed=failed, baseline="cot")} == {
             None
         }
@@ -305,36 +313,46 @@ class TestStudies:
 class TestFiles:
     """What is read, and what is refused."""
 
-    def test_version_1_did_not_count_thoughts_as_tokens(self, make_run):
-        for version in ({"schema_version": 1}, {}):
-            old = {
-                key: value
-                for key, value in result_file("10", tokens_per_question=2.0).items()
-                if key not in ("schema_version", "task")
-            }
-            run = make_run(f"old-{len(version)}", "10", recipe={"task": "gsm8k"})
-            (run / "evals" / "test.json").write_text(json.dumps(old | version))
-            [row] = compare([run])
-            assert (row.tokens_per_question, row.thoughts_per_question) == (5, 3)
-            assert row.task == "gsm8k"
+    @pytest.mark.parametrize("version", [0, 1, 2, 3])
+    def test_every_version_is_read_alike(self, make_run, version):
+        """Version 1 did not count thoughts as tokens, and left the task to the recipe."""
+        run = make_run("run", "10", task="gsm8k")
+        if version < 3:
+            old = of_version(version, **({"task": "gsm8k"} if version == 2 else {}))
+            (run / "evals" / "test.json").write_text(json.dumps(old))
+        [row] = compare([run])
+        result = row.result
+        assert (row.task, row.method, row.updates) == ("gsm8k", "coconut", 100)
+        assert result.format_version == max(1, version)
+        assert result.accuracy == Estimate(*share_with_interval(1, 2), 2)
+        assert (result.tokens_per_question, result.thoughts_per_question) == (5, 3)
+        assert result.checkpoint == Evaluated(updates=100, update=90, path="run")
+        assert [record.is_correct for record in result.records] == [True, False]
+        assert (result.commit, result.machine) == ("abc", "a box")
 
-    def test_own_data_are_a_task_of_their_own(self, make_run):
-        old = make_run("old", "10", recipe={"task": {"match": "number"}}, schema_version=1)
-        values = result_file("10")
-        del values["task"], values["schema_version"]
-        (old / "evals" / "test.json").write_text(json.dumps(values))
-        new = make_run("new", "10", task={"match": "number"}, data=values["data"], seed=1)
-        assert [row.task for row in compare([old, new])] == ["own", "own"]
+        result.write(run / "evals" / "again.json")
+        [again] = compare([run], "again")
+        assert again.result == replace(result, format_version=EVALUATION_VERSION)
+
+    def test_custom_data_are_a_task_of_their_own(self, make_run):
+        how = {"match": "number"}
+        runs = [make_run("1", "10", recipe={"task": how}), make_run("2", "10", seed=1)]
+        (runs[0] / "evals" / "test.json").write_text(json.dumps(of_version(1)))
+        (runs[1] / "evals" / "test.json").write_text(json.dumps(of_version(2, task=how)))
+        assert [row.task for row in compare(runs)] == ["own", "own"]
 
     def test_a_newer_version_is_refused(self, make_run):
-        run = make_run("run", "10", schema_version=EVALUATION_VERSION + 1)
-        with pytest.raises(RunError, match=r"schema_version 3, .* reads up to 2.*Upgrade"):
+        run = make_run("run", "10", format_version=EVALUATION_VERSION + 1)
+        with pytest.raises(RunError, match=r"format_version 4, .* reads up to 3.*Upgrade"):
             compare([run])
 
     @pytest.mark.parametrize("version", ["2", 0, True, 1.0, None])
-    def test_what_is_no_version_is_damage(self, make_run, version):
-        run = make_run("run", "10", schema_version=version)
-        with pytest.raises(RunError, match=r"schema_version must be 1 … 2, got .*damaged"):
+    @pytest.mark.parametrize("key", ["format_version", "schema_version"])
+    def test_what_is_no_version_is_damage(self, make_run, key, version):
+        run = make_run("run", "10")
+        values = {k: v for k, v in result_file("10").items() if k != "format_version"}
+        (run / "evals" / "test.json").write_text(json.dumps(values | {key: version}))
+        with pytest.raises(RunError, match=r"format_version must be 1 … 3, got .*damaged"):
             compare([run])
 
     def test_other_questions_of_one_task_are_refused(self, make_run):
@@ -348,19 +366,27 @@ class TestFiles:
         assert len(compare([runs[0], make_run("d", "101", task="gsm8k")])) == 2
 
     @pytest.mark.parametrize(
-        "changes",
+        ("changes", "where"),
         [
-            {"accuracy": "much"},
-            {"accuracy": None},
-            {"checkpoint": 3},
-            {"records": [{"id": "1"}]},
-            {"provenance": "here"},
-            {"tokens_per_question": None, "schema_version": 1},
+            ({"accuracy": "much"}, "accuracy"),
+            ({"accuracy": {"value": 2, "low": 0, "high": 1, "n": 2}}, "accuracy.value"),
+            ({"accuracy": {"value": 0.5, "low": 0, "high": 1}}, "accuracy.n"),
+            ({"checkpoint": 3}, "checkpoint"),
+            ({"checkpoint": None}, "checkpoint.updates"),
+            ({"data": {}}, "data.sha256"),
+            ({"records": [{"id": "1"}]}, "records.0.is_correct"),
+            ({"provenance": "here"}, "provenance"),
+            ({"tokens_per_question": None}, "tokens_per_question"),
+            (of_version(1, tokens_per_question=None), "tokens_per_question"),
+            (of_version(2, accuracy=None), "accuracy.value"),
         ],
+        ids=str,
     )
-    def test_a_damaged_file_is_named(self, make_run, changes):
-        run = make_run("run", "10", **changes)
-        with pytest.raises(RunError, match=r"test\.json: is no result file of latentcot"):
+    def test_a_damaged_file_is_named(self, make_run, changes, where):
+        run = make_run("run", "10")
+        values = changes if "schema_version" in changes else result_file("10") | changes
+        (run / "evals" / "test.json").write_text(json.dumps(values))
+        with pytest.raises(RunError, match=rf"test\.json: is no result file of .*: {where}: "):
             compare([run])
 
     def test_no_object(self, make_run):
@@ -378,21 +404,21 @@ class TestWriters:
     def test_json(self, summaries, tmp_path):
         write_summaries(tmp_path / "new" / "table.json", summaries, "test")
         written = json.loads((tmp_path / "new" / "table.json").read_text())
-        assert (written["schema_version"], written["evaluation"]) == (1, "test")
+        assert (written["format_version"], written["evaluation"]) == (2, "test")
         assert written["provenance"] == {"commits": ["abc"], "machines": ["a box"]}
         coconut, wide = written["rows"]
         assert (coconut["num_seeds"], coconut["num_failed"], coconut["seeds"]) == (2, 1, [0, 10])
-        assert coconut["accuracy_mean"] == summaries[0].accuracy_mean
+        assert coconut["accuracy"] == asdict(summaries[0].accuracy)
         assert coconut["accuracy_sd"] == summaries[0].accuracy_sd
         assert coconut["failed"][0]["seed"] == 2
-        assert (wide["versus"], wide["p_holm"]) == ("coconut", summaries[1].p_holm)
-        assert (wide["accuracy_sd"], wide["num_questions"]) == (None, 4)
+        assert (wide["versus"], wide["p_adjusted"]) == ("coconut", summaries[1].p_adjusted)
+        assert (wide["accuracy_sd"], wide["accuracy"]["n"]) == (None, 4)
 
     def test_csv(self, summaries, tmp_path):
         write_summaries(tmp_path / "table.CSV", summaries)
         with (tmp_path / "table.CSV").open(newline="") as file:
             coconut, wide = csv.DictReader(file)
-        assert float(coconut["accuracy_mean"]) == summaries[0].accuracy_mean
+        assert float(coconut["accuracy.value"]) == summaries[0].accuracy.value
         assert (coconut["seeds"], coconut["num_seeds"], coconut["updates"]) == (
             "0; 10",
             "2",
@@ -486,7 +512,7 @@ class TestCommand:
             assert part in shown.out
         assert max(map(len, shown.out.split("\n\n")[0].splitlines())) <= 80
         found = json.loads(latentcot("compare", *twins, "--baseline", "cot", "--json").out)
-        assert found["rows"][0]["p_holm"] == pytest.approx(0.125)
+        assert found["rows"][0]["p_adjusted"] == pytest.approx(0.125)
 
     def test_no_figure_is_cut_where_the_terminal_is_narrow(self, latentcot, study, monkeypatch):
         monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes this for a terminal

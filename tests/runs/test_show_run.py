@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from latentcot.cli.show_run import _size
+from latentcot.cli.show_run import RunSummary, _size, summarize_run
 from latentcot.data.formats import source_hash
 from latentcot.errors import CheckpointError, RecipeError, RunError
 from latentcot.runs.checkpoint import FORMAT_VERSION
 from latentcot.runs.provenance import add_session
-from latentcot.runs.summary import RunSummary, summarize_run
 from latentcot.utils.versions import EVALUATION_VERSION
 
 Run = Callable[..., Any]
@@ -69,13 +68,16 @@ class TestWhatIsTold:
     def test_evaluations(self, run: Path, data: Path, latentcot: Run) -> None:
         assert latentcot("eval", run, "--quiet").code == 0
         assert latentcot("eval", run / EARLIER, "--limit", 3, "--quiet").code == 0
-        few, whole = summarize_run(run).evaluations
-        assert (few.file, few.num_questions, few.update) == (
-            "test-update-00000008-first-3.json", 3, 8,
+        found = summarize_run(run).evaluations
+        assert [(name, one.accuracy.n, one.checkpoint.update) for name, one in found.items()] == [
+            ("test-update-00000008-first-3.json", 3, 8), ("test.json", 8, 12)
+        ]  # fmt: skip
+        whole = found["test.json"]
+        assert (whole.data.file, whole.format_version) == (
+            str(data / "test.jsonl"), EVALUATION_VERSION
         )  # fmt: skip
-        assert (whole.file, whole.num_questions, whole.update) == ("test.json", 8, 12)
-        assert (whole.data, whole.schema_version) == (str(data / "test.jsonl"), EVALUATION_VERSION)
-        assert 0 <= whole.low <= whole.accuracy <= whole.high <= 1 and whole.time
+        share = whole.accuracy
+        assert 0 <= share.low <= share.value <= share.high <= 1 and whole.provenance["time"]
 
     def test_a_run_that_is_not_finished(self, run: Path) -> None:
         """It goes on from its newest checkpoint, whatever more it has logged."""
@@ -197,7 +199,7 @@ class TestDamage:
             ("metrics.jsonl", "torn\n{}\n"),
             ("checkpoints/best.json", "[]"),
             ("evals/test.json", "{"),
-            ("evals/test.json", '{"schema_version": 99}'),
+            ("evals/test.json", '{"format_version": 99}'),
             ("evals/test.json", '{"accuracy": 1}'),
             ("evals/test.json", '{"accuracy": "much"}'),
         ],
@@ -214,9 +216,14 @@ class TestDamage:
 
     def test_older_evaluations_are_told(self, run: Path, latentcot: Run) -> None:
         assert latentcot("eval", run, "--quiet").code == 0
-        change(run / "evals" / "test.json", schema_version=..., provenance=...)
-        [one] = summarize_run(run).evaluations
-        assert (one.schema_version, one.time) == (1, None)
+        path = run / "evals" / "test.json"
+        accuracy = json.loads(path.read_text())["accuracy"]
+        change(path, accuracy=accuracy["value"], low=accuracy["low"], high=accuracy["high"],
+               num_questions=accuracy["n"], checkpoint={"update": 8, "run_updates": 12},
+               format_version=..., provenance=...)  # fmt: skip
+        [one] = summarize_run(run).evaluations.values()
+        assert (one.format_version, one.accuracy.n, one.checkpoint.update) == (1, 8, 8)
+        assert "at an unknown time" in latentcot("show", run).out
 
     def test_the_recipe_of_the_run(self, run: Path) -> None:
         (run / "recipe.yaml").write_text("method: [")

@@ -2,12 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from latentcot.evaluation.evaluate import Evaluation
 
 
 def evaluate(
@@ -38,16 +35,33 @@ def evaluate(
         as_json: Print the result as JSON, records included.
         quiet: Show no progress.
     """
+    from dataclasses import replace
+
     from latentcot.cli.tables import print_evaluation
     from latentcot.data.examples import read_examples
+    from latentcot.data.formats import source_hash
+    from latentcot.errors import UsageError
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
-    from latentcot.runs.folder import eval_path, recipe_test_file
+    from latentcot.evaluation.results import Evaluated, Questions
+    from latentcot.runs.folder import (
+        eval_path,
+        read_metrics,
+        recipe_test_file,
+        refuse_no_result,
+        run_of,
+    )
+    from latentcot.runs.provenance import provenance
     from latentcot.utils.display import progress_bar
     from latentcot.utils.distributed import is_main, join
-    from latentcot.utils.files import write_json
+    from latentcot.utils.files import refuse_unwritable
 
-    _refuse_in_vain(limit, out)
+    # Before the work, not after it.
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit: must be at least 1, got {limit}.")
+    if out is not None:
+        refuse_unwritable(out)
+        refuse_no_result(out)
     join()
     reasoner = load(checkpoint)
     file = data or recipe_test_file(checkpoint)
@@ -63,42 +77,20 @@ def evaluate(
         )
     if not is_main():
         return
-    values = _with_source(result, checkpoint, reasoner.info.update, file)
+    run = run_of(checkpoint)
+    update = reasoner.info.update
+    # Of the whole run until now: the checkpoint was chosen among them on validation.
+    updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
+    result = replace(
+        result,
+        checkpoint=Evaluated(updates, update, checkpoint),
+        data=Questions(source_hash(file), file),
+        provenance=provenance(),
+    )
     target = out or eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
     if target is not None:
-        write_json(target, values)
+        result.write(target)
     if as_json:
-        print(json.dumps(values, ensure_ascii=False))
+        print(json.dumps(result.values(), ensure_ascii=False))
     else:
         print_evaluation(result, target)
-
-
-def _refuse_in_vain(limit: int | None, out: Path | None) -> None:
-    """Say before the work, not after it, what would make it vain."""
-    from latentcot.errors import UsageError
-    from latentcot.runs.folder import refuse_no_result
-    from latentcot.utils.files import refuse_unwritable
-
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit: must be at least 1, got {limit}.")
-    if out is not None:
-        refuse_unwritable(out)
-        refuse_no_result(out)
-
-
-def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> dict[str, Any]:
-    """Return a result together with what was evaluated, on what, and by what."""
-    from dataclasses import asdict
-
-    from latentcot.data.formats import source_hash
-    from latentcot.runs.folder import read_metrics, run_of
-    from latentcot.runs.provenance import provenance
-
-    run = run_of(checkpoint)
-    # Of the whole run until now: the checkpoint was chosen among them on validation.
-    run_updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
-    return asdict(result) | {
-        "checkpoint": {"path": checkpoint, "update": update, "run_updates": run_updates},
-        "data": {"file": file, "sha256": source_hash(file)},
-        "provenance": provenance(),
-    }

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from latentcot.analysis import superposition
 from latentcot.analysis.shared.subject import open_subject
 from latentcot.data.examples import Example
 from latentcot.evaluation.comparison import Row
-from latentcot.evaluation.evaluate import Record
+from latentcot.evaluation.results import Evaluation, Record
 from latentcot.evaluation.statistics import percent
 from latentcot.methods.table import METHODS
 from latentcot.pages.report import (
@@ -31,7 +30,6 @@ from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import provenance
 from latentcot.tasks.prosqa.generator import chain_of, graph_of
 from latentcot.utils.files import write_json
-from latentcot.utils.versions import EVALUATION_VERSION, read_versioned
 
 SCHEMA_VERSION = 1
 NUM_SHOWN = 12
@@ -47,10 +45,7 @@ def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
     """Read off a run what its thoughts hold on the test questions; write analysis/frontier.json."""
     subject = open_subject(run, str(data))
     mass = superposition.measure(subject)["frontier"]
-    result = read_versioned(
-        run / "evals" / f"{data.stem}.json", EVALUATION_VERSION, "schema_version"
-    )
-    records = [Record(**record) for record in result["records"]]
+    records = Evaluation.read(run / "evals" / f"{data.stem}.json").records
     frontier = {
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method,
@@ -109,7 +104,7 @@ def write_result(
             "seed": rows[0].seed,
             "seconds": round(seconds, 1),
             "jobs": num_jobs,
-            "rows": [asdict(row) for row in rows],
+            "rows": [row.values() for row in rows],
             "mass": frontier["mass"],
             "provenance": provenance(),
         },
@@ -121,11 +116,12 @@ def conclusion(rows: Sequence[Row]) -> str:
     by_method = {row.method: row for row in rows}
     coconut = by_method["coconut"]
     others = [row for row in rows if row is not coconut]
-    behind = [row for row in others if coconut.low > row.high]
+    behind = [row for row in others if coconut.result.accuracy.low > row.result.accuracy.high]
     level = [row for row in others if row not in behind]
+    result = coconut.result
     text = (
-        f"With {coconut.thoughts_per_question:.0f} continuous thoughts and no written chain, "
-        f"Coconut answers {percent(coconut.accuracy)} of {coconut.num_questions:,} new questions"
+        f"With {result.thoughts_per_question:.0f} continuous thoughts and no written chain, "
+        f"Coconut answers {percent(result.accuracy.value)} of {result.accuracy.n:,} new questions"
     )
     if behind:
         text += f"; after as many updates {_each(behind)}"
@@ -135,7 +131,7 @@ def conclusion(rows: Sequence[Row]) -> str:
 
 
 def _each(rows: Sequence[Row]) -> str:
-    *first, last = [f"{row.method} has {percent(row.accuracy)}" for row in rows]
+    *first, last = [f"{row.method} has {percent(row.result.accuracy.value)}" for row in rows]
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -179,8 +175,20 @@ def write_quickstart_report(
 
 
 def _table_row(row: Row) -> TableRow:
-    values = {k: v for k, v in asdict(row).items() if k in TableRow.__dataclass_fields__}
-    return TableRow(**values, summary=METHODS[row.method].summary)
+    accuracy, result = row.result.accuracy, row.result
+    return TableRow(
+        method=row.method,
+        summary=METHODS[row.method].summary,
+        accuracy=accuracy.value,
+        low=accuracy.low,
+        high=accuracy.high,
+        num_questions=accuracy.n,
+        tokens_per_question=result.tokens_per_question,
+        thoughts_per_question=result.thoughts_per_question,
+        seconds_per_question=result.seconds_per_question,
+        seed=row.seed,
+        updates=row.updates,
+    )
 
 
 def _curve(method: str, run: Path) -> Curve:

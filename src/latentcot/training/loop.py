@@ -274,7 +274,7 @@ class Trainer:
                 encoded=self.data.valid_encoded,
                 batch_size=self.recipe.generation.batch_size,
             )
-        accuracy = result.accuracy
+        accuracy = result.accuracy.value
         row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
         self._log(row)
         self.best["newest"] = accuracy
