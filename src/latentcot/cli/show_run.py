@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -336,15 +337,6 @@ def _time(text: object) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _size(num_bytes: int) -> str:
-    size, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
-
-
 def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
@@ -361,7 +353,7 @@ def _checkpoints(checkpoints: Iterable[CheckpointSummary]) -> Table:
             escape(one.name),
             f"{one.update:,}",
             "–" if one.stage is None else str(one.stage),
-            _size(one.num_bytes),
+            decimal(one.num_bytes),
             "–" if one.format_version is None else str(one.format_version),
             f"{one.state}{', best' if one.is_best else ''}",
         )

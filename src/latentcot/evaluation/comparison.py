@@ -168,7 +168,6 @@ def summarize(
     runs: Sequence[Path],
     evaluation: str = "test",
     baseline: str | None = None,
-    failed: Sequence[FailedRun] = (),
 ) -> list[Summary]:
     """Return a summary for each method on each task, over its seeds.
 
@@ -178,13 +177,12 @@ def summarize(
         runs: Run folders, or folders of studies.
         evaluation: Which file of their `evals/` to take, without its ending.
         baseline: The method that the others are tested against.
-        failed: Further runs without a result, beside those that are found in studies.
 
     Raises:
         RunError: As `compare`; or two runs have the same task, method and seed, or no run is of
             the baseline.
     """
-    found = [*_read_all(runs, evaluation, studies_first=True), *failed]
+    found = _read_all(runs, evaluation, studies_first=True)
     tasks = list(dict.fromkeys(one.task for one in found))
     found.sort(key=lambda one: tasks.index(one.task))
     groups: dict[tuple[str, str], dict[int, Row]] = {}
@@ -209,31 +207,23 @@ def summarize(
             f"There are: {', '.join(sorted(methods))}."
         )
 
-    summaries = [
-        _summary(task, method, [group[seed] for seed in sorted(group)],
-                 failures.get((task, method), {}))
-        for (task, method), group in groups.items()
-    ]  # fmt: skip
-    if baseline is None:
-        return summaries
-    tested = []
+    summaries: list[Summary] = []
     for task in tasks:
-        of_task = [one for one in summaries if one.task == task]
-        reference = next((one for one in of_task if one.method == baseline), None)
-        if reference is not None:
-            theirs = groups[task, baseline]
-            of_task = [
-                one if one is reference else _against(one, reference, groups[task, one.method],
-                                                      theirs)
-                for one in of_task
-            ]  # fmt: skip
-        p_of = {one.method: one.p for one in of_task if one.p is not None}
+        of_task = {m: _summary(task, m, list(group.values()), failures.get((task, m), {}))
+                   for (t, m), group in groups.items() if t == task}  # fmt: skip
+        if baseline is not None and baseline in of_task:
+            reference, theirs = of_task[baseline], groups[task, baseline]
+            for method, one in of_task.items():
+                if one is not reference:
+                    of_task[method] = _against(one, reference, groups[task, method], theirs)
+        p_of = {method: one.p for method, one in of_task.items() if one.p is not None}
         adjusted = dict(zip(p_of, holm(list(p_of.values())), strict=True))
-        tested += [replace(one, p_adjusted=adjusted.get(one.method)) for one in of_task]
-    return tested
+        summaries += [replace(one, p_adjusted=adjusted.get(m)) for m, one in of_task.items()]
+    return summaries
 
 
 def _summary(task: str, method: str, rows: Sequence[Row], failures: Mapping[int, str]) -> Summary:
+    rows = sorted(rows, key=lambda row: row.seed)
     seeds = tuple(row.seed for row in rows)
     failed = tuple((seed, failures[seed]) for seed in sorted(failures) if seed not in seeds)
     if not rows:
@@ -362,10 +352,10 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
     places = {}
     for path in study.glob("*/*/seed-*"):
         task, method = path.parent.parent.name, path.parent.name
-        seed = _SEED.fullmatch(path.name)
+        found = _SEED.fullmatch(path.name)
         # A task or method may have been taken out of the study since it was run.
-        if seed and (asked is None or (task, method) in asked):
-            places[task, method, int(seed[1])] = path.with_name(f"seed-{seed[1]}")
+        if found and (asked is None or (task, method) in asked):
+            places[task, method, int(found[1])] = path.with_name(f"seed-{found[1]}")
     if not places:
         raise RunError(
             f"{study}: this study has no runs yet: there is no {study}/<task>/<method>/seed-<n>."
@@ -376,11 +366,11 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
         task, method, seed = place
         return task, names.index(method) if method in names else len(names), method, seed
 
-    found: list[Row | FailedRun] = []
+    read: list[Row | FailedRun] = []
     for task, method, seed in sorted(places, key=order):
         run = places[task, method, seed]
         if (run / "recipe.yaml").is_file() and (run / "evals" / f"{evaluation}.json").is_file():
-            found.append(replace(_read(run, evaluation), task=task, method=method))
+            read.append(replace(_read(run, evaluation), task=task, method=method))
             continue
         reason = "not finished"
         if others := sorted(path.stem for path in (run / "evals").glob("*.json")):
@@ -391,8 +381,8 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
                 # A progress bar writes over its line, and in colour.
                 lines = [one_line(line) for line in _CONTROL.sub("", log).splitlines()]
                 reason = next((line for line in reversed(lines) if line), reason)
-        found.append(FailedRun(task, method, seed, reason))
-    return found
+        read.append(FailedRun(task, method, seed, reason))
+    return read
 
 
 def _read(run: Path, evaluation: str) -> Row:
