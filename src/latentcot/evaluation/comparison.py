@@ -213,9 +213,9 @@ def summarize(
                    for (t, m), group in groups.items() if t == task}  # fmt: skip
         if baseline is not None and baseline in of_task:
             reference, theirs = of_task[baseline], groups[task, baseline]
-            for method, one in of_task.items():
-                if one is not reference:
-                    of_task[method] = _against(one, reference, groups[task, method], theirs)
+            for method, ours in of_task.items():
+                if ours is not reference:
+                    of_task[method] = _against(ours, reference, groups[task, method], theirs)
         p_of = {method: one.p for method, one in of_task.items() if one.p is not None}
         adjusted = dict(zip(p_of, holm(list(p_of.values())), strict=True))
         summaries += [replace(one, p_adjusted=adjusted.get(m)) for m, one in of_task.items()]
