@@ -1,6 +1,7 @@
 """`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +36,6 @@ def evaluate(
         as_json: Print the result as JSON, records included.
         quiet: Show no progress.
     """
-    from dataclasses import replace
-
     from latentcot.cli.tables import print_evaluation
     from latentcot.data.examples import read_examples
     from latentcot.data.formats import source_hash
@@ -44,13 +43,7 @@ def evaluate(
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
     from latentcot.evaluation.results import Evaluated, Questions
-    from latentcot.runs.folder import (
-        eval_path,
-        read_metrics,
-        recipe_test_file,
-        refuse_no_result,
-        run_of,
-    )
+    from latentcot.runs import folder
     from latentcot.runs.provenance import provenance
     from latentcot.utils.display import progress_bar
     from latentcot.utils.distributed import is_main, join
@@ -61,10 +54,10 @@ def evaluate(
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
     if out is not None:
         refuse_unwritable(out)
-        refuse_no_result(out)
+        folder.refuse_no_result(out)
     join()
     reasoner = load(checkpoint)
-    file = data or recipe_test_file(checkpoint)
+    file = data or folder.recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
     with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
         result = run_evaluation(
@@ -77,17 +70,18 @@ def evaluate(
         )
     if not is_main():
         return
-    run = run_of(checkpoint)
+    run = folder.run_of(checkpoint)
     update = reasoner.info.update
     # Of the whole run until now: the checkpoint was chosen among them on validation.
-    updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
+    rows = folder.read_metrics(run) if run else []
+    updates = max([update, *(row["update"] for row in rows)])
     result = replace(
         result,
         checkpoint=Evaluated(updates, update, checkpoint),
         data=Questions(source_hash(file), file),
         provenance=provenance(),
     )
-    target = out or eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
+    target = out or folder.eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
     if target is not None:
         result.write(target)
     if as_json:

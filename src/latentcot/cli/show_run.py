@@ -107,7 +107,27 @@ def show_run(path: Path, *, as_json: bool) -> None:
         print(json.dumps(asdict(summary), ensure_ascii=False))
         return
     print_table(_pairs(summary))
-    for table in (_checkpoints(summary.checkpoints), _evaluations(summary.evaluations or {})):
+    saved = _table("checkpoint", "update", "stage", "size", "format", "state")
+    for one in summary.checkpoints:
+        saved.add_row(
+            escape(one.name),
+            f"{one.update:,}",
+            "–" if one.stage is None else str(one.stage),
+            decimal(one.num_bytes),
+            "–" if one.format_version is None else str(one.format_version),
+            f"{one.state}{', best' if one.is_best else ''}",
+        )
+    evaluated = _table("evaluation", "accuracy", "95 %", "questions", "update", "made", "format")
+    for file, result in (summary.evaluations or {}).items():
+        shown = figures(result)
+        evaluated.add_row(
+            escape(file),
+            *(shown[name] for name in ("accuracy", "95 %", "questions")),
+            f"{result.checkpoint.update:,}" if result.checkpoint else "–",
+            _time(result.provenance.get("time")),
+            str(result.format_version),
+        )
+    for table in (saved, evaluated):
         if table.row_count:
             print()
             print_table(table)
@@ -343,34 +363,4 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         is_text = name in ("state", "made", "of")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
-    return table
-
-
-def _checkpoints(checkpoints: Iterable[CheckpointSummary]) -> Table:
-    table = _table("checkpoint", "update", "stage", "size", "format", "state")
-    for one in checkpoints:
-        table.add_row(
-            escape(one.name),
-            f"{one.update:,}",
-            "–" if one.stage is None else str(one.stage),
-            decimal(one.num_bytes),
-            "–" if one.format_version is None else str(one.format_version),
-            f"{one.state}{', best' if one.is_best else ''}",
-        )
-    return table
-
-
-def _evaluations(evaluations: dict[str, Evaluation]) -> Table:
-    table = _table("evaluation", "accuracy", "95 %", "questions", "update", "made", "format")
-    for file, one in evaluations.items():
-        shown = figures(one)
-        table.add_row(
-            escape(file),
-            shown["accuracy"],
-            shown["95 %"],
-            shown["questions"],
-            f"{one.checkpoint.update:,}" if one.checkpoint else "–",
-            _time(one.provenance.get("time")),
-            str(one.format_version),
-        )
     return table

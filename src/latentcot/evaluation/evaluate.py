@@ -74,7 +74,7 @@ def evaluate(
         )
         for example, output in zip(examples, outputs, strict=True)
     )
-    with_chain = [record for record in records if record.chain_thoughts is not None]
+    stopped = [r.num_thoughts == r.chain_thoughts for r in records if r.chain_thoughts is not None]
     num_right, num_all = sum(record.is_correct for record in records), len(records)
     return Evaluation(
         method=info.method,
@@ -87,10 +87,6 @@ def evaluate(
         passes_per_question=fmean(record.num_passes for record in records),
         seconds_per_question=seconds / num_all,
         batch_size=batch_size,
-        share_stopped_with_chain=(
-            fmean(record.num_thoughts == record.chain_thoughts for record in with_chain)
-            if with_chain
-            else None
-        ),
+        share_stopped_with_chain=fmean(stopped) if stopped else None,
         records=records,
     )

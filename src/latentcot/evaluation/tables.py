@@ -264,10 +264,6 @@ def document(summaries: Sequence[Summary], evaluation: str = "test") -> dict[str
     }
 
 
-def _json(summaries: Sequence[Summary], evaluation: str) -> str:
-    return json.dumps(document(summaries, evaluation), indent=1, ensure_ascii=False) + "\n"
-
-
 def _csv(summaries: Sequence[Summary], evaluation: str) -> str:
     """One row a summary; an estimate is four columns (`accuracy.value`, `.low`, `.high`, `.n`).
 
@@ -298,5 +294,5 @@ _FORMS: dict[str, Callable[[Sequence[Summary], str], str]] = {
     ".md": _markdown,
     ".tex": _latex,
     ".csv": _csv,
-    ".json": _json,
+    ".json": lambda *of: json.dumps(document(*of), indent=1, ensure_ascii=False) + "\n",
 }
