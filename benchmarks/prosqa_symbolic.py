@@ -142,7 +142,7 @@ def own(runs: list[Path], path: Path) -> dict[str, Any]:
     accuracies = defaultdict(list)
     for run in runs:
         result = evaluate(load(run, device="cpu"), examples, batch_size=500)
-        accuracies[run.parent.name].append(result.accuracy)
+        accuracies[run.parent.name].append(result.accuracy.value)
     return {"own_questions": len(examples), "own_accuracies": dict(accuracies)}
 
 
@@ -173,7 +173,7 @@ def write_readme(by_hops: dict[str, Any]) -> None:
     """Put the table, short, between its marks in README.md."""
     rows = json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))["rows"]
     lines = ["| method | official questions | ours | seeds |", "|---|---|---|---|"]
-    for row in sorted(rows, key=lambda one: -one["accuracy_mean"]):
+    for row in sorted(rows, key=lambda one: -sum(one["accuracies"]) / len(one["accuracies"])):
         official = " and ".join(percent(one) for one in row["accuracies"])
         ours = " and ".join(percent(one) for one in by_hops["own_accuracies"][row["method"]])
         lines.append(f"| {row['method']} | {official} | {ours} | {len(row['accuracies'])} |")

@@ -94,7 +94,15 @@ def tokens(row: dict[str, Any]) -> float:
 
 
 def accuracy(row: dict[str, Any]) -> str:
-    return f"{percent(row['accuracy'])} ({100 * row['low']:.1f} – {100 * row['high']:.1f})"
+    share = estimate(row)
+    return f"{percent(share['value'])} ({100 * share['low']:.1f} – {100 * share['high']:.1f})"
+
+
+def estimate(row: dict[str, Any]) -> dict[str, Any]:
+    """The accuracy; older files had its figures side by side."""
+    if isinstance(row["accuracy"], dict):
+        return dict(row["accuracy"])
+    return row | {"value": row["accuracy"], "n": row["num_questions"]}
 
 
 def source(results: list[dict[str, Any]]) -> str:
@@ -109,7 +117,7 @@ def source(results: list[dict[str, Any]]) -> str:
         }
     )
     return (
-        f"{row['num_questions']:,} test questions, {row['updates']:,} updates for every method; "
+        f"{estimate(row)['n']:,} test questions, {row['updates']:,} updates for every method; "
         f"uniform mass would be {uniform}. Commit {', '.join(commits)}; {'; '.join(machines)}; "
         f"torch {results[0]['provenance']['versions']['torch']}."
     )

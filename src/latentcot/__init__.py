@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from latentcot.evaluation.comparison import compare
-    from latentcot.evaluation.evaluate import Evaluation, evaluate
+    from latentcot.evaluation.evaluate import evaluate
     from latentcot.evaluation.reasoner import Output, Reasoner, Thinking, load
+    from latentcot.evaluation.results import Evaluation
     from latentcot.methods import METHODS, Method, register
     from latentcot.recipes.recipe import Recipe, read_recipe
     from latentcot.thinking.decoding import Sampling
@@ -76,7 +77,8 @@ _HOMES = {
         "TrainingError",
         "UsageError",
     ),
-    "evaluation.evaluate": ("Evaluation", "evaluate"),
+    "evaluation.evaluate": ("evaluate",),
+    "evaluation.results": ("Evaluation",),
     "data.examples": ("Example", "read_examples", "write_examples"),
     "thinking.decoding": ("Sampling",),
     "methods": ("METHODS", "Method", "register"),

@@ -386,7 +386,7 @@ def test_of_a_tiny_model(babbler: Reasoner, data: Path) -> None:
         # More steps may need more words: as many more as the chain is longer.
         limit = babbler.info.max_new_tokens + max(0, hops - 2)
         one = evaluate(babbler, examples, num_thoughts=forced, max_new_tokens=limit)
-        assert row["accuracy"] == pytest.approx(one.accuracy, abs=1e-6)
+        assert row["accuracy"] == pytest.approx(one.accuracy.value, abs=1e-6)
         others = [example.meta["idx_to_symbol"][example.meta["neg_target"]] for example in examples]
         named = [record.answer == other for record, other in zip(one.records, others, strict=True)]
         assert row["other_candidate"] == pytest.approx(fmean(named), abs=1e-6)

@@ -181,7 +181,7 @@ def test_of_a_tiny_model(babbler: Reasoner, data: Path, monkeypatch: pytest.Monk
                 num_thoughts=row["k"],
                 force_steps=series["forced_steps"],
             )
-            assert row["accuracy"] == pytest.approx(one.accuracy, abs=1e-6)
+            assert row["accuracy"] == pytest.approx(one.accuracy.value, abs=1e-6)
             assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-5)
             for reading in row["other_readings"].values():
                 assert sum(reading.values()) == pytest.approx(1, abs=1e-5)

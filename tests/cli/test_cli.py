@@ -62,21 +62,21 @@ class TestCommands:
         shown = latentcot("eval", tiny_run, "--json", "--limit", 3, "--out", "few.json")
         result = json.loads(shown.out)
         assert (shown.code, shown.err) == (0, "")
-        assert (result["method"], result["num_questions"]) == ("coconut", 3)
+        assert (result["method"], result["accuracy"]["n"]) == ("coconut", 3)
         assert [record["id"] for record in result["records"]] == ["test-0", "test-1", "test-2"]
 
     @pytest.mark.parametrize(
-        ("place", "options", "name"),
+        ("place", "options", "name", "figures"),
         [
-            ("", [], "test"),
-            ("", ["--num-thoughts", 4], "test-4-thoughts"),
-            ("", ["--limit", 3], "test-first-3"),
-            ("", ["--force-steps"], "test-forced-steps"),
-            ("checkpoints/update-00000008", [], "test-update-00000008"),
+            ("", [], "test", (2, 2, 8)),
+            ("", ["--num-thoughts", 4], "test-4-thoughts", (2, 4, 8)),
+            ("", ["--limit", 3], "test-first-3", (2, 2, 3)),
+            ("", ["--force-steps"], "test-forced-steps", (2, 2, 8)),
+            ("checkpoints/update-00000008", [], "test-update-00000008", (1, 1, 8)),
         ],
     )
     def test_the_name_of_a_result_tells_what_differs(
-        self, latentcot, tiny_run, tmp_path, place, options, name
+        self, latentcot, tiny_run, tmp_path, place, options, name, figures
     ):
         """`compare` reads test.json: the best checkpoint, as it was trained, on the whole file."""
         run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
@@ -84,28 +84,21 @@ class TestCommands:
         [file] = (run / "evals").iterdir()
         assert file.name == f"{name}.json"
         result = json.loads(file.read_text())
-        found = (result["stage"], result["thoughts_per_question"], result["num_questions"])
-        assert (
-            found
-            == {
-                "test": (2, 2, 8),
-                "test-4-thoughts": (2, 4, 8),
-                "test-first-3": (2, 2, 3),
-                "test-forced-steps": (2, 2, 8),
-                "test-update-00000008": (1, 1, 8),
-            }[name]
-        )
+        found = (result["stage"], result["thoughts_per_question"], result["accuracy"]["n"])
+        assert found == figures
 
-    def test_compare_as_json(self, latentcot, tiny_run, tmp_path):
+    def test_compare_and_as_json(self, latentcot, tiny_run, tmp_path):
         runs = [shutil.copytree(tiny_run, tmp_path / name) for name in "ab"]
         for run in runs:
             latentcot("eval", run, "--quiet")
+        shown = latentcot("compare", *runs).out
+        assert all(word in shown for word in ("coconut", "accuracy", "thoughts"))
         rows = json.loads(latentcot("compare", *runs, "--json").out)
         assert [row["run"] for row in rows] == [str(run) for run in runs]
         for row in rows:
             assert (row["method"], row["updates"], row["seed"]) == ("coconut", 12, 0)
-            assert row["num_questions"] == 8
-            assert row["low"] <= row["accuracy"] <= row["high"]
+            share = row["accuracy"]
+            assert share["n"] == 8 and share["low"] <= share["value"] <= share["high"]
 
     def test_generate_as_json(self, latentcot, tiny_run):
         shown = latentcot("generate", tiny_run, QUESTION, QUESTION, "--json", "--num-thoughts", 3)
@@ -126,19 +119,10 @@ class TestCommands:
         assert drawn(1) == drawn(1)
         assert len({drawn(seed) for seed in range(4)}) > 1
 
-    def test_list(self, latentcot):
+    def test_list_names_every_method_and_task(self, latentcot):
         assert "prosqa" in latentcot("list", "tasks").out
-        assert "coconut" in latentcot("list", "methods").out
-
-    def test_list_names_every_method(self, latentcot):
         shown = latentcot("list", "methods").out
         assert [name for name in METHODS if name not in shown] == []
-
-    def test_compare_names_the_methods(self, latentcot, tiny_run, tmp_path):
-        run = shutil.copytree(tiny_run, tmp_path / "run")
-        latentcot("eval", run, "--quiet")
-        shown = latentcot("compare", run).out
-        assert [word for word in ("coconut", "accuracy", "thoughts") if word not in shown] == []
 
 
 @pytest.fixture(scope="module")
@@ -254,27 +238,13 @@ def test_an_unknown_option_ends_with_a_message(latentcot, tmp_path):
     assert "--epochs" in ended.err
 
 
-class TestCompare:
-    """Only what answers the same questions is compared."""
-
-    def test_other_questions_are_refused(self, latentcot, places):
-        latentcot("eval", places / "run", "--quiet")
-        latentcot("eval", places / "other", "--data", places / "test.jsonl", "--quiet")
-        ended = latentcot("compare", places / "run", places / "other")
-        assert_refuses(ended, "RunError", "were evaluated on different files")
-
-    def test_another_number_of_questions_is_refused(self, latentcot, places):
-        latentcot("eval", places / "run", "--quiet")
-        result = places / "other" / "evals" / "test.json"
-        latentcot("eval", places / "other", "--limit", 3, "--out", result, "--quiet")
+def test_other_questions_are_not_compared(latentcot, places):
+    latentcot("eval", places / "run", "--quiet")
+    result = places / "other" / "evals" / "test.json"
+    for options in (["--data", places / "test.jsonl"], ["--limit", 3]):
+        latentcot("eval", places / "other", *options, "--out", result, "--quiet")
         ended = latentcot("compare", places / "run", places / "other")
         assert_refuses(ended, "RunError", "were evaluated on different files (or parts of them)")
-
-    def test_a_file_that_is_no_result_is_named(self, latentcot, places):
-        (places / "other" / "evals").mkdir(exist_ok=True)
-        (places / "other" / "evals" / "mine.json").write_text('{"accuracy": 1')
-        ended = latentcot("compare", places / "other", "--evaluation", "mine")
-        assert_refuses(ended, "RunError", "mine.json: cannot be read as JSON")
 
 
 def test_an_evaluation_replaces_nothing_but_an_earlier_one(latentcot, tiny_run, tmp_path):

@@ -91,7 +91,7 @@ def test_a_schedule_of_ones_own_is_trained_and_evaluated(
     reasoner = latentcot.load(tmp_path / "run")
     assert (reasoner.info.method, reasoner.info.stage) == ("last-first", 2)
     result = latentcot.evaluate(reasoner, latentcot.read_examples(data / "test.jsonl"))
-    assert (result.method, result.num_questions) == ("last-first", 8)
+    assert (result.method, result.accuracy.n) == ("last-first", 8)
     assert result.thoughts_per_question == 0
 
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from latentcot.cli.show_run import _size
+from latentcot.cli.show_run import RunSummary, summarize_run
 from latentcot.data.formats import source_hash
 from latentcot.errors import CheckpointError, RecipeError, RunError
 from latentcot.runs.checkpoint import FORMAT_VERSION
 from latentcot.runs.provenance import add_session
-from latentcot.runs.summary import RunSummary, summarize_run
 from latentcot.utils.versions import EVALUATION_VERSION
 
 Run = Callable[..., Any]
@@ -69,13 +68,16 @@ class TestWhatIsTold:
     def test_evaluations(self, run: Path, data: Path, latentcot: Run) -> None:
         assert latentcot("eval", run, "--quiet").code == 0
         assert latentcot("eval", run / EARLIER, "--limit", 3, "--quiet").code == 0
-        few, whole = summarize_run(run).evaluations
-        assert (few.file, few.num_questions, few.update) == (
-            "test-update-00000008-first-3.json", 3, 8,
+        found = summarize_run(run).evaluations
+        assert [(name, one.accuracy.n, one.checkpoint.update) for name, one in found.items()] == [
+            ("test-update-00000008-first-3.json", 3, 8), ("test.json", 8, 12)
+        ]  # fmt: skip
+        whole = found["test.json"]
+        assert (whole.data.file, whole.format_version) == (
+            str(data / "test.jsonl"), EVALUATION_VERSION
         )  # fmt: skip
-        assert (whole.file, whole.num_questions, whole.update) == ("test.json", 8, 12)
-        assert (whole.data, whole.schema_version) == (str(data / "test.jsonl"), EVALUATION_VERSION)
-        assert 0 <= whole.low <= whole.accuracy <= whole.high <= 1 and whole.time
+        share = whole.accuracy
+        assert 0 <= share.low <= share.value <= share.high <= 1 and whole.provenance["time"]
 
     def test_a_run_that_is_not_finished(self, run: Path) -> None:
         """It goes on from its newest checkpoint, whatever more it has logged."""
@@ -100,7 +102,7 @@ class TestWhatIsTold:
 
     @pytest.mark.parametrize(("epochs", "most", "expected"), [(3, None, 12), (2.5, 99, 10)])
     def test_the_length_of_a_training_by_epochs(
-        self, run: Path, epochs: float, most: int | None, expected: int
+        self, run: Path, data: Path, epochs: float, most: int | None, expected: int
     ) -> None:
         text = (run / "recipe.yaml").read_text()
         text = text.replace("  epochs: null", f"  epochs: {epochs}")
@@ -108,10 +110,7 @@ class TestWhatIsTold:
         text = text.replace("  max_updates: 12", f"  max_updates: {most_text}")
         (run / "recipe.yaml").write_text(text)
         assert summarize_run(run).num_updates == expected
-
-    def test_without_its_data_that_length_is_unknown(self, run: Path, data: Path) -> None:
-        text = (run / "recipe.yaml").read_text().replace("  epochs: null", "  epochs: 3")
-        (run / "recipe.yaml").write_text(text)
+        # Without its data it is unknown.
         change(run / "provenance.json", data={str(data / "train.jsonl"): "00"})
         found = summarize_run(run)
         assert (found.num_updates, found.is_finished) == (None, None)
@@ -134,11 +133,9 @@ class TestWhatIsTold:
         assert told in found[1].differs and "Another One" in told
         assert found[2].differs == ()
 
-    @pytest.mark.parametrize("place", [".", str(EARLIER), str(NEWEST)])
-    def test_a_checkpoint_stands_for_its_run(self, run: Path, place: str) -> None:
-        assert summarize_run(run / place).path == str(run)
-
-    def test_from_inside(self, run: Path) -> None:
+    def test_a_checkpoint_stands_for_its_run(self, run: Path) -> None:
+        for place in (".", EARLIER, NEWEST):
+            assert summarize_run(run / place).path == str(run)
         with contextlib.chdir(run / EARLIER):
             assert summarize_run(Path(".")).path == str(run)
         with contextlib.chdir(run / "checkpoints"):
@@ -197,7 +194,7 @@ class TestDamage:
             ("metrics.jsonl", "torn\n{}\n"),
             ("checkpoints/best.json", "[]"),
             ("evals/test.json", "{"),
-            ("evals/test.json", '{"schema_version": 99}'),
+            ("evals/test.json", '{"format_version": 99}'),
             ("evals/test.json", '{"accuracy": 1}'),
             ("evals/test.json", '{"accuracy": "much"}'),
         ],
@@ -214,9 +211,14 @@ class TestDamage:
 
     def test_older_evaluations_are_told(self, run: Path, latentcot: Run) -> None:
         assert latentcot("eval", run, "--quiet").code == 0
-        change(run / "evals" / "test.json", schema_version=..., provenance=...)
-        [one] = summarize_run(run).evaluations
-        assert (one.schema_version, one.time) == (1, None)
+        path = run / "evals" / "test.json"
+        accuracy = json.loads(path.read_text())["accuracy"]
+        change(path, accuracy=accuracy["value"], low=accuracy["low"], high=accuracy["high"],
+               num_questions=accuracy["n"], checkpoint={"update": 8, "run_updates": 12},
+               format_version=..., provenance=...)  # fmt: skip
+        [one] = summarize_run(run).evaluations.values()
+        assert (one.format_version, one.accuracy.n, one.checkpoint.update) == (1, 8, 8)
+        assert "at an unknown time" in latentcot("show", run).out
 
     def test_the_recipe_of_the_run(self, run: Path) -> None:
         (run / "recipe.yaml").write_text("method: [")
@@ -263,43 +265,27 @@ class TestCommand:
         ):
             assert line in ended.out, line
 
-    def test_as_json(self, run: Path, latentcot: Run) -> None:
+    def test_as_json_and_nothing_is_changed(self, run: Path, latentcot: Run) -> None:
+        def files() -> dict[str, bytes]:
+            return {str(p): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+        assert latentcot("eval", run, "--quiet").code == 0
+        before = files()
         ended = latentcot("show", run, "--json")
         shown = json.loads(ended.out)
         assert (ended.code, shown["update"], shown["problems"]) == (0, 12, [])
         assert shown["checkpoints"][1]["state"] == "whole"
         assert shown["sessions"][0]["versions"]["torch"]
-
-    def test_nothing_is_changed(self, run: Path, latentcot: Run) -> None:
-        def files() -> dict[str, bytes]:
-            return {str(p): p.read_bytes() for p in run.rglob("*") if p.is_file()}
-
-        before = files()
-        assert latentcot("show", run).code == 0
+        assert shown["evaluations"]["test.json"]["accuracy"]["n"] == 8
         assert files() == before
 
-    @pytest.mark.parametrize(
-        "words",
-        [["--example", "a.jsonl"], ["--method", "cot"], ["--stage", "1"], ["--set", "seed=1"]],
-    )
-    def test_options_of_a_drawing(self, run: Path, latentcot: Run, words: list[str]) -> None:
+    def test_options_of_a_drawing_and_of_a_run(self, run: Path, latentcot: Run) -> None:
+        words = ["--example", "a.jsonl", "--method", "cot", "--stage", "1", "--set", "seed=1"]
         ended = latentcot("show", run, *words)
-        assert ended.code == 2
-        assert f"UsageError: {words[0]}: belongs to the drawing" in ended.err
+        told = "UsageError: --example, --method, --stage, --set: belongs to the drawing"
+        assert ended.code == 2 and told in ended.err
         assert str(run / "recipe.yaml") in ended.err
-
-    def test_the_recipe_of_a_run_is_drawn(self, run: Path, latentcot: Run) -> None:
         ended = latentcot("show", run / "recipe.yaml", "--stage", 1)
         assert ended.code == 0 and "coconut, stage 1" in ended.out
-
-    def test_a_recipe_is_not_shown_as_json(self, run: Path, latentcot: Run) -> None:
         ended = latentcot("show", run / "recipe.yaml", "--json")
         assert ended.code == 2 and "--json: is for the folder of a run" in ended.err
-
-    @pytest.mark.parametrize(
-        ("size", "text"),
-        [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (5.04e8, "504 MB"),
-         (2e9, "2.0 GB"), (3e15, "3000 TB")],
-    )  # fmt: skip
-    def test_sizes(self, size: float, text: str) -> None:
-        assert _size(int(size)) == text

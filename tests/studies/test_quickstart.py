@@ -11,6 +11,7 @@ import pytest
 
 from latentcot import RunError, train
 from latentcot.evaluation.comparison import Row
+from latentcot.evaluation.results import Estimate, Evaluation
 from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
@@ -100,7 +101,7 @@ def test_what_is_done_is_shown_and_not_done_again(done, latentcot):
     assert result["seed"] == 0
     methods = [row["method"] for row in result["rows"]]
     assert sorted(methods) == sorted(METHODS)
-    assert {row["num_questions"] for row in result["rows"]} == {8}
+    assert {row["accuracy"]["n"] for row in result["rows"]} == {8}
     assert {row["updates"] for row in result["rows"]} == {12}
     page = (done / "report.html").read_text()
     data = json.loads(page.split('type="application/json" id="data">')[1].split("</script>")[0])
@@ -145,7 +146,7 @@ def test_an_interrupted_quickstart_resumes(shrink, out, ctrl_c_raises):
     rows = read_metrics(run)
     assert [row["update"] for row in rows if row["kind"] == "train"] == list(range(1, 1501))
     assert rows[: len(before)] == before
-    assert json.loads((run / "evals" / "test.json").read_text())["num_questions"] == 8
+    assert json.loads((run / "evals" / "test.json").read_text())["accuracy"]["n"] == 8
 
 
 @pytest.mark.slow
@@ -170,8 +171,17 @@ def test_a_failure_is_told_with_the_end_of_its_log(
 
 class TestWords:
     def row(self, method, accuracy, low, high, thoughts=0.0):
-        return Row(str(Path("runs") / method), method, accuracy, low, high, 500, 4.0, thoughts,
-                   7.0, 0.01, 0, 100)  # fmt: skip
+        result = Evaluation(
+            method=method,
+            task="prosqa",
+            accuracy=Estimate(accuracy, low, high, 500),
+            tokens_per_question=4.0,
+            thoughts_per_question=thoughts,
+            passes_per_question=7.0,
+            seconds_per_question=0.01,
+            records=(),
+        )
+        return Row(str(Path("runs") / method), "prosqa", method, 0, result)
 
     def test_the_conclusion_says_who_is_behind_and_who_is_not(self):
         text = conclusion(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from latentcot import Example
-from latentcot.evaluation.evaluate import Record
+from latentcot.evaluation.results import Record
 from latentcot.studies.quickstart_report import shown_questions
 
 # Root 0 → 2, 3 → 4, and 1 → 5 beside it: 2 nodes at depth 1, 1 at depth 2, none at depth 3.
@@ -23,7 +23,7 @@ def test_shown_questions_are_right_ones_first_then_a_quarter_wrong_ones():
     examples = [replace(DEEP, id=str(i)) for i in range(9)]
     shares = [torch.full((2, 6), i / 100) for i in range(9)]
     records = [
-        Record(str(i), "e", "e" if i % 2 else "f", bool(i % 2), "", 2, 2, 5, True) for i in range(9)
+        Record(str(i), bool(i % 2), "e", "e" if i % 2 else "f", "", 2, 2, 5) for i in range(9)
     ]
     shown = shown_questions(examples, shares, records, 4)
     assert [one["id"] for one in shown] == ["1", "3", "5", "0"]

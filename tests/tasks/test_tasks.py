@@ -278,7 +278,7 @@ class TestOwnData:
         assert result.task == "own"
         for record in result.records:
             assert record.is_correct == NUMBER(record.answer, record.gold)
-        assert result.accuracy == sum(record.is_correct for record in result.records) / 6
+        assert result.accuracy.value == sum(record.is_correct for record in result.records) / 6
 
     def test_an_answer_may_be_written_in_another_way(self, run: Path, own: Path) -> None:
         """As numbers all that is right in other words counts, and as texts it does not."""
@@ -293,13 +293,13 @@ class TestOwnData:
         ]
         reasoner = load(run)
         encoded = reasoner.encode(examples)
-        assert evaluate(reasoner, other, encoded=encoded).accuracy > 0
+        assert evaluate(reasoner, other, encoded=encoded).accuracy.value > 0
         reasoner.info = replace(reasoner.info, task=AnswerMatch())
-        assert evaluate(reasoner, other, encoded=encoded).accuracy == 0
+        assert evaluate(reasoner, other, encoded=encoded).accuracy.value == 0
 
     def test_on_the_command_line(self, run: Path, latentcot: Any) -> None:
         shown = json.loads(latentcot("eval", run, "--json").out)
-        assert (shown["task"], shown["num_questions"]) == ("own", 6)
+        assert (shown["task"], shown["accuracy"]["n"]) == ("own", 6)
         assert latentcot("generate", run, "1 plus 2 ?").code == 0
 
     def test_it_goes_on_with_the_same_rule_and_with_no_other(

@@ -54,7 +54,7 @@ def test_every_method_learns_and_answers(name, make_recipe, data, tmp_path):
     assert reasoner.info.method_name == name
     assert reasoner.info.stage == method.stages(recipe.curriculum.plan)[-1]
     result = evaluate(reasoner, read_examples(data / "test.jsonl"))
-    assert result.num_questions == 8
+    assert result.accuracy.n == 8
     assert result.thoughts_per_question == THOUGHTS.get(name, 0)
     num_passes = PASSES.get(name, 0)
     for record in result.records:
@@ -264,7 +264,7 @@ class TestBest:
         assert kept == [pointer["checkpoint"], "update-00000035", "update-00000040"]
         reasoner = load(run)
         assert reasoner.info.update == best["update"]
-        assert evaluate(reasoner, read_examples(valid_file)).accuracy == best["accuracy"]
+        assert evaluate(reasoner, read_examples(valid_file)).accuracy.value == best["accuracy"]
 
     def test_is_found_and_kept(self, recipe, tmp_path):
         with in_update(25, self.forget):

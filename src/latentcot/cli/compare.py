@@ -28,14 +28,7 @@ def compare(
         each_run: Show a row for each run, even if there are several seeds.
         as_json: Print the rows as JSON.
     """
-    from dataclasses import asdict
-
-    from latentcot.cli.tables import (
-        comparison_table,
-        print_failed,
-        print_summaries,
-        print_table,
-    )
+    from latentcot.cli.tables import comparison_table, print_failed, print_summaries, print_table
     from latentcot.errors import RunError, UsageError
     from latentcot.evaluation.comparison import compare as read_rows
     from latentcot.evaluation.comparison import failed_runs, summarize
@@ -56,7 +49,7 @@ def compare(
     for path in out:
         write_summaries(path, summaries, evaluation)
     if as_json:
-        shown = [asdict(row) for row in rows] if shows_runs else document(summaries, evaluation)
+        shown = [row.values() for row in rows] if shows_runs else document(summaries, evaluation)
         print(json.dumps(shown, ensure_ascii=False))
         print_failed(failed if shows_runs else [], to_stderr=True)
     elif shows_runs:

@@ -7,23 +7,19 @@ Everything behind ┃ carries loss; what stands before it is given when the mode
 hold these drawings as golden files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from rich import box
+from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from latentcot.curriculum.layout import (
-    NO_LABEL,
-    EncodedExample,
-    Layout,
-    LayoutRules,
-    encode,
-    lay_out,
-)
-from latentcot.curriculum.stages import Phase, phases_of
+from latentcot.curriculum.layout import NO_LABEL, Layout, encode, lay_out
+from latentcot.curriculum.stages import phases_of
+from latentcot.curriculum.views import View
 from latentcot.data.examples import Example
-from latentcot.methods import Method, method_named
+from latentcot.errors import UsageError
 from latentcot.models.loading import load_tokenizer
 from latentcot.models.special_tokens import missing_special_tokens, special_tokens_of
 from latentcot.recipes.recipe import Recipe
@@ -58,64 +54,71 @@ def draw(recipe: Recipe, example: Example, tokenizer: PreTrainedTokenizerBase) -
     Raises:
         DataError: The example cannot be written in the vocabulary.
     """
-    method = method_named(recipe.method)
+    method = recipe.bound_method
     encoded = encode([example], tokenizer, recipe.template)[0]
     rules = recipe.layout_rules(special_tokens_of(tokenizer))
-    phases = phases_of(recipe.curriculum, method)
-    drawn = [
-        (phase, _row(lay_out(encoded, method, phase.stage, _rules_of(phase, rules)), encoded,
-                     method, tokenizer))
-        for phase in phases
-    ]  # fmt: skip
-    lines = []
-    for row, same in groupby(drawn, key=lambda pair: pair[1]):
-        stages = [phase.stage for phase, _ in same]
-        name = str(stages[0]) if stages[0] == stages[-1] else f"{stages[0]}–{stages[-1]}"
-        lines.append(f"  {name:>5}  {row}")
-    return "\n".join([method.name, *lines])
+    lines = [method.name]
+    for view_name, view in method.views.items():
+        if len(method.views) > 1:
+            lines.append(f"  {view_name}:")
+        drawn = []
+        for phase in phases_of(recipe.curriculum, method.view):
+            rules = replace(rules, zero_thoughts=phase.zero_thoughts)
+            layout = lay_out(encoded, view, phase.stage, rules)
+            given = _named(layout.prefix[len(encoded.question) :], tokenizer)
+            words = _named(layout.suffix, tokenizer)
+            said = [*words[: layout.opening], BAR, *words[layout.opening :]]
+            row = " ".join(["question", *given, *_latent_names(layout, view), *said])
+            drawn.append((phase.stage, row))
+        for row, same in groupby(drawn, key=lambda pair: pair[1]):
+            stages = [stage for stage, _ in same]
+            name = str(stages[0]) if stages[0] == stages[-1] else f"{stages[0]}–{stages[-1]}"
+            lines.append(f"  {name:>5}  {row}")
+    return "\n".join(lines)
 
 
-def columns(
+def stage_table(
     recipe: Recipe, example: Example, tokenizer: PreTrainedTokenizerBase, stage: int
-) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (position, what is read there, its token id, what it must predict) for one stage.
+) -> Table:
+    """Return one stage position by position: what is read, its token id, what it must predict.
 
-    The label of a column is the token that stands one column later, so that a model that reads up
-    to here has to say it.
+    The label of a position is the token that stands one position later, so that a model that reads
+    up to here has to say it.
+
+    Raises:
+        UsageError: The method has no such stage with this recipe.
+        DataError: The example cannot be written in the vocabulary.
     """
-    method = method_named(recipe.method)
+    method = recipe.bound_method
+    stages = method.stages(recipe.curriculum.plan)
+    if stage not in stages:
+        raise UsageError(
+            f"--stage: {method.name} has the stages {stages[0]} to {stages[-1]} with this "
+            f"recipe, got {stage}."
+        )
     encoded = encode([example], tokenizer, recipe.template)[0]
-    rules = recipe.layout_rules(special_tokens_of(tokenizer))
-    layout = lay_out(encoded, method, stage, rules)
-    read = [*_named(layout.prefix, tokenizer), *_latent_names(layout, method)]
-    ids = [*map(str, layout.prefix), *[""] * layout.num_latents, *map(str, layout.suffix)]
+    layout = lay_out(encoded, method.view, stage, recipe.layout_rules(special_tokens_of(tokenizer)))
+    read = [*_named(layout.prefix, tokenizer), *_latent_names(layout, method.view)]
     read += _named(layout.suffix, tokenizer)
+    ids = [*map(str, layout.prefix), *[""] * layout.num_latents, *map(str, layout.suffix)]
     labels = [NO_LABEL] * (len(layout) - len(layout.labels)) + list(layout.labels)
     said = [_named([label], tokenizer)[0] if label != NO_LABEL else "" for label in labels]
+    table = Table(title=f"{method.name}, stage {stage}", title_justify="left", box=box.SIMPLE)
+    for name in ("position", "id"):
+        table.add_column(name, justify="right")
+    table.add_column("reads")
+    table.add_column("has to say next")
     for position, (token, id_, label) in enumerate(zip(read, ids, [*said[1:], ""], strict=True)):
-        yield str(position), token, id_, label
+        table.add_row(str(position), id_, token, label)
+    return table
 
 
-def _rules_of(phase: Phase, rules: LayoutRules) -> LayoutRules:
-    return replace(rules, zero_thoughts=phase.zero_thoughts)
-
-
-def _row(
-    layout: Layout, encoded: EncodedExample, method: Method, tokenizer: PreTrainedTokenizerBase
-) -> str:
-    special_tokens = layout.prefix[len(encoded.question) :]
-    words = _named(layout.suffix, tokenizer)
-    given, said = words[: layout.opening], words[layout.opening :]
-    latents = _latent_names(layout, method)
-    return " ".join(["question", *_named(special_tokens, tokenizer), *latents, *given, BAR, *said])
-
-
-def _latent_names(layout: Layout, method: Method) -> list[str]:
-    letter = "h" if method.fill.is_thought else "s"
+def _latent_names(layout: Layout, view: View) -> list[str]:
+    letter = "h" if view.latents.is_thought else "s"
     return [f"{letter}{number}" for number in range(layout.num_latents)]
 
 
-def _named(ids: "tuple[int, ...] | list[int]", tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _named(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return tokens as they can be read: byte-level pieces decoded, blanks and line ends shown."""
     pieces = (str(tokenizer.decode([id_])) for id_ in ids)
     return [piece.replace("\n", "⏎").replace(" ", "␣") or "∅" for piece in pieces]

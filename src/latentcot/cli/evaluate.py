@@ -1,13 +1,11 @@
 """`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from latentcot.evaluation.evaluate import Evaluation
 
 
 def evaluate(
@@ -40,17 +38,26 @@ def evaluate(
     """
     from latentcot.cli.tables import print_evaluation
     from latentcot.data.examples import read_examples
+    from latentcot.data.formats import source_hash
+    from latentcot.errors import UsageError
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
-    from latentcot.runs.folder import eval_path, recipe_test_file
+    from latentcot.evaluation.results import Evaluated, Questions
+    from latentcot.runs import folder
+    from latentcot.runs.provenance import provenance
     from latentcot.utils.display import progress_bar
     from latentcot.utils.distributed import is_main, join
-    from latentcot.utils.files import write_json
+    from latentcot.utils.files import refuse_unwritable
 
-    _refuse_in_vain(limit, out)
+    # Before the work, not after it.
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit: must be at least 1, got {limit}.")
+    if out is not None:
+        refuse_unwritable(out)
+        folder.refuse_no_result(out)
     join()
     reasoner = load(checkpoint)
-    file = data or recipe_test_file(checkpoint)
+    file = data or folder.recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
     with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
         result = run_evaluation(
@@ -63,42 +70,21 @@ def evaluate(
         )
     if not is_main():
         return
-    values = _with_source(result, checkpoint, reasoner.info.update, file)
-    target = out or eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
+    run = folder.run_of(checkpoint)
+    update = reasoner.info.update
+    # Of the whole run until now: the checkpoint was chosen among them on validation.
+    rows = folder.read_metrics(run) if run else []
+    updates = max([update, *(row["update"] for row in rows)])
+    result = replace(
+        result,
+        checkpoint=Evaluated(updates, update, checkpoint),
+        data=Questions(source_hash(file), file),
+        provenance=provenance(),
+    )
+    target = out or folder.eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
     if target is not None:
-        write_json(target, values)
+        result.write(target)
     if as_json:
-        print(json.dumps(values, ensure_ascii=False))
+        print(json.dumps(result.values(), ensure_ascii=False))
     else:
         print_evaluation(result, target)
-
-
-def _refuse_in_vain(limit: int | None, out: Path | None) -> None:
-    """Say before the work, not after it, what would make it vain."""
-    from latentcot.errors import UsageError
-    from latentcot.runs.folder import refuse_no_result
-    from latentcot.utils.files import refuse_unwritable
-
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit: must be at least 1, got {limit}.")
-    if out is not None:
-        refuse_unwritable(out)
-        refuse_no_result(out)
-
-
-def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> dict[str, Any]:
-    """Return a result together with what was evaluated, on what, and by what."""
-    from dataclasses import asdict
-
-    from latentcot.data.formats import source_hash
-    from latentcot.runs.folder import read_metrics, run_of
-    from latentcot.runs.provenance import provenance
-
-    run = run_of(checkpoint)
-    # Of the whole run until now: the checkpoint was chosen among them on validation.
-    run_updates = max([update, *(row["update"] for row in (read_metrics(run) if run else []))])
-    return asdict(result) | {
-        "checkpoint": {"path": checkpoint, "update": update, "run_updates": run_updates},
-        "data": {"file": file, "sha256": source_hash(file)},
-        "provenance": provenance(),
-    }

@@ -1,7 +1,6 @@
 """`latentcot show`: what a recipe makes of an example, or what a run folder says of itself."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,6 @@ from latentcot.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from latentcot.data.examples import Example
-    from latentcot.recipes.recipe import Recipe
 
 
 def show(
@@ -26,9 +24,8 @@ def show(
     """Draw what a recipe makes of an example, or show how far a run is and where it comes from.
 
     A drawing has tokens, latent positions and labels at every stage; the options but --json belong
-    to it. Of a
-    run: method, model, progress; commit, versions, machine, command, data; each time that it was
-    resumed; its checkpoints, compared with their checksums; its evaluations.
+    to it. Of a run: method, model, progress; commit, versions, machine, command, data; each time
+    that it was resumed; its checkpoints, compared with their checksums; its evaluations.
 
     Args:
         path: A recipe (a YAML file, or the name of one that comes with the package), or the folder
@@ -36,43 +33,33 @@ def show(
         example: FILE:LINE, or FILE for its first example; the first validation example of the
             recipe if left out. Examples of a file are counted from 1.
         method: Draw this method instead of the recipe's; `all` for every one.
-        stage: Show this stage column by column: position, token, id, label.
+        stage: Show this stage position by position: token, id, label.
         set_: Change a key of the recipe, for example --set curriculum.thoughts_per_step=2.
         as_json: Print what is shown of a run as JSON.
     """
+    given = {"--example": example, "--method": method, "--stage": stage, "--set": set_ or None}
+    options = [name for name, value in given.items() if value is not None]
     if path.is_dir():
         from latentcot.cli.show_run import show_run
 
-        given = {"--example": example, "--method": method, "--stage": stage, "--set": set_ or None}
-        _refuse_options(path, [name for name, value in given.items() if value is not None])
+        if options:
+            raise UsageError(
+                f"{', '.join(options)}: belongs to the drawing of a recipe, but {path} is a "
+                f"folder. For a run give {path / 'recipe.yaml'}."
+            )
         show_run(path, as_json=as_json)
         return
     if as_json:
         raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
-    _draw(path, example, method, stage, set_)
-
-
-def _refuse_options(path: Path, options: Sequence[str]) -> None:
-    if options:
-        raise UsageError(
-            f"{', '.join(options)}: belongs to the drawing of a recipe, but {path} is a folder. "
-            f"For a run give {path / 'recipe.yaml'}."
-        )
-
-
-def _draw(
-    recipe: Path, example: str | None, method: str | None, stage: int | None, set_: Sequence[str]
-) -> None:
-    from latentcot.cli.drawing import LEGEND, draw, drawing_tokenizer
+    from latentcot.cli.drawing import LEGEND, draw, drawing_tokenizer, stage_table
+    from latentcot.cli.tables import print_table
     from latentcot.methods import METHODS, load_entry_points
     from latentcot.recipes.recipe import read_recipe
 
     if method == "all":
         load_entry_points()
     names = list(METHODS) if method == "all" else [method]
-    recipes = [
-        read_recipe(recipe, [*set_, *([f"method={name}"] if name else [])]) for name in names
-    ]
+    recipes = [read_recipe(path, [*set_, *([f"method={name}"] if name else [])]) for name in names]
     found = _example(example or recipes[0].data.valid)
     tokenizer = drawing_tokenizer(recipes[0], [found])
     print(f"question: {found.question}")
@@ -80,12 +67,12 @@ def _draw(
     print(f"answer: {found.answer}")
     if stage is None:
         print(LEGEND)
-    for one in recipes:
+    for recipe in recipes:
         print()
         if stage is None:
-            print(draw(one, found, tokenizer))
+            print(draw(recipe, found, tokenizer))
         else:
-            _print_columns(one, found, tokenizer, stage)
+            print_table(stage_table(recipe, found, tokenizer, stage))
 
 
 def _example(place: str) -> "Example":
@@ -103,27 +90,3 @@ def _example(place: str) -> "Example":
             f"{len(examples) if number else 'no number 0'}."
         )
     return examples[number - 1]
-
-
-def _print_columns(recipe: "Recipe", example: "Example", tokenizer: object, stage: int) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from latentcot.cli.drawing import columns
-    from latentcot.cli.tables import print_table
-    from latentcot.methods import method_named
-
-    stages = method_named(recipe.method).stages(recipe.curriculum.plan)
-    if stage not in stages:
-        raise UsageError(
-            f"--stage: {recipe.method} has the stages {stages[0]} to {stages[-1]} with this "
-            f"recipe, got {stage}."
-        )
-    table = Table(title=f"{recipe.method}, stage {stage}", title_justify="left", box=box.SIMPLE)
-    for name in ("position", "id"):
-        table.add_column(name, justify="right")
-    table.add_column("reads")
-    table.add_column("has to say next")
-    for position, token, id_, label in columns(recipe, example, tokenizer, stage):  # type: ignore[arg-type]
-        table.add_row(position, id_, token, label)
-    print_table(table)

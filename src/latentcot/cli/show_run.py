@@ -1,29 +1,103 @@
-"""`latentcot show` of a run folder: how far it is, where it comes from, what lies in it."""
+"""`latentcot show` of a run folder: how far it is, where it comes from, what lies in it.
+
+Files are read and compared with their hashes; no weights are loaded, and nothing is changed. What
+is damaged ends nothing: it stands among the problems, next to all that can still be told.
+"""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from rich import box
-from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from latentcot.cli.tables import print_table
-from latentcot.evaluation.statistics import percent
-from latentcot.runs.checkpoint_summary import CheckpointSummary, Model
-from latentcot.runs.provenance import code_of
-from latentcot.runs.summary import DataFile, EvaluationSummary, RunSummary, Session, summarize_run
+from latentcot.cli.tables import print_table, print_text
+from latentcot.data.formats import is_hub, read_records, source_hash
+from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
+from latentcot.evaluation.results import Evaluation
+from latentcot.evaluation.tables import figures
+from latentcot.methods.table import method_named
+from latentcot.recipes.recipe import Recipe, read_recipe
+from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint
+from latentcot.runs.checkpoint_summary import (
+    CheckpointSummary,
+    Model,
+    model_of,
+    summarize_checkpoint,
+)
+from latentcot.runs.folder import RECIPE, read_metrics
+from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
+from latentcot.tasks import task_named
+from latentcot.training.stream import open_stream
 from latentcot.utils.parsing import one_line
 
-Lines = list[tuple[str, str]]
-"""What it is, and its value."""
+State = Literal["same", "changed", "missing", "unreadable", "not checked"]
 
 MAX_TEXT = 2_000
 SHORT = 10
 """Digits of a SHA-256 that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A data file that a run was trained with.
+
+    Attributes:
+        file: As the recipe names it; a relative path is looked up from here.
+        sha256: What it was when the run started.
+        state: What it is now. Data sets of the hub are not checked.
+    """
+
+    file: str
+    sha256: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run folder, or a checkpoint that lies in none.
+
+    Attributes:
+        path: The folder.
+        is_run: Whether it is a run.
+        method: Name of the method.
+        task: Its name, `own` for custom data.
+        seed: Of the run.
+        model: What is trained.
+        stage: The last one that was reached.
+        last_stage: The last one of the curriculum; None if unknown.
+        update: Updates that were done, saved or not.
+        num_updates: Of the whole training; None where only the data could tell and they are gone.
+        is_finished: Whether a checkpoint of the last update is there; None if unknown.
+        data: Training and validation file.
+        sessions: The process that started the run, and each that resumed it.
+        checkpoints: Oldest first, those set aside as damaged last.
+        evaluations: Name of the file → its result, without its records.
+        problems: What is damaged, or of a newer latentcot.
+    """
+
+    path: str
+    is_run: bool
+    method: str
+    task: str
+    seed: int
+    model: Model
+    stage: int
+    last_stage: int | None
+    update: int
+    num_updates: int | None
+    is_finished: bool | None
+    data: tuple[DataFile, ...] = ()
+    sessions: tuple[Session, ...] = ()
+    checkpoints: tuple[CheckpointSummary, ...] = ()
+    evaluations: dict[str, Evaluation] | None = None
+    problems: tuple[str, ...] = ()
 
 
 def show_run(path: Path, *, as_json: bool) -> None:
@@ -32,127 +106,255 @@ def show_run(path: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(summary), ensure_ascii=False))
         return
-    print_table(_pairs([*_what(summary), ("", ""), *_origin(summary)]))
-    for table in (_checkpoints(summary.checkpoints), _evaluations(summary.evaluations)):
+    print_table(_pairs(summary))
+    saved = _table("checkpoint", "update", "stage", "size", "format", "state")
+    for one in summary.checkpoints:
+        saved.add_row(
+            escape(one.name),
+            f"{one.update:,}",
+            "–" if one.stage is None else str(one.stage),
+            decimal(one.num_bytes),
+            "–" if one.format_version is None else str(one.format_version),
+            f"{one.state}{', best' if one.is_best else ''}",
+        )
+    evaluated = _table("evaluation", "accuracy", "95 %", "questions", "update", "made", "format")
+    for file, result in (summary.evaluations or {}).items():
+        shown = figures(result)
+        evaluated.add_row(
+            escape(file),
+            *(shown[name] for name in ("accuracy", "95 %", "questions")),
+            f"{result.checkpoint.update:,}" if result.checkpoint else "–",
+            _time(result.provenance.get("time")),
+            str(result.format_version),
+        )
+    for table in (saved, evaluated):
         if table.row_count:
             print()
             print_table(table)
     for problem in summary.problems:
-        _print(f"\nProblem: {problem}")
+        print_text(f"\nProblem: {problem}")
 
 
-def _print(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(text, markup=False, emoji=False)
+# --- what the folder says -----------------------------------------------------------------------
 
 
-def _what(summary: RunSummary) -> Lines:
-    return [
+def summarize_run(path: Path) -> RunSummary:
+    """Read a run folder, that of a checkpoint in it, or a checkpoint that lies in none.
+
+    Raises:
+        RunError: The folder is neither.
+        RecipeError: The recipe of the run cannot be read.
+        CheckpointError: The lone checkpoint says nothing of itself, or is of a newer format.
+    """
+    above = path.absolute() if len(path.parts) < 3 else path
+    if (path / RECIPE).is_file():
+        run = path
+    elif above.parent.name == "checkpoints" and (above.parent.parent / RECIPE).is_file():
+        run = above.parent.parent
+    else:
+        return _lone_checkpoint(path)
+
+    problems: list[str] = []
+
+    @contextmanager
+    def noting() -> Iterator[None]:
+        try:
+            yield
+        except LatentcotError as error:
+            problems.append(str(error))
+
+    recipe = read_recipe(run / RECIPE)
+    origin: dict[str, Any] = {}
+    with noting():
+        origin = read_provenance(run)
+    data = tuple(_data_file(file, digest) for file, digest in origin.get("data", {}).items())
+
+    folder, best = run / "checkpoints", None
+    with noting():
+        best = best_checkpoint(run) if (folder / "best.json").exists() else None
+    checkpoints = tuple(
+        summarize_checkpoint(path, problems, is_best=path == best)[0]
+        for path in (*sorted(folder.glob("update-*")), *sorted(folder.glob("damaged-update-*")))
+        if path.is_dir()
+    )
+    saved = [one for one in checkpoints if one.is_usable]
+    pretrained = recipe.model if isinstance(recipe.model, str) else None
+    if saved:
+        model = model_of(folder / saved[-1].name, pretrained)
+    else:
+        family = None if isinstance(recipe.model, str) else recipe.model.architecture
+        model = Model(family, pretrained, None)
+
+    # The last update and stage of which there is a trace.
+    newest: Sequence[dict[str, Any]] = []
+    with noting():
+        newest = read_metrics(run)[-1:]
+    updates = [*(row["update"] for row in newest), *(one.update for one in saved)]
+    stages = [*(row.get("stage") for row in newest), *(one.stage for one in saved)]
+    num_updates = _num_updates(recipe, data)
+    last_saved = max((one.update for one in saved), default=0)
+
+    evaluations = {}
+    for file in sorted((run / "evals").glob("*.json")):
+        with noting(), suppress(FileNotFoundError):  # deleted meanwhile
+            found = Evaluation.read(file, recipe.task if isinstance(recipe.task, str) else {})
+            evaluations[file.name] = replace(found, records=())
+    return RunSummary(
+        path=str(run),
+        is_run=True,
+        method=recipe.method,
+        task=task_named(recipe.task).name,
+        seed=recipe.seed,
+        model=model,
+        stage=max((stage for stage in stages if isinstance(stage, int)), default=0),
+        last_stage=method_named(recipe.method).stages(recipe.curriculum.plan)[-1],
+        update=max(updates, default=0),
+        num_updates=num_updates,
+        is_finished=None if num_updates is None else last_saved >= num_updates,
+        data=data,
+        sessions=sessions_of(origin),
+        checkpoints=checkpoints,
+        evaluations=evaluations,
+        problems=tuple(problems),
+    )
+
+
+def _lone_checkpoint(folder: Path) -> RunSummary:
+    if not (folder / INFO_FILE).is_file():
+        inside = [*folder.glob(f"*/{RECIPE}"), *folder.glob(f"*/*/*/{RECIPE}")]
+        example = f", such as {min(inside).parent}" if inside else ""
+        raise RunError(
+            f"{folder}: is no run folder (it holds no {RECIPE}) and no checkpoint (it holds no "
+            f"{INFO_FILE}). Give one of these{example}; or give a recipe."
+        )
+    problems: list[str] = []
+    summary, info = summarize_checkpoint(folder, problems)
+    task = info.get("task")
+    try:
+        return RunSummary(
+            path=str(folder),
+            is_run=False,
+            method=str(info["method"]),
+            task=task if isinstance(task, str) else "own",
+            seed=int(info["seed"]),
+            model=model_of(folder),
+            stage=int(info["stage"]),
+            last_stage=None,
+            update=int(info["update"]),
+            num_updates=None,
+            is_finished=None,
+            checkpoints=(summary,),
+            problems=tuple(problems),
+        )
+    except (KeyError, TypeError, ValueError):
+        reason = problems[0] if problems else f"{folder / INFO_FILE}: is damaged."
+        raise CheckpointError(reason) from None
+
+
+def _data_file(file: str, digest: str) -> DataFile:
+    if is_hub(file):
+        return DataFile(file, digest, "not checked")
+    try:
+        return DataFile(file, digest, "same" if source_hash(file) == digest else "changed")
+    except DataError:
+        return DataFile(file, digest, "unreadable" if Path(file).exists() else "missing")
+
+
+def _num_updates(recipe: Recipe, data: Iterable[DataFile]) -> int | None:
+    """Return the length of the whole training, as the trainer finds it."""
+    training, source = recipe.training, recipe.data
+    if training.epochs is None:
+        return training.max_updates
+    if ("same", source.train) not in {(one.state, one.file) for one in data}:
+        return None
+    try:
+        if source.stream:
+            num_examples = len(open_stream(source.train, source.max_train, source.num_examples))
+        else:
+            num_examples = sum(1 for _ in read_records(source.train))
+    except DataError:
+        return None
+    if source.max_train is not None:
+        num_examples = min(num_examples, source.max_train)
+    return training.num_updates(max(1, num_examples // training.batch_size))
+
+
+# --- as text ------------------------------------------------------------------------------------
+
+
+def _pairs(summary: RunSummary) -> Table:
+    """Return what a run is, and where it comes from: first process, data, each that resumed it."""
+    model = summary.model
+    model_text = _joined(
+        model.architecture or "unknown",
+        model.num_parameters and f"{model.num_parameters:,} parameters",
+        model.num_adapted and f"{model.num_adapted:,} parameters of adapters",
+        model.pretrained and f"begun from {model.pretrained}",
+    )
+    state = {True: "finished", False: "not finished", None: None}[summary.is_finished]
+    of_all = "" if summary.num_updates is None else f" of {summary.num_updates:,}"
+    of_stages = "" if summary.last_stage is None else f" of {summary.last_stage:,}"
+    progress = f"update {summary.update:,}{of_all}, stage {summary.stage:,}{of_stages}"
+    lines = [
         ("run" if summary.is_run else "checkpoint", summary.path),
         ("method", summary.method),
         ("task", summary.task),
-        ("model", _model(summary.model)),
-        ("training", _progress(summary)),
+        ("model", model_text),
+        ("training", _joined(state, progress)),
         ("seed", str(summary.seed)),
+        ("", ""),
     ]
+    if summary.sessions:
+        first, *others = summary.sessions
+        versions = [f"{name} {version}" for name, version in (first.versions or {}).items()
+                    if version]  # fmt: skip
+        s = "s" if first.threads and first.threads > 1 else ""
+        used = _joined(
+            first.cores_used and f"{first.cores_used} used",
+            first.threads and f"{first.threads} thread{s}",
+        )
+        processes = first.num_processes or 1
+        states = {"same": "as it was", "changed": "has changed since", "missing": "is not here now"}
+        lines += [
+            ("started", _time(first.time)),
+            ("command", first.command or "unknown"),
+            ("commit", code_of(asdict(first)) or "unknown"),
+            ("versions", _joined(*versions, f"Python {first.python or 'unknown'}")),
+            ("machine", f"{first.machine or 'unknown'}{f' ({used})' if used else ''}"),
+            ("device", _joined(first.device or "unknown", first.gpu,
+                               f"{processes} processes" if processes > 1 else None)),
+        ]  # fmt: skip
+        lines += [
+            ("data", f"{one.file}, {one.sha256[:SHORT]}, {states.get(one.state, one.state)}")
+            for one in summary.data
+        ]
+        for one in others:
+            differs = f"; {', '.join(one.differs)}" if one.differs else ""
+            lines.append(("resumed", f"after update {one.update:,}, {_time(one.time)}{differs}"))
+    else:
+        lines.append(("provenance", "unknown"))
 
-
-def _model(model: Model) -> str:
-    parts = [
-        model.architecture or "unknown",
-        f"{model.num_parameters:,} parameters" if model.num_parameters else "",
-        f"{model.num_adapted:,} parameters of adapters" if model.num_adapted else "",
-        f"begun from {model.pretrained}" if model.pretrained else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def _progress(summary: RunSummary) -> str:
-    def so_far(number: int, last: int | None) -> str:
-        return f"{number:,}" if last is None else f"{number:,} of {last:,}"
-
-    state = {True: "finished, ", False: "not finished, ", None: ""}[summary.is_finished]
-    update = so_far(summary.update, summary.num_updates)
-    return f"{state}update {update}, stage {so_far(summary.stage, summary.last_stage)}"
-
-
-def _origin(summary: RunSummary) -> Lines:
-    """Return where a run comes from: its first process, its data, and each that went on with it."""
-    if not summary.sessions:
-        return [("provenance", "unknown")]
-    first, *others = summary.sessions
-    versions = [f"{name} {version}" for name, version in (first.versions or {}).items() if version]
-    lines = [
-        ("started", _time(first.time)),
-        ("command", first.command or "unknown"),
-        ("commit", code_of(asdict(first)) or "unknown"),
-        ("versions", ", ".join([*versions, f"Python {first.python or 'unknown'}"])),
-        ("machine", _machine(first)),
-        ("device", _device(first)),
-        *(("data", _data(file)) for file in summary.data),
-        *(("resumed", _resumed(session)) for session in others),
-    ]
-    names = ["", *(name for name, _ in lines)]
-    return [
-        (name if name != before else "", text)
-        for before, (name, text) in zip(names, lines, strict=False)
-    ]
-
-
-def _machine(session: Session) -> str:
-    used = [
-        f"{session.cores_used} used" if session.cores_used else "",
-        f"{session.threads} thread{'s' if session.threads > 1 else ''}" if session.threads else "",
-    ]
-    known = ", ".join(part for part in used if part)
-    return f"{session.machine or 'unknown'}{f' ({known})' if known else ''}"
-
-
-def _device(session: Session) -> str:
-    parts = [
-        session.device or "unknown",
-        session.gpu or "",
-        f"{session.num_processes} processes" if (session.num_processes or 1) > 1 else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def _data(file: DataFile) -> str:
-    states = {"same": "as it was", "changed": "has changed since", "missing": "is not here now"}
-    return f"{file.file}, {file.sha256[:SHORT]}, {states.get(file.state, file.state)}"
-
-
-def _resumed(session: Session) -> str:
-    differs = f"; {', '.join(session.differs)}" if session.differs else ""
-    return f"after update {session.update:,}, {_time(session.time)}{differs}"
-
-
-def _time(text: str | None) -> str:
-    try:
-        time = datetime.fromisoformat(text or "")
-    except ValueError:
-        return "at an unknown time"
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _size(num_bytes: int) -> str:
-    size, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
-
-
-# --- tables -----------------------------------------------------------------------------------
-
-
-def _pairs(lines: Iterable[tuple[str, str]]) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    before = ""
     for name, text in lines:
-        table.add_row(name, escape(one_line(text, MAX_TEXT)))  # a run may come from elsewhere
+        # A run may come from elsewhere: its texts are no more than texts.
+        table.add_row("" if name == before else name, escape(one_line(text, MAX_TEXT)))
+        before = name
     return table
+
+
+def _joined(*parts: str | int | None) -> str:
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _time(text: object) -> str:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return "at an unknown time"
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _table(first: str, *others: str) -> Table:
@@ -161,33 +363,4 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         is_text = name in ("state", "made", "of")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
-    return table
-
-
-def _checkpoints(checkpoints: Sequence[CheckpointSummary]) -> Table:
-    table = _table("checkpoint", "update", "stage", "size", "format", "state")
-    for one in checkpoints:
-        table.add_row(
-            escape(one.name),
-            f"{one.update:,}",
-            "–" if one.stage is None else str(one.stage),
-            _size(one.num_bytes),
-            "–" if one.format_version is None else str(one.format_version),
-            f"{one.state}{', best' if one.is_best else ''}",
-        )
-    return table
-
-
-def _evaluations(evaluations: Sequence[EvaluationSummary]) -> Table:
-    table = _table("evaluation", "accuracy", "95 %", "questions", "update", "made", "format")
-    for one in evaluations:
-        table.add_row(
-            escape(one.file),
-            percent(one.accuracy),
-            f"{100 * one.low:.1f}–{100 * one.high:.1f}",
-            f"{one.num_questions:,}",
-            f"{one.update:,}",
-            _time(one.time),
-            str(one.schema_version),
-        )
     return table

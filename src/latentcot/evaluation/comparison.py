@@ -1,22 +1,24 @@
-"""Runs side by side, and methods over several seeds, from the result files of the runs alone."""
+"""Runs side by side, and methods over several seeds, from the result files of the runs alone.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+    STUDY/study.yaml
+    STUDY/<task>/<method>/seed-<n>/       a run
+    STUDY/<task>/<method>/seed-<n>.log    what it printed
+    STUDY/<task>/<method>/seed-<n>.yaml   its recipe, there before it has begun
+
+In a study the names of the folders are the names of task and method: it may have several variants
+of one method. A run of it without a result has failed, and is told, never left out.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from latentcot.errors import RunError, did_you_mean
-from latentcot.evaluation.runs import (
-    FailedRun,
-    Group,
-    Place,
-    Result,
-    failure,
-    find_places,
-    read_results,
-)
-from latentcot.evaluation.runs import Row as Row  # the public name is here
+from latentcot.errors import RunError, UsageError, did_you_mean
+from latentcot.evaluation.results import Estimate, Evaluation
 from latentcot.evaluation.statistics import (
     holm,
     mean_and_sd,
@@ -24,7 +26,61 @@ from latentcot.evaluation.statistics import (
     paired_p_value,
     share_interval,
 )
+from latentcot.methods.table import METHODS
 from latentcot.recipes.values import flat
+from latentcot.runs.folder import read_run_recipe
+from latentcot.utils.parsing import one_line, parse_yaml, shown
+
+_SEED = re.compile(r"seed-(-?\d+)(\.log|\.yaml)?")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run in a comparison.
+
+    Attributes:
+        run: Its folder.
+        task: As its result names it; in a study the name of its folder.
+        method: The same.
+        seed: Of the run.
+        result: Accuracy, cost and records.
+        recipe: Of the run, as plain values.
+    """
+
+    run: str
+    task: str
+    method: str
+    seed: int
+    result: Evaluation
+    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def updates(self) -> int:
+        """Of the run when it was evaluated; its best checkpoint is one of them."""
+        return self.result.checkpoint.updates if self.result.checkpoint else 0
+
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values: the summary of its result, and what tells runs apart."""
+        names = ("run", "task", "method", "seed", "updates")
+        return self.result.summary() | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run of a study that has no result.
+
+    Attributes:
+        task: Name of its task.
+        method: Name of its method.
+        seed: Its seed.
+        reason: In words: the last line that it printed, or that it has not finished.
+    """
+
+    task: str
+    method: str
+    seed: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +90,13 @@ class Summary:
     Attributes:
         task: Name of the task.
         method: Name of the method.
-        accuracy_mean: Mean share of right answers over the seeds, 0 … 1.
+        accuracy: Mean share of right answers over the seeds, with the 95 % interval (Wilson) over
+            which questions were drawn; `n` is the number of questions of each run.
         accuracy_sd: Its standard deviation over the seeds (n − 1); None for one seed.
-        low: Lower end of the 95 % interval (Wilson) over which questions were drawn.
-        high: Upper end.
-        seed_low: Lower end of the 95 % interval (Student) over the seeds, cut at 0.
-        seed_high: Upper end, cut at 1.
+        over_seeds: The same mean with the 95 % interval (Student) over the seeds, cut at 0 and 1;
+            `n` is the number of seeds; None for one seed.
         seeds: With a result.
         accuracies: Of each run, in the order of `seeds`.
-        num_questions: Questions of each run.
         tokens_per_question: Mean over the seeds, as the next three.
         thoughts_per_question: Continuous thoughts.
         passes_per_question: Sequential calls of the backbone.
@@ -53,9 +107,9 @@ class Summary:
         versus: The baseline; None for the baseline itself and without one.
         difference: Mean accuracy less that of the baseline, in points, over `paired_seeds`; over
             all seeds of both where there are none.
-        paired_seeds: That the baseline has too; difference and p-value are about these.
-        p_value: McNemar's test on the same questions, combined over `paired_seeds`.
-        p_holm: The same, adjusted for all comparisons of this task.
+        paired_seeds: That the baseline has too; difference and p are about these.
+        p: McNemar's test on the same questions, combined over `paired_seeds`.
+        p_adjusted: The same, adjusted (Holm) for all comparisons of this task.
         failed: (seed, reason) of each run without a result.
         unfinished: Seeds whose best checkpoint is of a stage before the last.
         varied: Keys in which the recipes of the runs differ, other than seed and files.
@@ -65,15 +119,11 @@ class Summary:
 
     task: str
     method: str
-    accuracy_mean: float | None = None
+    accuracy: Estimate | None = None
     accuracy_sd: float | None = None
-    low: float | None = None
-    high: float | None = None
-    seed_low: float | None = None
-    seed_high: float | None = None
+    over_seeds: Estimate | None = None
     seeds: tuple[int, ...] = ()
     accuracies: tuple[float, ...] = ()
-    num_questions: int | None = None
     tokens_per_question: float | None = None
     thoughts_per_question: float | None = None
     passes_per_question: float | None = None
@@ -84,8 +134,8 @@ class Summary:
     versus: str | None = None
     difference: float | None = None
     paired_seeds: tuple[int, ...] = ()
-    p_value: float | None = None
-    p_holm: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
     failed: tuple[tuple[int, str], ...] = ()
     unfinished: tuple[int, ...] = ()
     varied: tuple[str, ...] = ()
@@ -103,126 +153,112 @@ def compare(runs: Sequence[Path], evaluation: str = "test") -> list[Row]:
 
     Raises:
         RunError: A run that was given by itself has no such evaluation, or runs were asked
-            different questions of one task.
+            different questions of one task, or a study has no runs.
+        UsageError: One path was given in place of a list.
     """
-    return [result.row for result in read_results(find_places(runs), evaluation)]
+    return [one for one in _read_all(runs, evaluation) if isinstance(one, Row)]
 
 
 def failed_runs(runs: Sequence[Path], evaluation: str = "test") -> list[FailedRun]:
     """Return the runs of the studies among `runs` that have no such evaluation."""
-    return _failed(find_places(runs), evaluation)
+    return [one for one in _read_all(runs, evaluation) if isinstance(one, FailedRun)]
 
 
 def summarize(
     runs: Sequence[Path],
     evaluation: str = "test",
     baseline: str | None = None,
-    failed: Sequence[FailedRun] = (),
 ) -> list[Summary]:
     """Return a summary for each method on each task, over its seeds.
+
+    Tasks stay together; in each the methods of studies come first, in their order.
 
     Args:
         runs: Run folders, or folders of studies.
         evaluation: Which file of their `evals/` to take, without its ending.
         baseline: The method that the others are tested against.
-        failed: Further runs without a result, beside those that are found in studies.
 
     Raises:
         RunError: As `compare`; or two runs have the same task, method and seed, or no run is of
             the baseline.
     """
-    places = find_places(runs)
-    groups = _grouped(read_results(places, evaluation))
-    failures: dict[Group, dict[int, str]] = {}
-    for one in (*_failed(places, evaluation), *failed):
-        failures.setdefault((one.task, one.method), {})[one.seed] = one.reason
-    keys = _ordered([*groups, *failures], places)
-    if baseline is not None:
-        _refuse_unknown(baseline, {method for _, method in keys})
-    summaries = {key: _summary(key, groups.get(key, []), failures.get(key, {})) for key in keys}
-    if baseline is None:
-        return list(summaries.values())
-    tasks = dict.fromkeys(task for task, _ in keys)
-    return [one for task in tasks for one in _tested(task, baseline, summaries, groups)]
-
-
-def _failed(places: Iterable[Place], evaluation: str) -> list[FailedRun]:
-    found = (failure(place, evaluation) for place in places)
-    return [one for one in found if one is not None]
-
-
-def _ordered(keys: Iterable[Group], places: Iterable[Place]) -> list[Group]:
-    """Task by task; first those of studies, in their order, then the others as they were given."""
-    known = dict.fromkeys(keys)
-    in_study = ((place.task or "", place.method or "") for place in places)
-    in_order = dict.fromkeys(key for key in in_study if key in known) | known
-    tasks = list(dict.fromkeys(task for task, _ in in_order))
-    return sorted(in_order, key=lambda key: tasks.index(key[0]))
-
-
-def _grouped(results: Iterable[Result]) -> dict[Group, list[Result]]:
-    groups: dict[Group, dict[int, Result]] = {}
-    for result in results:
-        group = groups.setdefault(result.group, {})
-        twin = group.setdefault(result.row.seed, result)
-        if twin is not result:
+    found = _read_all(runs, evaluation, studies_first=True)
+    tasks = list(dict.fromkeys(one.task for one in found))
+    found.sort(key=lambda one: tasks.index(one.task))
+    groups: dict[tuple[str, str], dict[int, Row]] = {}
+    failures: dict[tuple[str, str], dict[int, str]] = {}
+    for one in found:
+        key = one.task, one.method
+        group = groups.setdefault(key, {})
+        if isinstance(one, FailedRun):
+            failures.setdefault(key, {})[one.seed] = one.reason
+            continue
+        twin = group.setdefault(one.seed, one)
+        if twin is not one:
             raise RunError(
-                f"{twin.row.run} and {result.row.run} are both {result.row.method} on "
-                f"{result.row.task} with seed {result.row.seed}, and one seed must not count "
-                "twice. Leave one out, or use `latentcot compare --runs` without --baseline."
+                f"{twin.run} and {one.run} are both {one.method} on {one.task} with seed "
+                f"{one.seed}, and one seed must not count twice. Leave one out, or use "
+                "`latentcot compare --runs` without --baseline."
             )
-    return {key: [group[seed] for seed in sorted(group)] for key, group in groups.items()}
-
-
-def _refuse_unknown(baseline: str, methods: set[str]) -> None:
-    if baseline not in methods:
+    methods = {method for _, method in groups}
+    if baseline is not None and baseline not in methods:
         raise RunError(
             f"baseline {baseline!r}: no run is of this method.{did_you_mean(baseline, methods)} "
             f"There are: {', '.join(sorted(methods))}."
         )
 
+    summaries: list[Summary] = []
+    for task in tasks:
+        of_task = {m: _summary(task, m, list(group.values()), failures.get((task, m), {}))
+                   for (t, m), group in groups.items() if t == task}  # fmt: skip
+        if baseline is not None and baseline in of_task:
+            reference, theirs = of_task[baseline], groups[task, baseline]
+            for method, ours in of_task.items():
+                if ours is not reference:
+                    of_task[method] = _against(ours, reference, groups[task, method], theirs)
+        p_of = {method: one.p for method, one in of_task.items() if one.p is not None}
+        adjusted = dict(zip(p_of, holm(list(p_of.values())), strict=True))
+        summaries += [replace(one, p_adjusted=adjusted.get(m)) for m, one in of_task.items()]
+    return summaries
 
-def _summary(key: Group, results: Sequence[Result], failures: Mapping[int, str]) -> Summary:
-    task, method = key
-    rows = [result.row for result in results]
+
+def _summary(task: str, method: str, rows: Sequence[Row], failures: Mapping[int, str]) -> Summary:
+    rows = sorted(rows, key=lambda row: row.seed)
     seeds = tuple(row.seed for row in rows)
     failed = tuple((seed, failures[seed]) for seed in sorted(failures) if seed not in seeds)
     if not rows:
         return Summary(task=task, method=method, failed=failed)
-    accuracies = [row.accuracy for row in rows]
+    results = [row.result for row in rows]
+    accuracies = tuple(result.accuracy.value for result in results)
     mean, sd = mean_and_sd(accuracies)
-    low, high = share_interval(mean, rows[0].num_questions)
-    over_seeds = mean_interval(accuracies)
+    num_questions = results[0].accuracy.n
+    interval = mean_interval(accuracies)
+    stopped = [share for r in results if (share := r.share_stopped_with_chain) is not None]
     return Summary(
         task=task,
         method=method,
-        accuracy_mean=mean,
+        accuracy=Estimate(mean, *share_interval(mean, num_questions), num_questions),
         accuracy_sd=sd,
-        low=low,
-        high=high,
-        seed_low=max(0.0, over_seeds[0]) if over_seeds else None,
-        seed_high=min(1.0, over_seeds[1]) if over_seeds else None,
+        over_seeds=(
+            Estimate(mean, max(0.0, interval[0]), min(1.0, interval[1]), len(rows))
+            if interval
+            else None
+        ),
         seeds=seeds,
-        accuracies=tuple(accuracies),
-        num_questions=rows[0].num_questions,
-        tokens_per_question=fmean(row.tokens_per_question for row in rows),
-        thoughts_per_question=fmean(row.thoughts_per_question for row in rows),
-        passes_per_question=fmean(row.passes_per_question for row in rows),
-        seconds_per_question=fmean(row.seconds_per_question for row in rows),
-        share_stopped_with_chain=_mean([row.share_stopped_with_chain for row in rows]),
+        accuracies=accuracies,
+        tokens_per_question=fmean(result.tokens_per_question for result in results),
+        thoughts_per_question=fmean(result.thoughts_per_question for result in results),
+        passes_per_question=fmean(result.passes_per_question for result in results),
+        seconds_per_question=fmean(result.seconds_per_question for result in results),
+        share_stopped_with_chain=fmean(stopped) if stopped else None,
         updates=tuple(row.updates for row in rows),
-        batch_sizes=tuple(sorted({one.batch_size for one in results if one.batch_size})),
+        batch_sizes=tuple(sorted({r.batch_size for r in results if r.batch_size})),
         failed=failed,
-        unfinished=tuple(one.row.seed for one in results if one.is_unfinished),
-        varied=_varied([result.recipe for result in results]),
-        commits=tuple(sorted({result.commit for result in results if result.commit})),
-        machines=tuple(sorted({result.machine for result in results if result.machine})),
+        unfinished=tuple(row.seed for row in rows if row.result.stage < row.result.last_stage),
+        varied=_varied([row.recipe for row in rows]),
+        commits=tuple(sorted({r.commit for r in results if r.commit})),
+        machines=tuple(sorted({r.machine for r in results if r.machine})),
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def _varied(recipes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -239,64 +275,132 @@ def _varied(recipes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted(differing | {name for name, kind in kinds.items() if len(kind) > 1}))
 
 
-def _tested(
-    task: str,
-    baseline: str,
-    summaries: Mapping[Group, Summary],
-    groups: Mapping[Group, Sequence[Result]],
-) -> list[Summary]:
-    """Return the summaries of a task, each tested against the baseline."""
-    reference = summaries.get((task, baseline))
-    of_task = [one for key, one in summaries.items() if key[0] == task]
-    if reference is None:
-        return of_task
-    theirs = {result.row.seed: result for result in groups.get((task, baseline), [])}
-    return _adjusted(
-        [
-            one
-            if one is reference
-            else _against(one, reference, groups.get((task, one.method), []), theirs)
-            for one in of_task
-        ]
-    )
-
-
 def _against(
-    one: Summary, reference: Summary, ours: Iterable[Result], theirs: Mapping[int, Result]
+    one: Summary, reference: Summary, ours: Mapping[int, Row], theirs: Mapping[int, Row]
 ) -> Summary:
     """Return a summary with its difference from the baseline, run by run of the same seed."""
-    pairs = {
-        result.row.seed: _discordant(result, theirs[result.row.seed])
-        for result in ours
-        if result.row.seed in theirs
-    }
-    difference = None
-    if pairs:
-        both = [(one.accuracies[one.seeds.index(s)], theirs[s].row.accuracy) for s in pairs]
-        difference = 100 * fmean(first - second for first, second in both)
-    elif one.accuracy_mean is not None and reference.accuracy_mean is not None:
-        difference = 100 * (one.accuracy_mean - reference.accuracy_mean)
+    seeds = tuple(seed for seed in one.seeds if seed in theirs)
+    discordant, differences = [], []
+    for first, second in ((ours[seed], theirs[seed]) for seed in seeds):
+        # The sort is stable, so that questions of the same id stay in the order of the file.
+        records = [sorted(row.result.records, key=lambda r: r.id) for row in (first, second)]
+        if [r.id for r in records[0]] != [r.id for r in records[1]]:
+            raise RunError(
+                f"{first.run} and {second.run}: the records of their results have other ids, so "
+                "they cannot be paired question by question. Evaluate both again."
+            )
+        pairs = [(a.is_correct, b.is_correct) for a, b in zip(*records, strict=True)]
+        discordant.append((pairs.count((True, False)), pairs.count((False, True))))
+        differences.append(first.result.accuracy.value - second.result.accuracy.value)
+    difference = fmean(differences) if differences else None
+    if difference is None and one.accuracy and reference.accuracy:
+        difference = one.accuracy.value - reference.accuracy.value
     return replace(
         one,
         versus=reference.method,
-        difference=difference,
-        paired_seeds=tuple(pairs),
-        p_value=paired_p_value(list(pairs.values())) if pairs else None,
+        difference=None if difference is None else 100 * difference,
+        paired_seeds=seeds,
+        p=paired_p_value(discordant) if discordant else None,
     )
 
 
-def _adjusted(tested: Sequence[Summary]) -> list[Summary]:
-    p_values = {one.method: one.p_value for one in tested if one.p_value is not None}
-    by_method = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return [replace(one, p_holm=by_method.get(one.method)) for one in tested]
+# --- the runs -----------------------------------------------------------------------------------
 
 
-def _discordant(first: Result, second: Result) -> tuple[int, int]:
-    """Return how many questions only the first gets right, and only the second."""
-    if [name for name, _ in first.records] != [name for name, _ in second.records]:
-        raise RunError(
-            f"{first.row.run} and {second.row.run}: the records of their results have other ids, "
-            "so they cannot be paired question by question. Evaluate both anew."
+def _read_all(
+    runs: Sequence[Path], evaluation: str, *, studies_first: bool = False
+) -> list[Row | FailedRun]:
+    """Return what the files of the runs say, with those of a study in place of the study."""
+    if isinstance(runs, str | Path):
+        raise UsageError(f"compare: needs a list of run folders, got {str(runs)!r}: put it in one.")
+    if Path(evaluation).name != evaluation or evaluation == "..":
+        raise UsageError(
+            f"--evaluation: must be the name of a file in evals/, got {shown(evaluation)}."
         )
-    pairs = [(a, b) for (_, a), (_, b) in zip(first.records, second.records, strict=True)]
-    return pairs.count((True, False)), pairs.count((False, True))
+    runs = [Path(run) for run in runs]
+    studies = [
+        r for r in runs if (r / "study.yaml").is_file() and not (r / "recipe.yaml").is_file()
+    ]
+    found: list[Row | FailedRun] = []
+    for run in sorted(runs, key=lambda run: studies_first and run not in studies):
+        found += _read_study(run, evaluation) if run in studies else [_read(run, evaluation)]
+    asked: dict[str, Row] = {}
+    for row in (one for one in found if isinstance(one, Row)):
+        first = asked.setdefault(row.task, row)
+        questions = [
+            (one.result.data and one.result.data.sha256, one.result.accuracy.n)
+            for one in (first, row)
+        ]
+        if questions[0] != questions[1]:
+            raise RunError(
+                f"{first.run} and {row.run} were evaluated on different files (or parts of them) "
+                f"of the name {evaluation!r}, so their accuracies cannot be compared. Evaluate "
+                "both on one."
+            )
+    return found
+
+
+def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
+    """Return the runs of a study by task, method (in the order of the method table) and seed."""
+    asked: set[tuple[str, str]] | None
+    try:
+        values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
+        methods = {name for m in values["methods"] for name in ([m] if isinstance(m, str) else m)}
+        asked = {(task, method) for task in values["tasks"] for method in methods}
+    except (OSError, ValueError, KeyError, TypeError):
+        asked = None  # it says nothing, so all are meant
+    places = {}
+    for path in study.glob("*/*/seed-*"):
+        task, method = path.parent.parent.name, path.parent.name
+        found = _SEED.fullmatch(path.name)
+        # A task or method may have been taken out of the study since it was run.
+        if found and (asked is None or (task, method) in asked):
+            places[task, method, int(found[1])] = path.with_name(f"seed-{found[1]}")
+    if not places:
+        raise RunError(
+            f"{study}: this study has no runs yet: there is no {study}/<task>/<method>/seed-<n>."
+        )
+    names = list(METHODS)
+
+    def order(place: tuple[str, str, int]) -> tuple[str, int, str, int]:
+        task, method, seed = place
+        return task, names.index(method) if method in names else len(names), method, seed
+
+    read: list[Row | FailedRun] = []
+    for task, method, seed in sorted(places, key=order):
+        run = places[task, method, seed]
+        if (run / "recipe.yaml").is_file() and (run / "evals" / f"{evaluation}.json").is_file():
+            read.append(replace(_read(run, evaluation), task=task, method=method))
+            continue
+        reason = "not finished"
+        if others := sorted(path.stem for path in (run / "evals").glob("*.json")):
+            reason = f"has no evaluation {evaluation!r}, only {', '.join(others)}"
+        else:
+            with suppress(OSError):
+                log = run.with_name(f"{run.name}.log").read_text(encoding="utf-8", errors="replace")
+                # A progress bar writes over its line, and in colour.
+                lines = [one_line(line) for line in _CONTROL.sub("", log).splitlines()]
+                reason = next((line for line in reversed(lines) if line), reason)
+        read.append(FailedRun(task, method, seed, reason))
+    return read
+
+
+def _read(run: Path, evaluation: str) -> Row:
+    """Return what the files of a run say.
+
+    Raises:
+        RunError: One of them is missing, or is not what was written.
+    """
+    recipe = read_run_recipe(run)
+    path = run / "evals" / f"{evaluation}.json"
+    try:
+        result = Evaluation.read(path, recipe.get("task", "prosqa"))
+    except FileNotFoundError:
+        others = sorted(other.stem for other in path.parent.glob("*.json"))
+        hint = f" There are: {', '.join(others)} (--evaluation)." if others else ""
+        advice = hint or f" `latentcot eval {run}` writes it."
+        raise RunError(f"{path}: is missing.{advice}") from None
+    seed = recipe.get("seed")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise RunError(f"{run / 'recipe.yaml'}: seed: must be a whole number, got {shown(seed)}.")
+    return Row(str(run), result.task, result.method, seed, result, recipe)

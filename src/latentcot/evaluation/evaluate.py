@@ -1,86 +1,16 @@
-"""Accuracy on a file of questions, with its interval, its cost and a record for every question."""
+"""Let a model answer a file of questions: accuracy with its interval, cost, and every answer."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
 
 from latentcot.curriculum.layout import EncodedExample, latents_of_chain
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
-from latentcot.evaluation.reasoner import Output, Reasoner
+from latentcot.evaluation.reasoner import Reasoner
+from latentcot.evaluation.results import Estimate, Evaluation, Record
 from latentcot.evaluation.statistics import share_with_interval
-from latentcot.tasks import Task, task_named
-from latentcot.utils.versions import EVALUATION_VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One question: what was expected, what came, and what it cost.
-
-    `chain_thoughts` are the thoughts that its own chain would take; None where that is not known.
-    """
-
-    id: str
-    gold: str
-    answer: str
-    is_correct: bool
-    text: str
-    num_tokens: int
-    num_thoughts: int
-    num_passes: int
-    is_finished: bool
-    chain_thoughts: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The result of an evaluation, as `evals/*.json` holds it.
-
-    Attributes:
-        method: A row of the method table.
-        task: How answers were scored; `own` for data of one's own.
-        stage: The stage of the checkpoint.
-        last_stage: The last stage of its method and curriculum.
-        accuracy: Share of right answers, 0 … 1.
-        low: Lower end of its 95 % interval (Wilson).
-        high: Upper end.
-        num_questions: Questions.
-        tokens_per_question: Words and continuous thoughts, without special tokens, pauses and end
-            of text: the paper's count.
-        thoughts_per_question: Continuous thoughts.
-        passes_per_question: Sequential calls of the backbone.
-        seconds_per_question: Wall time of all divided by their number, `batch_size` at a time.
-        batch_size: Questions side by side.
-        share_stopped_with_chain: Share of questions with exactly as many thoughts as their chain
-            would take; None where there are no thoughts, or no chains.
-        records: One a question.
-        schema_version: Of this form.
-    """
-
-    method: str
-    task: str
-    stage: int
-    last_stage: int
-    accuracy: float
-    low: float
-    high: float
-    num_questions: int
-    tokens_per_question: float
-    thoughts_per_question: float
-    passes_per_question: float
-    seconds_per_question: float
-    batch_size: int
-    share_stopped_with_chain: float | None
-    records: tuple[Record, ...]
-    schema_version: int = EVALUATION_VERSION
-
-    def summary(self) -> dict[str, Any]:
-        """Return everything but the records."""
-        values = asdict(self)
-        del values["records"]
-        return values
+from latentcot.tasks import task_named
 
 
 def evaluate(
@@ -105,10 +35,13 @@ def evaluate(
         max_new_tokens: Words at most; as in training if left out.
         batch_size: Questions at a time.
         on_progress: Called with the number of questions that have just been answered.
+
+    Raises:
+        UsageError: There are no examples.
     """
     if not examples:
         raise UsageError("evaluate: needs at least one example, got none.")
-    task = task_named(reasoner.info.task)
+    info, task = reasoner.info, task_named(reasoner.info.task)
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()
     outputs = reasoner.answer(
@@ -120,51 +53,40 @@ def evaluate(
         on_progress=on_progress,
     )
     seconds = time.perf_counter() - start
+
+    has_thoughts, plan = reasoner.method.view.latents.is_thought, reasoner.rules.plan
     records = tuple(
-        _record(reasoner, task, example, output)
+        Record(
+            id=example.id,
+            gold=example.answer,
+            answer=output.answer,
+            is_correct=task.is_correct(output.answer, example.answer),
+            text=output.text,
+            num_tokens=output.num_tokens,
+            num_thoughts=output.num_thoughts,
+            num_passes=output.num_passes,
+            is_finished=output.is_finished,
+            chain_thoughts=(
+                latents_of_chain(len(example.steps), plan)
+                if has_thoughts and example.steps
+                else None
+            ),
+        )
         for example, output in zip(examples, outputs, strict=True)
     )
-    accuracy, low, high = share_with_interval(sum(r.is_correct for r in records), len(records))
+    stopped = [r.num_thoughts == r.chain_thoughts for r in records if r.chain_thoughts is not None]
+    num_right, num_all = sum(record.is_correct for record in records), len(records)
     return Evaluation(
-        method=reasoner.info.method_name,
+        method=info.method_name,
         task=task.name,
-        stage=reasoner.info.stage,
-        last_stage=reasoner.method.stages(reasoner.info.plan)[-1],
-        accuracy=accuracy,
-        low=low,
-        high=high,
-        num_questions=len(records),
-        tokens_per_question=fmean(r.num_tokens for r in records),
-        thoughts_per_question=fmean(r.num_thoughts for r in records),
-        passes_per_question=fmean(r.num_passes for r in records),
-        seconds_per_question=seconds / len(records),
+        stage=info.stage,
+        last_stage=reasoner.method.stages(info.plan)[-1],
+        accuracy=Estimate(*share_with_interval(num_right, num_all), num_all),
+        tokens_per_question=fmean(record.num_tokens for record in records),
+        thoughts_per_question=fmean(record.num_thoughts for record in records),
+        passes_per_question=fmean(record.num_passes for record in records),
+        seconds_per_question=seconds / num_all,
         batch_size=batch_size,
-        share_stopped_with_chain=_share_stopped(records),
+        share_stopped_with_chain=fmean(stopped) if stopped else None,
         records=records,
     )
-
-
-def _record(reasoner: Reasoner, task: Task, example: Example, output: Output) -> Record:
-    return Record(
-        id=example.id,
-        gold=example.answer,
-        answer=output.answer,
-        is_correct=task.is_correct(output.answer, example.answer),
-        text=output.text,
-        num_tokens=output.num_tokens,
-        num_thoughts=output.num_thoughts,
-        num_passes=output.num_passes,
-        is_finished=output.is_finished,
-        chain_thoughts=_chain_thoughts(reasoner, example),
-    )
-
-
-def _chain_thoughts(reasoner: Reasoner, example: Example) -> int | None:
-    if not (reasoner.method.view.latents.is_thought and example.steps):
-        return None
-    return latents_of_chain(len(example.steps), reasoner.rules.plan)
-
-
-def _share_stopped(records: Sequence[Record]) -> float | None:
-    known = [record for record in records if record.chain_thoughts is not None]
-    return fmean(r.num_thoughts == r.chain_thoughts for r in known) if known else None

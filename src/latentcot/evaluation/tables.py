@@ -13,11 +13,12 @@ from typing import Any
 
 from latentcot.errors import UsageError
 from latentcot.evaluation.comparison import Summary
+from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.utils.files import written_whole
 
-SCHEMA_VERSION = 1
-"""Of the JSON file."""
+COMPARISON_VERSION = 2
+"""Of the JSON file. Version 1 had the figures of accuracy side by side."""
 
 NOTHING = "–"
 """Stands where there is no figure."""
@@ -69,57 +70,57 @@ def by_task(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
     return tasks
 
 
-def accuracy_text(one: Summary) -> str:
-    """Return `97.0 ± 0.3`: points, mean and standard deviation over the seeds."""
-    if one.accuracy_mean is None:
-        return NOTHING
-    mean = percent(one.accuracy_mean).removesuffix(" %")
-    return mean if one.accuracy_sd is None else f"{mean} ± {100 * one.accuracy_sd:.1f}"
+def figures(one: Summary | Evaluation) -> dict[str, str]:
+    """Return the figures of a run, or of a method over its seeds, as texts.
+
+    accuracy and its 95 % interval, tokens, thoughts, passes, seconds and ms of a question, and the
+    share of questions that stopped with their chain.
+    """
+
+    def text(value: float | None, digits: int = 1) -> str:
+        return NOTHING if value is None else f"{value:.{digits}f}"
+
+    accuracy, seconds, stopped = (
+        one.accuracy,
+        one.seconds_per_question,
+        one.share_stopped_with_chain,
+    )
+    return {
+        "accuracy": percent(accuracy.value) if accuracy else NOTHING,
+        "95 %": f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}" if accuracy else NOTHING,
+        "questions": f"{accuracy.n:,}" if accuracy else NOTHING,
+        "tokens": text(one.tokens_per_question),
+        "thoughts": text(one.thoughts_per_question),
+        "passes": text(one.passes_per_question),
+        "seconds": text(seconds, 4),
+        "ms": text(seconds if seconds is None else 1000 * seconds, 2),
+        "stopped": NOTHING if stopped is None else percent(stopped).removesuffix(" %"),
+    }
 
 
-def interval_text(one: Summary) -> str:
-    """Return `95.1–98.2`: points, over the questions."""
-    if one.low is None or one.high is None:
-        return NOTHING
-    return f"{100 * one.low:.1f}–{100 * one.high:.1f}"
+def texts(one: Summary) -> dict[str, str]:
+    """Return all that a table shows of a summary, as texts, by name of the column.
 
-
-def figure_text(value: float | None, digits: int = 1) -> str:
-    """Return a figure with so many digits behind the point."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
-
-
-def difference_text(one: Summary) -> str:
-    """Return `+3.1` or `−3.1`: points ahead of the baseline or behind it."""
-    if one.difference is None:
-        return NOTHING
-    return f"{one.difference:+.1f}".replace("-", "−")
-
-
-def p_text(p_value: float | None) -> str:
-    """Return a p-value with three digits; a smaller one is not called 0."""
-    if p_value is None:
-        return NOTHING
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def seeds_text(one: Summary) -> str:
-    """Return how many seeds have a result: `3`, or `2 of 3` if one failed."""
+    `accuracy` is `97.0 ± 0.3` here, in points: mean and standard deviation over the seeds. A
+    p-value that is very small is not called 0, and `seeds` is `2 of 3` if one failed.
+    """
+    shown = figures(one)
+    spread = "" if one.accuracy_sd is None else f" ± {100 * one.accuracy_sd:.1f}"
+    ends = sorted({min(one.updates), max(one.updates)}) if one.updates else []
     num_all = len(one.seeds) + len(one.failed)
-    return f"{len(one.seeds)} of {num_all}" if one.failed else str(num_all)
+    difference, p = one.difference, one.p_adjusted
+    return shown | {
+        "accuracy": shown["accuracy"].removesuffix(" %") + spread,
+        "diff": NOTHING if difference is None else f"{difference:+.1f}".replace("-", "−"),
+        "p": NOTHING if p is None else "<0.001" if p < 0.001 else f"{p:.3f}",
+        "seeds": f"{len(one.seeds)} of {num_all}" if one.failed else str(num_all),
+        "updates": "–".join(f"{end:,}" for end in ends) or NOTHING,
+    }
 
 
-def updates_text(one: Summary) -> str:
-    """Return the updates of the runs, as a range where they differ."""
-    if not one.updates:
-        return NOTHING
-    ends = sorted({min(one.updates), max(one.updates)})
-    return "–".join(f"{end:,}" for end in ends)
-
-
-def questions_text(one: Summary) -> str:
-    """Return the number of questions of each run."""
-    return NOTHING if one.num_questions is None else f"{one.num_questions:,}"
+def baseline_of(summaries: Iterable[Summary]) -> str | None:
+    """Return the method that the others were tested against; None if there is none."""
+    return next((one.versus for one in summaries if one.versus), None)
 
 
 def notes(summaries: Sequence[Summary]) -> list[str]:
@@ -128,14 +129,14 @@ def notes(summaries: Sequence[Summary]) -> list[str]:
     for one in summaries:
         reasons = [f"seed {seed} has no result: {reason}" for seed, reason in one.failed]
         if reasons:
-            found.append(f"{one.method}: {seeds_text(one)} seeds; {'; '.join(reasons)}")
+            found.append(f"{one.method}: {texts(one)['seeds']} seeds; {'; '.join(reasons)}")
         if one.unfinished:
             seeds = ", ".join(map(str, one.unfinished))
             found.append(f"{one.method}: seeds {seeds} ended before the last stage")
         if one.varied:
             found.append(f"{one.method}: the recipes of its runs differ in {', '.join(one.varied)}")
-        both = {*one.seeds, *_seeds(one, summaries)}
-        if one.versus and one.seeds and both != set(one.paired_seeds):
+        theirs = next((other.seeds for other in summaries if other.method == one.versus), ())
+        if one.versus and one.seeds and {*one.seeds, *theirs} != set(one.paired_seeds):
             paired = ", ".join(map(str, one.paired_seeds))
             which = (
                 f"difference and p are about seeds {paired} alone" if paired else "there is no p"
@@ -148,11 +149,6 @@ def notes(summaries: Sequence[Summary]) -> list[str]:
     return found
 
 
-def _seeds(one: Summary, summaries: Sequence[Summary]) -> tuple[int, ...]:
-    """Return the seeds of the baseline of a summary."""
-    return next((other.seeds for other in summaries if other.method == one.versus), ())
-
-
 def legend(summaries: Sequence[Summary]) -> str:
     """Say what the columns are."""
     text = (
@@ -160,44 +156,36 @@ def legend(summaries: Sequence[Summary]) -> str:
         "over the questions. Tokens (words and thoughts), thoughts, passes and seconds: means for "
         "a question."
     )
-    baselines = sorted({one.versus for one in summaries if one.versus})
-    if baselines:
-        text += (
-            f" Difference from {', '.join(baselines)} in points. p: McNemar's exact test on the "
-            "same questions, combined over the seeds, adjusted by Holm for the comparisons of a "
-            "task."
-        )
-    return text
+    baseline = baseline_of(summaries)
+    if baseline is None:
+        return text
+    return (
+        f"{text} Difference from {baseline} in points. p: McNemar's exact test on the same "
+        "questions, combined over the seeds, adjusted by Holm for the comparisons of a task."
+    )
 
 
-def _columns(summaries: Sequence[Summary]) -> dict[str, Callable[[Summary], str]]:
-    """Return the columns of Markdown and LaTeX: title → text of a summary."""
-    columns: dict[str, Callable[[Summary], str]] = {
-        "Method": lambda one: one.method,
-        "Accuracy (%)": accuracy_text,
-        "95 %": interval_text,
-        "Tokens": lambda one: figure_text(one.tokens_per_question),
-        "Thoughts": lambda one: figure_text(one.thoughts_per_question),
-        "Passes": lambda one: figure_text(one.passes_per_question),
-        "Seconds": lambda one: figure_text(one.seconds_per_question, 4),
-    }
-    baseline = next((one.versus for one in summaries if one.versus), None)
-    if baseline is not None:
-        columns[f"vs {baseline}"] = difference_text
-        columns["p"] = lambda one: p_text(one.p_holm)
+# --- files ------------------------------------------------------------------------------------
+
+
+def _table(
+    summaries: Sequence[Summary],
+) -> tuple[list[str], dict[str, list[list[str]]]]:
+    """Return the titles of Markdown and LaTeX, and heading → the cells of each row of a task."""
+    titles = {"Method": "method", "Accuracy (%)": "accuracy", "95 %": "95 %", "Tokens": "tokens",
+              "Thoughts": "thoughts", "Passes": "passes", "Seconds": "seconds"}  # fmt: skip
+    if baseline := baseline_of(summaries):
+        titles |= {f"vs {baseline}": "diff", "p": "p"}
     if len({one.share_stopped_with_chain for one in summaries} - {None}) > 1:
-        columns["Stops with the chain (%)"] = _stopped_text
-    return columns | {"Seeds": seeds_text, "Updates": updates_text}
-
-
-def _stopped_text(one: Summary) -> str:
-    share = one.share_stopped_with_chain
-    return NOTHING if share is None else percent(share).removesuffix(" %")
-
-
-def _heading(task: str, summaries: Sequence[Summary]) -> str:
-    asked = [one for one in summaries if one.num_questions is not None]
-    return f"{task}, {questions_text(asked[0])} questions" if asked else task
+        titles |= {"Stops with the chain (%)": "stopped"}
+    titles |= {"Seeds": "seeds", "Updates": "updates"}
+    tasks = {}
+    for task, group in by_task(summaries).items():
+        shown = [texts(one) | {"method": one.method} for one in group]
+        questions = next((t["questions"] for t in shown if t["questions"] != NOTHING), None)
+        heading = f"{task}, {questions} questions" if questions else task
+        tasks[heading] = [[cells[name] for name in titles.values()] for cells in shown]
+    return list(titles), tasks
 
 
 def _sources(summaries: Sequence[Summary]) -> dict[str, list[str]]:
@@ -207,32 +195,27 @@ def _sources(summaries: Sequence[Summary]) -> dict[str, list[str]]:
     }
 
 
-# --- forms ------------------------------------------------------------------------------------
-
-
 def _markdown(summaries: Sequence[Summary], evaluation: str) -> str:
-    columns = _columns(summaries)
+    def plain(text: str) -> str:
+        """Keep a text from being more than text in Markdown: no cell, no HTML."""
+        return text.replace("|", r"\|").replace("<", "&lt;")
+
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    titles, tasks = _table(summaries)
     lines = [f"# Comparison: {evaluation}", ""]
-    for task, group in by_task(summaries).items():
-        rows = [[_plain(text(one)) for text in columns.values()] for one in group]
-        lines += [f"## {_plain(_heading(task, group))}", ""]
-        lines += [_line(columns), _line(["---", *["---:"] * (len(columns) - 1)])]
-        lines += [*map(_line, rows), ""]
-        lines += [f"- {_plain(note)}" for note in notes(group)]
-        lines += [""] if notes(group) else []
+    for (heading, rows), group in zip(tasks.items(), by_task(summaries).values(), strict=True):
+        lines += [f"## {plain(heading)}", ""]
+        lines += [line(titles), line(["---", *["---:"] * (len(titles) - 1)])]
+        lines += [*(line(map(plain, row)) for row in rows), ""]
+        if remarks := notes(group):
+            lines += [*(f"- {plain(remark)}" for remark in remarks), ""]
     lines += [legend(summaries), ""]
-    lines += [f"{name.capitalize()}: {_plain('; '.join(all_))}." for name, all_ in
-              _sources(summaries).items() if all_]  # fmt: skip
+    for name, all_ in _sources(summaries).items():
+        if all_:
+            lines.append(f"{name.capitalize()}: {plain('; '.join(all_))}.")
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _plain(text: str) -> str:
-    """Keep a text from being more than text in Markdown: no cell, no HTML."""
-    return text.replace("|", r"\|").replace("<", "&lt;")
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 _LATEX = str.maketrans(
@@ -242,71 +225,74 @@ _LATEX = str.maketrans(
 )  # fmt: skip
 
 
-def _escaped(text: str) -> str:
-    return text.translate(_LATEX)
-
-
 def _latex(summaries: Sequence[Summary], evaluation: str) -> str:
-    columns = _columns(summaries)
-
     def row(cells: Iterable[str]) -> str:
-        return f"{' & '.join(map(_escaped, cells))} \\\\"
+        return f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\"
 
+    titles, tasks = _table(summaries)
     remarks = [f"{task}: {note.rstrip('.')}." for task, group in by_task(summaries).items()
                for note in notes(group)]  # fmt: skip
     caption = " ".join([f"Evaluation {evaluation}.", legend(summaries), *remarks])
     lines = [f"% {name}: {'; '.join(all_)}" for name, all_ in _sources(summaries).items() if all_]
-    lines += [r"\begin{table*}", r"\centering", r"\small", rf"\caption{{{_escaped(caption)}}}",
-              rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule",
-              row(columns)]  # fmt: skip
-    for task, group in by_task(summaries).items():
-        heading = _escaped(_heading(task, group))
-        lines += [r"\midrule", rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{heading}}}}} \\"]
-        lines += [row(text(one) for text in columns.values()) for one in group]
+    lines += [r"\begin{table*}", r"\centering", r"\small",
+              rf"\caption{{{caption.translate(_LATEX)}}}",
+              rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"\toprule",
+              row(titles)]  # fmt: skip
+    for heading, rows in tasks.items():
+        shown = heading.translate(_LATEX)
+        lines += [r"\midrule", rf"\multicolumn{{{len(titles)}}}{{l}}{{\textit{{{shown}}}}} \\"]
+        lines += map(row, rows)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
-
-
-def _values(one: Summary) -> dict[str, Any]:
-    """Return a summary as plain values, with the number of its seeds beside them."""
-    values = asdict(one)
-    values["failed"] = [{"seed": seed, "reason": reason} for seed, reason in one.failed]
-    return values | {"num_seeds": len(one.seeds), "num_failed": len(one.failed)}
 
 
 def document(summaries: Sequence[Summary], evaluation: str = "test") -> dict[str, Any]:
     """Return a comparison as the JSON file holds it."""
+    rows = [
+        asdict(one)
+        | {
+            "failed": [{"seed": seed, "reason": reason} for seed, reason in one.failed],
+            "num_seeds": len(one.seeds),
+            "num_failed": len(one.failed),
+        }
+        for one in summaries
+    ]
     return {
-        "schema_version": SCHEMA_VERSION,
+        "format_version": COMPARISON_VERSION,
         "evaluation": evaluation,
-        "rows": [_values(one) for one in summaries],
+        "rows": rows,
         "provenance": _sources(summaries),
     }
 
 
-def _json(summaries: Sequence[Summary], evaluation: str) -> str:
-    return json.dumps(document(summaries, evaluation), indent=1, ensure_ascii=False) + "\n"
-
-
 def _csv(summaries: Sequence[Summary], evaluation: str) -> str:
-    """One row a summary; several values in one cell are parted by `;`, nothing is an empty cell."""
-    names = ["evaluation", *(field.name for field in fields(Summary)), "num_seeds", "num_failed"]
+    """One row a summary; an estimate is four columns (`accuracy.value`, `.low`, `.high`, `.n`).
+
+    Several values in one cell are parted by `;`, nothing is an empty cell.
+    """
+    estimates = ("accuracy", "over_seeds")
+    names = ["evaluation"]
+    for field in fields(Summary):
+        parts = [f"{field.name}.{part}" for part in ("value", "low", "high", "n")]
+        names += parts if field.name in estimates else [field.name]
     file = StringIO(newline="")
-    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer = csv.DictWriter(file, [*names, "num_seeds", "num_failed"], lineterminator="\n")
     writer.writeheader()
-    for one in summaries:
-        values = {"evaluation": evaluation} | _values(one)
-        values["failed"] = [f"{seed}: {reason}" for seed, reason in one.failed]
-        writer.writerow({name: _cell(value) for name, value in values.items()})
+    for one in document(summaries)["rows"]:
+        row = {"evaluation": evaluation}
+        for name, value in one.items():
+            if name in estimates:
+                row |= {f"{name}.{part}": figure for part, figure in (value or {}).items()}
+            elif name == "failed":
+                row[name] = "; ".join(f"{run['seed']}: {run['reason']}" for run in value)
+            else:
+                row[name] = "; ".join(map(str, value)) if isinstance(value, tuple) else value
+        writer.writerow(row)
     return file.getvalue()
-
-
-def _cell(value: object) -> object:
-    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 _FORMS: dict[str, Callable[[Sequence[Summary], str], str]] = {
     ".md": _markdown,
     ".tex": _latex,
     ".csv": _csv,
-    ".json": _json,
+    ".json": lambda *of: json.dumps(document(*of), indent=1, ensure_ascii=False) + "\n",
 }

@@ -1,6 +1,7 @@
 """What a checkpoint folder says of itself, without its weights being loaded."""
 
 from collections.abc import MutableSequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -88,13 +89,16 @@ def summarize_checkpoint(
         except (LatentcotError, FileNotFoundError) as error:
             state = "damaged"
             problems.append(f"{folder}: {error}" if isinstance(error, OSError) else str(error))
+    num_bytes = 0
+    with suppress(OSError):  # deleted meanwhile
+        num_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     number = folder.name.rpartition("-")[2]
     update, stage = info.get("update"), info.get("stage")
     return CheckpointSummary(
         name=folder.name,
         update=update if isinstance(update, int) else int(number) if number.isdecimal() else 0,
         stage=stage if isinstance(stage, int) else None,
-        num_bytes=_num_bytes(folder),
+        num_bytes=num_bytes,
         is_best=is_best,
         state=state,
         format_version=info.get("format_version", 1) if info else None,
@@ -103,31 +107,21 @@ def summarize_checkpoint(
 
 def model_of(folder: Path, pretrained: str | None = None) -> Model:
     """Read what model a checkpoint holds; what cannot be read is None."""
-    try:
-        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
-        architecture = str(config["architectures"][0])
-    except (OSError, ValueError, LookupError, TypeError):
-        architecture = None
-    of_adapters = _num_parameters(folder, WEIGHTS_FILE)
-    return Model(
-        architecture, pretrained, _num_parameters(folder, "model*.safetensors"), of_adapters
-    )
 
-
-def _num_parameters(folder: Path, pattern: str) -> int | None:
-    """Add up the shapes in the heads of the weight files."""
-    num = 0
-    try:
+    def count(pattern: str) -> int | None:
+        """Add up the shapes in the heads of the weight files."""
+        num = 0
         for path in folder.glob(pattern):
             with safe_open(path, framework="pt") as file:
                 num += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return None
-    return num or None
+        return num or None
 
-
-def _num_bytes(folder: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    except OSError:  # deleted meanwhile
-        return 0
+    architecture = num_parameters = num_adapted = None
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = str(config["architectures"][0])
+    with suppress(OSError, SafetensorError):
+        num_adapted = count(WEIGHTS_FILE)
+    with suppress(OSError, SafetensorError):
+        num_parameters = count("model*.safetensors")
+    return Model(architecture, pretrained, num_parameters, num_adapted)

@@ -4,7 +4,7 @@
         format_version            of this file
         time, command, commit, …  of the process that started the run
         seed, data                of the run; SHA-256 of each data file
-        resumed                   the same of each process that went on with it, with the update
+        resumed                   the same of each process that resumed it, with the update
 
 Older files lack what was not written then; nothing is made up for them.
 """
@@ -16,18 +16,67 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import StrictBool, StrictInt, TypeAdapter, ValidationError
+
 from latentcot.data.formats import source_hash
 from latentcot.errors import RunError
 from latentcot.utils.files import write_json
-from latentcot.utils.parsing import shown
-from latentcot.utils.versions import PROVENANCE_VERSION, read_versioned
+from latentcot.utils.versions import PROVENANCE_VERSION, problems_of, read_versioned
 
 FILE = "provenance.json"
 PACKAGES = ("latentcot", "torch", "transformers", "accelerate", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A process that trained a run; what was not written down is None.
+
+    Attributes:
+        update: Updates that the run had before it.
+        time: When it began, in UTC.
+        command: Its command line.
+        commit: Of latentcot; None too where git does not keep it.
+        is_tree_dirty: Whether the commit had been changed.
+        python: Its version.
+        versions: Package → version.
+        machine: Kind of machine, processor, cores.
+        cores_used: Cores that it could use.
+        threads: Of torch.
+        num_processes: Devices that trained together.
+        device: As torch names it.
+        gpu: What the device is, if it is a GPU.
+        differs: In words, what differs from the process before and may change the last bits.
+    """
+
+    update: StrictInt = 0
+    time: str | None = None
+    command: str | None = None
+    commit: str | None = None
+    is_tree_dirty: StrictBool | None = None
+    python: str | None = None
+    versions: dict[str, str | None] | None = None
+    machine: str | None = None
+    cores_used: StrictInt | None = None
+    threads: StrictInt | None = None
+    num_processes: StrictInt | None = None
+    device: str | None = None
+    gpu: str | None = None
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File(Session):
+    """What the file must hold where it holds it."""
+
+    seed: StrictInt = 0
+    data: dict[str, str] = field(default_factory=dict)
+    resumed: list[Session] = field(default_factory=list)
 
 
 def write_provenance(
@@ -51,7 +100,7 @@ def write_provenance(
         RunError: The file cannot be written.
     """
     hashes = {file: hash_of(file) for file in files}
-    process = {**provenance(), **_place(device)}
+    process = provenance(device)
     version = {"format_version": PROVENANCE_VERSION}
     write_json(run / FILE, {**version, **process, "seed": seed, "data": hashes})
 
@@ -67,22 +116,39 @@ def read_provenance(run: Path) -> dict[str, Any]:
         values = read_versioned(path, PROVENANCE_VERSION)
     except FileNotFoundError:
         return {}
-    problem = _problem(values)
-    if problem is not None:
+    try:
+        TypeAdapter(_File).validate_python(values)
+    except ValidationError as error:
         raise RunError(
-            f"{path}: {problem}. It is damaged: bring the file back, or delete it, and what it "
-            "knew of the run is lost."
-        )
+            f"{path}: {problems_of(error)}. It is damaged: bring the file back, or delete it, and "
+            "what it knew of the run is lost."
+        ) from None
     return values
 
 
+def sessions_of(origin: Mapping[str, Any]) -> tuple[Session, ...]:
+    """Return the process that started a run, and each that resumed it.
+
+    Args:
+        origin: What `read_provenance` gave.
+    """
+    if not origin:
+        return ()
+    processes = [origin, *origin.get("resumed", [])]
+    read = TypeAdapter(Session).validate_python
+    return tuple(
+        replace(read(now), differs=tuple(differences(before, now)))
+        for before, now in zip([origin, *processes], processes, strict=False)
+    )
+
+
 def add_session(run: Path, device: str, update: int) -> list[str]:
-    """Write down that this process goes on with a run.
+    """Write down that this process resumes a run.
 
     Args:
         run: The run folder.
         device: As torch names it.
-        update: The update of the checkpoint that it goes on from.
+        update: The update of the checkpoint that it resumes.
 
     Returns:
         In words, what differs from the process before it and may change the last bits of a result:
@@ -92,25 +158,45 @@ def add_session(run: Path, device: str, update: int) -> list[str]:
         RunError: provenance.json is damaged, of a newer latentcot, or cannot be written.
     """
     before = read_provenance(run)
-    session = {**provenance(), **_place(device), "update": update}
+    session = {**provenance(device), "update": update}
     sessions = before.get("resumed", [])
     version = {"format_version": PROVENANCE_VERSION}
     write_json(run / FILE, {**version, **before, "resumed": [*sessions, session]})
     return differences(sessions[-1] if sessions else before, session)
 
 
-def provenance() -> dict[str, Any]:
-    """Return commit, versions, machine and command of this process."""
+def provenance(device: str | None = None) -> dict[str, Any]:
+    """Return commit, versions, machine and command of this process, and the device it is given."""
+    import torch  # takes seconds, and reading needs none of it
+
+    processor = platform.processor() or "unknown processor"
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        processor = names[0] if names else processor
+    versions: dict[str, str | None] = dict.fromkeys(PACKAGES)
+    for name in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    group = torch.distributed
+    is_one_of_many = group.is_available() and group.is_initialized()
+    place: dict[str, str | None] = {}
+    if device is not None:
+        is_gpu = device.startswith("cuda")
+        gpu = torch.cuda.get_device_name(device) if is_gpu else None
+        place = {"device": device, "gpu": gpu}
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _git("rev-parse", "HEAD"),
         "is_tree_dirty": bool(_git("status", "--porcelain", "--", ".")),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "machine": f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores",
+        "versions": versions,
+        "machine": f"{platform.machine()}, {processor}, {os.cpu_count()} cores",
         "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        **_torch_processes(),
+        "threads": torch.get_num_threads(),
+        "num_processes": group.get_world_size() if is_one_of_many else 1,
+        **place,
     }
 
 
@@ -123,7 +209,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before: What provenance.json says of one process.
         now: The same of a later one.
     """
-    old, new = _what_matters(before), _what_matters(now)
+
+    def what_matters(process: Mapping[str, Any]) -> dict[str, Any]:
+        versions = process.get("versions") or {}
+        machine, device = process.get("machine"), process.get("device")
+        found = {
+            "commit": code_of(process),
+            **{name: versions.get(name) for name in PACKAGES if name != "numpy"},
+            "processor": machine.rpartition(", ")[0] if machine else None,
+            "device": device.partition(":")[0] if device else None,  # not which one of several
+            "GPU": process.get("gpu"),
+            "number of threads": process.get("threads"),
+            "number of processes": process.get("num_processes"),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    old, new = what_matters(before), what_matters(now)
     return [
         f"{name} {new[name]} instead of {old[name]}"
         for name in old
@@ -137,80 +238,6 @@ def code_of(process: Mapping[str, Any]) -> str | None:
     return (
         f"{commit[:10]}{' + changes' if process.get('is_tree_dirty') else ''}" if commit else None
     )
-
-
-def _what_matters(process: Mapping[str, Any]) -> dict[str, Any]:
-    versions = process.get("versions") or {}
-    machine, device = process.get("machine"), process.get("device")
-    found = {
-        "commit": code_of(process),
-        **{name: versions.get(name) for name in PACKAGES if name != "numpy"},
-        "processor": machine.rpartition(", ")[0] if machine else None,
-        "device": device.partition(":")[0] if device else None,  # not which one of several
-        "GPU": process.get("gpu"),
-        "number of threads": process.get("threads"),
-        "number of processes": process.get("num_processes"),
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-# --- what a file must hold --------------------------------------------------------------------
-
-_KINDS: Mapping[str, Any] = {
-    "time": str,
-    "command": str,
-    "commit": str | None,
-    "is_tree_dirty": bool,
-    "python": str,
-    "versions": dict,
-    "machine": str,
-    "cores_used": int | None,
-    "threads": int,
-    "num_processes": int,
-    "device": str,
-    "gpu": str | None,
-    "seed": int,
-    "update": int,
-    "data": dict,
-    "resumed": list,
-}
-
-
-def _problem(values: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with values of provenance.json; None if nothing is."""
-    for name, value in values.items():
-        if name in _KINDS and not isinstance(value, _KINDS[name]):
-            return f"{name} cannot be {shown(value)}"
-    if any(not isinstance(text, str | None) for text in values.get("versions", {}).values()):
-        return f"versions must name a version each, got {shown(values['versions'])}"
-    if any(not isinstance(text, str) for text in values.get("data", {}).values()):
-        return f"data must hold a SHA-256 each, got {shown(values['data'])}"
-    for session in values.get("resumed", []):
-        wrong = _problem(session) if isinstance(session, dict) else f"got {shown(session)}"
-        if wrong is not None:
-            return f"resumed: {wrong}"
-    return None
-
-
-# --- what this process is ---------------------------------------------------------------------
-
-
-def _torch_processes() -> dict[str, int]:
-    import torch  # takes seconds, and reading needs none of it
-
-    group = torch.distributed
-    is_one_of_many = group.is_available() and group.is_initialized()
-    return {
-        "threads": torch.get_num_threads(),
-        "num_processes": group.get_world_size() if is_one_of_many else 1,
-    }
-
-
-def _place(device: str) -> dict[str, str | None]:
-    import torch
-
-    is_gpu = device.startswith("cuda")
-    return {"device": device, "gpu": torch.cuda.get_device_name(device) if is_gpu else None}
 
 
 def _git(*arguments: str) -> str | None:
@@ -228,19 +255,3 @@ def _git(*arguments: str) -> str | None:
         return ask(*arguments)
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown processor"

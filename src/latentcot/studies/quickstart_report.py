@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from latentcot.analysis.page import asked
 from latentcot.analysis.shared.subject import open_subject
 from latentcot.data.examples import Example
 from latentcot.evaluation.comparison import Row
-from latentcot.evaluation.evaluate import Record
+from latentcot.evaluation.results import Evaluation, Record
 from latentcot.evaluation.statistics import percent
 from latentcot.methods import METHODS
 from latentcot.pages import DepthMass, pick, write_page
@@ -29,7 +28,6 @@ from latentcot.pages.report import (
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import code_of, provenance
 from latentcot.utils.files import write_json
-from latentcot.utils.versions import EVALUATION_VERSION, read_versioned
 
 SCHEMA_VERSION = 1
 NUM_SHOWN = 12
@@ -45,10 +43,7 @@ def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
     """Read off a run what its thoughts hold on the test questions; write analysis/frontier.json."""
     subject = open_subject(run, str(data))
     mass = superposition.measure(subject)["frontier"]
-    result = read_versioned(
-        run / "evals" / f"{data.stem}.json", EVALUATION_VERSION, "schema_version"
-    )
-    records = [Record(**record) for record in result["records"]]
+    records = Evaluation.read(run / "evals" / f"{data.stem}.json").records
     frontier = {
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method,
@@ -97,7 +92,7 @@ def write_result(
             "seed": rows[0].seed,
             "seconds": round(seconds, 1),
             "jobs": num_jobs,
-            "rows": [asdict(row) for row in rows],
+            "rows": [row.values() for row in rows],
             "mass": frontier["mass"],
             "provenance": provenance(),
         },
@@ -109,11 +104,12 @@ def conclusion(rows: Sequence[Row]) -> str:
     by_method = {row.method: row for row in rows}
     coconut = by_method["coconut"]
     others = [row for row in rows if row is not coconut]
-    behind = [row for row in others if coconut.low > row.high]
+    behind = [row for row in others if coconut.result.accuracy.low > row.result.accuracy.high]
     level = [row for row in others if row not in behind]
+    result = coconut.result
     text = (
-        f"With {coconut.thoughts_per_question:.0f} continuous thoughts and no written chain, "
-        f"Coconut answers {percent(coconut.accuracy)} of {coconut.num_questions:,} new questions"
+        f"With {result.thoughts_per_question:.0f} continuous thoughts and no written chain, "
+        f"Coconut answers {percent(result.accuracy.value)} of {result.accuracy.n:,} new questions"
     )
     if behind:
         text += f"; after as many updates {_each(behind)}"
@@ -123,7 +119,7 @@ def conclusion(rows: Sequence[Row]) -> str:
 
 
 def _each(rows: Sequence[Row]) -> str:
-    *first, last = [f"{row.method} has {percent(row.accuracy)}" for row in rows]
+    *first, last = [f"{row.method} has {percent(row.result.accuracy.value)}" for row in rows]
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -160,7 +156,7 @@ def write_quickstart_report(
         "conclusion": conclusion(rows),
         "caption": CAPTION,
         "rows": [
-            pick(TableRow, asdict(row) | {"summary": METHODS[row.method].summary}) for row in rows
+            pick(TableRow, row.values() | {"summary": METHODS[row.method].summary}) for row in rows
         ],
         "curves": curves,
         "frontier": pick(Frontier, frontier),

@@ -188,7 +188,7 @@ class Trainer:
             self.recorder = None if self.train_step.shards else self.recorder or answering.recorder
             answering.recorder = self.recorder
             result = evaluate(answering, data.valid, encoded=data.valid_encoded, batch_size=size)
-        accuracy = result.accuracy
+        accuracy = result.accuracy.value
         row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
         self._log(row)
         self.best["newest"] = accuracy

@@ -1,32 +1,38 @@
 """Versions of the JSON files that latentcot writes and reads back: older ones load, newer do not.
 
-    evals/*.json       schema_version    EVALUATION_VERSION
-    provenance.json    format_version    PROVENANCE_VERSION
+    evals/*.json       EVALUATION_VERSION
+    provenance.json    PROVENANCE_VERSION
 
-A file without a version was written before there was one, and counts as version 1. Checkpoints have
-a version of their own, in `checkpoints.py`. Recipes and studies have none: a key that this
-latentcot does not know is refused by its name.
+The key is `format_version`; evaluations before version 3 called it `schema_version`. A file without
+a version was written before there was one, and counts as version 1. Checkpoints have a version of
+their own. Recipes and studies have none: a key that this latentcot does not know is refused by its
+name.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from latentcot.errors import RunError
 from latentcot.utils.parsing import parse_json, shown
 
-EVALUATION_VERSION = 2
-"""Version 1 did not count thoughts as tokens, as the paper does, and did not name the task."""
+EVALUATION_VERSION = 3
+"""Version 2 had the figures of accuracy side by side; 1 did not count thoughts as tokens either."""
 PROVENANCE_VERSION = 1
 
+_MAX_TOLD = 3
 
-def read_versioned(path: Path, newest: int, key: str = "format_version") -> dict[str, Any]:
+
+def read_versioned(path: Path, newest: int) -> dict[str, Any]:
     """Read a JSON file that this latentcot, or an older one, has written.
 
     Args:
         path: The file.
         newest: The newest version that can be read.
-        key: What the version is called in it.
+
+    Returns:
+        What it holds, with its version as `format_version` if it has one.
 
     Raises:
         FileNotFoundError: There is none.
@@ -40,24 +46,29 @@ def read_versioned(path: Path, newest: int, key: str = "format_version") -> dict
         raise RunError(f"{path}: cannot be read as JSON: {error}. It is damaged.") from None
     if not isinstance(values, dict):
         raise RunError(f"{path}: must hold an object, got {type(values).__name__}. It is damaged.")
-    version_of(values, path, newest, key)
-    return values
-
-
-def version_of(values: Mapping[str, Any], path: Path, newest: int, key: str) -> int:
-    """Return the version of what a file holds; 1 where none is given.
-
-    Raises:
-        RunError: It is no version, or one that only a newer latentcot can read.
-    """
-    version = values.get(key, 1)
+    if "format_version" not in values and "schema_version" in values:
+        values["format_version"] = values.pop("schema_version")
+    version = values.get("format_version", 1)
     if type(version) is not int or version < 1:
         raise RunError(
-            f"{path}: {key} must be 1 … {newest}, got {shown(version)}. The file is damaged."
+            f"{path}: format_version must be 1 … {newest}, got {shown(version)}. The file is "
+            "damaged."
         )
     if version > newest:
         raise RunError(
-            f"{path}: has {key} {shown(version)}, but this latentcot reads up to {newest}: a newer "
-            "one wrote it. Upgrade latentcot."
+            f"{path}: has format_version {shown(version)}, but this latentcot reads up to "
+            f"{newest}: a newer one wrote it. Upgrade latentcot."
         )
-    return version
+    return values
+
+
+def problems_of(error: ValidationError) -> str:
+    """Return the first problems that pydantic found in a file, in words."""
+    problems = error.errors()
+    told = []
+    for problem in problems[:_MAX_TOLD]:
+        reason = problem["msg"].removeprefix("Value error, ")
+        got = "" if problem["type"] == "missing" else f", got {shown(problem['input'])}"
+        told.append(f"{'.'.join(map(str, problem['loc']))}: {reason[0].lower()}{reason[1:]}{got}")
+    more = len(problems) - len(told)
+    return "; ".join(told) + (f"; and {more} more problems" if more > 0 else "")
