@@ -63,7 +63,7 @@ def analyze(
         RunError: Something cannot be written.
     """
     done, source, info = list[Done](), provenance(), subject.reasoner.info
-    about = {"checkpoint": {"method": info.method, "update": info.update, "seed": info.seed},
+    about = {"checkpoint": {"method": info.method_name, "update": info.update, "seed": info.seed},
              "data": subject.source, "provenance": source}  # fmt: skip
     for analysis in analyses:
         start = time.perf_counter()

@@ -110,7 +110,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
         )
     return {
         "schema_version": SCHEMA_VERSION,
-        "method": subject.reasoner.info.method,
+        "method": subject.reasoner.info.method_name,
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,
         "thoughts": MEANING[has_thoughts],

@@ -93,7 +93,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
                 examples[number]["thoughts"].append(told)
     return {
         "schema_version": SCHEMA_VERSION,
-        "method": subject.reasoner.info.method,
+        "method": subject.reasoner.info.method_name,
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,
         "thought_meaning": MEANING[subject.has_thoughts],

@@ -136,7 +136,7 @@ def measure(
         "subjects": [
             {
                 "name": one.name,
-                "method": one.reasoner.info.method,
+                "method": one.reasoner.info.method_name,
                 "num_thoughts": one.reasoner.info.num_thoughts,
             }
             for one in subjects

@@ -26,12 +26,12 @@ from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
     compared,
-    feed_of_latents,
     models_of,
     record,
     stream,
     tables_of,
     unit_noise,
+    update_of_latents,
     with_latents,
 )
 from latentcot.analysis.shared.statistics import (
@@ -43,8 +43,9 @@ from latentcot.analysis.shared.statistics import (
     share_fields,
 )
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
+from latentcot.curriculum.views import Update
 from latentcot.evaluation.reasoner import Output
-from latentcot.thinking.think import Feed, Latent
+from latentcot.thinking.think import Latent
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 1_000
@@ -246,21 +247,21 @@ class Lab:
         numbers = self.counted(name, place)
         if not numbers:
             return Effect(name, place, {})
-        own, put_in = feed_of_latents(self.subject), self.replacement(name, place)
+        own, put_in = update_of_latents(self.subject), self.replacement(name, place)
         changed = Place() if name == "shuffle" else place
 
-        def feed_for(rows: Sequence[int]) -> Feed:
+        def update_for(rows: Sequence[int]) -> Update:
             chosen = torch.tensor([numbers[row] for row in rows])
 
-            def feed(latent: Latent) -> Tensor:
-                vectors = own(latent)
+            def update(latent: Latent) -> Tensor:
+                vectors: Tensor = own(latent)
                 if not changed.has(latent.number):
                     return vectors
                 return put_in(chosen, latent, vectors).to(vectors)
 
-            return feed
+            return update
 
-        outputs = self.subject.of(numbers).answers(feed_for=feed_for, on_progress=on_progress)
+        outputs = self.subject.of(numbers).answers(update_for=update_for, on_progress=on_progress)
         return Effect(name, place, dict(zip(numbers, outputs, strict=True)))
 
     def replacement(self, name: str, place: Place) -> Replace:

@@ -102,7 +102,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     return {
         "schema_version": SCHEMA_VERSION,
         "subject": subject.name,
-        "method": subject.reasoner.info.method,
+        "method": subject.reasoner.info.method_name,
         "form": "words" if subject.is_in_words else "symbols",
         "num_questions": len(subject.examples),
         "num_thoughts": max(own),
@@ -147,13 +147,14 @@ def forced_numbers(subject: Subject, most: int = MOST_FORCED) -> tuple[list[int]
 
 def has_latents(subject: Subject) -> bool:
     """Return whether a number of thoughts, or of pauses, can be forced on the method."""
-    return subject.reasoner.info.row.fill.has_latents
+    return subject.reasoner.method.view.has_latents
 
 
 def own_numbers(subject: Subject) -> list[int]:
     """Return how many latent positions each question had in training."""
     info, plan = subject.reasoner.info, subject.reasoner.rules.plan
-    return [count_latents(info.row, info.stage, len(e.steps or ()), plan) for e in subject.encoded]
+    view = subject.reasoner.method.view
+    return [count_latents(view, info.stage, len(e.steps or ()), plan) for e in subject.encoded]
 
 
 # --- one number -------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ def hidden_steps(subject: Subject, k: int | None, lead: Lead) -> list[Collection
     """
     info, plan = subject.reasoner.info, subject.reasoner.rules.plan
     if not has_latents(subject):
-        left = info.row.schedule.left
+        left = subject.reasoner.method.view.schedule.left
         keeps_all = all(
             left(e.steps or (), info.stage, plan) == (e.steps or ()) for e in subject.encoded
         )

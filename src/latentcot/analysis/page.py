@@ -117,7 +117,7 @@ def _method(subject: Subject, results: Mapping[str, Result]) -> MethodResults:
     effects = results.get("interventions", {}).get("effects", [])
     return {
         "name": subject.name,
-        "summary": METHODS[info.method].summary if info.method in METHODS else "",
+        "summary": METHODS[info.method_name].summary if info.method_name in METHODS else "",
         "accuracy": trained["accuracy"],
         "low": trained["low"],
         "high": trained["high"],

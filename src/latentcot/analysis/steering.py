@@ -22,17 +22,18 @@ from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
     compared,
-    feed_of_latents,
     models_of,
     record,
     tables_of,
     unit_noise,
+    update_of_latents,
     with_latents,
 )
 from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.curriculum.views import Update
 from latentcot.evaluation.reasoner import Output
-from latentcot.thinking.think import Feed, Latent
+from latentcot.thinking.think import Latent
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 400
@@ -174,21 +175,21 @@ def pushed(
     subject: Subject, thought: int, alpha: float, units_QD: Tensor, on_progress: Progress
 ) -> list[Output]:
     """Answer questions with one thought pushed along a unit vector of each."""
-    own = feed_of_latents(subject)
+    own = update_of_latents(subject)
 
-    def feed_for(numbers: Sequence[int]) -> Feed:
+    def update_for(numbers: Sequence[int]) -> Update:
         rows = units_QD[list(numbers)]
 
-        def feed(latent: Latent) -> Tensor:
-            vectors = own(latent)
+        def update(latent: Latent) -> Tensor:
+            vectors: Tensor = own(latent)
             if latent.number != thought - 1:
                 return vectors
             lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
             return vectors + alpha * lengths * rows.to(vectors)
 
-        return feed
+        return update
 
-    return subject.answers(feed_for=feed_for, on_progress=on_progress)
+    return subject.answers(update_for=update_for, on_progress=on_progress)
 
 
 def named_by(subject: Subject, numbers: Sequence[int], outputs: Sequence[Output]) -> Named:

@@ -107,7 +107,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     head = subject.reasoner.model.get_output_embeddings()
     return {
         "schema_version": SCHEMA_VERSION,
-        "method": subject.reasoner.info.method,
+        "method": subject.reasoner.info.method_name,
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,
         "thoughts": MEANING[subject.has_thoughts],

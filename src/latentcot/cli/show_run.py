@@ -19,10 +19,11 @@ from rich.table import Table
 
 from latentcot.cli.tables import print_table, print_text
 from latentcot.data.formats import is_hub, read_records, source_hash
+from latentcot.data.sources import count_examples
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.tables import figures
-from latentcot.methods.table import method_named
+from latentcot.methods import method_named
 from latentcot.recipes.recipe import Recipe, read_recipe
 from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint
 from latentcot.runs.checkpoint_summary import (
@@ -34,7 +35,6 @@ from latentcot.runs.checkpoint_summary import (
 from latentcot.runs.folder import RECIPE, read_metrics
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
 from latentcot.tasks import task_named
-from latentcot.training.stream import open_stream
 from latentcot.utils.parsing import one_line
 
 State = Literal["same", "changed", "missing", "unreadable", "not checked"]
@@ -202,7 +202,7 @@ def summarize_run(path: Path) -> RunSummary:
     return RunSummary(
         path=str(run),
         is_run=True,
-        method=recipe.method,
+        method=recipe.method_name,
         task=task_named(recipe.task).name,
         seed=recipe.seed,
         model=model,
@@ -269,7 +269,7 @@ def _num_updates(recipe: Recipe, data: Iterable[DataFile]) -> int | None:
         return None
     try:
         if source.stream:
-            num_examples = len(open_stream(source.train, source.max_train, source.num_examples))
+            num_examples = count_examples(source.train, source.max_train, source.num_examples)
         else:
             num_examples = sum(1 for _ in read_records(source.train))
     except DataError:

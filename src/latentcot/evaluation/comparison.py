@@ -26,7 +26,7 @@ from latentcot.evaluation.statistics import (
     paired_p_value,
     share_interval,
 )
-from latentcot.methods.table import METHODS
+from latentcot.methods import METHODS
 from latentcot.recipes.values import flat
 from latentcot.runs.folder import read_run_recipe
 from latentcot.utils.parsing import one_line, parse_yaml, shown

@@ -89,9 +89,11 @@ def register(method: Method | Registered) -> Method | Registered:
             "register: needs a latentcot.Method, or a latentcot.methods.Registered that makes one, "
             f"got {type(method).__name__}."
         )
-    row = method
-    if isinstance(method, Method):
-        row = Registered(method.name, method.summary, _Same(method), view=method.view)
+    row = (
+        Registered(method.name, method.summary, _Same(method), view=method.view)
+        if isinstance(method, Method)
+        else method
+    )
     if METHODS.setdefault(row.name, row) != row:
         raise MethodError(
             f"method {row.name!r} exists already. Give yours another name; there are: "

@@ -184,9 +184,7 @@ def build(recipe: Recipe) -> Run:
             )
 
         data = TrainingData(
-            train=EncodedStream(train, to_ids, recipe.data.shuffle_buffer)
-            if isinstance(train, Stream)
-            else to_ids(train),
+            train=EncodedStream(train, to_ids) if isinstance(train, Stream) else to_ids(train),
             valid=valid,
             valid_encoded=encode(valid, tokenizer, recipe.template, reads_steps=False),
         )

@@ -18,9 +18,10 @@ from torch import Tensor
 from latentcot.analysis.shared.statistics import Rows
 from latentcot.analysis.shared.subject import REQUIREMENTS, Subject
 from latentcot.curriculum.layout import EncodedExample, Layout
+from latentcot.curriculum.views import Sequential, Tokens, Update
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Reasoner
-from latentcot.thinking.think import Feed, Latent
+from latentcot.thinking.think import Latent
 
 T = TypeVar("T")
 
@@ -37,7 +38,9 @@ class _LatentByLatent(Reasoner):
     @property
     def token(self) -> int:
         """The token that stands in every latent position."""
-        token: int = getattr(self.rules.special_tokens, str(self.info.row.fill.token))
+        latents = self.method.view.latents
+        assert isinstance(latents, Tokens)
+        token: int = getattr(self.rules.special_tokens, latents.token)
         return token
 
     def prompts(
@@ -62,10 +65,11 @@ def with_latents(subject: Subject) -> Subject:
     old = subject.reasoner
     if missing := REQUIREMENTS["latents"](subject):
         raise UsageError(f"{subject.name}: {missing}")
-    if old.feed is not None:
+    if old.method.view.is_filled:
         return subject
-    reasoner = _LatentByLatent(old.model, old.tokenizer, old.info, old.stop_head)
-    reasoner.feed = lambda latent: latent.embed(reasoner.token)
+    reasoner = _LatentByLatent(old.model, old.tokenizer, old.info, old.modules)
+    latents = Sequential(lambda latent: latent.embed(reasoner.token), is_thought=False)
+    reasoner.thinker = replace(old.thinker, latents=latents)
     return replace(subject, reasoner=reasoner)
 
 
@@ -106,7 +110,7 @@ def compared(
 def _named(subject: Subject) -> dict[str, Any]:
     return {
         "name": subject.name,
-        "method": subject.reasoner.info.method,
+        "method": subject.reasoner.info.method_name,
         "has_thoughts": subject.has_thoughts,
     }
 
@@ -117,14 +121,19 @@ def models_of(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [result, other] if other and "reason" not in other else [result]
 
 
-def feed_of_latents(subject: Subject) -> Feed:
-    """Return what a subject of `with_latents` feeds when nothing is replaced."""
-    feed = subject.reasoner.feed
-    if feed is None:
+def update_of_latents(subject: Subject) -> Update:
+    """Return what goes into the latent positions of a subject when nothing is replaced.
+
+    Raises:
+        UsageError: They are not filled one after the other.
+    """
+    latents = subject.reasoner.thinker.latents
+    if not isinstance(latents, Sequential):
         raise UsageError(
-            f"{subject.name}: its latent positions are not fed one by one. Call with_latents."
+            f"{subject.name}: this needs latent positions that are filled one after the other, and "
+            f"its are: {latents.summary}."
         )
-    return feed
+    return latents.update
 
 
 def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
@@ -204,14 +213,15 @@ def record(subject: Subject) -> Chains:
         )
     latent_inputs = torch.zeros(len(num_latents), most, size, dtype=subject.reasoner.model.dtype)
     states = torch.zeros(len(num_latents), most + 1, size, dtype=latent_inputs.dtype)
-    own, before_first = feed_of_latents(subject), list[Tensor]()
+    own, before_first = update_of_latents(subject), list[Tensor]()
 
-    def feed(latent: Latent) -> Tensor:
+    def update(latent: Latent) -> Tensor:
         if latent.number == 0:
             before_first.append(latent.state.cpu())
-        return own(latent)
+        vector: Tensor = own(latent)
+        return vector
 
-    for numbers, rollout in subject.rollouts(feed_for=lambda numbers: feed):
+    for numbers, rollout in subject.rollouts(update_for=lambda numbers: update):
         width = rollout.latent_inputs.shape[1]
         if width:
             latent_inputs[numbers, :width] = rollout.latent_inputs.cpu()

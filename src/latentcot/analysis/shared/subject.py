@@ -7,19 +7,20 @@ from itertools import chain, count
 from pathlib import Path
 
 from latentcot.curriculum.layout import EncodedExample, Layout
+from latentcot.curriculum.views import Update
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner, load
 from latentcot.tasks import Task, task_named
-from latentcot.tasks.prosqa.generator import fact, graph_of
+from latentcot.tasks.prosqa.generator import fact, rendering_of
 from latentcot.tasks.prosqa.graphs import Graph
 from latentcot.thinking.decoding import roll_out
-from latentcot.thinking.think import Feed, Rollout
+from latentcot.thinking.think import Rollout, Thinker
 
 NUM_LISTED = 40
 """Questions whose results are kept one by one; the page shows them."""
 
-FeedFor = Callable[[Sequence[int]], Feed]
+UpdateFor = Callable[[Sequence[int]], Update]
 """Questions of a batch, by number in their order in it → what is fed into their latent
 positions."""
 Progress = Callable[[int], None]
@@ -63,17 +64,22 @@ class Subject:
     @property
     def has_latents(self) -> bool:
         """Return whether thoughts, or pauses in their place, stand before what is written."""
-        return self.reasoner.info.row.fill.has_latents and self.most_thoughts > 0
+        return self.reasoner.method.view.has_latents and self.most_thoughts > 0
 
     @property
     def has_thoughts(self) -> bool:
         """Return whether continuous thoughts stand in its latent positions."""
-        return self.reasoner.info.row.fill.is_thought and self.most_thoughts > 0
+        return self.reasoner.method.view.latents.is_thought and self.most_thoughts > 0
 
     @cached_property
     def has_graphs(self) -> bool:
         """Return whether every question carries the graph of its task, as ProsQA's do."""
-        return all("idx_to_symbol" in example.meta for example in self.examples)
+        if self.task.graph_of is None:
+            return False
+        try:
+            return bool(self.graphs)
+        except DataError:
+            return False
 
     @cached_property
     def graphs(self) -> tuple[Graph, ...]:
@@ -82,12 +88,14 @@ class Subject:
         Raises:
             DataError: A question carries none.
         """
-        return tuple(graph_of(example) for example in self.examples)
+        if self.task.graph_of is None:
+            raise DataError(f"{self.name}: questions of {self.task.name} carry no graphs.")
+        return tuple(map(self.task.graph_of, self.examples))
 
     @cached_property
     def is_in_words(self) -> bool:
         """Return whether the graphs are told in sentences, and not in symbols."""
-        return "[R]" not in self.examples[0].question
+        return rendering_of(self.examples[0]) == "words"
 
     @cached_property
     def name_ids(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -129,7 +137,7 @@ class Subject:
         num_thoughts: int | None = None,
         *,
         force_steps: bool = False,
-        feed_for: FeedFor | None = None,
+        update_for: UpdateFor | None = None,
         on_progress: Progress = no_progress,
     ) -> list[Output]:
         """Answer every question, greedily.
@@ -137,16 +145,15 @@ class Subject:
         Args:
             num_thoughts: This number of thoughts; as in training if left out.
             force_steps: Make every text begin with a step of the chain.
-            feed_for: What is fed into the latent positions of a batch; as in training if left out.
+            update_for: What goes into the latent positions of a batch; as in training if left out.
             on_progress: Called after each batch.
         """
         prompts, found = self.prompts(num_thoughts), dict[int, Output]()
         for chosen in self.batches(prompts):
-            feed = self.reasoner.feed if feed_for is None else feed_for(chosen)
             outputs = self.reasoner.answer_prompts(
                 [prompts[i] for i in chosen],
                 batch_size=len(chosen),
-                feed=feed,
+                thinker=None if update_for is None else self._thinker(update_for(chosen)),
                 force_steps=force_steps,
             )
             found.update(zip(chosen, outputs, strict=True))
@@ -154,7 +161,7 @@ class Subject:
         return [found[i] for i in range(len(prompts))]
 
     def rollouts(
-        self, num_thoughts: int | None = None, *, feed_for: FeedFor | None = None
+        self, num_thoughts: int | None = None, *, update_for: UpdateFor | None = None
     ) -> Iterator[tuple[list[int], Rollout]]:
         """Yield (numbers of the questions, what came of thinking about them) batch by batch.
 
@@ -162,8 +169,13 @@ class Subject:
         """
         prompts = self.prompts(num_thoughts)
         for chosen in self.batches(prompts):
-            feed = self.reasoner.feed if feed_for is None else feed_for(chosen)
-            yield chosen, roll_out(self.reasoner.model, [prompts[i] for i in chosen], feed, None)
+            thinker = self._thinker(None if update_for is None else update_for(chosen))
+            yield chosen, roll_out(self.reasoner.model, [prompts[i] for i in chosen], thinker)
+
+    def _thinker(self, update: Update | None) -> Thinker:
+        """Return how latent positions are filled, with another update if one is given."""
+        thinker = self.reasoner.thinker
+        return thinker if update is None else thinker.with_update(update)
 
     def are_right(self, outputs: Sequence[Output]) -> list[bool]:
         """Return which answers count as right."""
@@ -190,7 +202,7 @@ REQUIREMENTS: dict[str, Callable[[Subject], str | None]] = {
     "latents": lambda one: (
         None
         if one.has_latents
-        else f"{one.reasoner.info.method} at stage {one.reasoner.info.stage} has no latent "
+        else f"{one.reasoner.info.method_name} at stage {one.reasoner.info.stage} has no latent "
         "positions, so there is nothing to look at or to replace. Choose a run with thoughts or "
         "pauses, of a later stage."
     ),
@@ -240,4 +252,4 @@ def open_subject(
     if not examples:
         raise DataError(f"{data}: holds no example.")
     encoded = tuple(reasoner.encode(examples))
-    return Subject(name or reasoner.info.method, reasoner, examples, encoded, batch_size, data)
+    return Subject(name or reasoner.info.method_name, reasoner, examples, encoded, batch_size, data)

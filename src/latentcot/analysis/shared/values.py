@@ -94,8 +94,8 @@ def possible_counts(subject: Subject) -> list[int]:
     Raises:
         DataError: Not even the questions fit.
     """
-    fill = subject.reasoner.info.row.fill
-    most = max(subject.most_thoughts, MOST_THOUGHTS) if fill.has_latents else 0
+    has_latents = subject.reasoner.method.view.has_latents
+    most = max(subject.most_thoughts, MOST_THOUGHTS) if has_latents else 0
     limit, room = max_positions(subject.reasoner.model), candidates_of(subject).num_positions
     counts = []
     for count in range(most + 1):
@@ -209,7 +209,7 @@ def values_after(
                 replace(prompt, suffix=prompt.suffix + front, labels=prompt.labels + front)
                 for prompt in part.prompts(count)
             ]
-            rollout = roll_out(reasoner.model, prompts, reasoner.feed, None)
+            rollout = roll_out(reasoner.model, prompts, reasoner.thinker)
             ends = [len(prompt.suffix) for prompt in prompts]
             state_BD = rollout.states[range(len(prompts)), ends]
             log_P = _log_probabilities(reasoner, state_BD).cpu()[rows, first]
