@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -182,9 +183,10 @@ class TestLatents:
         assert lab.counted("shuffle", Place()) == [2, 5]
         assert lab.chains.with_state(1) == lab.chains.with_state(2) == [1, 2, 4, 5, 7]
         assert lab.chains.with_state(3) == [2, 5]
-        _, mean = fed_under(mixed, "mean", Place(), monkeypatch)  # of those that have the thought
-        torch.testing.assert_close(mean[0, 0], lab.chains.latent_inputs[[1, 2, 4, 5, 7], 0].mean(0))
-        torch.testing.assert_close(mean[1, 1], lab.chains.latent_inputs[[2, 5], 1].mean(0))
+        put_in, first = lab.replacement("mean", Place()), torch.tensor([0])
+        for i, those in enumerate([[1, 2, 4, 5, 7], [2, 5]]):  # the questions that have the thought
+            [mean] = put_in(first, SimpleNamespace(number=i), first)
+            torch.testing.assert_close(mean, lab.chains.latent_inputs[those, i].mean(0))
         _, latent_inputs = fed_under(mixed, "noise", Place(thought=2), monkeypatch)
         for row, q in enumerate([2, 5]):  # each question has its own noise
             length = lab.chains.latent_inputs[q, 1].norm()

@@ -314,8 +314,7 @@ class TestFigures:
         rows = ANALYSES["tree"].rows(result)["tree"]
         assert len(rows) == len(result["heights"])
         assert [row["mean"] for row in rows] == [row["mean"] for row in result["heights"]]
-        assert {row["k"] for row in rows} == {"all", *(row["k"] for row in result["by_k"])}
-        assert all(value is not None for row in rows for value in row.values())
+        assert {row["k"] for row in rows} == {None, *(row["k"] for row in result["by_k"])}
 
     def test_of_a_case(self, monkeypatch, tmp_path):
         result = measure(scripted(monkeypatch, [[False, True]], [[BEHIND, AHEAD]]))
@@ -332,7 +331,7 @@ class TestFigures:
             assert (tmp_path / f"{name}.png").stat().st_size > 5_000
         rows = ANALYSES["tree"].rows(result)["tree-case"]
         assert rows[7] == {
-            "question": "q0", "node": 7, "name": "h", "depth": "", "role": "distractor",
+            "question": "q0", "node": 7, "name": "h", "depth": None, "role": "distractor",
             "parents": "b", "value after 0": 0.6, "value after 1": 0.01,
         }  # fmt: skip
         assert (rows[6]["depth"], rows[6]["role"], rows[6]["parents"]) == (2, "target", "e d")

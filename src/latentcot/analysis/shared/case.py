@@ -163,7 +163,7 @@ def _depths(case: Case) -> dict[int, int]:
 def _draw_edge(axes: Axes, plan: Plan, parent: int, child: int) -> None:
     """Draw an edge; one that leads no layer down, and is on no shortest path, is dotted."""
     (x0, y0), (x1, y1) = plan.places[parent], plan.places[child]
-    style: dict[str, Any] = {
+    look: dict[str, Any] = {
         "arrowstyle": "-|>",
         "color": style.GREY,
         "mutation_scale": 5,
@@ -171,15 +171,15 @@ def _draw_edge(axes: Axes, plan: Plan, parent: int, child: int) -> None:
     }
     if y1 > y0:
         start, end = (x0, y0 + _HALF_HEIGHT), (x1, y1 - _HALF_HEIGHT)
-        style |= {"shrinkA": 0, "linewidth": 0.7}
+        look |= {"shrinkA": 0, "linewidth": 0.7}
     else:
         side = _HALF_WIDTH if x1 > x0 else -_HALF_WIDTH
         start, end = (x0 + side, y0), (x1 - side, y1)
         if x0 == x1:
             start, end = (x0 + _HALF_WIDTH, y0), (x1 + _HALF_WIDTH, y1)
         bend = "arc3,rad=0.3" if y1 == y0 else "arc3,rad=0.1"
-        style |= {"shrinkA": 0, "linewidth": 0.6, "linestyle": ":", "connectionstyle": bend}
-    axes.annotate("", end, start, arrowprops=style, zorder=1)
+        look |= {"shrinkA": 0, "linewidth": 0.6, "linestyle": ":", "connectionstyle": bend}
+    axes.annotate("", end, start, arrowprops=look, zorder=1)
 
 
 def _draw_node(axes: Axes, case: Case, plan: Plan, state: Mapping[str, Any], node: int) -> None:
