@@ -4,7 +4,7 @@ import pytest
 
 from fresh import fresh_subject, prosqa, subject_of
 from latentcot import read_examples
-from latentcot.methods.table import Plan
+from latentcot.methods import Plan
 
 
 @pytest.fixture

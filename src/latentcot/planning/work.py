@@ -28,8 +28,8 @@ from latentcot.methods import Method
 from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.models.shapes import model_of
 from latentcot.thinking.batch import Batch
-from latentcot.thinking.loss import LanguageLoss
 from latentcot.thinking.think import feed_of
+from losses import LanguageLoss
 
 Precision = Literal["float32", "bfloat16"]
 _aten = torch.ops.aten
