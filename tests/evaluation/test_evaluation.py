@@ -11,6 +11,7 @@ from latentcot import Evaluation, evaluate, load, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.evaluation.results import Estimate, Record
 from latentcot.evaluation.statistics import percent, share_with_interval
+from latentcot.methods import method_named
 from latentcot.utils.versions import EVALUATION_VERSION
 
 
@@ -142,7 +143,7 @@ def test_steps_can_be_forced(speaker, examples):
 def test_pauses_are_no_tokens(babbler, examples):
     """The paper's count: No-CoT and its pauses 8.2 on ProsQA, Coconut's six thoughts more."""
     ordinary = evaluate(babbler, examples)
-    babbler.info = replace(babbler.info, method="pause-multipass")
+    babbler.method = method_named("pause-multipass")
     result = evaluate(babbler, examples)  # as many latent positions, filled as before
     assert [r.text for r in result.records] == [r.text for r in ordinary.records]
     assert result.thoughts_per_question == 0
