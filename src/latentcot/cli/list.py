@@ -12,8 +12,8 @@ def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
     from rich import box
     from rich.table import Table
 
-    from latentcot.cli.tables import print_table
     from latentcot import methods, tasks
+    from latentcot.cli.tables import print_table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     if what == "methods":

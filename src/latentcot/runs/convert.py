@@ -109,7 +109,9 @@ def convert(
     external = load_external(source, base)
     check_reads_last_state(external.model)
     check_thinks_in_batches(external.model)
-    note = _give_special_tokens(external, source, info.bound_method, request.special_tokens_start_from)
+    note = _give_special_tokens(
+        external, source, info.bound_method, request.special_tokens_start_from
+    )
     special_tokens = special_tokens_of(external.tokenizer)
     save_checkpoint(out, external.model, external.tokenizer, info)
     return Conversion(
@@ -166,8 +168,8 @@ def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
     kept = [name for name, module in method.modules.items() if module.is_kept]
     if kept:
         raise UsageError(
-            f"--method: {method.name} answers with its {' and '.join(kept)} beside the model, which "
-            "no weights of other code hold. Give another --method."
+            f"--method: {method.name} answers with its {' and '.join(kept)} beside the model, "
+            "which no weights of other code hold. Give another --method."
         )
     for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
         value = getattr(request, name)
