@@ -110,9 +110,9 @@ def test_settings_of_a_method_are_written_out_in_full(path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("{name: codi, num_latents: 0}", r"method\.num_latents: must be .*, got 0"),
+        ("{name: codi, num_latents: 0}", r"method\.num_latents: input should be .* 1, got 0"),
         ("{name: codi, num_latent: 3}", r"method\.num_latent: .*num_latents"),
-        ("{name: coconut, num_latents: 3}", r"method\.num_latents: "),
+        ("{name: coconut, num_latents: 3}", r"method\.num_latents: is not .*There are none"),
         ("{num_latents: 3}", "method: must be a name, or a name with settings"),
     ],
 )
