@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from latentcot.evaluation.results import Evaluation
     from latentcot.methods import METHODS, Method, register
     from latentcot.recipes.recipe import Recipe, read_recipe
+    from latentcot.tasks import Task, register_task
     from latentcot.thinking.decoding import Sampling
     from latentcot.thinking.think import think
     from latentcot.training.train import train
@@ -50,6 +51,7 @@ __all__ = [
     "RecipeError",
     "RunError",
     "Sampling",
+    "Task",
     "Thinking",
     "TrainingError",
     "UsageError",
@@ -59,6 +61,7 @@ __all__ = [
     "read_examples",
     "read_recipe",
     "register",
+    "register_task",
     "think",
     "train",
     "write_examples",
@@ -81,6 +84,7 @@ _HOMES = {
     "evaluation.results": ("Evaluation",),
     "data.examples": ("Example", "read_examples", "write_examples"),
     "thinking.decoding": ("Sampling",),
+    "tasks": ("Task", "register_task"),
     "methods": ("METHODS", "Method", "register"),
     "evaluation.reasoner": ("Output", "Reasoner", "Thinking", "load"),
     "thinking.think": ("think",),

@@ -262,21 +262,23 @@ def own_methods() -> Iterator[None]:
 
 
 def test_the_table_of_methods_is_the_table() -> None:
-    from latentcot.methods import table as methods
+    from latentcot import methods
+    from latentcot.methods import View
 
     row = r"^\| `([\w-]+)` \| `(\w+)` \| `(\w+)` \| (yes|no) \|$"
     shown = {
-        name: (getattr(methods, schedule), getattr(methods, fill), special_tokens == "yes")
-        for name, schedule, fill, special_tokens in re.findall(row, read(DOCS / "methods.md"), re.M)
+        name: View(getattr(methods, schedule), getattr(methods, latents), special_tokens == "yes")
+        for name, schedule, latents, special_tokens in re.findall(
+            row, read(DOCS / "methods.md"), re.M
+        )
     }
-    table = methods.METHODS.items()
-    assert shown == {name: (m.schedule, m.fill, m.has_special_tokens) for name, m in table}
+    assert shown == {name: m.view for name, m in methods.METHODS.items() if m.view is not None}
 
 
 @pytest.mark.usefixtures("own_methods")
 def test_the_methods_shown_can_be_added_and_trained(folder: Path) -> None:
     names = run_python_blocks(DOCS / "methods.md", folder)
-    assert {"bare", "backwards", "soft"} <= names.keys()
+    assert {"bare", "backwards", "soft", "gate"} <= names.keys()
 
 
 @pytest.mark.usefixtures("own_methods")
@@ -287,7 +289,7 @@ def test_the_package_shown_adds_its_methods(
     (text,) = blocks(DOCS / "methods.md", "toml")
     project = tomllib.loads(text)["project"]
     (group, entries), *others = project["entry-points"].items()
-    module = "\n".join(blocks(DOCS / "methods.md", "python")[:3])
+    module = "\n".join(blocks(DOCS / "methods.md", "python")[:4])
     (tmp_path / "my_methods.py").write_text(module, encoding="utf-8")
     about = tmp_path / "my_methods-0.1.dist-info"
     about.mkdir()

@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -449,6 +450,20 @@ def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) 
     )
     again = latentcot("convert", tmp_path / "merged", "--out", tmp_path / "twice")
     assert again.code == 2 and "is latentcot's own already" in again.err
+
+
+def test_what_was_learned_beside_the_model_comes_along(
+    recipe: Any, tmp_path: Path, latentcot: Make
+) -> None:
+    training = replace(recipe.training, max_updates=2)
+    codi = replace(recipe, method={"name": "codi", "num_latents": 2}, training=training)
+    assert train(codi, tmp_path / "run", is_quiet=True)
+    ended = latentcot("convert", tmp_path / "run", "--out", tmp_path / "merged")
+    assert ended.code == 0, ended.err
+    before, after = load(tmp_path / "run"), load(tmp_path / "merged")
+    for name, weight in before.modules["projection"].state_dict().items():
+        assert torch.equal(after.modules["projection"].state_dict()[name], weight)
+    assert after.generate(QUESTIONS) == before.generate(QUESTIONS)
 
 
 def test_what_a_checkpoint_tells_itself_is_not_to_be_said(

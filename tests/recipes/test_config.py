@@ -89,6 +89,40 @@ def test_layout_rules_come_from_the_curriculum() -> None:
     assert {key: getattr(rules.plan, key) for key in curriculum} == curriculum
 
 
+# --- a method with settings ---
+
+
+def test_settings_of_a_method_are_written_out_in_full(path: Path) -> None:
+    recipe = read(path, f"{MINIMAL}method: {{name: codi, num_latents: 3}}")
+    assert recipe.method == {
+        "name": "codi",
+        "num_latents": 3,
+        "teacher_weight": 1.0,
+        "distillation_weight": 1.0,
+        "projection": "mlp",
+        "spread": "batch",
+    }
+    assert (recipe.method_name, recipe.bound_method.view.num_latents) == ("codi", 3)
+    assert yaml.safe_load(write_recipe(recipe))["method"] == recipe.method
+    assert read(path, write_recipe(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("{name: codi, num_latents: 0}", r"method\.num_latents: input should be .* 1, got 0"),
+        ("{name: codi, num_latent: 3}", r"method\.num_latent: .*num_latents"),
+        ("{name: coconut, num_latents: 3}", r"method\.num_latents: is not .*There are none"),
+        ("{num_latents: 3}", "method: must be a name, or a name with settings"),
+    ],
+)
+def test_wrong_settings_of_a_method_are_told_with_their_key(
+    path: Path, method: str, words: str
+) -> None:
+    with pytest.raises(RecipeError, match=words):
+        read(path, f"{MINIMAL}method: {method}")
+
+
 # --- YAML ---
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latentcot.curriculum.layout import LayoutRules, Template
 from latentcot.errors import CheckpointError, DamagedError
-from latentcot.methods import METHODS, Plan
+from latentcot.methods import Plan
 from latentcot.methods.stopping import StopHead
 from latentcot.models.loading import FromScratch, make_from_scratch
 from latentcot.models.special_tokens import special_tokens_of, word_tokenizer
@@ -103,6 +103,10 @@ def add(run: Path, *updates: int) -> list[Path]:
     return folders
 
 
+def weights_of(head: StopHead) -> dict[str, torch.Tensor]:
+    return {f"stop.{name}": weight for name, weight in head.state_dict().items()}
+
+
 # --- round trip ---
 
 
@@ -113,11 +117,11 @@ def test_round_trip(folder: Path) -> None:
     model, tokenizer = found.model, found.tokenizer
     assert (model.training, model.dtype) == (False, torch.float32)
     assert found.info == INFO
-    assert found.info.row is METHODS["coconut"]
+    assert found.info.bound_method.name == "coconut"
     assert found.info.layout_rules(TOKENIZER) == LayoutRules(
         special_tokens=special_tokens_of(TOKENIZER), plan=INFO.plan, zero_thoughts="bot"
     )
-    assert found.stop_head is None
+    assert not found.modules
     assert_same_model(model, MODEL)
     assert tokenizer("[Q] 5 <bot>")["input_ids"] == TOKENIZER("[Q] 5 <bot>")["input_ids"]
     assert special_tokens_of(tokenizer) == special_tokens_of(TOKENIZER)
@@ -137,22 +141,27 @@ def test_round_trip(folder: Path) -> None:
 )
 def test_every_setting_comes_back(tmp_path: Path, change: dict[str, Any]) -> None:
     info = replace(INFO, **change)
-    head = StopHead(8) if info.stop_threshold is not None else None
-    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, stop_head=head)
+    modules = weights_of(StopHead(8)) if info.stop_threshold is not None else None
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, modules=modules)
     assert load_checkpoint(tmp_path / "c").info == info
 
 
-def test_a_stop_classifier_comes_back_to_the_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_of_version_3", [False, True])
+def test_a_stop_classifier_comes_back_to_the_bit(tmp_path: Path, is_of_version_3: bool) -> None:
     head = StopHead(8)
     with torch.no_grad():
         head.linear.weight.normal_(generator=torch.Generator().manual_seed(0))
         head.linear.bias.fill_(0.1)
     info = replace(INFO, stop_threshold=0.5, max_thoughts=6)
-    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, stop_head=head)
+    save_checkpoint(tmp_path / "c", MODEL, TOKENIZER, info, modules=weights_of(head))
+    if is_of_version_3:  # it held the classifier alone, in a file of that name
+        (tmp_path / "c" / "modules.safetensors").unlink()
+        save_file(head.state_dict(), tmp_path / "c" / "stop_head.safetensors")
+        change_info(tmp_path / "c", format_version=3)
+        (tmp_path / "c" / CHECKSUMS_FILE).unlink()  # of what was saved above
     found = load_checkpoint(tmp_path / "c")
-    assert found.stop_head is not None
     for name, weight in head.state_dict().items():
-        assert torch.equal(found.stop_head.state_dict()[name], weight)
+        assert torch.equal(found.modules["stop"].state_dict()[name], weight)
     assert_same_model(AutoModelForCausalLM.from_pretrained(tmp_path / "c"), MODEL)
 
 
@@ -163,7 +172,8 @@ def test_a_checkpoint_of_version_1_still_loads(folder: Path) -> None:
     change_info(folder, format_version=1, **old, **dict.fromkeys(new, ...))
     found = load_checkpoint(folder)
     assert found.info == replace(INFO, plan=Plan(**old))
-    assert (found.info.stop_threshold, found.info.max_thoughts, found.stop_head) == (None,) * 3
+    assert (found.info.stop_threshold, found.info.max_thoughts) == (None, None)
+    assert not found.modules
     assert found.info.layout_rules(found.tokenizer).plan == Plan(
         num_stages=3, thoughts_per_step=2, pad_to_num_stages=False
     )

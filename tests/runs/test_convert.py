@@ -747,6 +747,7 @@ def test_a_folder_is_asked_only_for_what_it_lacks(
         (replace(COCONUT, stage=-1), "--stage: must be 0 … 3", UsageError),
         (replace(COCONUT, method="pause", stage=1), "--stage: must be 3 for pause", UsageError),
         (replace(COT, stage=1), "--stage: must be 0 for cot", UsageError),
+        (replace(COCONUT, method="codi"), "--method: codi answers with its projection", UsageError),
         (replace(COCONUT, thoughts_per_step=0), "--thoughts-per-step: must be at", UsageError),
         (replace(COCONUT, num_stages=-1), "--num-stages: must be at least 0", UsageError),
         (replace(COCONUT, max_new_tokens=0), "--max-new-tokens: must be at", UsageError),
@@ -778,9 +779,9 @@ def test_what_is_there_is_not_lost(base: Make, saved: Make, tmp_path: Path) -> N
     write()  # an empty folder is in nobody's way
     with pytest.raises(RunError, match="Give --overwrite"):
         write()
-    (out / "stop_head.safetensors").touch()
+    (out / "modules.safetensors").touch()
     write(overwrite=True)
-    assert not (out / "stop_head.safetensors").exists()
+    assert not (out / "modules.safetensors").exists()
     assert load(out).info.method == "coconut"
 
 

@@ -12,16 +12,15 @@ def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
     from rich import box
     from rich.table import Table
 
+    from latentcot import methods, tasks
     from latentcot.cli.tables import print_table
-    from latentcot.methods import METHODS, load_entry_points
-    from latentcot.tasks import TASKS
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     if what == "methods":
-        load_entry_points()
+        methods.load_entry_points()
         table.add_column("method", no_wrap=True)
         table.add_column("what it is")
-        for method in METHODS.values():
+        for method in methods.METHODS.values():
             table.add_row(method.name, method.summary)
     elif what == "recipes":
         from latentcot.recipes.recipe import read_recipe  # only here: it needs torch
@@ -33,8 +32,9 @@ def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
             model = read_recipe(name).model
             table.add_row(name, model if isinstance(model, str) else "made from scratch")
     else:
+        tasks.load_entry_points()
         table.add_column("task")
         table.add_column("what it is")
-        for task in TASKS.values():
+        for task in tasks.TASKS.values():
             table.add_row(task.name, task.summary)
     print_table(table)

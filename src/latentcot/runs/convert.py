@@ -34,8 +34,8 @@ class Request:
     """What the weights do not tell; None where it was not said.
 
     Attributes:
-        method: A row of the method table.
-        task: A row of the table of tasks, or how to compare answers.
+        method: A name of `latentcot list methods`.
+        task: A name of `latentcot list tasks`, or how to compare answers.
         thoughts_per_step: The paper's c.
         num_stages: Stages after stage 0.
         stage: The stage that the weights were trained for.
@@ -109,7 +109,9 @@ def convert(
     external = load_external(source, base)
     check_reads_last_state(external.model)
     check_thinks_in_batches(external.model)
-    note = _give_special_tokens(external, source, info.row, request.special_tokens_start_from)
+    note = _give_special_tokens(
+        external, source, info.bound_method, request.special_tokens_start_from
+    )
     special_tokens = special_tokens_of(external.tokenizer)
     save_checkpoint(out, external.model, external.tokenizer, info)
     return Conversion(
@@ -133,7 +135,8 @@ def _merge(
     adapters = adapters_of(found.model)
     assert adapters is not None
     merge_adapters(found.model)
-    save_checkpoint(out, found.model, found.tokenizer, found.info, stop_head=found.stop_head)
+    modules = found.modules.state_dict()
+    save_checkpoint(out, found.model, found.tokenizer, found.info, modules=modules)
     weights = found.model.state_dict()
     return Conversion(
         folder=out,
@@ -155,13 +158,19 @@ def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
         UsageError: Something is missing, all of which is named, or has an impossible value.
         MethodError: There is no such method or task.
     """
-    row = None if request.method is None else method_named(request.method)
+    method = None if request.method is None else method_named(request.method)
     if request.task is not None:
         task_named(request.task)
-    missing = _missing(request, row, lacks)
-    if missing or row is None or request.task is None:
+    missing = _missing(request, method, lacks)
+    if missing or method is None or request.task is None:
         lines = "\n".join(f"  {option}: {meaning}" for option, meaning in missing.items())
         raise UsageError(f"convert: the weights do not tell everything. Give also\n{lines}")
+    kept = [name for name, module in method.modules.items() if module.is_kept]
+    if kept:
+        raise UsageError(
+            f"--method: {method.name} answers with its {' and '.join(kept)} beside the model, "
+            "which no weights of other code hold. Give another --method."
+        )
     for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
         value = getattr(request, name)
         if value is not None and value < least:
@@ -175,20 +184,20 @@ def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
         pad_to_num_stages=request.pad_to_num_stages is not False,
         final_stage_without_text=request.stage == num_stages + 1 > 1,
     )
-    stages = row.stages(plan)
+    stages = method.stages(plan)
     stage = stages[-1] if request.stage is None else request.stage
     if stage not in stages:
         first, last = stages[0], stages[-1]
         raise UsageError(
-            f"--stage: must be {first if first == last else f'{first} … {last}'} for {row.name} "
+            f"--stage: must be {first if first == last else f'{first} … {last}'} for {method.name} "
             f"with --num-stages {num_stages}, got {stage}."
         )
     return CheckpointInfo(
-        method=row.name,
+        method=method.choice,
         task=request.task,
         stage=stage,
         plan=plan,
-        num_thoughts=count_latents(row, stage, None, plan),
+        num_thoughts=count_latents(method.view, stage, None, plan),
         zero_thoughts="both",
         template=request.template,
         max_new_tokens=request.max_new_tokens,
@@ -197,7 +206,7 @@ def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
     )
 
 
-def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str, str]:
+def _missing(request: Request, method: Method | None, lacks: list[str]) -> dict[str, str]:
     """Return option → meaning of all that was not said and has to be."""
     options: dict[str, tuple[object, str]] = {
         "--base": (
@@ -212,8 +221,9 @@ def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str
             "custom data",
         ),
     }
-    if row is None or row.fill.has_latents:
-        unless = " (not for methods without thoughts)" if row is None else ""
+    view = None if method is None else method.view
+    if view is None or (view.has_latents and view.num_latents is None):
+        unless = " (not for methods without thoughts)" if view is None else ""
         options |= {
             "--thoughts-per-step": (
                 request.thoughts_per_step,
@@ -229,11 +239,11 @@ def _missing(request: Request, row: Method | None, lacks: list[str]) -> dict[str
                 f"officially pad_latent_to_max{unless}",
             ),
         }
-    if row is None or (row.fill.has_latents and len(row.stages(Plan(num_stages=1))) > 1):
+    if view is None or (view.has_latents and len(view.schedule.stages(Plan(num_stages=1))) > 1):
         options["--stage"] = (
             request.stage,
             "the stage in which these weights were saved, 0 … num-stages; one more for a stage "
-            f"without text behind them{' (not for all methods)' if row is None else ''}",
+            f"without text behind them{' (not for all methods)' if view is None else ''}",
         )
     return {option: meaning for option, (value, meaning) in options.items() if value is None}
 
@@ -286,7 +296,7 @@ def _give_special_tokens(external: External, source: Path, method: Method, start
         )
     if not missing_special_tokens(tokenizer):
         return note
-    if method.has_special_tokens or method.fill.has_latents:
+    if method.view.has_special_tokens or method.view.has_latents:
         raise CheckpointError(
             f"{source}: {method.name} needs special tokens that were trained, but none of its "
             f"{num_rows} rows is known to be one: the tokenizer has neither {', '.join(OFFICIAL)} "

@@ -68,10 +68,8 @@ def _explain(problem: Any, place: Sequence[str], is_inside: bool, form: Form) ->
                 owner = kinds.get(part, owner)
         fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
         allowed = [field.name for field in fields]
-        return (
-            f"is not a key of {form.what}.{did_you_mean(place[-1], allowed)} There are: "
-            f"{', '.join(allowed)}."
-        )
+        keys = f"There are: {', '.join(allowed)}." if allowed else "There are none."
+        return f"is not a key of {form.what}.{did_you_mean(place[-1], allowed)} {keys}"
     if problem["type"] == "missing":
         return "is missing."
     if not is_inside:
