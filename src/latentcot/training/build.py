@@ -184,7 +184,7 @@ def build(recipe: Recipe) -> Run:
             )
 
         data = TrainingData(
-            train=EncodedStream(train, to_ids, recipe.data.shuffle_buffer)
+            train=EncodedStream(train, to_ids)
             if isinstance(train, Stream)
             else to_ids(train),
             valid=valid,
