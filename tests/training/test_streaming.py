@@ -547,7 +547,7 @@ def test_a_study_knows_the_number_of_updates(recipe):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_bound_of_positions_holds(name, make_recipe, monkeypatch):
+def test_the_bound_of_positions_holds(name, make_recipe):
     """An example that is too long by one position is never let pass unseen."""
     run = build(make_recipe(name, curriculum={"pad_to_num_stages": True, "thoughts_per_step": 2}))
     few = run.data.train[:4]
@@ -555,6 +555,6 @@ def test_the_bound_of_positions_holds(name, make_recipe, monkeypatch):
         phases = run.phases
         laid = [run.layouts(example, phase.stage, phase).values() for phase in phases]
         longest = max(len(layout) for layouts in laid for layout in layouts)
-        monkeypatch.setattr(run.objective.model.config, "max_position_embeddings", longest - 1)
+        run.objective.model.config.max_position_embeddings = longest - 1
         with pytest.raises(DataError, match=rf"needs {longest} "):
             run.check_lengths(phases, [example])
