@@ -27,20 +27,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from latentcot.curriculum.layout import NO_LABEL, Layout, encode
+from latentcot.curriculum.layout import LaidOut, encode
 from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
 from latentcot.data.sources import open_stream
-from latentcot.methods import method_named
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import Recipe, make_recipe
 from latentcot.runs.provenance import provenance
 from latentcot.tasks.arithmetic.generator import make_splits
 from latentcot.tasks.arithmetic.options import ArithmeticOptions
-from latentcot.thinking.batch import collate
-from latentcot.training.build import _collector_at_rest, tokenizer_from_scratch
+from latentcot.thinking.batch import collate_views
+from latentcot.training.build import Run, TrainingData, _collector_at_rest, tokenizer_from_scratch
 from latentcot.training.loader import Loader, UpdateBatch
+from latentcot.training.objective import Counts
 from latentcot.training.step import Shard
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.files import write_json, written_whole
@@ -135,7 +135,7 @@ def measure(file: str, *, is_streamed: bool, first: int = 0, updates: int | None
     with _collector_at_rest():
         train, counted = _read(recipe, tokenizer, start)
     loader = _loader(recipe, tokenizer, train)
-    phase = next(iter(loader.rules))
+    phase = loader.run.phases[0]
     end = loader.updates_per_epoch if updates is None else first + updates
     middle = loader.updates_per_epoch // 2
     every = max(1, (end - first) // NUM_POINTS)
@@ -201,22 +201,27 @@ def _read(recipe: Recipe, tokenizer: Any, start: float) -> tuple[Any, float | No
 
 
 def _loader(recipe: Recipe, tokenizer: Any, train: Any) -> Loader:
-    method = method_named(recipe.method)
+    method = recipe.bound_method
     rules = recipe.layout_rules(special_tokens_of(tokenizer))
-    phases = phases_of(recipe.curriculum, method)
+    phases = phases_of(recipe.curriculum, method.view)
     of_phases = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
-    return Loader(recipe, method, of_phases, train, _shard_of)
+    no_model: Any = None
+    data = TrainingData(train, [], [])
+    run = Run(recipe, method, tokenizer, data, phases, of_phases, no_model)
 
+    def shard_of(update: Sequence[LaidOut]) -> Shard:
+        """As of one process that takes its update at once."""
+        return Shard([collate_views(update)], Counts(method, update))
 
-def _shard_of(layouts: Sequence[Layout]) -> Shard:
-    """As of one process that takes its update at once."""
-    labels = sum(label != NO_LABEL for layout in layouts for label in layout.labels)
-    return Shard([collate(layouts)], labels, sum(layout.num_latents for layout in layouts))
+    loader = Loader(run, shard_of)
+    if isinstance(train, EncodedStream):
+        train.check = lambda examples: None  # a model would tell how long they may be
+    return loader
 
 
 def _digest(update_batch: UpdateBatch) -> str:
     values: list[Any] = [[example.id for example in update_batch.examples], update_batch.stages]
-    values += [t.tolist() for batch in update_batch.share.micro_batches for t in batch.tensors]
+    values += [t.tolist() for batch in update_batch.shard.micro_batches for t in batch.tensors]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

@@ -3,17 +3,19 @@
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from latentcot.curriculum.layout import Layout
+from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTokens
+from latentcot.methods import Plan, method_named
 from latentcot.recipes.recipe import Training
 from latentcot.thinking import passes
+from latentcot.training.objective import Objective
 from latentcot.training.step import TrainStep
 
 QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
@@ -22,15 +24,34 @@ Found = dict[str, Any]
 """`value`, and what stands beside it."""
 
 
-def gpt2(training: Training, **sizes: Any) -> TrainStep:
-    """A learner of GPT-2 small, or of other sizes, with fresh weights."""
+class CoconutStep(TrainStep):
+    """Coconut's train step, on layouts."""
+
+    def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float | None]:
+        """Make one update."""
+        return self.step(self.shard_of([LaidOut({"answer": one}) for one in layouts]), rate)
+
+
+def coconut(model: PreTrainedModel, *, saves_memory: bool = False) -> Objective:
+    """Coconut's objective, with any tokens as special ones."""
+    rules = LayoutRules(SpecialTokens(0, 0, 0, 0), Plan(num_stages=0))
+    return Objective(model, method_named("coconut"), rules, saves_memory=saves_memory)
+
+
+def train_step_of(model: PreTrainedModel, training: Training) -> CoconutStep:
+    """A train step for Coconut."""
+    return CoconutStep(coconut(model, saves_memory=training.save_memory), training)
+
+
+def gpt2(training: Training, **sizes: Any) -> CoconutStep:
+    """A train step of GPT-2 small, or of other sizes, with random weights."""
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(**sizes))
-    return TrainStep(model.to("cuda" if torch.cuda.is_available() else "cpu"), training)
+    return train_step_of(model.to("cuda" if torch.cuda.is_available() else "cpu"), training)
 
 
-def small() -> TrainStep:
-    """A learner of a model that takes milliseconds."""
+def small() -> CoconutStep:
+    """A train step of a model that takes milliseconds."""
     return gpt2(Training(), n_embd=64, n_layer=2, n_head=4)
 
 

@@ -88,11 +88,10 @@ def point(number: int) -> dict[str, float]:
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         return {"seconds": seconds_of(subject, shape, rounds=4)}
     train_step = train_step_of(subject)
-    words = subject.config.vocab_size
-    train_step.learn_from(shard_of(Shape(1, 8, 1, 4), words), 1e-5)  # the moments are there now
-    before, share = start_of_peak(), shard_of(shape, words)
+    train_step.step(shard_of(subject, Shape(1, 8, 1, 4)), 1e-5)  # the moments are there now
+    before, shard = start_of_peak(), shard_of(subject, shape)
     for _ in range(2):
-        train_step.learn_from(share, 1e-5)
+        train_step.step(shard, 1e-5)
     return {"bytes": peak() - before}
 
 

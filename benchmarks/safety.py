@@ -135,7 +135,7 @@ def _timed(do: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
 def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
     """Save GPT-2 small with its optimizer, as a run does after each validation that is its best."""
     from latentcot.curriculum.layout import Template
-    from latentcot.methods import Plan
+    from latentcot.methods import Plan, method_named
     from latentcot.models.special_tokens import word_tokenizer
     from latentcot.runs.checkpoint import CheckpointInfo
 
@@ -151,7 +151,10 @@ def _gpt2_saves(num_saves: int = 3) -> dict[str, Any]:
         for update in range(num_saves):
             start = time.perf_counter()
             best = {"update": None, "accuracy": -1.0}
-            saver.save(train_step, replace(info, update=update), {"update": update}, best)
+            saver.save(
+                train_step.model, train_step.snapshot(), method_named("coconut"),
+                replace(info, update=update), {"update": update}, best,
+            )  # fmt: skip
             waited.append(time.perf_counter() - start)
             saver.finish()
             whole.append(time.perf_counter() - start)

@@ -32,7 +32,17 @@ from unittest.mock import patch
 
 import torch
 from live_bytes import LiveBytes
-from measuring import MIB, Found, in_turns, peak, ratio, start_of_peak
+from measuring import (
+    MIB,
+    CoconutStep,
+    Found,
+    coconut,
+    in_turns,
+    peak,
+    ratio,
+    start_of_peak,
+    train_step_of,
+)
 from shapes_page import GIB, THOUGHTS, write_page
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
@@ -44,10 +54,8 @@ from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.models.shapes import config_of, model_of
 from latentcot.recipes.recipe import Training, read_recipe
 from latentcot.runs.provenance import provenance
-from latentcot.thinking.batch import collate
-from latentcot.training.step import TrainStep
+from latentcot.thinking.batch import Batches, collate
 from latentcot.utils.files import write_json
-from losses import LanguageLoss
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "shapes"
@@ -190,7 +198,7 @@ def point(shape: str, way: Way, setting: Setting) -> Found:
         torch.cuda.set_per_process_memory_fraction(min(1.0, setting.gib * GIB / total))
     found: Found = {"device": _device_name(), "precision": _training(way).precision}
     found |= kept(shape, way, setting)
-    train_step = TrainStep(_model(shape, way, setting), _training(way))
+    train_step = train_step_of(_model(shape, way, setting), _training(way))
     found |= _num_weights(train_step.model)
     found |= _timed(train_step, setting)
     if torch.cuda.is_available() or setting.gib is not None:
@@ -230,15 +238,15 @@ def kept(shape: str, way: Way, setting: Setting, *, is_mixed: bool | None = None
 def _kept_mib(shape: str, way: Way, setting: Setting, is_mixed: bool | None) -> dict[str, float]:
     is_mixed = _is_mixed(way) if is_mixed is None else is_mixed
     model = _model(shape, way, setting, is_mixed=is_mixed)
-    loss = LanguageLoss(model, saves_memory=way.saves_memory).train()
+    objective = coconut(model, saves_memory=way.saves_memory).train()
     found = {}
     for thoughts in THOUGHTS:
         batch = collate(setting.batch_of(setting.batch, thoughts)).to(model.device)
         with LiveBytes() as live, torch.autocast(model.device.type, torch.bfloat16, is_mixed):
-            parts = loss(batch)
+            sums = objective(Batches({"answer": batch}, {}))
         gc.collect()
         found[str(thoughts)] = live.now / MIB
-        del parts
+        del sums
     return found
 
 
@@ -252,7 +260,7 @@ def _num_weights(model: PreTrainedModel) -> Found:
     }
 
 
-def _timed(train_step: TrainStep, setting: Setting) -> Found:
+def _timed(train_step: CoconutStep, setting: Setting) -> Found:
     updates = {str(n): setting.batch_of(setting.batch, n) for n in THOUGHTS}
     sides = {
         n: lambda update=update: train_step.learn(update, RATE) for n, update in updates.items()
@@ -273,7 +281,7 @@ def _timed(train_step: TrainStep, setting: Setting) -> Found:
     }
 
 
-def _peak_gib(train_step: TrainStep, update: Callable[[], Any]) -> float:
+def _peak_gib(train_step: CoconutStep, update: Callable[[], Any]) -> float:
     """Weights, moments, gradients and all that an update takes, at its highest mark."""
     if torch.cuda.is_available():
         start_of_peak()
@@ -284,11 +292,11 @@ def _peak_gib(train_step: TrainStep, update: Callable[[], Any]) -> float:
     return float((_state_bytes(train_step) + live.peak) / GIB)
 
 
-def _state_bytes(train_step: TrainStep) -> int:
+def _state_bytes(train_step: CoconutStep) -> int:
     """Weights and moments."""
     state = train_step.optimizer.state.values()
     moments = [value for one in state for value in one.values() if isinstance(value, torch.Tensor)]
-    return sum(tensor.nbytes for tensor in [*train_step.loss.parameters(), *moments])
+    return sum(tensor.nbytes for tensor in [*train_step.objective.parameters(), *moments])
 
 
 def largest(fits: Callable[[int], bool], most: int = 4096) -> int:
@@ -303,7 +311,7 @@ def largest(fits: Callable[[int], bool], most: int = 4096) -> int:
     return good
 
 
-def fits(train_step: TrainStep, number: int, setting: Setting) -> bool:
+def fits(train_step: CoconutStep, number: int, setting: Setting) -> bool:
     """Return whether so many examples go through at once, next to the gradients of others."""
     # Two micro-batches: the second one finds gradients there, as in the recipes.
     train_step.training = replace(train_step.training, micro_batch_size=number)
@@ -320,7 +328,7 @@ def fits(train_step: TrainStep, number: int, setting: Setting) -> bool:
     return True
 
 
-def _memory_of_a_cpu(train_step: TrainStep, setting: Setting) -> AbstractContextManager[object]:
+def _memory_of_a_cpu(train_step: CoconutStep, setting: Setting) -> AbstractContextManager[object]:
     """Within it, a CPU has the GiB of the setting; a GPU has its own limit."""
     if torch.cuda.is_available() or setting.gib is None:
         return nullcontext()

@@ -43,7 +43,7 @@ from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.provenance import provenance
 from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
-from latentcot.training import build as preparation
+from latentcot.training.build import build
 from latentcot.training.loop import Trainer
 from latentcot.utils.files import write_json, written_whole
 
@@ -123,7 +123,7 @@ def train_rate_quickstart(rounds: int = 12, updates: int = 5) -> Found:
     trainer = _quickstart_trainer(6_400)
     rates: dict[str, list[float]] = {"ours": [], "plain": []}
     ratios = []
-    for number, phase in enumerate(trainer.phases):
+    for number, phase in enumerate(trainer.run.phases):
         if phase.zero_thoughts == "none":
             continue  # the first half of stage 0, without special tokens, is stage 0 once more
         trainer.clock.number = number
@@ -152,7 +152,7 @@ def train_rate_quickstart(rounds: int = 12, updates: int = 5) -> Found:
 def _quickstart_trainer(num_examples: int) -> Trainer:
     folder = Path(tempfile.mkdtemp())
     recipe = read_recipe("quickstart", _quickstart_data(folder, num_examples))
-    return Trainer(recipe, folder / "run", *preparation.prepare(recipe))
+    return Trainer(build(recipe), folder / "run")
 
 
 def _quickstart_data(folder: Path, num_examples: int) -> list[str]:
@@ -169,10 +169,10 @@ def eval_seconds_quickstart() -> Found:
     from latentcot.data.examples import read_examples
 
     trainer = _quickstart_trainer(640)
-    trainer.clock.number = len(trainer.phases) - 1
-    reasoner = Reasoner(
-        trainer.train_step.model.eval(), trainer.tokenizer, trainer._info(trainer.phases[-1])
-    )
+    trainer.clock.number = len(trainer.run.phases) - 1
+    run = trainer.run
+    info = trainer._info(run.phases[-1])
+    reasoner = Reasoner(trainer.train_step.model.eval(), run.tokenizer, info)
     path = trainer.recipe.data.test
     assert path is not None
     encoded = reasoner.encode(read_examples(path))

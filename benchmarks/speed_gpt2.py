@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from measuring import (
+    CoconutStep,
     Found,
     gpt2,
     in_turns,
@@ -23,7 +24,6 @@ from latentcot.models.backend.cuda_graphs import SIGHTS, cuda_graphs
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
-from latentcot.training.step import TrainStep
 
 PEAK_TFLOPS = 989.0
 """Dense bfloat16 of one H100 or H200, by its data sheet."""
@@ -61,7 +61,7 @@ def thought_cost(batch_size: int, rounds: int, **training: Any) -> Found:
 
 
 @contextmanager
-def _unrecorded(train_step: TrainStep) -> Iterator[None]:
+def _unrecorded(train_step: CoconutStep) -> Iterator[None]:
     before, train_step._captured = train_step._captured, None
     try:
         yield

@@ -15,7 +15,8 @@ from latentcot.methods.stopping import StopHead
 from latentcot.models.lora import Adapters, Lora, add_adapters
 from latentcot.recipes.recipe import Training
 from latentcot.training.sharding import local, whole
-from latentcot.training.step import TrainStep
+from losses import LayoutStep
+from losses import train_step_of as layout_step_of
 from reference import VOCAB_SIZE, tiny_model
 
 WAYS = {"ddp": (False, "false"), "fsdp2": (True, "false"), "fsdp2, freeing": (True, "true")}
@@ -32,16 +33,19 @@ QUICK = ("gpt2", "ddp", "micro")
 NUM_UPDATES = 10
 
 
-class Watched(TrainStep):
+class Watched(LayoutStep):
     """Keeps the gradients of its first update."""
 
     gradients: dict[str, torch.Tensor] | None = None
 
-    def _update(self, rate: float) -> None:
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._adamw.register_step_pre_hook(self._watch)
+
+    def _watch(self, *_: Any) -> None:
         if self.gradients is None:
-            named = self._unwrapped.named_parameters()
+            named = self.objective.named_parameters()
             self.gradients = whole({name: p.grad for name, p in named if p.requires_grad})
-        super()._update(rate)
 
 
 def ragged(count: int, seed: int, most: int = 3) -> list[Layout]:
@@ -80,12 +84,12 @@ def train_step_of(model: str, training: str, *, shards: bool = False) -> Watched
             if "lora_B" in name:  # zero at first, so that nothing would depend on A
                 torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(0))
     head = StopHead(made.config.hidden_size).double()
-    return Watched(made, TRAININGS[training], stop_head=head, shards=shards)
+    return layout_step_of(made, TRAININGS[training], stop_head=head, kind=Watched, shards=shards)
 
 
 def learned(train_step: Watched) -> dict[str, Any]:
     """Make ten updates; return losses, the first gradients, and what was learned."""
-    losses = [train_step.learn(layouts, 1e-2)["nll_sum"] for layouts in update_batches()]
+    losses = [train_step.learn(layouts, 1e-2)["loss"] for layouts in update_batches()]
     snapshot = train_step.snapshot()
     return {
         "losses": losses,
@@ -93,7 +97,7 @@ def learned(train_step: Watched) -> dict[str, Any]:
         "weights": snapshot.weights,
         "optimizer": snapshot.optimizer["state"],
         "is_finite": train_step.has_finite_weights(),
-        "num_held": sum(local(weight).numel() for weight in train_step.loss.parameters()),
+        "num_held": sum(local(weight).numel() for weight in train_step.objective.parameters()),
     }
 
 
@@ -130,9 +134,9 @@ def disagreeing(folder: Path) -> None:
     """The same, were each rank to make the passes of its own rows alone."""
     from latentcot.training import step as module
 
-    collate = module.collate
-    module.collate = lambda layouts, **settings: collate(  # type: ignore[attr-defined]
-        layouts, **{**settings, "max_latents": None}
+    collate_views = module.collate_views
+    module.collate_views = lambda mine, **settings: collate_views(  # type: ignore[attr-defined]
+        mine, **{**settings, "whole": mine}
     )
     passes(folder)
 

@@ -87,44 +87,52 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "saves", "latents"),
-    [("gpt2", False, 0), ("gpt2", True, 2), ("llama", False, 2), ("qwen3", True, 0)],
+    ("family", "saves", "shape", "method"),
+    [
+        ("gpt2", False, Shape(3, 12, 0, 5), "coconut"),
+        ("gpt2", True, Shape(3, 12, 2, 5), "coconut"),
+        ("qwen3", True, Shape(3, 12, 0, 5), "coconut"),
+        ("llama", False, Shape(3, 12, 2, 5, ((11, 0, 9),)), "codi"),
+        ("gpt2", False, Shape(3, 12, 4, 5, ((11, 0, 9),)), "pccot"),
+        ("gpt2", False, Shape(3, 12, 2, 5, (), ((2, 4),)), "simcot"),
+    ],
 )
-def test_work_is_what_the_real_update_does(family: str, saves: bool, latents: int) -> None:
+def test_work_is_what_the_real_update_does(
+    family: str, saves: bool, shape: Shape, method: str
+) -> None:
     """Products by torch's own counter; bytes by the same count over tensors with numbers in them"""
-    subject = Subject(tiny(family, 2), method_named("coconut"), saves_memory=saves)
+    subject = Subject(tiny(family, 2), method_named(method), saves_memory=saves)
     subject.config._attn_implementation = "eager"  # torch's counter lacks the CPU's fused attention
-    shape = Shape(3, 12, latents, 5)
     counted = work_of(subject, shape)
-    batch = shard_of(shape, 90).micro_batches[0]
-    loss = subject.loss(device="cpu")
+    batches = shard_of(subject, shape).micro_batches[0]
+    objective = subject.objective(device="cpu")
     with FlopCounterMode(display=False) as products:
-        loss(batch).nll_sum.backward()
+        objective(batches).sum().backward()
     assert counted.flops == products.get_total_flops()
-    loss.zero_grad()
+    objective.zero_grad()
     counter = plan_work._Counter()
     with counter:
-        (loss(batch).nll_sum / 3).backward()
+        objective(batches).sum().backward()
     real = counter.work()
     assert counted.peak == pytest.approx(real.peak, rel=0.02)
     assert counted.moved == pytest.approx(real.moved, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("family", "saves", "has_gradients", "rank"),
+    ("family", "saves", "has_gradients", "rank", "method", "rest"),
     [
-        ("gpt2", True, True, 0),
-        ("qwen3", False, False, 2),
+        ("gpt2", True, True, 0, "coconut", ()),
+        ("qwen3", False, False, 2, {"name": "simcot", "host": "codi"}, (((9, 0, 8),), ((1, 4),))),
     ],
 )
 def test_a_deep_model_is_a_straight_line_from_a_flat_one(
-    family: str, saves: bool, has_gradients: bool, rank: int
+    family: str, saves: bool, has_gradients: bool, rank: int, method: Any, rest: tuple[Any, ...]
 ) -> None:
     lora = Lora(rank=rank) if rank else None
     if rank:
         pytest.importorskip("peft")
-    subject = Subject(tiny(family, 5), method_named("coconut"), "bfloat16", saves, lora=lora)
-    shape = Shape(4, 20, 1, 6)
+    subject = Subject(tiny(family, 5), method_named(method), "bfloat16", saves, lora=lora)
+    shape = Shape(4, 20, 1, 6, *rest)
     whole = plan_work._counted(subject, shape, 5, has_gradients).work()
     found = work_of(subject, shape, has_gradients=has_gradients)
     assert found.flops == whole.flops
@@ -250,6 +258,17 @@ def test_of_a_stream_only_the_first_examples_are_read(
     lengths = plan_lengths.lengths_of(make_recipe(recipe_values(**changes)))
     assert (len(lengths.sample), lengths.num_examples) == (16, 32)
     assert "those of the first 16 examples" in lengths.notes[0]
+
+
+def test_each_view_and_each_step_to_be_spelled_is_part_of_the_plan(recipe_values: Any) -> None:
+    hosts = {"name": "codi", "num_latents": 4}, {"name": "pccot", "num_latents": 4, "iterations": 2}
+    for host, passes in zip(hosts, (5 + 1, 3 + 1), strict=True):
+        method = {"name": "simcot", "host": host}
+        plan = make_plan(make_recipe(recipe_values(method, training={"batch_size": 8})), CPU)
+        [stage] = plan.stages
+        assert stage.passes / stage.updates == passes  # of the student, and one of the teacher
+        assert plan.worst.latents == 4 and len(plan.worst.others) == len(plan.worst.targets) == 1
+        assert plan.num_weights > 2 * make_plan(make_recipe(recipe_values()), CPU).num_weights
 
 
 def test_stages_of_one_token_are_one_row(recipe_values: Any) -> None:

@@ -16,14 +16,13 @@ from transformers import LlamaConfig
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import measuring  # noqa: E402
 import shapes  # noqa: E402
 import shapes_page  # noqa: E402
 from live_bytes import LiveBytes  # noqa: E402
 
 from latentcot.curriculum.stages import phases_of  # noqa: E402
-from latentcot.methods import method_named  # noqa: E402
 from latentcot.recipes.recipe import read_recipe  # noqa: E402
-from latentcot.training.step import TrainStep  # noqa: E402
 
 SETTING = shapes.Setting(
     layers=2, vocabulary=50, batch=2, question=6, words=2, rounds=1, gib=None
@@ -97,7 +96,8 @@ def test_the_largest_number_that_fits_is_found(most, limit):
 
 
 def test_no_gradients_are_left_of_what_does_not_fit():
-    train_step = TrainStep(shapes._model("llama-3.2-1b", shapes.Way(), SETTING), shapes.Training())
+    model = shapes._model("llama-3.2-1b", shapes.Way(), SETTING)
+    train_step = measuring.train_step_of(model, shapes.Training())
     train_step.learn(SETTING.batch_of(1, 3), 0.0)
     taken = shapes._state_bytes(train_step) / 2**30
     setting = shapes.replace(SETTING, gib=taken + 1e-4)
@@ -199,7 +199,7 @@ APPENDIX = {1e-5, "bfloat16"}
 @pytest.mark.parametrize("name", LARGE)
 def test_larger_models_have_the_settings_of_the_papers_appendix(name):
     recipe = read_recipe(f"gsm8k/{name}")
-    phases = phases_of(recipe.curriculum, method_named(recipe.method))
+    phases = phases_of(recipe.curriculum, recipe.bound_method.view)
     assert recipe.curriculum.thoughts_per_step == 1
     assert [phase.epochs for phase in phases[:-1]] == [3, 1, 1, 1]
     assert recipe.training.epochs == 7
@@ -217,7 +217,7 @@ def test_other_tasks_are_set_as_the_page_says():
     assert len(lines) == 2
     for line in lines:
         recipe = read_recipe(line.split()[2], re.findall(r"--set (\S+)", line))
-        phases = phases_of(recipe.curriculum, method_named(recipe.method))
+        phases = phases_of(recipe.curriculum, recipe.bound_method.view)
         assert [phase.epochs for phase in phases[:-1]] == [3, 1, 1, 1, 1, 1]
         assert recipe.training.epochs == 9
         assert recipe.curriculum.thoughts_per_step == 1

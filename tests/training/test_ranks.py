@@ -16,7 +16,7 @@ import rank_worker
 from latentcot import train
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import CheckpointError, TrainingError, UsageError
-from latentcot.training.build import prepare
+from latentcot.training.build import build
 from latentcot.training.loop import Trainer
 from latentcot.training.sharding import load_weights, whole
 from latentcot.utils import distributed as ranks
@@ -130,7 +130,7 @@ def test_ranks_agree_on_their_passes(tmp_path):
 
 @pytest.mark.slow
 def test_ranks_that_do_not_agree_never_end(tmp_path):
-    """What `TrainStep._part_of` is for: without it the same batches hang, or break off."""
+    """What `TrainStep.shard_of` is for: without it the same batches hang, or break off."""
     try:
         done = run_ranks("disagreeing", tmp_path, seconds=60)
     except subprocess.TimeoutExpired:
@@ -217,20 +217,20 @@ class TestNotTheMainProcess:
     @pytest.fixture
     def trainer(self, make_recipe, tmp_path, monkeypatch):
         recipe = make_recipe(training={"save_every": 5})
-        made = Trainer(recipe, tmp_path / "run", *prepare(recipe))
+        made = Trainer(build(recipe), tmp_path / "run")
         monkeypatch.setattr(Accelerator, "is_main_process", False)
         return made
 
     def test_writes_nothing(self, trainer):
         assert trainer.run_to_end(is_quiet=True)
-        assert not trainer.run.exists()
+        assert not trainer.folder.exists()
 
     def test_leaves_no_batch_either(self, trainer):
         with torch.no_grad():
             trainer.train_step.model.transformer.ln_f.weight[0] = torch.inf
         with pytest.raises(TrainingError, match="is not a finite number"):
             trainer.run_to_end(is_quiet=True)
-        assert not trainer.run.exists()
+        assert not trainer.folder.exists()
 
     def test_goes_on_from_where_the_main_one_does(self, make_recipe, tmp_path, monkeypatch):
         """On a host that sees another run folder it would learn something else, or wait."""

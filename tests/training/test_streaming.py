@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 from conftest import in_update, press_ctrl_c
 from latentcot import CheckpointError, DataError, RecipeError, RunError, train
 from latentcot.curriculum.layout import EncodedExample
-from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.data.sources import count_examples, open_stream
 from latentcot.methods import METHODS
-from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.studies.folder import num_updates_of
+from latentcot.training.build import build
 from latentcot.training.loader import Loader
 from latentcot.training.stream import EncodedStream
 from tiny_runs import RANDOM, as_values, results_of, shard_of
@@ -323,29 +322,26 @@ def in_one_go(recipe, tmp_path_factory):
 def test_what_is_prepared_is_that_of_memory(recipe, make_recipe):
     """Model and vocabulary; and the stream holds the same examples."""
     resident = make_recipe(**RANDOM)
-    model, tokenizer, streamed = prepare(recipe)
-    other, other_tokenizer, whole = prepare(resident)
-    assert tokenizer.get_vocab() == other_tokenizer.get_vocab()
-    weights = other.state_dict()
-    assert all(value.equal(weights[name]) for name, value in model.state_dict().items())
-    assert streamed.train.encode(list(streamed.train.stream)) == whole.train
+    streamed, whole = build(recipe), build(resident)
+    assert streamed.tokenizer.get_vocab() == whole.tokenizer.get_vocab()
+    weights, others = (run.objective.state_dict() for run in (streamed, whole))
+    assert all(value.equal(others[name]) for name, value in weights.items())
+    assert streamed.data.train.encode(list(streamed.data.train.stream)) == whole.data.train
 
 
 def test_updates_are_those_of_memory_but_for_their_order(recipe):
     """The same stages and layouts for the same examples."""
-    _, tokenizer, data = prepare(recipe)
-    method, phases = METHODS[recipe.method], phases_of(recipe.curriculum, METHODS[recipe.method])
-    rules = recipe.layout_rules(special_tokens_of(tokenizer))
-    rules = {one: replace(rules, zero_thoughts=one.zero_thoughts) for one in phases}
-    streamed = Loader(recipe, method, rules, data.train, shard_of)
-    whole = data.train.encode(list(data.train.stream))
-    by_id = {example.id: example for example in whole}
-    resident = Loader(recipe, method, rules, whole, shard_of)
+    run = build(recipe)
+    streamed = Loader(run, shard_of)
+    whole = run.data.train.encode(list(run.data.train.stream))
+    number_of = {example.id: number for number, example in enumerate(whole)}
+    resident = Loader(replace(run, data=replace(run.data, train=whole)), shard_of)
     assert (streamed.updates_per_epoch, streamed.batch_size) == (4, 8)
     for update in range(8):
-        found = streamed.update_batch(update, phases[1], 8)
-        resident._examples_of = lambda _, found=found: [by_id[e.id] for e in found.examples]
-        assert as_values(found) == as_values(resident._make(update, phases[1]))
+        found = streamed.update_batch(update, run.phases[1], 8)
+        resident._order_of = lambda _, found=found: [[number_of[e.id] for e in found.examples]] * 4
+        resident._order = 0, resident._order_of(0)
+        assert as_values(found) == as_values(resident.update_batch(update, run.phases[1], 0))
 
 
 @pytest.mark.parametrize("last_updates", [(4,), (2, 7)])
@@ -401,14 +397,14 @@ def line(**changes: Any) -> bytes:
     return json.dumps(values).encode()
 
 
-SAVED = ". What was learned before is saved. Mend the line, then --resume (docs/data-format.md)."
+SAVED = ". What was learned before is saved. Fix the line, then --resume (docs/data-format.md)."
 
 
 @pytest.fixture
 def known_words(recipe, monkeypatch):
     """Without it, a pass over many examples or all of them finds a bad line before training."""
     monkeypatch.setattr("latentcot.data.sources.CHUNK", 1)
-    _, known, _ = prepare(recipe)
+    known = build(recipe).tokenizer
     monkeypatch.setattr("latentcot.training.build.tokenizer_from_scratch", lambda *arguments: known)
 
 
@@ -435,12 +431,25 @@ def test_a_bad_line_is_named(known_words, long_file, content, message, recipe, t
     assert 0 < last < 4 and checkpoint_folders(run)[-1].name == f"update-{last:08d}"
 
 
-def test_nothing_is_said_to_be_saved_where_nothing_is(monkeypatch):
+def test_nothing_is_said_to_be_saved_where_nothing_is(recipe, monkeypatch):
     """Before the first update; by one of several processes."""
-    assert _with_what_to_do("x. See docs/data-format.md.", 1) == f"x{SAVED}"
-    assert _with_what_to_do("x.", 0) == "x."
+
+    def refuse(examples):
+        raise DataError("x. See docs/data-format.md.")
+
+    run = build(recipe)
+    loader = Loader(run, shard_of)
+    run.data.train.check = refuse
+
+    def said(update: int) -> str:
+        with pytest.raises(DataError) as caught:
+            loader.update_batch(update, run.phases[0], 8)
+        return str(caught.value).split(": ", 1)[1]
+
+    assert said(0) == "x. See docs/data-format.md."
+    assert said(1) == f"x{SAVED}"
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert _with_what_to_do("x.", 1) == "x."
+    assert said(1) == "x. See docs/data-format.md."
 
 
 def test_a_bad_line_costs_nothing(known_words, long_file, recipe, data, tmp_path):
@@ -472,11 +481,11 @@ def test_chains_are_looked_at_before_training(recipe, make_recipe, parts, data, 
     rules = {"num_stages": 5, "advance": "learned", "learned_below": 0.1}
     sources = {"train": str(parts), "valid": str(data / "valid.jsonl"), **STREAM}
     with pytest.raises(RecipeError, match="the longest chain in .* has 2 steps"):
-        prepare(make_recipe(data=sources, curriculum=rules))
+        build(make_recipe(data=sources, curriculum=rules))
     bare = [record(4 * i) for i in range(20)]  # without steps
     path = write_lines(tmp_path / "bare.jsonl", bare)
     with pytest.raises(DataError, match="no example has steps"):
-        prepare(make_recipe(data={**sources, "train": str(path)}))
+        build(make_recipe(data={**sources, "train": str(path)}))
 
 
 @pytest.fixture
@@ -498,7 +507,7 @@ def test_what_judges_is_not_trained_on(source, made, make_recipe):
     sources = {"train": source, "valid": str(made / "valid.jsonl"), **STREAM}
     hint = f"{source.removesuffix('.jsonl').rpartition('/')[0] if '*' in source else source}"
     with pytest.raises(DataError) as caught:
-        prepare(make_recipe(data=sources))
+        build(make_recipe(data=sources))
     assert str(caught.value) == (
         f"data.train: {source} holds data.valid (valid.jsonl), which would be trained on. Move it, "
         f"or give a pattern such as {hint}/train*.jsonl."
@@ -506,25 +515,25 @@ def test_what_judges_is_not_trained_on(source, made, make_recipe):
     (made / "valid.jsonl").rename(made.parent / "valid.jsonl")
     sources |= {"valid": "valid.jsonl", "test": "leak/test.jsonl"}
     with pytest.raises(DataError, match=r"holds data\.test \(test\.jsonl\)"):
-        prepare(make_recipe(data=sources))
+        build(make_recipe(data=sources))
     (made / "test.jsonl").unlink()
     (made / "test.jsonl").symlink_to(made.parent / "valid.jsonl")
     with pytest.raises(DataError, match=r"holds data\.valid"):
-        prepare(make_recipe(data=sources))
+        build(make_recipe(data=sources))
     (made / "test.jsonl").unlink()
-    assert len(prepare(make_recipe(data=sources))[2].train) == 32
+    assert len(build(make_recipe(data=sources)).data.train) == 32
 
 
 def test_a_pattern_without_files_names_its_key(make_recipe, data):
     sources = {"train": "no/such/*.jsonl", "valid": str(data / "valid.jsonl"), **STREAM}
     with pytest.raises(DataError, match=r"^data\.train: no file matches no/such/\*\.jsonl\.$"):
-        prepare(make_recipe(data=sources))
+        build(make_recipe(data=sources))
 
 
 def test_several_files_need_a_stream(make_recipe, parts):
     for source in (parts, f"{parts}/*.jsonl"):
         with pytest.raises(DataError, match=r"read with data\.stream: true|no such file"):
-            prepare(make_recipe(data={"train": str(source)}))
+            build(make_recipe(data={"train": str(source)}))
 
 
 def test_a_number_of_examples_is_for_a_stream(make_recipe):
@@ -537,15 +546,15 @@ def test_a_study_knows_the_number_of_updates(recipe):
     assert num_updates_of(longer) == 12
 
 
-def test_the_bound_of_positions_holds(recipe, make_recipe):
-    """A layout that it lets pass unseen is never longer."""
-    _, tokenizer, data = prepare(recipe)
-    few = data.train.encode(list(data.train.stream))[:4]
-    for name, method in METHODS.items():
-        own = make_recipe(name, curriculum={"pad_to_num_stages": True, "thoughts_per_step": 2})
-        rules = own.layout_rules(special_tokens_of(tokenizer))
-        phases = phases_of(own.curriculum, method)
-        loader = Loader(own, method, dict.fromkeys(phases, rules), few, shard_of)
-        for example in [*few, replace(few[0], steps=(), answer=())]:
-            lengths = [len(loader.layout(example, phase.stage, phase)) for phase in phases]
-            assert max(lengths) <= loader.most_columns(example)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_bound_of_positions_holds(name, make_recipe):
+    """An example that is too long by one position is never let pass unseen."""
+    run = build(make_recipe(name, curriculum={"pad_to_num_stages": True, "thoughts_per_step": 2}))
+    few = run.data.train[:4]
+    for example in [*few, replace(few[0], steps=(), answer=(2,))]:
+        phases = run.phases
+        laid = [run.layouts(example, phase.stage, phase).values() for phase in phases]
+        longest = max(len(layout) for layouts in laid for layout in layouts)
+        run.objective.model.config.max_position_embeddings = longest - 1
+        with pytest.raises(DataError, match=rf"needs {longest} "):
+            run.check_lengths(phases, [example])

@@ -20,12 +20,20 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from scipy.optimize import nnls
 from transformers import AutoConfig
 
-from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError, did_you_mean
 from latentcot.methods import method_named
-from latentcot.planning.work import Precision, Shape, Subject, Work, update_work, weights_of
+from latentcot.planning.work import (
+    Precision,
+    Shape,
+    Subject,
+    Work,
+    examples_of,
+    update_work,
+    weights_of,
+)
 from latentcot.recipes.recipe import Training
-from latentcot.thinking.batch import collate
+from latentcot.thinking.batch import collate_views
+from latentcot.training.objective import Counts
 from latentcot.training.step import Shard, TrainStep
 from latentcot.utils.files import refuse_unwritable, write_json
 
@@ -192,12 +200,12 @@ def seconds_of(subject: Subject, shape: Shape, rounds: int = 5) -> float:
     # With one thread, its own time: on a machine that is shared, others take turns with it.
     is_alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     clock = time.process_time if is_alone else time.perf_counter
-    train_step, shard = train_step_of(subject), shard_of(shape, subject.config.vocab_size)
-    train_step.learn_from(shard, 1e-5)
+    train_step, shard = train_step_of(subject), shard_of(subject, shape)
+    train_step.step(shard, 1e-5)
     seconds = []
     for _ in range(rounds):
         start = clock()
-        train_step.learn_from(shard, 1e-5)
+        train_step.step(shard, 1e-5)
         seconds.append(clock() - start)
     return min(seconds)
 
@@ -206,21 +214,19 @@ def train_step_of(subject: Subject) -> TrainStep:
     """Make a train step with random weights, on the device that accelerate chooses."""
     torch.manual_seed(0)
     training = Training(save_memory=subject.saves_memory, precision=subject.precision)
-    return TrainStep(subject.loss(device="cpu").model, training)
+    return TrainStep(subject.objective(device="cpu"), training)
 
 
-def shard_of(shape: Shape, vocabulary_size: int) -> Shard:
+def shard_of(subject: Subject, shape: Shape) -> Shard:
     """Make an update of one micro-batch of a shape, of random tokens."""
+    vocabulary_size = subject.config.vocab_size
     generator = torch.Generator().manual_seed(0)
 
     def ids(number: int) -> tuple[int, ...]:
         return tuple(torch.randint(vocabulary_size, (number,), generator=generator).tolist())
 
-    layouts = []
-    for _ in range(shape.rows):
-        words = ids(shape.suffix)
-        layouts.append(Layout(ids(shape.prefix), shape.latents, words, words))
-    return Shard([collate(layouts)], shape.rows * shape.suffix, shape.rows * shape.latents)
+    update = examples_of(subject.method, shape, ids)
+    return Shard([collate_views(update)], Counts(subject.method, update))
 
 
 def fitted(works: Sequence[Work], seconds: Sequence[float]) -> tuple[float, float, float]:

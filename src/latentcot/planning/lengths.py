@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from latentcot.curriculum.layout import EncodedExample, Layout, SpecialTokens, encode
+from latentcot.curriculum.layout import EncodedExample, LaidOut, SpecialTokens, encode
 from latentcot.curriculum.stages import Phase
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.sources import open_stream
 from latentcot.errors import DataError, RecipeError
-from latentcot.methods import method_named
+from latentcot.methods import Method
 from latentcot.models.loading import load_tokenizer
-from latentcot.planning.work import Shape
+from latentcot.planning.work import Shape, views_of
 from latentcot.recipes.recipe import Recipe
-from latentcot.training.build import tokenizer_from_scratch
+from latentcot.training.build import Run, TrainingData, tokenizer_from_scratch
 from latentcot.training.loader import Loader
 
 TYPICAL = Path(__file__).parent / "typical_lengths.json"
@@ -132,7 +132,7 @@ class UpdateBatch:
     Attributes:
         micro_batches: (shape, how many of it an update has on average).
         longest: The largest micro-batch.
-        num_tokens: Positions of an update, latent ones included, on all devices.
+        num_tokens: Positions of an update, of all views, latent ones included, on all devices.
     """
 
     micro_batches: tuple[tuple[Shape, float], ...]
@@ -141,44 +141,65 @@ class UpdateBatch:
 
 
 def update_batches(
-    recipe: Recipe, lengths: Lengths, phases: Sequence[Phase], gpus: int
+    recipe: Recipe, method: Method, lengths: Lengths, phases: Sequence[Phase], gpus: int
 ) -> dict[Phase, UpdateBatch]:
     """Return what the updates of each phase look like, from an epoch of the sample."""
     batch_size = min(recipe.training.batch_size, lengths.num_examples)
     wanted = min(max(1, lengths.num_examples // batch_size), _STRETCH) * batch_size
     sample = (lengths.sample * -(-wanted // len(lengths.sample)))[:wanted]
 
-    def shapes_of(layouts: Sequence[Layout]) -> Any:
-        """Cut a batch as `TrainStep.shard_of` does; of each part, that of the first device."""
-        size = gpus * (recipe.training.micro_batch_size or max(1, len(layouts) // gpus))
-        shapes = []
-        for start in range(0, len(layouts), size):
-            together = layouts[start : start + size]
-            mine = together[::gpus]
-            prefix = max(len(one.prefix) for one in mine)
-            suffix = max(len(one.suffix) for one in mine)
-            shapes.append((len(mine), prefix, max(one.num_latents for one in together), suffix))
-        return shapes, sum(map(len, layouts))
+    names = views_of(method)
 
+    def shapes_of(update: Sequence[LaidOut]) -> Any:
+        """Cut a batch as `TrainStep.shard_of` does; of each part, that of the first device."""
+        size = gpus * (recipe.training.micro_batch_size or max(1, len(update) // gpus))
+        shapes = []
+        for start in range(0, len(update), size):
+            together = update[start : start + size]
+            mine, sizes = together[::gpus], list[int]()
+            for name in names:
+                layouts = [one.layouts[name] for one in mine]
+                sizes.append(max(len(one.prefix) for one in layouts))
+                sizes.append(max(one.layouts[name].num_latents for one in together))
+                sizes.append(max(len(one.suffix) for one in layouts))
+            for term in update[0].targets:
+                groups = [group for one in mine for group in one.targets[term]]
+                sizes.append(max(len(one.targets[term]) for one in update))
+                sizes.append(max(map(len, groups), default=0))
+            shapes.append((len(mine), *sizes))
+        return shapes, sum(len(one) for laid in update for one in laid.layouts.values())
+
+    def shape(numbers: np.ndarray) -> Shape:
+        rows, *rest = (round(float(number)) for number in numbers)
+        first, *others = zip(*[iter(rest[:end])] * 3, strict=True)
+        return Shape(rows, *first, tuple(others), tuple(zip(*[iter(rest[end:])] * 2, strict=True)))
+
+    end = 3 * len(names)
     rules = recipe.layout_rules(SpecialTokens(0, 0, 0, 0))
-    of_phase = {phase: replace(rules, zero_thoughts=phase.zero_thoughts) for phase in phases}
-    loader = Loader(recipe, method_named(recipe.method), of_phase, sample, shapes_of)
+    nothing = cast(Any, None)  # no model is there, nor anything to write with
+    run = Run(
+        recipe=recipe,
+        method=method,
+        tokenizer=nothing,
+        data=TrainingData(sample, [], []),
+        phases=phases,
+        rules={phase: replace(rules, zero_thoughts=phase.zero_thoughts) for phase in phases},
+        objective=nothing,
+    )
+    loader = Loader(run, shapes_of)
     count = loader.updates_per_epoch
     found = {}
     for phase in phases:
-        seen: list[Any] = [loader.update_batch(n, phase, n + 1).share for n in range(count)]
-        shapes = np.array([shape for cut, _ in seen for shape in cut])
-        # The mean of shapes with as many rows and latent positions: cost is nearly a plane in the
-        # rest.
-        kinds, which = np.unique(shapes[:, [0, 2]], axis=0, return_inverse=True)
+        seen: list[Any] = [loader.update_batch(n, phase, n + 1).shard for n in range(count)]
+        shapes = np.array([sizes for cut, _ in seen for sizes in cut])
+        # The mean of shapes with as many rows, latent positions and groups: cost is nearly a plane
+        # in the rest.
+        fixed = [0, *range(2, 1 + end, 3), *range(1 + end, shapes.shape[1], 2)]
+        kinds, which = np.unique(shapes[:, fixed], axis=0, return_inverse=True)
         alike = [shapes[which.ravel() == kind] for kind in range(len(kinds))]
         found[phase] = UpdateBatch(
-            tuple((_shape(same.mean(axis=0)), len(same) / count) for same in alike),
-            _shape(shapes[np.argmax(shapes[:, 0] * shapes[:, 1:].sum(axis=1))]),
+            tuple((shape(same.mean(axis=0)), len(same) / count) for same in alike),
+            max(map(shape, shapes), key=lambda one: one.positions),
             sum(tokens for _, tokens in seen) / count,
         )
     return found
-
-
-def _shape(numbers: np.ndarray) -> Shape:
-    return Shape(*(round(float(number)) for number in numbers))

@@ -11,11 +11,18 @@ from dataclasses import dataclass, replace
 
 from latentcot.curriculum.stages import Phase, StageClock, phases_of
 from latentcot.errors import UsageError
-from latentcot.methods import method_named
+from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import Device
 from latentcot.planning.lengths import Lengths, lengths_of, update_batches
-from latentcot.planning.work import Shape, Subject, update_work, weights_of, work_of
+from latentcot.planning.work import (
+    Shape,
+    Subject,
+    num_passes,
+    update_work,
+    weights_of,
+    work_of,
+)
 from latentcot.recipes.recipe import Recipe
 
 
@@ -26,7 +33,7 @@ class StagePlan:
     Attributes:
         stages: The first and the last of them.
         updates: How many there are.
-        tokens: Positions read, latent ones included, on all devices.
+        tokens: Positions read, in all views, latent ones included, on all devices.
         passes: Calls of the backbone, on each device.
         flops: On all devices, forward and backward.
         hours: Of all updates, what devices tell each other included.
@@ -79,8 +86,8 @@ class Plan:
     """What a training will cost.
 
     Attributes:
-        method: A row of the method table.
-        num_weights: Of the model.
+        method: Its name.
+        num_weights: Of the model, and of what the method learns beside it.
         num_trained: Weights that are trained.
         device: On which.
         gpus: How many.
@@ -195,17 +202,20 @@ class _Job:
     ) -> None:
         self.recipe, self.device, self.gpus, self.is_sharded = recipe, device, gpus, is_sharded
         self.notes = list(lengths.notes)
-        self.method = method_named(recipe.method)
-        self.phases = phases_of(recipe.curriculum, self.method)
+        self.method = recipe.bound_method
+        if recipe.stop.rule == "classifier":
+            self.method = with_stop_classifier(self.method, recipe.stop.loss_weight)
+        self.phases = phases_of(recipe.curriculum, self.method.view)
         self.batch_size = min(recipe.training.batch_size, lengths.num_examples)
         self.updates_per_epoch = max(1, lengths.num_examples // self.batch_size)
-        self.batches = update_batches(recipe, lengths, self.phases, gpus)
+        self.batches = update_batches(recipe, self.method, lengths, self.phases, gpus)
         self.subject = Subject(
             config_of(recipe.model, vocabulary_size=lengths.vocabulary_size),
             self.method,
             recipe.training.precision,
             recipe.training.save_memory,
             recipe.lora,
+            recipe.curriculum.plan,
         )
         other = replace(self.subject, saves_memory=not self.subject.saves_memory)
         self.subjects = {one.saves_memory: one for one in (self.subject, other)}
@@ -242,7 +252,8 @@ class _Job:
             stages=(phase.stage, phase.stage),
             updates=count,
             tokens=count * batch.num_tokens,
-            passes=count * sum((shape.latents + 1) * times for shape, times in batch.micro_batches),
+            passes=count
+            * sum(num_passes(self.method, shape) * times for shape, times in batch.micro_batches),
             flops=count * self.gpus * work.flops,
             hours=count * seconds / 3600,
         )

@@ -1,15 +1,15 @@
 """What one micro-batch costs, counted on the code that trains, with tensors that hold no numbers.
 
-torch's fake tensors have a shape and a type but no memory. The very `LanguageLoss` of training runs
-over them, forward and backward, while a dispatch mode sees each kernel that would run: its products
-(by torch's own formulas), the bytes that it reads and writes, and what is alive at the highest
-point. So whatever the rollout, the last block or `save_memory` spare is spared here as well, and
-nothing is fitted.
+torch's fake tensors have a shape and a type but no memory. The very `Objective` of training runs
+over them, forward and backward, with all views, modules and terms of the method. A dispatch mode
+sees each kernel that would run: its products (by torch's own formulas), the bytes that it reads and
+writes, and what is alive at the highest point. So whatever the rollout, the last block or
+`save_memory` spare is spared here as well, and nothing is fitted.
 """
 
 import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -21,15 +21,15 @@ from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from latentcot.curriculum.layout import SpecialTokens
+from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTokens
+from latentcot.curriculum.views import Parallel, Plan
 from latentcot.methods import Method
 from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
 from latentcot.models.shapes import model_of
-from latentcot.thinking.batch import Batch
-from latentcot.thinking.think import feed_of
-from losses import LanguageLoss
+from latentcot.thinking.batch import collate_views
+from latentcot.training.objective import Objective, make_modules
 
 Precision = Literal["float32", "bfloat16"]
 _aten = torch.ops.aten
@@ -55,19 +55,76 @@ class Shape:
 
     Attributes:
         rows: Examples.
-        prefix: Positions of the first pass.
-        latents: Latent positions, filled one after the other.
+        prefix: Positions of the first pass, in the view that answers.
+        latents: Latent positions.
         suffix: Positions behind them.
+        others: The same three of each other view, in the method's order.
+        targets: Of each term that has any: groups of latent positions, and tokens of a group.
     """
 
     rows: int
     prefix: int
     latents: int
     suffix: int
+    others: tuple[tuple[int, int, int], ...] = ()
+    targets: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def views(self) -> tuple[tuple[int, int, int], ...]:
+        """Prefix, latent positions and suffix of each view; first of the one that answers."""
+        return ((self.prefix, self.latents, self.suffix), *self.others)
+
+    @property
+    def positions(self) -> int:
+        """All that is read."""
+        targets = sum(groups * width for groups, width in self.targets)
+        return self.rows * (sum(map(sum, self.views)) + targets)
 
     def __str__(self) -> str:
         """Write it in words."""
-        return f"{self.rows} × ({self.prefix} + {self.latents} latent + {self.suffix}) positions"
+        views = [
+            f"({prefix} + {latents} latent + {suffix})" for prefix, latents, suffix in self.views
+        ]
+        return f"{self.rows} × {' and '.join(views)} positions"
+
+
+def views_of(method: Method) -> list[str]:
+    """Return the views of a method in the order of a shape: first the one that answers."""
+    return [method.answers, *(name for name in method.views if name != method.answers)]
+
+
+def num_passes(method: Method, shape: Shape) -> int:
+    """Return how often the backbone is called for a micro-batch."""
+    count = 0
+    for name, (_, latents, _) in zip(views_of(method), shape.views, strict=True):
+        kind = method.views[name].latents
+        count += 1 + (min(latents, 1) * kind.iterations if isinstance(kind, Parallel) else latents)
+    return count
+
+
+def examples_of(
+    method: Method,
+    shape: Shape,
+    ids: Callable[[int], tuple[int, ...]] = lambda number: (0,) * number,
+) -> list[LaidOut]:
+    """Make a micro-batch of a shape, all of its examples as long as the longest.
+
+    Args:
+        method: Who reads it.
+        shape: Of all its views and targets.
+        ids: number → so many token ids.
+    """
+    names = [term.name for term in method.terms if term.targets is not None]
+    examples = []
+    for _ in range(shape.rows):
+        layouts = {}
+        for name, (prefix, latents, suffix) in zip(views_of(method), shape.views, strict=True):
+            words = ids(suffix)
+            layouts[name] = Layout(ids(prefix), latents, words, words, stop_after=latents, anchor=0)
+        groups = zip(names, shape.targets, strict=True)
+        targets = {name: tuple(ids(width) for _ in range(many)) for name, (many, width) in groups}
+        examples.append(LaidOut({name: layouts[name] for name in method.views}, targets))
+    return examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +159,11 @@ class Subject:
 
     Attributes:
         config: The model's.
-        method: A row of the table.
+        method: With its settings.
         precision: Of autocast.
         saves_memory: `training.save_memory`.
         lora: `lora:` of the recipe.
+        plan: The numbers of the curriculum.
     """
 
     config: PreTrainedConfig
@@ -113,28 +171,28 @@ class Subject:
     precision: Precision = "float32"
     saves_memory: bool = False
     lora: Lora | None = None
+    plan: Plan = Plan(num_stages=0)  # noqa: RUF009 - it never changes
 
-    def loss(self, num_layers: int | None = None, *, device: str = "meta") -> LanguageLoss:
+    def objective(self, num_layers: int | None = None, *, device: str = "meta") -> Objective:
         """Make the module that training calls, of so many blocks; on `meta` it has no weights."""
         config = copy.deepcopy(self.config)
         if num_layers is not None:
             config.num_hidden_layers = num_layers
         model = model_of(config, device=device)
+        with torch.device(device):  # before adapters, as in training: copies of the model have none
+            modules = make_modules(self.method, model, seed=0)
         if self.lora is not None:
             with torch.device(device):
                 add_adapters(model, Adapters("", "", self.lora), special_tokens=(0, 1, 2))
             if self.precision == "bfloat16":
                 hold_lightly(model, is_exact=True)  # as if published in bfloat16
-        return LanguageLoss(
-            model,
-            feed_of(self.method, SpecialTokens(0, 0, 0, 0)),
-            saves_memory=self.saves_memory,
-        ).train()
+        rules = LayoutRules(SpecialTokens(0, 0, 0, 0), self.plan)
+        return Objective(model, self.method, rules, modules, saves_memory=self.saves_memory).train()
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How large a model is.
+    """How large a model is, with what the method learns beside it.
 
     Attributes:
         number: Weights.
@@ -150,8 +208,8 @@ class Weights:
 
 
 def weights_of(subject: Subject) -> Weights:
-    """Return how large the model is, adapters included."""
-    every = list(subject.loss().parameters())
+    """Return how large the model is, with adapters and what is learned beside it."""
+    every = list(subject.objective().parameters())
     trained = [weight for weight in every if weight.requires_grad]
     return Weights(
         *(sum(weight.numel() for weight in some) for some in (every, trained)),
@@ -204,33 +262,25 @@ def _counted(subject: Subject, shape: Shape, num_layers: int, has_gradients: boo
         counter.begin_part()
         on_gradient(output.last_hidden_state)
 
-    loss = subject.loss(num_layers)
+    objective = subject.objective(num_layers)
+    batches = collate_views(examples_of(subject.method, shape))
     with FakeTensorMode():
-        _put_on_cpu(loss)
+        _put_on_cpu(objective)
+        tensors = [torch.zeros(one.shape, dtype=one.dtype) for one in batches.tensors]
+        batches = batches.with_tensors(tensors)
         if has_gradients:
-            for weight in loss.parameters():
+            for weight in objective.parameters():
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
-        rows, of_row = shape.rows, torch.zeros(shape.rows, dtype=torch.long)
-        prefix, words = (of_row.new_zeros(rows, n) for n in (shape.prefix, shape.suffix))
-        batch = Batch(
-            prefix=prefix,
-            prefix_lengths=of_row,
-            num_latents=of_row,
-            suffix=words,
-            suffix_lengths=of_row,
-            labels=words,
-            is_next=words.bool(),
-            stop_after=of_row,
-            max_latents=shape.latents,
-        )
-        # The blocks begin and end with each pass of the backbone, forward and backward.
-        loss.model.base_model.register_forward_pre_hook(before, with_kwargs=True)
-        loss.model.base_model.register_forward_hook(after)
+        # The blocks begin and end with each pass of a backbone, forward and backward.
+        models = [part for part in objective.modules() if isinstance(part, PreTrainedModel)]
+        for backbone in {model.base_model for model in models}:
+            backbone.register_forward_pre_hook(before, with_kwargs=True)
+            backbone.register_forward_hook(after)
         is_low = subject.precision == "bfloat16"
         with counter:
             with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
-                parts = loss(batch)
-            (parts.nll_sum / shape.rows).backward()
+                sums = objective(batches)
+            sums.sum().backward()
     return counter  # type: ignore[no-any-return]
 
 
