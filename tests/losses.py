@@ -64,7 +64,7 @@ class LayoutStep(TrainStep):
 
     @property
     def stop_head(self):
-        return self.objective.parts["stop"]
+        return self.objective.learned["stop"]
 
 
 def train_step_of(

@@ -160,7 +160,7 @@ class TestCodi:
         again = make_modules(method, model, seed=3)
         assert torch.equal(modules["projection"][0].weight, again["projection"][0].weight)
         _, _, gradients = losses(method, model, modules)
-        assert all(g.any() for name, g in gradients.items() if name.startswith("parts."))
+        assert all(g.any() for name, g in gradients.items() if name.startswith("learned."))
         assert method.modules["projection"].is_kept
 
     def test_micro_batches_change_nothing_where_the_spread_is_that_of_an_example(self, model):
@@ -368,7 +368,7 @@ class TestSimcot:
         modules = make_modules(method, model, seed=0)
         means, _, gradients = losses(method, model, modules, stage=0)
         learned = [n for n, one in modules.named_parameters() if one.requires_grad]
-        of_decoder = [f"parts.{name}" for name in learned]
+        of_decoder = [f"learned.{name}" for name in learned]
         assert means[SPELLING] is None
         assert all(name in gradients for name in of_decoder)
 

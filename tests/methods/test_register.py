@@ -153,7 +153,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from latentcot.methods import STEP_PER_STAGE, Method, Module, Registered, Sequential, Term, View, row
+from latentcot.methods import (
+    STEP_PER_STAGE, Method, Module, Registered, Sequential, Term, View, row
+)
 from latentcot.methods.terms import language, measures
 
 LATENTS = Sequential(lambda latent: latent.state / 3, "a third of the thought")
@@ -177,8 +179,11 @@ def make(settings):
         return readings["answer"].rollout.latent_inputs.square().sum()
 
     gated = Sequential(lambda latent: latent.modules["gate"](latent.state), "gated thoughts")
-    penalty = Term("penalty", size, lambda laid: (laid.layouts["answer"].num_latents,), settings.penalty)
-    ghost = Term("ghost", lambda readings: readings.modules["ghost"].weight.sum(), lambda laid: (1,))
+    def count(laid):
+        return (laid.layouts["answer"].num_latents,)
+
+    penalty = Term("penalty", size, count, settings.penalty)
+    ghost = Term("ghost", lambda got: got.modules["ghost"].weight.sum(), lambda laid: (1,))
     return Method(
         "gated",
         {"answer": View(STEP_PER_STAGE, gated, True)},
@@ -339,8 +344,12 @@ def test_settings_that_are_wrong_are_told(choice: Any, words: str) -> None:
 
 
 def test_a_method_that_trains_nothing_is_refused() -> None:
+    from latentcot.methods.terms import language
+
     with pytest.raises(MethodError, match="one of them must have a weight"):
         Method("idle", {"answer": View(STEP_PER_STAGE)}, ())
+    with pytest.raises(MethodError, match="none of .*'stage'"):
+        Method("idle", {"answer": View(STEP_PER_STAGE)}, (language("answer", name="stage"),))
     with pytest.raises(MethodError, match="answers: must be one of its views"):
         Method("idle", {"student": View(STEP_PER_STAGE)}, ())
 

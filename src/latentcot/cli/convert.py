@@ -76,10 +76,10 @@ def convert(
     )
     done = write(source, out, request, base=base, overwrite=overwrite)
     info, special_tokens = done.info, done.special_tokens
-    method = info.bound_method
-    last = method.stages(info.plan)[-1]
+    trained = info.bound_method
+    last = trained.stages(info.plan)[-1]
     texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
-    latents = f", {info.num_thoughts} latent positions" if method.view.has_latents else ""
+    latents = f", {info.num_thoughts} latent positions" if trained.view.has_latents else ""
     print(f"{source} → {done.folder}")
     print(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
     print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")

@@ -36,7 +36,7 @@ class Template:
         answer_start: Stands before the answer.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, see config.py
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, see recipes/recipe.py
 
     question_end: str = "\n"
     step_end: str = "\n"
@@ -58,7 +58,7 @@ class LayoutRules:
     """What a layout depends on beside example, method and stage.
 
     Attributes:
-        special tokens: Token ids of the special tokens.
+        special_tokens: Token ids of the special tokens.
         plan: What each stage removes and puts in.
         zero_thoughts: What stands in place of no thoughts at all, for methods with special tokens:
             `<bot><eot>` (the official layout), `<bot>` alone, or nothing.
@@ -135,8 +135,8 @@ class Layout:
     @property
     def opening(self) -> int:
         """The number of suffix tokens before the model's own words: `<pause>` and `<eot>`."""
-        unlabelled = (i for i, label in enumerate(self.labels) if label != NO_LABEL)
-        return next(unlabelled, len(self.labels))
+        labelled = (i for i, label in enumerate(self.labels) if label != NO_LABEL)
+        return next(labelled, len(self.labels))
 
     def prompt(self) -> "Layout":
         """Return what is given at generation: everything up to the first word with a label."""

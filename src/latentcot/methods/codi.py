@@ -28,7 +28,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import LaidOut
-from latentcot.curriculum.views import ALL_AT_ONCE, WITHOUT_LAST_STEP, Latents, Sequential, View
+from latentcot.curriculum.views import (
+    ALL_AT_ONCE,
+    THOUGHT,
+    WITHOUT_LAST_STEP,
+    Latents,
+    Sequential,
+    View,
+)
 from latentcot.methods.method import Method, Module, Term
 from latentcot.methods.terms import language, measures
 from latentcot.thinking.readings import Readings
@@ -113,6 +120,6 @@ def self_distillation(
 def codi(settings: CodiSettings) -> Method:
     """Make the method."""
     if settings.projection == "identity":
-        return self_distillation("codi", Sequential(lambda latent: latent.state), settings, {})
+        return self_distillation("codi", THOUGHT, settings, {})
     modules = {"projection": Module(make_projection)}
     return self_distillation("codi", Sequential(project, "projected states"), settings, modules)

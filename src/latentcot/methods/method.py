@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from latentcot.thinking.readings import Readings
 
 
+RESERVED = {"kind", "update", "stage", "total", "learning_rate", "examples_per_second"}
+"""What a row of metrics.jsonl says besides the terms."""
+
+
 @dataclass(frozen=True, slots=True)
 class Module:
     """Weights that a method learns beside the model.
@@ -93,8 +97,8 @@ class Method:
             wrong = f"answers: must be one of its views {list(self.views)}, got {self.answers!r}."
         elif not any(term.weight for term in self.terms):
             wrong = "terms: one of them must have a weight, or nothing is trained."
-        elif len(set(names)) < len(names):
-            wrong = f"terms: each needs a name of its own, got {names}."
+        elif len(set(names)) < len(names) or RESERVED & set(names):
+            wrong = f"terms: each needs a name of its own, none of {sorted(RESERVED)}, got {names}."
         if wrong:
             raise MethodError(f"method {self.name!r}: {wrong}")
 

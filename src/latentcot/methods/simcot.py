@@ -116,7 +116,7 @@ def spelling(host: Method, group_size: int | None, weight: float) -> Term:
 def simcot(settings: SimcotSettings) -> Method:
     """Make the method."""
     host = method_named(settings.host)
-    if not host.view.is_filled:
+    if not (host.view.is_filled and host.view.latents.is_thought):
         raise MethodError(
             f"method.host: {host.name} has no thoughts that could be spelled. Use coconut, codi, …"
         )

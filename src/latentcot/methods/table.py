@@ -1,7 +1,7 @@
 """THE TABLE: the paper's regimes as one row each, schedule × latents × special tokens.
 
-Later methods are a file each; `METHODS` knows them by the names of their functions, which are
-imported when they are needed. Nothing else in the package asks for a method by name.
+A later method is a file of its own, and one entry below. No code of the package branches on the
+name of a method.
 Sources: arXiv 2412.06769, table 1 and section 4.3; arXiv 2405.14838 for icot.
 """
 
@@ -29,7 +29,7 @@ def row(
     view = View(schedule, latents, has_special_tokens)
 
     def make(settings: object) -> Method:
-        from latentcot.methods.terms import language, measures
+        from latentcot.methods.terms import language, measures  # only now: it needs torch
 
         return Method(name, {"answer": view}, (language("answer"), *measures("answer")))
 
@@ -60,16 +60,20 @@ PAPER_METHODS = tuple(row.name for row in _ROWS if row.name != "pause-multipass"
 """The eight rows of the paper's main table."""
 
 _LATER = (
-    ("codi", "thoughts that are pulled to the states of a chain in words (arXiv 2502.21074)"),
-    ("pccot", "CODI's thoughts, all at once and refined some times (arXiv 2506.18582)"),
-    ("simcot", "a host whose thoughts must spell the steps (arXiv 2509.20317)"),
-)
-"""Methods of a file each: its function and its settings have its name, and are imported late."""
+    Registered(
+        "codi", "thoughts that are pulled to the states of a chain in words (arXiv 2502.21074)",
+        "latentcot.methods.codi:codi", "latentcot.methods.codi:CodiSettings",
+    ),
+    Registered(
+        "pccot", "CODI's thoughts, all at once and refined some times (arXiv 2506.18582)",
+        "latentcot.methods.pccot:pccot", "latentcot.methods.pccot:PccotSettings",
+    ),
+    Registered(
+        "simcot", "a host whose thoughts must spell the steps (arXiv 2509.20317)",
+        "latentcot.methods.simcot:simcot", "latentcot.methods.simcot:SimcotSettings",
+    ),
+)  # fmt: skip
+"""Methods of a file each, which is imported when one is asked for: it may need torch."""
 
-for _row in _ROWS:
-    register(_row)
-for _name, _summary in _LATER:
-    _home = f"latentcot.methods.{_name}"
-    register(
-        Registered(_name, _summary, f"{_home}:{_name}", f"{_home}:{_name.capitalize()}Settings")
-    )
+for _method in (*_ROWS, *_LATER):
+    register(_method)

@@ -171,8 +171,9 @@ def update_batches(
 
     def shape(numbers: np.ndarray) -> Shape:
         rows, *rest = (round(float(number)) for number in numbers)
-        first, *others = zip(*[iter(rest[:end])] * 3, strict=True)
-        return Shape(rows, *first, tuple(others), tuple(zip(*[iter(rest[end:])] * 2, strict=True)))
+        (prefix, latents, suffix), *others = zip(*[iter(rest[:end])] * 3, strict=True)
+        targets = tuple(zip(*[iter(rest[end:])] * 2, strict=True))
+        return Shape(rows, prefix, latents, suffix, tuple(others), targets)
 
     end = 3 * len(names)
     rules = recipe.layout_rules(SpecialTokens(0, 0, 0, 0))

@@ -3,7 +3,7 @@
 A checkpoint folder holds what `save_pretrained` writes (it loads with plain
 `AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, for a run that can go on
 `training_state.pt`, and `checksums.json`, by which damage is found. One with adapters holds these
-in place of the weights (`adapter_files.py`). Folders are written under another name and renamed
+in place of the weights (`models/lora_files.py`). Folders are written under another name and renamed
 once they are whole. Nothing of a checkpoint is ever run: weights are safetensors, no code that lies
 beside them is loaded, and the training state holds tensors and plain values only.
 """

@@ -268,7 +268,8 @@ class _Reading:
         embeds = self.embed(ids)
         anchor_B = self.anchored(before_B1[:, 0] - 1)
         states = self.passes.read(embeds, is_real, before_B1 - 1 + words, anchor_B)
-        if isinstance(self.thinker.latents, Sequential) and self.thinker.modules:
+        is_filled = isinstance(self.thinker.latents, Sequential | Parallel)
+        if is_filled and start is None and self.thinker.modules:
             # Wrappers such as DDP want every weight to be used, also in a stage without thoughts.
             unused = self.update(0, states[:, 0]).sum() * 0.0
             states = states + unused

@@ -1,4 +1,7 @@
-"""Recipe → Run: everything that a training needs, built once; whatever is wrong comes up here."""
+"""Recipe → Run: everything that a training needs, built once.
+
+What is wrong with data, model and method together comes up here, before a run folder is opened.
+"""
 
 import gc
 import math

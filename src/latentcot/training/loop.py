@@ -135,7 +135,7 @@ class Trainer:
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         self.train_step.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
         terms = self.train_step.step(update_batch.shard, rate)
-        total = terms.pop("total")
+        total = terms["total"]
         if total is None or not math.isfinite(total):
             number, path = self.update + 1, self.folder / "nan-batch.json"
             pairs = zip(update_batch.examples, update_batch.stages, strict=True)
@@ -150,6 +150,8 @@ class Trainer:
         self.update += 1
         row = {"kind": "train", "update": self.update, "stage": phase.stage, "loss": total}
         row |= {**terms, "learning_rate": rate}
+        if sum(bool(term.weight) for term in self.run.method.terms) == 1:
+            del row["total"]  # of one loss, which says it all
         self.divergence.record(terms.get("loss") or total)
         return row
 
@@ -177,7 +179,7 @@ class Trainer:
         with self.train_step.answering() as model:
 
             def reasoner() -> Reasoner:
-                modules = dict(self.run.objective.parts.items())
+                modules = dict(self.run.objective.learned.items())
                 return Reasoner(model, self.run.tokenizer, self._info(phase), modules)
 
             if STOP in self.run.method.modules and phase.stage > 0:

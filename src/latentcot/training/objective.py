@@ -59,14 +59,14 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.parts = nn.ModuleDict() if modules is None else modules
+        self.learned = nn.ModuleDict() if modules is None else modules
         self.method, self.rules = method, rules
         self.saves_memory = saves_memory
 
     def forward(self, batches: Batches) -> Tensor:
         """Return the sums of all terms, one after the other: (all entries,), float32 or wider."""
         anchored = {view for term in self.method.terms for view in term.anchored}
-        modules = dict(self.parts.items())
+        modules = dict(self.learned.items())
         views = {}
         for view, batch in batches.views.items():
             rollout = think(

@@ -237,7 +237,7 @@ class TrainStep:
         return sums.detach().float()
 
     def _can_record(self) -> bool:
-        """Return whether an update can be one CUDA graph, see `replay.py`."""
+        """Return whether an update can be one CUDA graph, see `models/backend/cuda_graphs.py`."""
         return (
             self.accelerator.device.type == "cuda"
             and self.accelerator.distributed_type == DistributedType.NO
@@ -287,7 +287,7 @@ class TrainStep:
         if adapters_of(self.model) is not None:  # a checkpoint holds nothing of the base
             weights = {name: weights[name] for name in trained_names(self.model)}
         optimizer = self._adamw.state_dict()
-        modules = self.objective.parts.state_dict(keep_vars=True)
+        modules = self.objective.learned.state_dict(keep_vars=True)
         return Snapshot(*whole([weights, optimizer, modules], keeps=keeps, seen=seen))
 
     def take_over(self, snapshot: Snapshot) -> None:
@@ -297,5 +297,5 @@ class TrainStep:
             RuntimeError, ValueError: It is that of another model.
         """
         load_weights(self.model, snapshot.weights)
-        load_weights(self.objective.parts, snapshot.modules)
+        load_weights(self.objective.learned, snapshot.modules)
         load_optimizer(self._adamw, snapshot.optimizer)

@@ -6,7 +6,7 @@ Two renderings of the same graph:
 - symbols: "3 7 | 3 9 | … [Q] 9 12 [R] 3", one token a node (arXiv 2505.12514).
 
 `meta` carries the graph under the official keys, so `graph_of` reads our files and theirs.
-docs/data-format.md shows all of it. How a generation is scored is not here; `prosqa_rendering.py`
+docs/data-format.md shows all of it. How a generation is scored is not here; `rendering.py`
 turns a file from one rendering into the other.
 """
 
