@@ -1,7 +1,8 @@
 """Recipes: a YAML file with only what differs from the defaults.
 
 `read_recipe` reads one, applies overrides and reports all mistakes in one message. The parts
-`curriculum:` and `model:` are described where they are used, in `curriculum/stages.py` and `models/loading.py`.
+`curriculum:` and `model:` are described where they are used, in `curriculum/stages.py` and
+`models/loading.py`.
 """
 
 import math

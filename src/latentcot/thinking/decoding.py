@@ -62,7 +62,8 @@ class Generation:
     Attributes:
         token_ids: The words, without the end of text.
         is_finished: Whether the end of text came before `max_new_tokens` did.
-        latent_inputs: (latent positions, hidden size), on the CPU: the vectors fed into the latent positions.
+        latent_inputs: (latent positions, hidden size), on the CPU: the vectors fed into the latent
+            positions.
         num_passes: Sequential calls of the backbone: one for the question, one a latent position
             (and one more behind the last, where a classifier ended latent mode), one for each
             further word (the end of text is a word here).

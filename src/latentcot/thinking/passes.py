@@ -1,8 +1,9 @@
 """How a model reads on: pass after pass of new columns, over one cache that only grows.
 
 Rows are padded on the right: in the first pass no real column can see a pad, so it needs no mask;
-in the later, short passes the pads are masked. Models of the families that `models/backend/split_cache.py` knows read
-by a faster way that gives the same; any other goes through transformers' own cache.
+in the later, short passes the pads are masked. Models of the families that
+`models/backend/split_cache.py` knows read by a faster way that gives the same; any other goes
+through transformers' own cache.
 
 Shapes: B batch, C columns of one pass, K columns so far, W columns that are read, D hidden size.
 """

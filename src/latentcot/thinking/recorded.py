@@ -1,4 +1,4 @@
-"""Greedy texts of one batch after the other, each batch as one recorded run (`models/backend/cuda_graphs.py`).
+"""Greedy texts, batch after batch, each batch as one recorded run (`backend/cuda_graphs.py`).
 
 Thoughts and words are passes of one column each, and on a GPU each takes longer to launch than to
 run. So a whole batch, question, thoughts and words, is recorded once for its shape. A recorded run

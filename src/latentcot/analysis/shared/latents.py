@@ -166,11 +166,12 @@ class Chains:
     """What stood in the latent positions of an unchanged run, and what the model made of it.
 
     Attributes:
-        latent_inputs: (Q, N, D). Vectors fed into the latent positions; zero behind a question's last one.
+        latent_inputs: (Q, N, D). Vectors fed into the latent positions; zero behind a question's
+            last one.
         states: (Q, N + 1, D). `states[:, i]` is the last hidden state at the column before latent
-            position i, counted from 0 (with continuous thoughts it is `latent_inputs[:, i]`); the one behind
-            a question's last latent position is the state at that latent position, what one more
-            thought would have been.
+            position i, counted from 0 (with continuous thoughts it is `latent_inputs[:, i]`); the
+            one behind a question's last latent position is the state at that latent position, what
+            one more thought would have been.
         num_latents: How many latent positions each question has.
     """
 

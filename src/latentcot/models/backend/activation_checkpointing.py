@@ -4,10 +4,10 @@ transformers' own gradient checkpointing cannot be used here: it takes the cache
 thought finds the question and the thoughts before it. With the cache left in place, the second time
 that a block ran it would add its keys and values to the cache once more.
 
-Here a block is a function of the columns of the pass and of the parts (`split_cache.py`) that stood in
-the cache before it. So it can run twice. What stays in memory until the backward pass is, for each
-block and pass, the input of the block and the keys and values of its new columns. The arithmetic is
-the same, once more forward.
+Here a block is a function of the columns of the pass and of the parts (`split_cache.py`) that
+stood in the cache before it. So it can run twice. What stays in memory until the backward pass is,
+for each block and pass, the input of the block and the keys and values of its new columns. The
+arithmetic is the same, once more forward.
 """
 
 import copy
