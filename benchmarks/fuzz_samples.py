@@ -231,7 +231,11 @@ def _best(run: Path) -> Sample:
 def _results(run: Path) -> list[Sample]:
     recipe, result = (run / "recipe.yaml").read_text(), (run / "evals/test.json").read_text()
     values = json.loads(result)
-    first = {key: value for key, value in values.items() if key not in ("schema_version", "task")}
+    of_today = ("format_version", "task", "accuracy")
+    first = {key: value for key, value in values.items() if key not in of_today}
+    names = {"value": "accuracy", "low": "low", "high": "high", "n": "num_questions"}
+    first |= {names[key]: value for key, value in values["accuracy"].items()}
+    first["checkpoint"] = values["checkpoint"] | {"run_updates": values["checkpoint"]["updates"]}
     cot = json.dumps({**values, "method": "cot"})
     pair = {"run-a/recipe.yaml": recipe, "run-a/evals/test.json": result,
             "run-b/recipe.yaml": recipe, "run-b/evals/test.json": cot}  # fmt: skip

@@ -77,7 +77,7 @@ def test_a_task_by_a_call(
     recipe = make_recipe("coconut", data=files, task="sums", curriculum={"num_stages": 1})
     assert package.train(recipe, tmp_path / "run", is_quiet=True)
     result = package.evaluate(package.load(tmp_path / "run"), package.read_examples(train))
-    assert (result.task, result.num_questions) == ("sums", 24)
+    assert (result.task, result.accuracy.n) == ("sums", 24)
 
 
 def test_a_task_by_an_entry_point_on_the_command_line(
