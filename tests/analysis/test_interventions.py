@@ -43,7 +43,7 @@ def with_method(subject, method):
     return replace(
         subject,
         name=method,
-        reasoner=type(reasoner)(reasoner.model, reasoner.tokenizer, info, reasoner.stop_head),
+        reasoner=type(reasoner)(reasoner.model, reasoner.tokenizer, info, reasoner.modules),
     )
 
 
@@ -53,10 +53,10 @@ def fed_under(subject, name, place, monkeypatch):
     numbers, seen = lab.counted(name, place), {}
     original = Subject.answers
 
-    def answers(self, *args, feed_for=None, **kwargs):
-        for chosen, rollout in self.rollouts(feed_for=feed_for):
+    def answers(self, *args, update_for=None, **kwargs):
+        for chosen, rollout in self.rollouts(update_for=update_for):
             seen.update(zip(chosen, rollout.latent_inputs, strict=True))
-        return original(self, *args, feed_for=feed_for, **kwargs)
+        return original(self, *args, update_for=update_for, **kwargs)
 
     monkeypatch.setattr(Subject, "answers", answers)
     lab.answer(name, place)

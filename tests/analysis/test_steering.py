@@ -78,10 +78,10 @@ class TestPush:
         chains, seen = record(latentted), {}
         original = Subject.answers
 
-        def answers(self, *args, feed_for=None, **kwargs):
-            for chosen, rollout in self.rollouts(feed_for=feed_for):
+        def answers(self, *args, update_for=None, **kwargs):
+            for chosen, rollout in self.rollouts(update_for=update_for):
                 seen.update(zip(chosen, rollout.latent_inputs, strict=True))
-            return original(self, *args, feed_for=feed_for, **kwargs)
+            return original(self, *args, update_for=update_for, **kwargs)
 
         monkeypatch.setattr(Subject, "answers", answers)
         units, seven = torch.eye(16)[[5] * 7], latentted.of(range(7))
