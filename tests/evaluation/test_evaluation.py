@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from dataclasses import asdict, replace
-from math import sqrt
 
 import pytest
 
@@ -62,16 +61,6 @@ def test_words_are_cut_at_the_limit(speaker, examples):
     assert {(r.text, r.num_tokens, r.num_passes, r.is_finished) for r in result.records} == {
         ("[A] 1", 4, 4, False)
     }
-
-
-@pytest.mark.parametrize(("right", "questions"), [(0, 8), (3, 8), (8, 8), (485, 500)])
-def test_the_interval_is_wilsons(right, questions):
-    share, z = right / questions, 1.959964
-    middle = (share + z**2 / (2 * questions)) / (1 + z**2 / questions)
-    half = z * sqrt(share * (1 - share) / questions + z**2 / (4 * questions**2))
-    half /= 1 + z**2 / questions
-    expected = (share, max(0, middle - half), min(1, middle + half))
-    assert share_with_interval(right, questions) == pytest.approx(expected, abs=1e-6)
 
 
 def test_records_are_what_generate_gives(babbler, examples):

@@ -1,6 +1,7 @@
 """Where a run comes from: what is written, what is read back, what a resume changes."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,32 @@ def test_what_is_written(written: Path) -> None:
 def test_the_command_can_be_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/latentcot", "train", "--set", "a=[1, 2]"])
     assert provenance()["command"] == "latentcot train --set 'a=[1, 2]'"
+
+
+def test_the_tree_is_that_of_the_whole_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    def told() -> tuple[bool, bool]:
+        found = provenance()
+        return found["commit"] is not None, found["is_tree_dirty"]
+
+    package = tmp_path / "src" / "latentcot"
+    (package / "runs").mkdir(parents=True)
+    for file in ("runs/provenance.py", "errors.py"):
+        (package / file).write_text("1\n")
+    monkeypatch.setattr(module, "__file__", str(package / "runs" / "provenance.py"))
+    git("init")
+    assert told() == (False, False)  # git keeps something else there
+    git("add", ".")
+    git("commit", "-m", "all")
+    (tmp_path / "README.md").write_text("of the project\n")
+    assert told() == (True, False)
+    (package / "errors.py").write_text("2\n")
+    assert told() == (True, True)
 
 
 def test_an_older_file_is_read_as_it_is(tmp_path: Path) -> None:

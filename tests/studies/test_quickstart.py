@@ -5,19 +5,21 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from latentcot import RunError, train
+from latentcot import Example, RunError, train
 from latentcot.evaluation.comparison import Row
-from latentcot.evaluation.results import Estimate, Evaluation
+from latentcot.evaluation.results import Estimate, Evaluation, Record
 from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.studies import quickstart
 from latentcot.studies.quickstart import METHODS, note_seconds, open_folder, run_methods
-from latentcot.studies.quickstart_report import conclusion, mass_lines
+from latentcot.studies.quickstart_report import conclusion, mass_lines, shown_questions
 
 SIZES = {"train": 32, "valid": 6, "test": 8}
 CONSTANTS = {
@@ -223,3 +225,38 @@ def test_a_mistake_deletes_nothing(words, message, tmp_path, latentcot):
     assert ended.code == 2
     assert message in ended.err
     assert (tmp_path / "out" / "kept").read_text() == "mine"
+
+
+# Root 0 → 2, 3 → 4, and 1 → 5 beside it: 2 nodes at depth 1, 1 at depth 2, none at depth 3.
+DEEP = Example(
+    "deep", "?", ("c", "e"), "e",
+    {
+        "idx_to_symbol": ["a", "b", "c", "d", "e", "f"],
+        "edges": [[0, 2], [0, 3], [2, 4], [1, 5]],
+        "root": 0, "target": 4, "neg_target": 5,
+    },
+)  # fmt: skip
+
+
+def test_shown_questions_are_right_ones_first_then_a_quarter_wrong_ones():
+    examples = [replace(DEEP, id=str(i)) for i in range(9)]
+    shares = [torch.full((2, 6), i / 100) for i in range(9)]
+    records = [
+        Record(str(i), bool(i % 2), "e", "e" if i % 2 else "f", "", 2, 2, 5) for i in range(9)
+    ]
+    shown = shown_questions(examples, shares, records, 4)
+    assert [one["id"] for one in shown] == ["1", "3", "5", "0"]
+    assert shown[0] == {
+        "id": "1",
+        "nodes": ["a", "b", "c", "d", "e", "f"],
+        "edges": [[0, 2], [0, 3], [2, 4], [1, 5]],
+        "root": 0,
+        "target": 4,
+        "neg_target": 5,
+        "probabilities": [[0.01] * 6] * 2,
+        "answer": "e",
+        "predicted": "e",
+        "is_correct": True,
+        "path": [0, 2, 4],
+    }
+    assert (shown[3]["predicted"], shown[3]["is_correct"]) == ("f", False)

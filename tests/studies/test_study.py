@@ -239,6 +239,9 @@ class TestFolder:
         opened(data=["prosqa --out=e", "prosqa  --out d --train 5"])
         with pytest.raises(RunError, match="were made with .*--train 5'.* now says .*--train 6'"):
             opened(data=["prosqa --out d --train 6"])
+        opened(data=["render in.jsonl --out out.jsonl"])
+        with pytest.raises(RunError, match="were made with .*now says .*--joined'"):
+            opened(data=["render in.jsonl --out out.jsonl --joined"])
 
     def test_overwrite_deletes_a_study_and_nothing_else(self, opened, tmp_path):
         _, out = opened()
@@ -294,11 +297,6 @@ class TestFolder:
         assert job.words == shlex.split(line)  # so that the command itself refuses one that came
         to.write_text("mine")
         assert making_jobs(study, out) == []
-
-    def test_refuses_a_changed_rendering(self, opened):
-        opened(data=["render in.jsonl --out out.jsonl"])
-        with pytest.raises(RunError, match="were made with .*now says .*--joined'"):
-            opened(data=["render in.jsonl --out out.jsonl --joined"])
 
     @pytest.mark.parametrize(
         ("changes", "num_updates"),

@@ -5,7 +5,7 @@ is damaged ends nothing: it stands among the problems, next to all that can stil
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -18,13 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from latentcot.cli.tables import print_table, print_text
-from latentcot.data.formats import is_hub, read_records, source_hash
-from latentcot.data.sources import count_examples
+from latentcot.data.formats import is_hub, source_hash
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.tables import figures
 from latentcot.methods import method_named
-from latentcot.recipes.recipe import Recipe, read_recipe
+from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint
 from latentcot.runs.checkpoint_summary import (
     CheckpointSummary,
@@ -34,6 +33,7 @@ from latentcot.runs.checkpoint_summary import (
 )
 from latentcot.runs.folder import RECIPE, read_metrics
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
+from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
 from latentcot.utils.parsing import one_line
 
@@ -167,7 +167,16 @@ def summarize_run(path: Path) -> RunSummary:
     origin: dict[str, Any] = {}
     with noting():
         origin = read_provenance(run)
-    data = tuple(_data_file(file, digest) for file, digest in origin.get("data", {}).items())
+
+    def state_of(file: str, digest: str) -> State:
+        try:
+            now = None if is_hub(file) else source_hash(file)
+        except DataError:
+            return "unreadable" if Path(file).exists() else "missing"
+        return "not checked" if now is None else "same" if now == digest else "changed"
+
+    hashes = origin.get("data", {})
+    data = tuple(DataFile(file, sha256, state_of(file, sha256)) for file, sha256 in hashes.items())
 
     folder, best = run / "checkpoints", None
     with noting():
@@ -191,7 +200,11 @@ def summarize_run(path: Path) -> RunSummary:
         newest = read_metrics(run)[-1:]
     updates = [*(row["update"] for row in newest), *(one.update for one in saved)]
     stages = [*(row.get("stage") for row in newest), *(one.stage for one in saved)]
-    num_updates = _num_updates(recipe, data)
+    # Of epochs only the data that it was trained with can tell how long they are.
+    is_known = recipe.training.epochs is None or any(
+        (one.file, one.state) == (recipe.data.train, "same") for one in data
+    )
+    num_updates = num_updates_of(recipe) if is_known else None
     last_saved = max((one.update for one in saved), default=0)
 
     evaluations = {}
@@ -249,34 +262,6 @@ def _lone_checkpoint(folder: Path) -> RunSummary:
     except (KeyError, TypeError, ValueError):
         reason = problems[0] if problems else f"{folder / INFO_FILE}: is damaged."
         raise CheckpointError(reason) from None
-
-
-def _data_file(file: str, digest: str) -> DataFile:
-    if is_hub(file):
-        return DataFile(file, digest, "not checked")
-    try:
-        return DataFile(file, digest, "same" if source_hash(file) == digest else "changed")
-    except DataError:
-        return DataFile(file, digest, "unreadable" if Path(file).exists() else "missing")
-
-
-def _num_updates(recipe: Recipe, data: Iterable[DataFile]) -> int | None:
-    """Return the length of the whole training, as the trainer finds it."""
-    training, source = recipe.training, recipe.data
-    if training.epochs is None:
-        return training.max_updates
-    if ("same", source.train) not in {(one.state, one.file) for one in data}:
-        return None
-    try:
-        if source.stream:
-            num_examples = count_examples(source.train, source.max_train, source.num_examples)
-        else:
-            num_examples = sum(1 for _ in read_records(source.train))
-    except DataError:
-        return None
-    if source.max_train is not None:
-        num_examples = min(num_examples, source.max_train)
-    return training.num_updates(max(1, num_examples // training.batch_size))
 
 
 # --- as text ------------------------------------------------------------------------------------

@@ -241,17 +241,13 @@ def code_of(process: Mapping[str, Any]) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """Ask git about the source that is running; None where git does not keep it."""
+    """Ask git in the folder of the whole package; None where git does not keep it."""
     here = Path(__file__)
-
-    def ask(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
     try:
-        ask("ls-files", "--error-unmatch", here.name)  # not some project that it is installed in
-        return ask(*arguments)
+        for words in (["ls-files", "--error-unmatch", str(here)], arguments):  # no other project's
+            told = subprocess.run(
+                ["git", *words], cwd=here.parents[1], capture_output=True, text=True, check=True
+            ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
+    return told.strip()
