@@ -21,21 +21,22 @@ def losses_until_error(guard, loss, most=1000):
     return most, ""
 
 
-def test_a_loss_twice_that_of_guessing_is_divergence():
-    guard = Divergence(Training(), vocabulary_size=50)
-    number, message = losses_until_error(guard, 2 * math.log(50) + 0.1)
+@pytest.mark.parametrize(
+    ("training", "loss", "words"),
+    [
+        (Training(), 2 * math.log(50) + 0.1, "7.92 nats a token on average, and may be 7.82"),
+        (Training(diverged_above=2.0), 2.1, "training.diverged_above"),
+    ],
+    ids=["twice that of guessing", "above a limit that is given"],
+)
+def test_a_loss_that_stays_high_is_divergence(training, loss, words):
+    number, message = losses_until_error(Divergence(training, vocabulary_size=50), loss)
     assert number == FIRST_JUDGED
-    assert "7.92 nats a token on average, and may be 7.82" in message
+    assert words in message
 
 
 def test_a_loss_below_it_is_none():
     assert losses_until_error(Divergence(Training(), 50), 7.8) == (1000, "")
-
-
-def test_the_limit_can_be_given():
-    number, message = losses_until_error(Divergence(Training(diverged_above=2.0), 50), 2.1)
-    assert number == FIRST_JUDGED
-    assert "training.diverged_above" in message
 
 
 def test_a_single_peak_is_forgiven():

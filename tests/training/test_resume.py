@@ -18,7 +18,7 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import append_metrics, held, read_metrics
 from latentcot.runs.provenance import read_provenance
 from latentcot.training.saving import point_to_best
-from tiny_runs import RANDOM, results_of
+from tiny_runs import RANDOM, results_of, rows_of
 
 
 def files_of(run):
@@ -66,7 +66,10 @@ def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
         with in_update(last - done, press_ctrl_c):
             assert not train(recipe, run, resume=done > 0, is_quiet=True)
         assert checkpoint_folders(run)[-1].name == f"update-{last:08d}"
-        assert read_metrics(run)[-1]["update"] == last
+        row = rows_of(run, "train")[-1]
+        assert row["update"] == last
+        info = load(checkpoint_folders(run)[-1]).info
+        assert info.stage == row["stage"], "that of the weights, also where a stage has just ended"
         done = last
     assert train(recipe, run, resume=True, is_quiet=True)
     assert results_of(run) == results_of(in_one_go)
@@ -91,15 +94,6 @@ def test_a_second_ctrl_c_takes_effect_at_once(recipe, in_one_go, tmp_path, ctrl_
     assert _newest_update(run) == 6
     assert train(recipe, run, resume=True, is_quiet=True)
     assert results_of(run) == results_of(in_one_go)
-
-
-def test_ctrl_c_at_the_end_of_a_stage_keeps_the_stage_of_the_weights(recipe, tmp_path):
-    run = tmp_path / "run"
-    with in_update(4, press_ctrl_c):
-        assert not train(recipe, run, is_quiet=True)
-    stages = [row["stage"] for row in read_metrics(run) if row["kind"] == "train"]
-    assert stages == [0, 0, 0, 0]
-    assert load(checkpoint_folders(run)[-1]).info.stage == 0
 
 
 @pytest.mark.parametrize("last_update", [6, 11, 13])
@@ -181,9 +175,6 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(name, recipe, run, in_one
     assert f"damaged: {name} is not what was written" in said
     assert f"It is now called damaged-{newest.name}. Going on from update-" in said
     assert (newest.with_name(f"damaged-{newest.name}") / name).exists()
-
-
-def test_a_checkpoint_without_training_state_is_passed_over(recipe, run, in_one_go, capsys):
     (checkpoint_folders(run)[-1] / "training_state.pt").unlink()
     assert train(recipe, run, resume=True, is_quiet=True)
     assert results_of(run) == results_of(in_one_go)
@@ -352,12 +343,9 @@ def test_a_row_that_is_not_whole_is_written_again(recipe, in_one_go, tmp_path):
     assert results_of(run) == results_of(in_one_go)
 
 
-def test_without_a_checkpoint_there_is_nothing_to_resume(recipe, run, tmp_path):
+def test_what_is_no_run_is_not_resumed(recipe, tmp_path):
     with pytest.raises(RunError, match="there is no run to resume"):
         train(recipe, tmp_path / "nowhere", resume=True, is_quiet=True)
-
-
-def test_a_file_is_no_run(recipe, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError):
         train(recipe, tmp_path / "file", resume=True, is_quiet=True)
