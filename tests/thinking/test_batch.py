@@ -24,33 +24,22 @@ SHORT = Layout(prefix=(8,), num_latents=0, suffix=(9, 10), labels=(9, 10), num_n
 PROMPT = Layout(prefix=(1, 2), num_latents=1, suffix=(4,), labels=(X,))
 
 
-def test_rows_are_padded_on_the_right() -> None:
-    batch = collate([LONG, SHORT, PROMPT], pad_id=0)
-    assert batch.prefix.tolist() == [[1, 2, 3], [8, 0, 0], [1, 2, 0]]
+@pytest.mark.parametrize("pad_id", [0, 9])
+def test_rows_are_padded_on_the_right(pad_id: int) -> None:
+    """Pads carry no label, whatever the pad is."""
+    batch, p = collate([LONG, SHORT, PROMPT], pad_id), pad_id
+    assert batch.prefix.tolist() == [[1, 2, 3], [8, p, p], [1, 2, p]]
     assert batch.prefix_lengths.tolist() == [3, 1, 2]
     assert batch.num_latents.tolist() == [2, 0, 1]
-    assert batch.suffix.tolist() == [[4, 5, 6, 7], [9, 10, 0, 0], [4, 0, 0, 0]]
+    assert batch.suffix.tolist() == [[4, 5, 6, 7], [9, 10, p, p], [4, p, p, p]]
     assert batch.suffix_lengths.tolist() == [4, 2, 1]
-
-
-def test_pads_carry_no_label_whatever_the_pad_is() -> None:
-    for pad_id in (0, 9):
-        batch = collate([LONG, SHORT, PROMPT], pad_id)
-        assert batch.labels.tolist() == [[X, 5, 6, 7], [9, 10, X, X], [X, X, X, X]]
-        assert batch.suffix[1].tolist() == [9, 10, pad_id, pad_id]
-
-
-def test_is_next_marks_the_first_labels_of_each_row() -> None:
-    batch = collate([LONG, SHORT, PROMPT])
+    assert batch.labels.tolist() == [[X, 5, 6, 7], [9, 10, X, X], [X, X, X, X]]
     assert batch.is_next.tolist() == [
         [False, True, True, False],  # behind <eot>
         [True, False, False, False],
         [False, False, False, False],
     ]
-
-
-def test_where_a_chain_ends_is_told_apart_from_no_chain_at_all() -> None:
-    assert collate([LONG, SHORT, PROMPT]).stop_after.tolist() == [6, 0, -1]
+    assert batch.stop_after.tolist() == [6, 0, -1], "no steps are told apart from no chain at all"
 
 
 def test_everything_is_of_whole_numbers() -> None:
