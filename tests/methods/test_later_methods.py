@@ -43,13 +43,10 @@ def model(request):
 
 
 def laid_out(method, stage=4, examples=EXAMPLES):
-    rows = []
-    for example in examples:
-        layouts = {
-            name: lay_out(example, view, stage, RULES) for name, view in method.views.items()
-        }
-        rows.append(method.lay_out(layouts, example, RULES))
-    return rows
+    def views(example):
+        return {name: lay_out(example, view, stage, RULES) for name, view in method.views.items()}
+
+    return [method.lay_out(views(example), example, RULES) for example in examples]
 
 
 def losses(method, model, modules=None, stage=4, examples=EXAMPLES, size=None):
@@ -71,6 +68,10 @@ def losses(method, model, modules=None, stage=4, examples=EXAMPLES, size=None):
         for (name, weight), gradient in zip(weights.items(), found, strict=True)
     }
     return counts.means(sums.tolist()), loss, gradients
+
+
+def assert_near(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def assert_same_gradients(found, expected, tolerance=1e-9):
@@ -163,11 +164,17 @@ class TestCodi:
         assert all(g.any() for name, g in gradients.items() if name.startswith("parts."))
         assert method.modules["projection"].is_kept
 
-    def test_micro_batches_change_nothing_where_the_spread_is_that_of_an_example(self, model):
-        method = codi(spread="example")
+    @pytest.mark.parametrize(
+        ("name", "settings", "size"),
+        [("codi", {"num_latents": 3}, 1), ("pccot", {"num_latents": 4, "iterations": 2}, 2)],
+    )
+    def test_micro_batches_change_nothing_where_the_spread_is_that_of_an_example(
+        self, model, name, settings, size
+    ):
+        method = method_named({"name": name, "spread": "example", **settings})
         modules = make_modules(method, model, seed=3)
         means, _, gradients = losses(method, model, modules)
-        small, _, same = losses(method, model, modules, size=1)
+        small, _, same = losses(method, model, modules, size=size)
         assert small == pytest.approx(means, rel=1e-9)
         assert_same_gradients(same, gradients)
 
@@ -203,15 +210,8 @@ class TestParallel:
         found, expected = think(model, batch, parallel(iterations)), think(model, batch)
         for row, layout in enumerate(layouts):
             end, count = len(layout.suffix) + 1, layout.num_latents
-            torch.testing.assert_close(
-                found.states[row, :end], expected.states[row, :end], rtol=1e-6, atol=1e-6
-            )
-            torch.testing.assert_close(
-                found.latent_inputs[row, :count],
-                expected.latent_inputs[row, :count],
-                rtol=1e-6,
-                atol=1e-6,
-            )
+            assert_near(found.states[row, :end], expected.states[row, :end])
+            assert_near(found.latent_inputs[row, :count], expected.latent_inputs[row, :count])
         assert found.passes.num_passes == iterations + 1
         weights = list(model.parameters())
 
@@ -230,12 +230,7 @@ class TestParallel:
             found, expected = think(model, batch, parallel(iterations)), think(model, batch)
         for row, layout in enumerate(layouts):
             exact = min(iterations, layout.num_latents)
-            torch.testing.assert_close(
-                found.latent_inputs[row, :exact],
-                expected.latent_inputs[row, :exact],
-                rtol=1e-6,
-                atol=1e-6,
-            )
+            assert_near(found.latent_inputs[row, :exact], expected.latent_inputs[row, :exact])
         assert not torch.allclose(
             found.latent_inputs[3, iterations], expected.latent_inputs[3, iterations]
         )
@@ -272,25 +267,14 @@ class TestParallel:
             assert [one.token_ids for one in found] == [one.token_ids for one in expected]
 
 
-class TestPccot:
-    def test_its_terms_equal_codis_where_it_iterates_enough(self, model):
-        settings = {"num_latents": 3, "projection": "mlp", "spread": "example"}
-        method = method_named({"name": "pccot", "iterations": 3, **settings})
-        modules = make_modules(method, model, seed=1)
-        found, _, gradients = losses(method, model, modules)
-        expected, _, wanted = losses(codi(spread="example"), model, modules)
-        assert found == pytest.approx(expected, rel=1e-6)
-        assert_same_gradients(gradients, wanted, tolerance=1e-5)
-
-    def test_micro_batches_change_nothing(self, model):
-        method = method_named(
-            {"name": "pccot", "num_latents": 4, "iterations": 2, "spread": "example"}
-        )
-        modules = make_modules(method, model, seed=1)
-        found, _, gradients = losses(method, model, modules)
-        small, _, same = losses(method, model, modules, size=2)
-        assert small == pytest.approx(found, rel=1e-9)
-        assert_same_gradients(same, gradients)
+def test_pccots_terms_equal_codis_where_it_iterates_enough(model):
+    settings = {"num_latents": 3, "projection": "mlp", "spread": "example"}
+    method = method_named({"name": "pccot", "iterations": 3, **settings})
+    modules = make_modules(method, model, seed=1)
+    found, _, gradients = losses(method, model, modules)
+    expected, _, wanted = losses(codi(spread="example"), model, modules)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert_same_gradients(gradients, wanted, tolerance=1e-5)
 
 
 HOSTS = ["coconut", {"name": "codi", "num_latents": 3, "spread": "example"},

@@ -78,11 +78,10 @@ def test_without_later_stages_every_method_by_steps_has_stage_0_alone() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(
-        MethodError, match=r"'cocnut' does not exist\. Did you mean 'coconut'\?"
-    ) as e:
+    message = r"'cocnut' does not exist\. Did you mean 'coconut'\?"
+    with pytest.raises(MethodError, match=message) as caught:
         method_named("cocnut")
-    assert all(name in str(e.value) for name in METHODS)
+    assert all(name in str(caught.value) for name in METHODS)
 
 
 def test_a_name_like_no_other_gets_no_suggestion() -> None:

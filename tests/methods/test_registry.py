@@ -30,6 +30,7 @@ from latentcot.methods import (
     register,
     row,
 )
+from tiny_runs import rows_of
 
 FROM_THE_END = Schedule(
     "the last s steps are removed at stage s",
@@ -71,12 +72,6 @@ def test_a_schedule_of_ones_own_decides_what_is_left() -> None:
     rules = LayoutRules(SpecialTokens(91, 92, 93, 94), Plan(num_stages=3))
     suffixes = [lay_out(example, LAST_FIRST.view, stage, rules).suffix for stage in range(4)]
     assert suffixes == [(3, 4, 5, 6, 7, 94), (3, 4, 5, 7, 94), (3, 7, 94), (7, 94)]
-
-
-def rows_of(run: Path, kind: str) -> list[dict[str, Any]]:
-    from latentcot.runs.folder import read_metrics
-
-    return [row for row in read_metrics(run) if row["kind"] == kind]
 
 
 def test_a_schedule_of_ones_own_is_trained_and_evaluated(
