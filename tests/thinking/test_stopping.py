@@ -478,23 +478,19 @@ class TestCurriculum:
         assert train(recipe, run, resume=True, is_quiet=True)
 
 
-def test_until_the_first_validation_the_threshold_is_the_default(make_recipe, counting, tmp_path):
-    changes = {"max_updates": 3, "validate_every": 100}
-    recipe = make_recipe(data=counting, training=changes, **CLASSIFIER)
-    with in_update(2, press_ctrl_c):
-        train(recipe, tmp_path / "run", is_quiet=True)
-    assert load(tmp_path / "run").info.stop_threshold == DEFAULT_THRESHOLD
-
-
 def test_another_upper_bound(make_recipe, counting, tmp_path):
-    """Of the last stage alone."""
+    """Of the last stage alone; until the first validation the threshold is the default."""
     changes = CLASSIFIER | {"stop": {"rule": "classifier", "max_thoughts": 9}}
-    recipe = make_recipe(data=counting, training={"max_updates": 20}, **changes)
-    with in_update(8, press_ctrl_c):
-        train(recipe, tmp_path / "run", is_quiet=True)
-    assert load(tmp_path / "run").info.max_thoughts == 2
-    train(recipe, tmp_path / "run", resume=True, is_quiet=True)
-    assert load(tmp_path / "run").info.max_thoughts == 9
+    training = {"max_updates": 20, "validate_every": 100}
+    recipe, run = make_recipe(data=counting, training=training, **changes), tmp_path / "run"
+    for last, stop_threshold, max_thoughts in ((2, DEFAULT_THRESHOLD, 0), (6, None, 2)):
+        with in_update(last, press_ctrl_c):
+            train(recipe, run, resume=run.exists(), is_quiet=True)
+        info = load(run).info
+        assert info.max_thoughts == max_thoughts
+        assert stop_threshold in (None, info.stop_threshold)
+    train(recipe, run, resume=True, is_quiet=True)
+    assert load(run).info.max_thoughts == 9
 
 
 def test_an_upper_bound_beyond_the_models_positions_is_refused_beforehand(
