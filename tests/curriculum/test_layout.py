@@ -211,26 +211,17 @@ def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
 # --- another number of thoughts than trained for ---
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("coconut", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
-        ("coconut-pause-as-thought", f"Q1 Q2 <bot> {'<pause> ' * 5}<eot> {SECOND}"),
-        ("pause-multipass", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
-    ],
-)
-def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(
-    name: str, expected: str
-) -> None:
-    assert show(lay_out(EXAMPLE, METHODS[name].view, 1, RULES, num_thoughts=5)) == expected
-
-
-def test_forced_to_none_the_place_looks_as_it_does_at_stage_0() -> None:
-    layout = lay_out(EXAMPLE, METHODS["coconut"].view, 1, RULES, num_thoughts=0)
-    assert show(layout) == f"Q1 Q2 <bot> <eot> {SECOND}"
+@pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
+def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(name: str) -> None:
+    given = "<pause> " if name == "coconut-pause-as-thought" else "~ "
+    view = METHODS[name].view
+    for number in (0, 5):  # forced to none, the place looks as it does at stage 0
+        found = show(lay_out(EXAMPLE, view, 1, RULES, num_thoughts=number))
+        assert found == f"Q1 Q2 <bot> {given * number}<eot> {SECOND}"
     rules = dataclasses.replace(RULES, zero_thoughts="none")
-    layout = lay_out(EXAMPLE, METHODS["coconut"].view, 1, rules, num_thoughts=0)
-    assert show(layout) == f"Q1 Q2 {SECOND}"
+    assert show(lay_out(EXAMPLE, view, 1, rules, num_thoughts=0)) == f"Q1 Q2 {SECOND}"
+    with pytest.raises(UsageError, match="num_thoughts: .* got -1"):
+        lay_out(EXAMPLE, view, 1, RULES, num_thoughts=-1)
 
 
 # --- a question alone ---
@@ -465,11 +456,6 @@ def test_a_bare_question_with_an_unknown_word_is_named_by_its_place() -> None:
     tokenizer = word_tokenizer(TEXTS)
     with pytest.raises(DataError, match=r"example '1': its question .* in the vocabulary: 'Rex'\."):
         encode_questions(["Is Tom c?", "Rex is c. Tom is c."], tokenizer, TEMPLATE)
-
-
-def test_a_negative_number_of_thoughts_is_refused() -> None:
-    with pytest.raises(UsageError, match="num_thoughts: .* got -1"):
-        lay_out(EXAMPLE, METHODS["coconut"].view, 1, RULES, num_thoughts=-1)
 
 
 @pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "coconut-no-thought"])

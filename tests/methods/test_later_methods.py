@@ -18,15 +18,9 @@ from latentcot.thinking.decoding import generate
 from latentcot.thinking.think import Thinker, think
 from latentcot.training.objective import Counts, Objective, make_modules, thinker_of
 from losses import TOKENS
-from reference import (
-    embed,
-    last_hidden,
-    reference_loss,
-    reference_states,
-    tiny_model,
-)
+from reference import embed, last_hidden, reference_loss, reference_states, tiny_model
+from rollouts import EXACT
 
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
 RULES = LayoutRules(TOKENS, Plan(num_stages=4, pad_to_num_stages=False))
 EXAMPLES = [
     EncodedExample("a", (5, 6, 7, 8), ((10, 11), (12,), (13, 14, 15)), (20, 21, 22), lead=1),
@@ -143,12 +137,8 @@ class TestCodi:
                 frozen, batches.views["teacher"], Thinker(Tokens("pause")), keeps_layers=True
             )
         student = think(model, batches.views["student"], keeps_layers=True)
-        loss = torch.stack(
-            [
-                nn.functional.smooth_l1_loss(mine, theirs)
-                for mine, theirs in zip(student.layers, teacher.layers, strict=True)
-            ]
-        ).mean()
+        apart = map(nn.functional.smooth_l1_loss, student.layers, teacher.layers)
+        loss = torch.stack(list(apart)).mean()
         weights = dict(model.named_parameters())
         found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
@@ -237,25 +227,20 @@ class TestParallel:
 
     def test_no_iteration_is_pauses(self, model):
         layouts, batch = ragged_batch()
-        paused = [
-            replace(
-                x,
-                num_latents=0,
-                suffix=(TOKENS.pause,) * x.num_latents + x.suffix,
-                labels=(-100,) * x.num_latents + x.labels,
+        paused = []
+        for x in layouts:
+            pauses, silent = (TOKENS.pause,) * x.num_latents, (-100,) * x.num_latents
+            paused.append(
+                replace(x, num_latents=0, suffix=pauses + x.suffix, labels=silent + x.labels)
             )
-            for x in layouts
-        ]
         with torch.no_grad():
             found = think(model, batch, parallel(0))
             expected = think(model, collate(paused, pad_id=30))
         assert found.passes.num_passes == 1
         for row, x in enumerate(layouts):
-            torch.testing.assert_close(
-                found.states[row, : len(x.suffix) + 1],
-                expected.states[row, x.num_latents : x.num_latents + len(x.suffix) + 1],
-                **EXACT,
-            )
+            end = len(x.suffix) + 1
+            behind = expected.states[row, x.num_latents : x.num_latents + end]
+            torch.testing.assert_close(found.states[row, :end], behind, **EXACT)
 
     def test_texts_equal_those_of_sequential_thoughts(self, model):
         layouts, _ = ragged_batch()
@@ -330,22 +315,15 @@ class TestSimcot:
             assert not gradients[f"model.{name}"].any()
         assert any(g.any() for name, g in gradients.items() if name.startswith("model."))
 
-    @pytest.mark.parametrize(
-        ("num_steps", "expected"),
-        [
-            (1, ((1,), (), ())),
-            (3, ((1,), (2,), (3,))),
-            (6, ((1,), (2,), (3, 4, 5, 6))),
-            (0, ((), (), ())),
-        ],
-    )
-    def test_targets_of_groups(self, num_steps, expected):
-        steps = [(number + 1,) for number in range(num_steps)]
-        assert group_targets(steps, 3) == expected
-
-    def test_targets_that_miss_or_are_too_long(self):
+    def test_targets_of_groups(self):
+        steps = [(1,), (2,), (3,), (4,), (5,), (6,)]
+        assert group_targets([], 3) == ((), (), ())
+        assert group_targets(steps[:1], 3) == ((1,), (), ())
+        assert group_targets(steps[:3], 3) == ((1,), (2,), (3,))
+        assert group_targets(steps, 3) == ((1,), (2,), (3, 4, 5, 6))
+        # Missing or too long ones, and steps behind the last group.
         assert group_targets([(1, 2, 3)], 2, missing=(9,), width=2) == ((1, 2), (9,))
-        assert group_targets([(1,), (2,), (3,)], 2, joins_rest=False) == ((1,), (2,))
+        assert group_targets(steps[:3], 2, joins_rest=False) == ((1,), (2,))
 
     def test_at_stage_0_it_does_nothing_and_uses_every_weight(self, model):
         method = method_named("simcot")

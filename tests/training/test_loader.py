@@ -98,23 +98,25 @@ def test_each_example_is_laid_out_at_its_stage(world):
 
 def test_where_nothing_is_drawn_the_stage_is_that_of_the_phase(world):
     plain = replace(world.recipe.curriculum, stage_mix_prob=0.0, removal_smoothing=None)
-    recipe = replace(world.recipe, curriculum=plain)
-    loader = loader_of(replace(world, recipe=recipe))
+    loader = loader_of(replace(world, recipe=replace(world.recipe, curriculum=plain)))
     for phase in world.phases:
         assert loader.update_batch(0, phase, NUM_UPDATES).stages == [phase.stage] * 8
 
 
-def test_when_the_phase_changes_it_is_made_anew(world):
+def test_when_the_phase_changes_it_is_made_again(world):
     """The one made ahead was for the phase before."""
+
+    def made(update, phase):
+        return as_values(loader_of(world)._make(update, phase))
+
     first, second = world.phases[:2]
     for update in (2, 3):  # also where the epoch ends with the phase
         loader = loader_of(world)
         loader.update_batch(update, first, NUM_UPDATES)
         found = as_values(loader.update_batch(update + 1, second, NUM_UPDATES))
-        assert found == as_values(loader_of(world)._make(update + 1, second))
-        assert found != as_values(loader_of(world)._make(update + 1, first))
+        assert found == made(update + 1, second) != made(update + 1, first)
         again = as_values(loader.update_batch(update + 2, second, NUM_UPDATES))
-        assert again == as_values(loader_of(world)._make(update + 2, second))
+        assert again == made(update + 2, second)
 
 
 class Counting:
