@@ -24,6 +24,7 @@ from latentcot import (
 from latentcot.curriculum.layout import NO_LABEL, lay_out
 from latentcot.data.formats import source_hash
 from latentcot.models.special_tokens import special_tokens_of
+from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import open_run
@@ -181,8 +182,9 @@ class TestFiles:
         assert [row["update"] for row in rows_of(tmp_path / "run", "train")] == [5, 10]
         assert [row["update"] for row in rows_of(tmp_path / "run", "valid")] == [3, 6, 9, 12]
 
-    def test_provenance(self, tiny_run, data):
+    def test_recipe_and_provenance(self, tiny_run, data, make_recipe):
         provenance = json.loads((tiny_run / "provenance.json").read_text())
+        assert read_recipe(tiny_run / "recipe.yaml") == make_recipe(), "written in full"
         assert provenance["seed"] == 0
         assert provenance["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
         files = [str(data / "train.jsonl"), str(data / "valid.jsonl")]
@@ -196,11 +198,6 @@ class TestFiles:
         train(make_recipe("cot", training={"save_every": 1}), tmp_path / "run", is_quiet=True)
         names = [folder.name for folder in checkpoint_folders(tmp_path / "run")]
         assert names == ["update-00000011", "update-00000012"]
-
-    def test_the_recipe_is_written_in_full(self, tiny_run, make_recipe):
-        from latentcot.recipes.recipe import read_recipe
-
-        assert read_recipe(tiny_run / "recipe.yaml") == make_recipe()
 
 
 class TestBest:
@@ -318,13 +315,10 @@ class TestRunFolder:
             train(recipe, tmp_path / "run", is_quiet=True)
         assert not (tmp_path / "run").exists()
 
-    def test_resume_and_overwrite_exclude_each_other(self, tmp_path):
-        with pytest.raises(RunError, match="exclude each other"):
-            open_run(tmp_path / "run", resume=True, overwrite=True)
-
     def test_an_empty_folder_is_taken(self, make_recipe, tmp_path):
-        recipe = make_recipe(training={"max_updates": 1})
-        assert train(recipe, tmp_path, is_quiet=True)
+        with pytest.raises(RunError, match="exclude each other"):
+            open_run(tmp_path, resume=True, overwrite=True)
+        assert train(make_recipe(training={"max_updates": 1}), tmp_path, is_quiet=True)
 
 
 class TestData:
@@ -411,12 +405,9 @@ def test_bfloat16(tiny_run, make_recipe, tmp_path):
     assert losses == pytest.approx(exact, rel=0.05)
     weights = load(tmp_path / "run").model.state_dict().values()
     assert {weight.dtype for weight in weights} == {torch.float32}
-
-
-def test_precision_is_that_of_the_recipe_and_not_of_the_run_before(make_recipe, tmp_path):
-    for precision in ("float32", "bfloat16", "float32"):
-        recipe = make_recipe(training={"precision": precision})
-        assert train(recipe, tmp_path / "run", overwrite=True, is_quiet=True)
+    # Precision is that of the recipe, and not of the run before.
+    assert train(make_recipe(), tmp_path / "run", overwrite=True, is_quiet=True)
+    assert [row["loss"] for row in rows_of(tmp_path / "run", "train")] == exact
 
 
 @pytest.mark.parametrize(("num_updates", "is_said"), [(8, True), (9, False)])
