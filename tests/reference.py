@@ -1,7 +1,7 @@
 """The slow reference: continuous thoughts written down from the paper alone.
 
 One example at a time, no cache, no padding, no mask: every pass recomputes the whole sequence. The
-product code must give the same numbers (`test_thoughts.py`, `test_generation.py`). Nothing here
+product code must give the same numbers (`test_think.py`, `test_generate.py`). Nothing here
 imports `latentcot`.
 
 A sequence is prefix (question and `<bot>`), thought latent positions, suffix (`<eot>`, steps,

@@ -87,6 +87,13 @@ def run_think(
     return think(model, replace(batch, **wider), thinker(feed), **options)
 
 
+def read_states(model: nn.Module, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """The states of real positions, row after row, and what stood in the latent ones."""
+    rollout = run_think(model, rows)
+    states = [rollout.states[b, : len(row.suffix) + 1] for b, row in enumerate(rows)]
+    return torch.cat(states), rollout.latent_inputs
+
+
 def product_loss(model: nn.Module, rows: Sequence[Row], pad_id: int = 0, feed=None) -> Tensor:
     parts = LanguageLoss(model, feed)(collate([row.as_layout for row in rows], pad_id=pad_id))
     assert int(parts.num_labels) == sum(x != NO_LABEL for row in rows for x in row.labels)

@@ -26,12 +26,17 @@ RANDOM = {
 }
 
 
-def results_of(run):
-    """Return weights, best checkpoint and all rows but their rates."""
+def rows_of(run, kind):
+    """Rows of one kind."""
+    return [row for row in read_metrics(run) if row["kind"] == kind]
+
+
+def results_of(run, files=("model.safetensors",)):
+    """Return the newest checkpoint's name and files, the best one, all rows but their rates."""
     [*_, newest] = checkpoint_folders(run)
     rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]
     best = json.loads((run / "checkpoints" / "best.json").read_text())
-    return (newest.name, (newest / "model.safetensors").read_bytes(), best, rows)
+    return newest.name, [(newest / name).read_bytes() for name in files], best, rows
 
 
 def shard_of(update: Sequence) -> Shard:

@@ -99,14 +99,15 @@ GOLDEN = {
     ("pause-multipass", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ ~ ~ <eot> {ANSWER}",
 }
 
-# Without padding, two steps never become more than 2·c latent positions; everything else is as
-# above.
+# Without padding, two steps never become more than 2·c latent positions; the rest is as above.
 GOLDEN_UNPADDED = GOLDEN | {
-    ("pause", 3): f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}",
-    ("coconut", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
-    ("coconut-no-curriculum", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
-    ("coconut-pause-as-thought", 3): f"Q1 Q2 <bot> {'<pause> ' * 4}<eot> {ANSWER}",
-    ("pause-multipass", 3): f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {ANSWER}",
+    (name, 3): GOLDEN[name, 3]
+    .replace("~ ~ ~ ~ ~ ~", "~ ~ ~ ~")
+    .replace("<pause> " * 6, "<pause> " * 4)
+    for name in (
+        *("pause", "coconut", "coconut-no-curriculum"),
+        *("coconut-pause-as-thought", "pause-multipass"),
+    )
 }
 
 
@@ -118,14 +119,9 @@ def test_every_method_has_a_golden_layout_at_each_of_its_stages() -> None:
 
 @pytest.mark.parametrize(("name", "stage"), GOLDEN)
 def test_golden_layouts(name: str, stage: int) -> None:
-    assert show(lay_out(EXAMPLE, METHODS[name].view, stage, RULES)) == GOLDEN[name, stage]
-
-
-@pytest.mark.parametrize(("name", "stage"), GOLDEN_UNPADDED)
-def test_golden_layouts_without_padding(name: str, stage: int) -> None:
-    assert (
-        show(lay_out(EXAMPLE, METHODS[name].view, stage, UNPADDED)) == GOLDEN_UNPADDED[name, stage]
-    )
+    view = METHODS[name].view
+    assert show(lay_out(EXAMPLE, view, stage, RULES)) == GOLDEN[name, stage]
+    assert show(lay_out(EXAMPLE, view, stage, UNPADDED)) == GOLDEN_UNPADDED[name, stage]
 
 
 @pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
@@ -215,26 +211,17 @@ def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
 # --- another number of thoughts than trained for ---
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("coconut", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
-        ("coconut-pause-as-thought", f"Q1 Q2 <bot> {'<pause> ' * 5}<eot> {SECOND}"),
-        ("pause-multipass", f"Q1 Q2 <bot> ~ ~ ~ ~ ~ <eot> {SECOND}"),
-    ],
-)
-def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(
-    name: str, expected: str
-) -> None:
-    assert show(lay_out(EXAMPLE, METHODS[name].view, 1, RULES, num_thoughts=5)) == expected
-
-
-def test_forced_to_none_the_place_looks_as_it_does_at_stage_0() -> None:
-    layout = lay_out(EXAMPLE, METHODS["coconut"].view, 1, RULES, num_thoughts=0)
-    assert show(layout) == f"Q1 Q2 <bot> <eot> {SECOND}"
+@pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
+def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(name: str) -> None:
+    given = "<pause> " if name == "coconut-pause-as-thought" else "~ "
+    view = METHODS[name].view
+    for number in (0, 5):  # forced to none, the place looks as it does at stage 0
+        found = show(lay_out(EXAMPLE, view, 1, RULES, num_thoughts=number))
+        assert found == f"Q1 Q2 <bot> {given * number}<eot> {SECOND}"
     rules = dataclasses.replace(RULES, zero_thoughts="none")
-    layout = lay_out(EXAMPLE, METHODS["coconut"].view, 1, rules, num_thoughts=0)
-    assert show(layout) == f"Q1 Q2 {SECOND}"
+    assert show(lay_out(EXAMPLE, view, 1, rules, num_thoughts=0)) == f"Q1 Q2 {SECOND}"
+    with pytest.raises(UsageError, match="num_thoughts: .* got -1"):
+        lay_out(EXAMPLE, view, 1, RULES, num_thoughts=-1)
 
 
 # --- a question alone ---
@@ -303,34 +290,22 @@ def latents_of(layout: Layout) -> int:
 
 
 @given(cases())
-def test_the_prompt_is_the_beginning_of_the_training_layout(case: Any) -> None:
-    layout = lay_out(*viewed(case))
-    prompt = layout.prompt()
-    assert prompt.prefix == layout.prefix
-    assert prompt.num_latents == layout.num_latents
-    assert prompt.suffix == layout.suffix[: len(prompt.suffix)]
-    assert set(prompt.labels) <= {NO_LABEL}
-    assert layout.labels[len(prompt.suffix)] != NO_LABEL, "it ends where the model takes over"
-    assert prompt == prompt.prompt()
-
-
-@given(cases())
-def test_without_latents_and_special_tokens_the_text_is_question_steps_left_answer(
-    case: Any,
-) -> None:
+def test_a_layout_is_question_latents_steps_left_and_answer(case: Any) -> None:
+    """Loss stands on what comes behind the latents; the prompt ends where the model takes over."""
     example = case[0]
     layout = lay_out(*viewed(case))
-    marks = {BOT, EOT, PAUSE}
-    text = tuple(t for t in (*layout.prefix, *layout.suffix) if t not in marks)
-    assert text == (*example.question, *words_left(case), *example.answer, EOS)
-
-
-@given(cases())
-def test_loss_stands_on_steps_left_answer_and_end_of_text(case: Any) -> None:
-    layout = lay_out(*viewed(case))
-    labels = tuple(label for label in layout.labels if label != NO_LABEL)
-    assert labels == (*words_left(case), *case[0].answer, EOS)
-    assert layout.suffix[layout.opening :] == labels, "a label is the token in its own column"
+    assert len(layout) == len(layout.prefix) + layout.num_latents + len(layout.suffix)
+    said = (*words_left(case), *example.answer, EOS)
+    text = tuple(t for t in (*layout.prefix, *layout.suffix) if t not in {BOT, EOT, PAUSE})
+    assert text == (*example.question, *said)
+    assert tuple(label for label in layout.labels if label != NO_LABEL) == said
+    assert layout.suffix[layout.opening :] == said, "a label is the token at its own position"
+    prompt = layout.prompt()
+    assert (prompt.prefix, prompt.num_latents) == (layout.prefix, layout.num_latents)
+    assert prompt.suffix == layout.suffix[: len(prompt.suffix)]
+    assert set(prompt.labels) <= {NO_LABEL}
+    assert layout.labels[len(prompt.suffix)] != NO_LABEL
+    assert prompt == prompt.prompt()
 
 
 @given(cases())
@@ -372,12 +347,9 @@ def test_special_tokens_stand_once_and_around_the_latents(case: Any) -> None:
     layout = lay_out(*viewed(case))
     method, rules = case[1], case[3]
     tokens = (*layout.prefix, *layout.suffix)
-    is_open = method.view.has_special_tokens and (
-        latents_of(layout) > 0 or rules.zero_thoughts != "none"
-    )
-    is_closed = method.view.has_special_tokens and (
-        latents_of(layout) > 0 or rules.zero_thoughts == "both"
-    )
+    has_them, has_latents = method.view.has_special_tokens, latents_of(layout) > 0
+    is_open = has_them and (has_latents or rules.zero_thoughts != "none")
+    is_closed = has_them and (has_latents or rules.zero_thoughts == "both")
     assert tokens.count(BOT) == is_open
     assert tokens.count(EOT) == is_closed
     if is_open:
@@ -396,12 +368,6 @@ def test_num_next_counts_the_first_step_left_or_the_answer(case: Any) -> None:
     if first_step is not None:
         expected = first_step[first_step.index(left[0]) :]
     assert lay_out(*viewed(case)).num_next == len(expected)
-
-
-@given(cases())
-def test_length_counts_every_column(case: Any) -> None:
-    layout = lay_out(*viewed(case))
-    assert len(layout) == len(layout.prefix) + layout.num_latents + len(layout.suffix)
 
 
 # --- texts → token ids ---
@@ -438,14 +404,8 @@ def test_questions_are_encoded_as_those_of_examples_are() -> None:
     tokenizer = word_tokenizer(TEXTS)
     (full,) = encode([WORDY], tokenizer, TEMPLATE)
     (bare,) = encode_questions([WORDY.question], tokenizer, TEMPLATE)
-    assert bare.question == full.question
-    assert (bare.steps, bare.answer) == (None, ())
-
-
-def test_nothing_to_encode() -> None:
-    tokenizer = word_tokenizer(TEXTS)
-    assert encode([], tokenizer, TEMPLATE) == []
-    assert encode_questions([], tokenizer, TEMPLATE) == []
+    assert (bare.question, bare.steps, bare.answer) == (full.question, None, ())
+    assert encode([], tokenizer, TEMPLATE) == encode_questions([], tokenizer, TEMPLATE) == []
 
 
 def tokenizer_with_bos() -> PreTrainedTokenizerFast:
@@ -492,19 +452,10 @@ def test_a_word_outside_the_vocabulary_is_refused_with_id_part_and_text(
 
 
 def test_a_bare_question_with_an_unknown_word_is_named_by_its_place() -> None:
-    with pytest.raises(DataError, match=r"example '1': its question .* 'Rex'"):
-        encode_questions(["Is Tom c?", "Is Rex c?"], word_tokenizer(TEXTS), TEMPLATE)
-
-
-def test_only_unknown_words_are_listed_as_unknown() -> None:
-    with pytest.raises(DataError) as caught:
-        encode_questions(["Rex is c. Tom is c."], word_tokenizer(TEXTS), TEMPLATE)
-    assert "Not in the vocabulary: 'Rex'." in str(caught.value)
-
-
-def test_a_negative_number_of_thoughts_is_refused() -> None:
-    with pytest.raises(UsageError, match="num_thoughts: .* got -1"):
-        lay_out(EXAMPLE, METHODS["coconut"].view, 1, RULES, num_thoughts=-1)
+    """And only unknown words are listed as such."""
+    tokenizer = word_tokenizer(TEXTS)
+    with pytest.raises(DataError, match=r"example '1': its question .* in the vocabulary: 'Rex'\."):
+        encode_questions(["Is Tom c?", "Rex is c. Tom is c."], tokenizer, TEMPLATE)
 
 
 @pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "coconut-no-thought"])

@@ -44,20 +44,17 @@ def test_special_tokens_are_introduced_after_ordinary_chain_of_thought() -> None
     assert rules.num_phases == 3
 
 
-def test_a_learned_phase_has_its_own_values_but_for_the_last() -> None:
-    rules = Curriculum(
-        num_stages=1,
-        introduce_special_tokens=True,
-        advance="learned",
-        learned_below=[0.5, 0.3],
-        max_updates_per_stage=[7, 8],
-    )
-    found = [(p.learned_below, p.max_updates) for p in phases_of(rules, METHODS["coconut"].view)]
-    assert found == [(0.5, 7), (0.3, 8), (None, None)]
-
-
-def test_a_method_without_special_tokens_keeps_the_values_of_its_stages() -> None:
-    """Of three phases it has the first and the third; with two stages, the third has a value."""
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("coconut", [(0, 0.5, 7), (0, 0.3, 8), (1, 0.1, 9), (2, None, None)]),
+        # Of the phases before it has the first and the third.
+        ("coconut-no-thought", [(0, 0.5, 7), (1, 0.1, 9), (2, None, None)]),
+    ],
+)
+def test_a_learned_phase_has_its_own_values_but_for_the_last(
+    method: str, expected: list[Any]
+) -> None:
     rules = Curriculum(
         num_stages=2,
         introduce_special_tokens=True,
@@ -65,9 +62,8 @@ def test_a_method_without_special_tokens_keeps_the_values_of_its_stages() -> Non
         learned_below=[0.5, 0.3, 0.1],
         max_updates_per_stage=[7, 8, 9],
     )
-    phases = phases_of(rules, METHODS["coconut-no-thought"].view)
-    found = [(p.stage, p.learned_below, p.max_updates) for p in phases]
-    assert found == [(0, 0.5, 7), (1, 0.1, 9), (2, None, None)]
+    phases = phases_of(rules, METHODS[method].view)
+    assert [(p.stage, p.learned_below, p.max_updates) for p in phases] == expected
 
 
 def test_a_method_without_special_tokens_has_all_epochs_of_stage_0_in_its_one_part() -> None:
@@ -94,35 +90,34 @@ def test_the_parts_of_stage_0_share_its_epochs() -> None:
     assert a_clock.phase.stage == 1
 
 
-def test_a_learned_stage_ends_when_the_mean_of_the_window_falls_below_the_threshold() -> None:
-    a_clock = clock(advance="learned", learned_below=0.5, learned_window=2)
-    # Means of two: 0.55, 0.45 → the third update ends stage 0.
-    assert stages_seen(a_clock, [0.6, 0.5, 0.4, 9, 9, 9]) == [0, 0, 0, 1, 1, 1]
-
-
-def test_a_window_starts_anew_with_each_stage() -> None:
-    a_clock = clock(advance="learned", learned_below=0.5, learned_window=3)
-    assert stages_seen(a_clock, [0.1] * 7) == [0, 0, 0, 1, 1, 1, 2]
-
-
-def test_updates_of_other_stages_do_not_tell_what_was_learned() -> None:
-    a_clock = clock(advance="learned", learned_below=0.5, learned_window=2)
-    assert stages_seen(a_clock, [0.1, None, None, 0.1, None]) == [0, 0, 0, 0, 1]
-
-
-def test_each_phase_can_have_its_own_threshold_and_cap() -> None:
-    a_clock = clock(
-        advance="learned",
-        learned_below=[0.5, 0.1],
-        max_updates_per_stage=[100, 4],
-        learned_window=1,
-    )
-    assert stages_seen(a_clock, [0.3] * 6) == [0, 1, 1, 1, 1, 2]
-
-
-def test_a_stage_that_is_not_learned_ends_at_its_cap() -> None:
-    a_clock = clock(advance="learned", learned_below=0.1, max_updates_per_stage=3, learned_window=1)
-    assert stages_seen(a_clock, [1.0] * 8) == [0, 0, 0, 1, 1, 1, 2, 2]
+@pytest.mark.parametrize(
+    ("rules", "losses", "stages"),
+    [
+        # Means of two: 0.55, 0.45 → the third update ends stage 0.
+        ({"learned_window": 2}, [0.6, 0.5, 0.4, 9, 9, 9], [0, 0, 0, 1, 1, 1]),
+        # A window starts again with each stage.
+        ({"learned_window": 3}, [0.1] * 7, [0, 0, 0, 1, 1, 1, 2]),
+        # Updates of other stages do not tell what was learned.
+        ({"learned_window": 2}, [0.1, None, None, 0.1, None], [0, 0, 0, 0, 1]),
+        # Each phase can have its own threshold and cap.
+        (
+            {"learned_below": [0.5, 0.1], "max_updates_per_stage": [100, 4], "learned_window": 1},
+            [0.3] * 6,
+            [0, 1, 1, 1, 1, 2],
+        ),
+        # A stage that is not learned ends at its cap.
+        (
+            {"learned_below": 0.1, "max_updates_per_stage": 3, "learned_window": 1},
+            [1.0] * 8,
+            [0, 0, 0, 1, 1, 1, 2, 2],
+        ),
+    ],
+)
+def test_a_learned_stage_ends_when_the_mean_of_the_window_falls_below_the_threshold(
+    rules: dict[str, Any], losses: list[float | None], stages: list[int]
+) -> None:
+    a_clock = clock(**{"advance": "learned", "learned_below": 0.5, **rules})
+    assert stages_seen(a_clock, losses) == stages
 
 
 def test_a_restored_clock_goes_on_as_the_old_one() -> None:

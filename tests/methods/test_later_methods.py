@@ -18,15 +18,9 @@ from latentcot.thinking.decoding import generate
 from latentcot.thinking.think import Thinker, think
 from latentcot.training.objective import Counts, Objective, make_modules, thinker_of
 from losses import TOKENS
-from reference import (
-    embed,
-    last_hidden,
-    reference_loss,
-    reference_states,
-    tiny_model,
-)
+from reference import embed, last_hidden, reference_loss, reference_states, tiny_model
+from rollouts import EXACT
 
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
 RULES = LayoutRules(TOKENS, Plan(num_stages=4, pad_to_num_stages=False))
 EXAMPLES = [
     EncodedExample("a", (5, 6, 7, 8), ((10, 11), (12,), (13, 14, 15)), (20, 21, 22), lead=1),
@@ -43,13 +37,10 @@ def model(request):
 
 
 def laid_out(method, stage=4, examples=EXAMPLES):
-    rows = []
-    for example in examples:
-        layouts = {
-            name: lay_out(example, view, stage, RULES) for name, view in method.views.items()
-        }
-        rows.append(method.lay_out(layouts, example, RULES))
-    return rows
+    def views(example):
+        return {name: lay_out(example, view, stage, RULES) for name, view in method.views.items()}
+
+    return [method.lay_out(views(example), example, RULES) for example in examples]
 
 
 def losses(method, model, modules=None, stage=4, examples=EXAMPLES, size=None):
@@ -71,6 +62,10 @@ def losses(method, model, modules=None, stage=4, examples=EXAMPLES, size=None):
         for (name, weight), gradient in zip(weights.items(), found, strict=True)
     }
     return counts.means(sums.tolist()), loss, gradients
+
+
+def assert_near(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def assert_same_gradients(found, expected, tolerance=1e-9):
@@ -142,12 +137,8 @@ class TestCodi:
                 frozen, batches.views["teacher"], Thinker(Tokens("pause")), keeps_layers=True
             )
         student = think(model, batches.views["student"], keeps_layers=True)
-        loss = torch.stack(
-            [
-                nn.functional.smooth_l1_loss(mine, theirs)
-                for mine, theirs in zip(student.layers, teacher.layers, strict=True)
-            ]
-        ).mean()
+        apart = map(nn.functional.smooth_l1_loss, student.layers, teacher.layers)
+        loss = torch.stack(list(apart)).mean()
         weights = dict(model.named_parameters())
         found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
@@ -163,11 +154,17 @@ class TestCodi:
         assert all(g.any() for name, g in gradients.items() if name.startswith("learned."))
         assert method.modules["projection"].is_kept
 
-    def test_micro_batches_change_nothing_where_the_spread_is_that_of_an_example(self, model):
-        method = codi(spread="example")
+    @pytest.mark.parametrize(
+        ("name", "settings", "size"),
+        [("codi", {"num_latents": 3}, 1), ("pccot", {"num_latents": 4, "iterations": 2}, 2)],
+    )
+    def test_micro_batches_change_nothing_where_the_spread_is_that_of_an_example(
+        self, model, name, settings, size
+    ):
+        method = method_named({"name": name, "spread": "example", **settings})
         modules = make_modules(method, model, seed=3)
         means, _, gradients = losses(method, model, modules)
-        small, _, same = losses(method, model, modules, size=1)
+        small, _, same = losses(method, model, modules, size=size)
         assert small == pytest.approx(means, rel=1e-9)
         assert_same_gradients(same, gradients)
 
@@ -203,15 +200,8 @@ class TestParallel:
         found, expected = think(model, batch, parallel(iterations)), think(model, batch)
         for row, layout in enumerate(layouts):
             end, count = len(layout.suffix) + 1, layout.num_latents
-            torch.testing.assert_close(
-                found.states[row, :end], expected.states[row, :end], rtol=1e-6, atol=1e-6
-            )
-            torch.testing.assert_close(
-                found.latent_inputs[row, :count],
-                expected.latent_inputs[row, :count],
-                rtol=1e-6,
-                atol=1e-6,
-            )
+            assert_near(found.states[row, :end], expected.states[row, :end])
+            assert_near(found.latent_inputs[row, :count], expected.latent_inputs[row, :count])
         assert found.passes.num_passes == iterations + 1
         weights = list(model.parameters())
 
@@ -230,37 +220,27 @@ class TestParallel:
             found, expected = think(model, batch, parallel(iterations)), think(model, batch)
         for row, layout in enumerate(layouts):
             exact = min(iterations, layout.num_latents)
-            torch.testing.assert_close(
-                found.latent_inputs[row, :exact],
-                expected.latent_inputs[row, :exact],
-                rtol=1e-6,
-                atol=1e-6,
-            )
+            assert_near(found.latent_inputs[row, :exact], expected.latent_inputs[row, :exact])
         assert not torch.allclose(
             found.latent_inputs[3, iterations], expected.latent_inputs[3, iterations]
         )
 
     def test_no_iteration_is_pauses(self, model):
         layouts, batch = ragged_batch()
-        paused = [
-            replace(
-                x,
-                num_latents=0,
-                suffix=(TOKENS.pause,) * x.num_latents + x.suffix,
-                labels=(-100,) * x.num_latents + x.labels,
+        paused = []
+        for x in layouts:
+            pauses, silent = (TOKENS.pause,) * x.num_latents, (-100,) * x.num_latents
+            paused.append(
+                replace(x, num_latents=0, suffix=pauses + x.suffix, labels=silent + x.labels)
             )
-            for x in layouts
-        ]
         with torch.no_grad():
             found = think(model, batch, parallel(0))
             expected = think(model, collate(paused, pad_id=30))
         assert found.passes.num_passes == 1
         for row, x in enumerate(layouts):
-            torch.testing.assert_close(
-                found.states[row, : len(x.suffix) + 1],
-                expected.states[row, x.num_latents : x.num_latents + len(x.suffix) + 1],
-                **EXACT,
-            )
+            end = len(x.suffix) + 1
+            behind = expected.states[row, x.num_latents : x.num_latents + end]
+            torch.testing.assert_close(found.states[row, :end], behind, **EXACT)
 
     def test_texts_equal_those_of_sequential_thoughts(self, model):
         layouts, _ = ragged_batch()
@@ -272,25 +252,14 @@ class TestParallel:
             assert [one.token_ids for one in found] == [one.token_ids for one in expected]
 
 
-class TestPccot:
-    def test_its_terms_equal_codis_where_it_iterates_enough(self, model):
-        settings = {"num_latents": 3, "projection": "mlp", "spread": "example"}
-        method = method_named({"name": "pccot", "iterations": 3, **settings})
-        modules = make_modules(method, model, seed=1)
-        found, _, gradients = losses(method, model, modules)
-        expected, _, wanted = losses(codi(spread="example"), model, modules)
-        assert found == pytest.approx(expected, rel=1e-6)
-        assert_same_gradients(gradients, wanted, tolerance=1e-5)
-
-    def test_micro_batches_change_nothing(self, model):
-        method = method_named(
-            {"name": "pccot", "num_latents": 4, "iterations": 2, "spread": "example"}
-        )
-        modules = make_modules(method, model, seed=1)
-        found, _, gradients = losses(method, model, modules)
-        small, _, same = losses(method, model, modules, size=2)
-        assert small == pytest.approx(found, rel=1e-9)
-        assert_same_gradients(same, gradients)
+def test_pccots_terms_equal_codis_where_it_iterates_enough(model):
+    settings = {"num_latents": 3, "projection": "mlp", "spread": "example"}
+    method = method_named({"name": "pccot", "iterations": 3, **settings})
+    modules = make_modules(method, model, seed=1)
+    found, _, gradients = losses(method, model, modules)
+    expected, _, wanted = losses(codi(spread="example"), model, modules)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert_same_gradients(gradients, wanted, tolerance=1e-5)
 
 
 HOSTS = ["coconut", {"name": "codi", "num_latents": 3, "spread": "example"},
@@ -346,22 +315,15 @@ class TestSimcot:
             assert not gradients[f"model.{name}"].any()
         assert any(g.any() for name, g in gradients.items() if name.startswith("model."))
 
-    @pytest.mark.parametrize(
-        ("num_steps", "expected"),
-        [
-            (1, ((1,), (), ())),
-            (3, ((1,), (2,), (3,))),
-            (6, ((1,), (2,), (3, 4, 5, 6))),
-            (0, ((), (), ())),
-        ],
-    )
-    def test_targets_of_groups(self, num_steps, expected):
-        steps = [(number + 1,) for number in range(num_steps)]
-        assert group_targets(steps, 3) == expected
-
-    def test_targets_that_miss_or_are_too_long(self):
+    def test_targets_of_groups(self):
+        steps = [(1,), (2,), (3,), (4,), (5,), (6,)]
+        assert group_targets([], 3) == ((), (), ())
+        assert group_targets(steps[:1], 3) == ((1,), (), ())
+        assert group_targets(steps[:3], 3) == ((1,), (2,), (3,))
+        assert group_targets(steps, 3) == ((1,), (2,), (3, 4, 5, 6))
+        # Missing or too long ones, and steps behind the last group.
         assert group_targets([(1, 2, 3)], 2, missing=(9,), width=2) == ((1, 2), (9,))
-        assert group_targets([(1,), (2,), (3,)], 2, joins_rest=False) == ((1,), (2,))
+        assert group_targets(steps[:3], 2, joins_rest=False) == ((1,), (2,))
 
     def test_at_stage_0_it_does_nothing_and_uses_every_weight(self, model):
         method = method_named("simcot")

@@ -37,6 +37,9 @@ def test_the_table() -> None:
     assert rows == TABLE
     assert list(rows) == list(TABLE), "in the order of the paper's table"
     assert tuple(PAPER) == PAPER_METHODS
+    for name, row in METHODS.items():
+        assert (row.name, method_named(name).name) == (name, name)
+        assert row.summary.strip()
 
 
 def test_no_two_schedules_and_no_two_latents_are_equal() -> None:
@@ -46,13 +49,6 @@ def test_no_two_schedules_and_no_two_latents_are_equal() -> None:
     assert len(set(schedules)) == len(set(latents)) == 4
     assert [one.is_thought for one in latents] == [True, False, False, False]
     assert [schedule.is_by_token for schedule in schedules] == [False, False, False, True]
-
-
-def test_each_row_is_found_under_its_name_and_says_what_it_is() -> None:
-    for name, row in METHODS.items():
-        assert row.name == name
-        assert row.summary.strip()
-        assert method_named(name).name == name
 
 
 @pytest.mark.parametrize("is_longer", [False, True])
@@ -78,14 +74,10 @@ def test_without_later_stages_every_method_by_steps_has_stage_0_alone() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(
-        MethodError, match=r"'cocnut' does not exist\. Did you mean 'coconut'\?"
-    ) as e:
+    message = r"'cocnut' does not exist\. Did you mean 'coconut'\?"
+    with pytest.raises(MethodError, match=message) as caught:
         method_named("cocnut")
-    assert all(name in str(e.value) for name in METHODS)
-
-
-def test_a_name_like_no_other_gets_no_suggestion() -> None:
+    assert all(name in str(caught.value) for name in METHODS)
     with pytest.raises(MethodError) as caught:
         method_named("zzz")
-    assert "Did you mean" not in str(caught.value)
+    assert "Did you mean" not in str(caught.value), "it is like no other"

@@ -37,13 +37,8 @@ from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
 from losses import LanguageLoss, train_step_of
-from reference import (
-    HIDDEN_SIZE,
-    NO_LABEL,
-    reference_latent_states,
-    reference_loss,
-    tiny_model,
-)
+from reference import HIDDEN_SIZE, NO_LABEL, reference_latent_states, reference_loss, tiny_model
+from tiny_runs import results_of, rows_of
 
 
 def head_of(size: int, seed: int = 0) -> StopHead:
@@ -61,17 +56,11 @@ def head_of(size: int, seed: int = 0) -> StopHead:
 
 class TestLoss:
     STATES = torch.randn(4, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
-    NUM_SLOTS = torch.tensor([3, 2, 0, 3])
+    NUM_LATENTS = torch.tensor([3, 2, 0, 3])
     STOP_AFTER = torch.tensor([2, 5, 0, -1])
-    # The second latent position of row 0 ends its chain, and so does all behind it; row 1 thinks
-    # on; row 2 has no latent position, and nothing is known of the chain of row 3.
-    TARGETS = (
-        (0, 0, 0),
-        (0, 1, 1),
-        (0, 2, 1),
-        (1, 0, 0),
-        (1, 1, 0),
-    )  # row, latent position, target
+    # Row, latent position, target. The second latent position of row 0 ends its chain, and so does
+    # all behind it; row 1 thinks on; row 2 has none, and nothing is known of the chain of row 3.
+    TARGETS = ((0, 0, 0), (0, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 0))
 
     def test_equals_a_computation_by_hand(self):
         head = head_of(5)
@@ -82,12 +71,12 @@ class TestLoss:
             logit = sum(w * x for w, x in zip(weight, state, strict=True)) + bias
             probability = 1 / (1 + math.exp(-logit))
             expected -= math.log(probability if target else 1 - probability)
-        nll = stop_loss(head, self.STATES, self.NUM_SLOTS, self.STOP_AFTER)
+        nll = stop_loss(head, self.STATES, self.NUM_LATENTS, self.STOP_AFTER)
         assert nll.item() == pytest.approx(expected, rel=1e-12)
 
     def test_its_gradient_reaches_the_states_that_count_and_no_other(self):
         head, states = head_of(5), self.STATES.clone().requires_grad_()
-        stop_loss(head, states, self.NUM_SLOTS, self.STOP_AFTER).backward()
+        stop_loss(head, states, self.NUM_LATENTS, self.STOP_AFTER).backward()
         expected = torch.zeros_like(states)
         for row, latent, target in self.TARGETS:
             probability = head(self.STATES[row, latent]).sigmoid()
@@ -105,7 +94,7 @@ class TestLoss:
         assert nll.item() == pytest.approx(0, abs=1e-6)
 
     def test_of_a_fresh_head_is_that_of_a_coin(self):
-        nll = stop_loss(StopHead(5), self.STATES, self.NUM_SLOTS, self.STOP_AFTER)
+        nll = stop_loss(StopHead(5), self.STATES, self.NUM_LATENTS, self.STOP_AFTER)
         assert nll.item() == pytest.approx(5 * math.log(2))
 
     def test_of_no_latents(self):
@@ -253,14 +242,17 @@ def test_no_threshold_is_better_than_the_chosen_one(table):
     assert abs(sum(t < chosen for t in equals) - sum(t > chosen for t in equals)) <= 1
 
 
-def test_the_chosen_threshold_is_far_from_both_ends_of_its_range():
-    """Latents behind the end say 0.8, those before it 0.2: between them all are equally good."""
-    probabilities = torch.tensor([[0.2, 0.8, 0.8], [0.2, 0.2, 0.8], [0.8, 0.8, 0.8]])
-    assert choose_threshold(probabilities, torch.tensor([2, 3, 1])) == pytest.approx(0.5, abs=0.02)
-
-
-def test_without_an_opinion_the_threshold_is_in_the_middle():
-    assert choose_threshold(torch.full((3, 2), 0.5), torch.tensor([0, 0, 0])) == 0.5
+@pytest.mark.parametrize(
+    ("probabilities", "ends"),
+    [
+        # Latents behind the end say 0.8, those before it 0.2: between them all are equally good.
+        ([[0.2, 0.8, 0.8], [0.2, 0.2, 0.8], [0.8, 0.8, 0.8]], [2, 3, 1]),
+        ([[0.5, 0.5]] * 3, [0, 0, 0]),  # no opinion
+    ],
+)
+def test_the_chosen_threshold_is_far_from_both_ends_of_its_range(probabilities, ends):
+    chosen = choose_threshold(torch.tensor(probabilities), torch.tensor(ends))
+    assert chosen == pytest.approx(0.5, abs=0.02)
 
 
 # --- a model that learns when to stop ---
@@ -322,13 +314,13 @@ def run(recipe, tmp_path_factory):
     return run
 
 
-def rows_of(run, kind):
-    return [row for row in read_metrics(run) if row["kind"] == kind]
+@pytest.fixture
+def examples(counting):
+    return read_examples(counting["test"])
 
 
 class TestLearned:
-    def test_rows_stop_where_their_chains_end(self, run, counting):
-        examples = read_examples(counting["test"])
+    def test_rows_stop_where_their_chains_end(self, run, examples):
         result = evaluate(load(run), examples)
         assert result.share_stopped_with_chain == 1
         assert {r.num_thoughts for r in result.records} == {1, 2, 3}
@@ -338,24 +330,23 @@ class TestLearned:
             # Question, latent positions, <eot>, then each word but the first; the end of text is
             # one.
             assert record.num_passes == 2 + record.num_thoughts + words - 1 + record.is_finished
-
-    def test_its_loss_falls(self, run):
         losses = [row["stop_loss"] for row in rows_of(run, "train")]
-        assert losses[0] == pytest.approx(math.log(2))  # a fresh head
+        assert losses[0] == pytest.approx(math.log(2))  # of a classifier without an opinion
         assert losses[-1] < 0.1
 
-    def test_answers_do_not_depend_on_the_batch(self, run, counting):
-        questions = [example.question for example in read_examples(counting["test"])]
+    def test_answers_do_not_depend_on_the_batch_nor_on_the_chain(self, run, examples):
+        questions = [example.question for example in examples]
         reasoner = load(run)
         together = reasoner.generate(questions)
         assert reasoner.generate(questions, batch_size=5) == together
         assert [reasoner.generate([question])[0] for question in questions] == together
+        records = evaluate(reasoner, examples).records
+        assert [o.num_thoughts for o in together] == [r.num_thoughts for r in records]
 
     @pytest.mark.parametrize("num_thoughts", [0, 1, 3, 9])
     def test_with_a_number_of_thoughts_the_classifier_is_not_asked(
-        self, run, counting, num_thoughts
+        self, run, examples, num_thoughts
     ):
-        examples = read_examples(counting["test"])
         result = evaluate(load(run), examples, num_thoughts=num_thoughts)
         assert {r.num_thoughts for r in result.records} == {num_thoughts}
         for record in result.records:  # and <eot> rides along with the last latent position
@@ -368,12 +359,10 @@ class TestLearned:
             assert {record["num_thoughts"] for record in found["records"]} == counts
         assert found["share_stopped_with_chain"] == 0
 
-    def test_thinking_alone_stops_too(self, run, counting):
-        examples = read_examples(counting["test"])
+    def test_thinking_alone_stops_too(self, run, examples):
         reasoner = load(run)
         questions = [example.question for example in examples]
-        found = reasoner.think(questions)
-        whole = reasoner.think(questions, num_thoughts=3)
+        found, whole = reasoner.think(questions), reasoner.think(questions, num_thoughts=3)
         for b, example in enumerate(examples):
             count = len(example.steps)
             assert not found.thoughts[b, count:].any()
@@ -381,41 +370,28 @@ class TestLearned:
                 found.thoughts[b, :count], whole.thoughts[b, :count], rtol=1e-4, atol=1e-4
             )
 
-    def test_the_upper_bound_holds(self, run, counting):
+    @pytest.mark.parametrize(
+        ("changes", "counts"), [({"max_thoughts": 2}, {1, 2}), ({"stop_threshold": 0.0}, {1})]
+    )
+    def test_the_upper_bound_and_the_threshold_hold(self, run, examples, changes, counts):
         reasoner = load(run)
-        reasoner.info = replace(reasoner.info, max_thoughts=2)
-        result = evaluate(reasoner, read_examples(counting["test"]))
-        assert {record.num_thoughts for record in result.records} == {1, 2}
-
-    def test_with_a_threshold_of_zero_every_row_stops_at_once(self, run, counting):
-        reasoner = load(run)
-        reasoner.info = replace(reasoner.info, stop_threshold=0.0)
-        result = evaluate(reasoner, read_examples(counting["test"]))
-        assert {record.num_thoughts for record in result.records} == {1}
-
-    def test_questions_alone_stop_as_examples_do(self, run, counting):
-        """Nothing about the chain leaks into the number of thoughts."""
-        examples = read_examples(counting["test"])
-        bare = load(run).generate([example.question for example in examples])
-        records = evaluate(load(run), examples).records
-        assert [o.num_thoughts for o in bare] == [r.num_thoughts for r in records]
+        reasoner.info = replace(reasoner.info, **changes)
+        records = evaluate(reasoner, examples).records
+        assert {record.num_thoughts for record in records} == counts
 
 
 class TestThreshold:
-    def test_is_chosen_on_validation(self, run, counting):
+    def test_is_chosen_on_validation_whatever_the_batch(self, run, counting):
         reasoner = load(run)
         encoded = reasoner.encode(read_examples(counting["valid"]))
-        ends = torch.tensor([len(example.steps) for example in encoded])
         probabilities = reasoner.stop_probabilities(encoded, batch_size=5)
         assert probabilities.shape == (12, 3)
+        for size in (1, 12):
+            again = reasoner.stop_probabilities(encoded, size)
+            torch.testing.assert_close(again, probabilities, rtol=1e-4, atol=1e-5)
+        ends = torch.tensor([len(example.steps) for example in encoded])
         assert reasoner.info.stop_threshold == choose_threshold(probabilities, ends)
         assert reasoner.info.max_thoughts == 3
-
-    def test_probabilities_do_not_depend_on_the_batch(self, run, counting):
-        reasoner = load(run)
-        encoded = reasoner.encode(read_examples(counting["valid"]))
-        one, other = (reasoner.stop_probabilities(encoded, size) for size in (1, 12))
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
     def test_needs_a_classifier(self, tiny_run, data):
         reasoner = load(tiny_run)
@@ -433,15 +409,12 @@ class TestCheckpoint:
         assert info["stop_threshold"] == found.info.stop_threshold != 0
         assert info["max_thoughts"] == 3
 
-    def test_without_the_file_it_is_damaged(self, run, tmp_path):
+    @pytest.mark.parametrize("is_there", [False, True])
+    def test_without_the_file_or_with_a_torn_one_it_is_damaged(self, run, tmp_path, is_there):
         folder = shutil.copytree(checkpoint_folders(run)[-1], tmp_path / "c")
         (folder / MODULES_FILE).unlink()
-        with pytest.raises(CheckpointError, match="damaged"):
-            load(folder)
-
-    def test_with_a_damaged_file_too(self, run, tmp_path):
-        folder = shutil.copytree(checkpoint_folders(run)[-1], tmp_path / "c")
-        (folder / MODULES_FILE).write_bytes(b"\x00" * 9)
+        if is_there:
+            (folder / MODULES_FILE).write_bytes(b"\x00" * 9)
         with pytest.raises(CheckpointError, match="damaged"):
             load(folder)
 
@@ -480,30 +453,18 @@ class TestCurriculum:
         assert train(recipe, run, resume=True, is_quiet=True)
         return [*copies, run]
 
-    def test_each_stage_has_its_own_upper_bound(self, folders):
-        infos = [load(folder).info for folder in folders]
-        assert [info.stage for info in infos] == [0, 1, 2, 3]
-        assert [info.max_thoughts for info in infos] == [0, 2, 4, 6]
-
-    def test_a_stage_never_thinks_longer_than_it_was_trained_to(self, folders, counting):
-        examples = read_examples(counting["test"])
+    def test_each_stage_thinks_no_longer_than_it_was_trained_to(self, folders, examples):
         for stage, folder in enumerate(folders):
-            records = evaluate(load(folder), examples).records
+            reasoner = load(folder)
+            assert (reasoner.info.stage, reasoner.info.max_thoughts) == (stage, 2 * stage)
+            records = evaluate(reasoner, examples).records
             assert max(record.num_thoughts for record in records) <= 2 * stage
 
     def test_resumed_it_gives_what_it_gives_in_one_go(self, recipe, folders, tmp_path):
         """Bit for bit: weights, classifier, threshold, metrics."""
         assert train(recipe, tmp_path / "run", is_quiet=True)
-        ended = [self.results(run) for run in (tmp_path / "run", folders[-1])]
-        assert ended[0] == ended[1]
-
-    @staticmethod
-    def results(run):
-        [*_, newest] = checkpoint_folders(run)
-        names = ("model.safetensors", MODULES_FILE, "latentcot.json")
-        best = (run / "checkpoints" / "best.json").read_text()
-        rows = [{k: v for k, v in r.items() if "per_second" not in k} for r in read_metrics(run)]
-        return newest.name, [(newest / name).read_bytes() for name in names], best, rows
+        files = ("model.safetensors", MODULES_FILE, "latentcot.json")
+        assert results_of(tmp_path / "run", files) == results_of(folders[-1], files)
 
     def test_a_run_without_a_saved_threshold_goes_on(self, recipe, tmp_path):
         """As those of version 0.1."""
@@ -517,23 +478,19 @@ class TestCurriculum:
         assert train(recipe, run, resume=True, is_quiet=True)
 
 
-def test_until_the_first_validation_the_threshold_is_the_default(make_recipe, counting, tmp_path):
-    changes = {"max_updates": 3, "validate_every": 100}
-    recipe = make_recipe(data=counting, training=changes, **CLASSIFIER)
-    with in_update(2, press_ctrl_c):
-        train(recipe, tmp_path / "run", is_quiet=True)
-    assert load(tmp_path / "run").info.stop_threshold == DEFAULT_THRESHOLD
-
-
 def test_another_upper_bound(make_recipe, counting, tmp_path):
-    """Of the last stage alone."""
+    """Of the last stage alone; until the first validation the threshold is the default."""
     changes = CLASSIFIER | {"stop": {"rule": "classifier", "max_thoughts": 9}}
-    recipe = make_recipe(data=counting, training={"max_updates": 20}, **changes)
-    with in_update(8, press_ctrl_c):
-        train(recipe, tmp_path / "run", is_quiet=True)
-    assert load(tmp_path / "run").info.max_thoughts == 2
-    train(recipe, tmp_path / "run", resume=True, is_quiet=True)
-    assert load(tmp_path / "run").info.max_thoughts == 9
+    training = {"max_updates": 20, "validate_every": 100}
+    recipe, run = make_recipe(data=counting, training=training, **changes), tmp_path / "run"
+    for last, stop_threshold, max_thoughts in ((2, DEFAULT_THRESHOLD, 0), (6, None, 2)):
+        with in_update(last, press_ctrl_c):
+            train(recipe, run, resume=run.exists(), is_quiet=True)
+        info = load(run).info
+        assert info.max_thoughts == max_thoughts
+        assert stop_threshold in (None, info.stop_threshold)
+    train(recipe, run, resume=True, is_quiet=True)
+    assert load(run).info.max_thoughts == 9
 
 
 def test_an_upper_bound_beyond_the_models_positions_is_refused_beforehand(
@@ -580,18 +537,6 @@ def test_a_method_without_latents_in_passes_of_their_own_is_refused(make_recipe,
         make_recipe(name, **CLASSIFIER)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"pad_to_num_stages": True}, "Set curriculum.pad_to_num_stages: false"),
-        ({"num_stages": 0}, "Set curriculum.num_stages above 0"),
-    ],
-)
-def test_a_curriculum_from_which_nothing_can_be_learned_is_refused(make_recipe, changes, words):
-    with pytest.raises(RecipeError, match=words):
-        make_recipe(stop="classifier", curriculum=CLASSIFIER["curriculum"] | changes)
-
-
 def test_all_that_is_wrong_comes_in_one_message(make_recipe):
     with pytest.raises(RecipeError, match="3 problems") as refused:
         make_recipe("pause", stop="classifier", curriculum={"num_stages": 0})
@@ -599,17 +544,20 @@ def test_all_that_is_wrong_comes_in_one_message(make_recipe):
 
 
 @pytest.mark.parametrize(
-    ("stop", "words"),
+    ("stop", "curriculum", "words"),
     [
-        ("sometimes", r"stop\.rule: .* got 'sometimes'"),
-        ({"rule": "classifier", "max_thoughts": 0}, r"stop\.max_thoughts: .* got 0"),
-        ({"rule": "classifier", "loss_weight": 0}, r"stop\.loss_weight: .* got 0"),
-        ({"rules": "classifier"}, r"stop\.rules: is not a key .* Did you mean 'rule'\?"),
+        # From these curricula nothing could be learned.
+        ("classifier", {"pad_to_num_stages": True}, "Set curriculum.pad_to_num_stages: false"),
+        ("classifier", {"num_stages": 0}, "Set curriculum.num_stages above 0"),
+        ("sometimes", {}, r"stop\.rule: .* got 'sometimes'"),
+        ({"rule": "classifier", "max_thoughts": 0}, {}, r"stop\.max_thoughts: .* got 0"),
+        ({"rule": "classifier", "loss_weight": 0}, {}, r"stop\.loss_weight: .* got 0"),
+        ({"rules": "classifier"}, {}, r"stop\.rules: is not a key .* Did you mean 'rule'\?"),
     ],
 )
-def test_odd_settings_are_refused(make_recipe, stop, words):
+def test_odd_settings_are_refused(make_recipe, stop, curriculum, words):
     with pytest.raises(RecipeError, match=words):
-        make_recipe(stop=stop)
+        make_recipe(stop=stop, curriculum=CLASSIFIER["curriculum"] | curriculum)
 
 
 def test_the_short_form(make_recipe):

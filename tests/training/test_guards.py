@@ -21,33 +21,29 @@ def losses_until_error(guard, loss, most=1000):
     return most, ""
 
 
-def test_a_loss_twice_that_of_guessing_is_divergence():
-    guard = Divergence(Training(), vocabulary_size=50)
-    number, message = losses_until_error(guard, 2 * math.log(50) + 0.1)
+@pytest.mark.parametrize(
+    ("training", "loss", "words"),
+    [
+        (Training(), 2 * math.log(50) + 0.1, "7.92 nats a token on average, and may be 7.82"),
+        (Training(diverged_above=2.0), 2.1, "training.diverged_above"),
+    ],
+    ids=["twice that of guessing", "above a limit that is given"],
+)
+def test_a_loss_that_stays_high_is_divergence(training, loss, words):
+    number, message = losses_until_error(Divergence(training, vocabulary_size=50), loss)
     assert number == FIRST_JUDGED
-    assert "7.92 nats a token on average, and may be 7.82" in message
+    assert words in message
 
 
 def test_a_loss_below_it_is_none():
     assert losses_until_error(Divergence(Training(), 50), 7.8) == (1000, "")
 
 
-def test_the_limit_can_be_given():
-    number, message = losses_until_error(Divergence(Training(diverged_above=2.0), 50), 2.1)
-    assert number == FIRST_JUDGED
-    assert "training.diverged_above" in message
-
-
-def test_a_single_peak_is_forgiven():
+def test_a_single_peak_is_forgiven_and_a_learned_model_that_breaks_is_noticed():
     guard = Divergence(Training(diverged_above=2.0), 50)
     assert losses_until_error(guard, 0.1, 500)[1] == ""
     guard.record(100.0)
-    assert losses_until_error(guard, 0.1, 500)[1] == ""
-
-
-def test_a_learned_model_that_breaks_is_noticed_within_some_hundred_updates():
-    guard = Divergence(Training(diverged_above=2.0), 50)
-    losses_until_error(guard, 0.01, 5000)
+    assert losses_until_error(guard, 0.01, 5000)[1] == ""
     number, message = losses_until_error(guard, 4.0)
     assert number < 100
     assert message
@@ -94,11 +90,8 @@ def test_what_helps_is_not_what_is_done_already():
         raise torch.OutOfMemoryError("full")
     assert "save_memory=true" not in str(caught.value)
     assert "smaller model" in str(caught.value)
-
-
-def test_other_errors_come_through():
     with pytest.raises(RuntimeError, match="shapes"), enough_memory(Training(), 1):
-        raise RuntimeError("shapes")
+        raise RuntimeError("shapes")  # other errors come through
 
 
 def test_the_switch_holds_in_training_alone(make_recipe, tmp_path):
@@ -108,8 +101,5 @@ def test_the_switch_holds_in_training_alone(make_recipe, tmp_path):
         train(recipe, tmp_path / "run", is_quiet=True)
     assert seen == [True]
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_the_switch_is_off_unless_asked_for():
     with deterministic(False):
         assert not torch.are_deterministic_algorithms_enabled()

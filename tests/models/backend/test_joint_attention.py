@@ -1,6 +1,7 @@
 """Attention over fixed and further keys, held to one softmax over joined keys, and autograd."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -153,6 +154,14 @@ def test_the_fixed_part_may_come_of_something() -> None:
     torch.testing.assert_close(actual, expected, **EXACT)
 
 
+def attend_once(case: Case) -> Fixed:
+    """Forward and backward of the first call; what is noted for the fixed part."""
+    fixed = Fixed(*case.fixed)
+    output = attend_jointly(case.queries[0], fixed, *case.rests[0], case.masks[0], 0.0)
+    score([output]).backward()
+    return fixed
+
+
 class TestWhatNeedsAGradient:
     def test_nothing(self) -> None:
         case = make_case(CALLS["thoughts"])
@@ -162,28 +171,16 @@ class TestWhatNeedsAGradient:
                 torch.testing.assert_close(case.jointly(), expected, **EXACT)
                 assert not any(output.requires_grad for output in case.jointly())
 
-    @pytest.mark.parametrize("number", [0, 1])
-    def test_only_keys_or_only_values_of_the_fixed_part(self, number: int) -> None:
+    @pytest.mark.parametrize("frozen", [(0,), (1,), (0, 1), range(2, 99)], ids=str)
+    def test_only_some_of_keys_values_and_others(self, frozen: Sequence[int]) -> None:
+        """Keys, values or both of the fixed part, for which nothing is noted; all but it."""
         case = make_case(CALLS["thoughts and words"])
-        case.fixed[number].requires_grad_(False)
+        for number, tensor in enumerate(case.leaves):
+            tensor.requires_grad_(number not in frozen)
         check(case.jointly(), case.plainly(), case.leaves)
-
-    def test_not_the_fixed_part(self) -> None:
-        """A frozen question; nothing is noted for it."""
-        case = make_case(CALLS["thoughts and words"])
-        for tensor in case.fixed:
-            tensor.requires_grad_(False)
-        check(case.jointly(), case.plainly(), case.leaves)
-        fixed = Fixed(*case.fixed)
-        output = attend_jointly(case.queries[0], fixed, *case.rests[0], case.masks[0], 0.0)
-        score([output]).backward()
-        assert fixed.token is None and not fixed.notes
-
-    def test_only_the_fixed_part(self) -> None:
-        case = make_case(CALLS["thoughts and words"])
-        for tensor in case.leaves[2:]:
-            tensor.requires_grad_(False)
-        check(case.jointly(), case.plainly(), list(case.fixed))
+        if frozen == (0, 1):
+            fixed = attend_once(case)
+            assert fixed.token is None and not fixed.notes
 
     def test_a_fixed_part_from_without_gradients(self) -> None:
         """Made under no_grad, used with gradients: a constant."""
@@ -198,22 +195,16 @@ class TestWhatNeedsAGradient:
 
 class TestBackwardPasses:
     def test_of_two_graphs(self) -> None:
-        """Two fixed parts, forward one after the other, backward in the other order."""
-        first, second = (make_case(CALLS["thoughts"], seed=seed) for seed in (4, 5))
-        losses = [score(case.jointly()) for case in (first, second)]
-        for case, loss in ((second, losses[1]), (first, losses[0])):
-            expected = torch.autograd.grad(score(case.plainly()), case.leaves)
-            actual = torch.autograd.grad(loss, case.leaves)
-            torch.testing.assert_close(actual, expected, **EXACT)
-
-    def test_of_two_graphs_at_once(self) -> None:
+        """Forward one after the other, backward in the other order, and both at once."""
         cases = [make_case(CALLS["thoughts"], seed=seed) for seed in (4, 5)]
+        losses = [score(case.jointly()) for case in cases]
+        wanted = [torch.autograd.grad(score(case.plainly()), case.leaves) for case in cases]
+        for i in (1, 0):
+            actual = torch.autograd.grad(losses[i], cases[i].leaves, retain_graph=True)
+            torch.testing.assert_close(actual, wanted[i], **EXACT)
         leaves = cases[0].leaves + cases[1].leaves
-        jointly = score(cases[0].jointly()) + score(cases[1].jointly())
-        plainly = score(cases[0].plainly()) + score(cases[1].plainly())
-        actual = torch.autograd.grad(jointly, leaves)
-        expected = torch.autograd.grad(plainly, leaves)
-        torch.testing.assert_close(actual, expected, **EXACT)
+        both = torch.autograd.grad(losses[0] + losses[1], leaves)
+        torch.testing.assert_close(both, wanted[0] + wanted[1], **EXACT)
 
     def test_twice_over_one_graph(self) -> None:
         case = make_case(CALLS["thoughts and words"])
@@ -241,11 +232,7 @@ class TestBackwardPasses:
             torch.testing.assert_close(actual, expected, **EXACT)
 
     def test_nothing_is_kept_afterwards(self) -> None:
-        case = make_case([(1, 1)])
-        fixed = Fixed(*case.fixed)
-        output = attend_jointly(case.queries[0], fixed, *case.rests[0], case.masks[0], 0.0)
-        score([output]).backward()
-        assert not fixed.notes
+        assert not attend_once(make_case([(1, 1)])).notes
 
 
 class TestDropout:

@@ -16,30 +16,23 @@ def rates(training: Training, num_updates: int, last_restart: int = 0) -> list[f
     ]
 
 
-def test_the_paper_has_one_learning_rate_all_the_time() -> None:
-    assert rates(Training(), 20) == [1e-4] * 20
-
-
-def test_warm_up_rises_linearly_to_the_peak() -> None:
-    training = Training(learning_rate=1.0, warmup_updates=3)
-    assert rates(training, 6) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
-
-
-def test_warm_up_begins_anew_after_a_restart() -> None:
-    training = Training(learning_rate=1.0, warmup_updates=3)
-    assert rates(training, 14, last_restart=9) == pytest.approx([0.25, 0.5, 0.75, 1, 1])
-
-
-def test_decay_falls_linearly_over_the_last_share_of_all_updates() -> None:
-    training = Training(learning_rate=1.0, decay_share=0.5)
-    expected = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    assert rates(training, 8) == pytest.approx(expected)
-
-
-def test_decay_falls_towards_the_final_share() -> None:
-    training = Training(learning_rate=2.0, decay_share=0.5, final_learning_rate_share=0.2)
-    # From 2 towards 0.4 in four equal parts of 0.4; 0.4 itself would be the ninth update.
-    assert rates(training, 8)[3:] == pytest.approx([2.0, 2.0, 1.6, 1.2, 0.8])
+@pytest.mark.parametrize(
+    ("options", "last_restart", "expected"),
+    [
+        ({}, 0, [1] * 20),  # the paper's
+        ({"warmup_updates": 3}, 0, [0.25, 0.5, 0.75, 1, 1, 1]),
+        ({"warmup_updates": 3}, 9, [0.25, 0.5, 0.75, 1, 1]),  # again after a restart
+        ({"decay_share": 0.5}, 0, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
+        # Towards 0.2 in four equal parts; 0.2 itself would be the ninth update.
+        ({"decay_share": 0.5, "final_learning_rate_share": 0.2}, 0, [*[1.0] * 5, 0.8, 0.6, 0.4]),
+    ],
+)
+def test_learning_rates(
+    options: dict[str, float], last_restart: int, expected: list[float]
+) -> None:
+    training = Training(learning_rate=2.0, **options)
+    found = rates(training, last_restart + len(expected), last_restart)
+    assert found == pytest.approx([2 * share for share in expected])
 
 
 def test_a_restart_does_not_move_the_decay() -> None:
@@ -65,6 +58,7 @@ def test_it_is_above_nothing_and_never_above_the_peak(
 
 
 def test_all_weights_are_decayed_alike() -> None:
+    assert Training().learning_rate == 1e-4  # the paper's
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
     training = Training(learning_rate=0.5, betas=(0.8, 0.9), weight_decay=0.1)
     optimizer = make_optimizer(model.parameters(), training)

@@ -24,21 +24,19 @@ from latentcot import (
 from latentcot.curriculum.layout import NO_LABEL, lay_out
 from latentcot.data.formats import source_hash
 from latentcot.models.special_tokens import special_tokens_of
+from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
-from latentcot.runs.folder import open_run, read_metrics
+from latentcot.runs.folder import open_run
 from latentcot.training.build import build
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.train import Trainer
 from losses import train_step_of
+from tiny_runs import rows_of
 
 THOUGHTS = {"coconut": NUM_STAGES, "coconut-no-curriculum": NUM_STAGES, "simcot": NUM_STAGES,
             "codi": 6, "pccot": 24}  # fmt: skip
 PASSES = THOUGHTS | {"pause-multipass": NUM_STAGES, "pccot": 3}
-
-
-def rows_of(run, kind):
-    return [row for row in read_metrics(run) if row["kind"] == kind]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -135,33 +133,12 @@ class TestUpdate:
             assert parts == pytest.approx(whole, rel=1e-5)
 
 
-class TestLearningRate:
-    def rates(self, make_recipe, num_updates=10, last_restart=0, **training):
-        training = make_recipe(training={"learning_rate": 1.0, **training}).training
-        return [learning_rate(training, u, num_updates, last_restart) for u in range(num_updates)]
-
-    def test_is_constant_unless_told_otherwise(self, make_recipe):
-        assert self.rates(make_recipe) == [1.0] * 10
-
-    def test_rises(self, make_recipe):
-        rates = self.rates(make_recipe, warmup_updates=3)
-        assert rates == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 7)
-
-    def test_rises_anew_after_a_restart(self, make_recipe):
-        rates = self.rates(make_recipe, warmup_updates=3, last_restart=5)
-        assert rates[5:] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
-
-    def test_falls_to_its_floor(self, make_recipe):
-        rates = self.rates(make_recipe, decay_share=0.5, final_learning_rate_share=0.2)
-        assert rates == pytest.approx([1.0] * 6 + [0.84, 0.68, 0.52, 0.36])
-
-    def test_is_what_the_run_uses(self, make_recipe, tmp_path):
-        recipe = make_recipe("cot", training={"warmup_updates": 2, "decay_share": 0.5})
-        train(recipe, tmp_path / "run", is_quiet=True)
-        rates = [row["learning_rate"] for row in rows_of(tmp_path / "run", "train")]
-        assert rates == pytest.approx([learning_rate(recipe.training, u, 12, 0) for u in range(12)])
-        assert rates[0] == pytest.approx(3e-3 / 3)
-        assert rates[-1] == pytest.approx(3e-3 / 6)
+def test_the_learning_rate_is_that_of_the_recipe(make_recipe, tmp_path):
+    recipe = make_recipe("cot", training={"warmup_updates": 2, "decay_share": 0.5})
+    train(recipe, tmp_path / "run", is_quiet=True)
+    rates = [row["learning_rate"] for row in rows_of(tmp_path / "run", "train")]
+    assert rates == pytest.approx([learning_rate(recipe.training, u, 12, 0) for u in range(12)])
+    assert (rates[0], rates[-1]) == pytest.approx((3e-3 / 3, 3e-3 / 6))
 
 
 @pytest.mark.parametrize("is_reset", [True, False])
@@ -205,8 +182,9 @@ class TestFiles:
         assert [row["update"] for row in rows_of(tmp_path / "run", "train")] == [5, 10]
         assert [row["update"] for row in rows_of(tmp_path / "run", "valid")] == [3, 6, 9, 12]
 
-    def test_provenance(self, tiny_run, data):
+    def test_recipe_and_provenance(self, tiny_run, data, make_recipe):
         provenance = json.loads((tiny_run / "provenance.json").read_text())
+        assert read_recipe(tiny_run / "recipe.yaml") == make_recipe(), "written in full"
         assert provenance["seed"] == 0
         assert provenance["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
         files = [str(data / "train.jsonl"), str(data / "valid.jsonl")]
@@ -220,11 +198,6 @@ class TestFiles:
         train(make_recipe("cot", training={"save_every": 1}), tmp_path / "run", is_quiet=True)
         names = [folder.name for folder in checkpoint_folders(tmp_path / "run")]
         assert names == ["update-00000011", "update-00000012"]
-
-    def test_the_recipe_is_written_in_full(self, tiny_run, make_recipe):
-        from latentcot.recipes.recipe import read_recipe
-
-        assert read_recipe(tiny_run / "recipe.yaml") == make_recipe()
 
 
 class TestBest:
@@ -252,7 +225,12 @@ class TestBest:
             noise = torch.Generator().manual_seed(0)
             model.transformer.wte.weight.normal_(std=1e4, generator=noise)
 
-    def check(self, run, valid_file):
+    @pytest.mark.parametrize("is_resumed", [False, True])
+    def test_is_found_kept_and_remembered(self, is_resumed, recipe, tmp_path):
+        run = tmp_path / "run"
+        with in_update(25, self.forget), in_update(31 if is_resumed else 99, press_ctrl_c):
+            assert train(recipe, run, is_quiet=True) != is_resumed
+        assert train(recipe, run, resume=True, is_quiet=True)
         valid = rows_of(run, "valid")
         accuracies = [row["accuracy"] for row in valid]
         assert accuracies[0] < max(accuracies) > accuracies[-1]
@@ -264,18 +242,8 @@ class TestBest:
         assert kept == [pointer["checkpoint"], "update-00000035", "update-00000040"]
         reasoner = load(run)
         assert reasoner.info.update == best["update"]
-        assert evaluate(reasoner, read_examples(valid_file)).accuracy.value == best["accuracy"]
-
-    def test_is_found_and_kept(self, recipe, tmp_path):
-        with in_update(25, self.forget):
-            assert train(recipe, tmp_path / "run", is_quiet=True)
-        self.check(tmp_path / "run", recipe.data.valid)
-
-    def test_is_remembered_by_a_resumed_run(self, recipe, tmp_path):
-        with in_update(25, self.forget), in_update(31, press_ctrl_c):
-            assert not train(recipe, tmp_path / "run", is_quiet=True)
-        assert train(recipe, tmp_path / "run", resume=True, is_quiet=True)
-        self.check(tmp_path / "run", recipe.data.valid)
+        result = evaluate(reasoner, read_examples(recipe.data.valid))
+        assert result.accuracy.value == best["accuracy"]
 
     def test_is_none_before_the_last_stage(self, make_recipe, tmp_path):
         """Earlier stages answer after words, which is another thing to be good at."""
@@ -286,48 +254,29 @@ class TestBest:
         assert load(run).info.update == 6  # the newest
 
 
-@pytest.fixture
-def nan_run(make_recipe, tmp_path):
-    """A run that was stopped after 3 updates, and failed when it went on with an infinite weight.
-
-    Returns the folder and the error.
-    """
-    recipe, run = make_recipe(), tmp_path / "run"
-    with in_update(3, press_ctrl_c):
-        assert not train(recipe, run, is_quiet=True)
-    trainer = Trainer(build(recipe), run)
-    trainer.restore()
-    with torch.no_grad():
-        trainer.train_step.model.transformer.ln_f.weight[0] = math.inf
-    with pytest.raises(TrainingError) as failed:
-        trainer.run_to_end(is_quiet=True)
-    return run, str(failed.value)
-
-
 class TestLossThatIsNoNumber:
-    def test_ends_the_run_and_leaves_the_batch(self, nan_run, data):
-        run, message = nan_run
-        assert "is not a finite number" in message
-        assert str(run / "nan-batch.json") in message
+    def test_ends_the_run_and_leaves_the_batch(self, make_recipe, data, tmp_path):
+        """A run that is stopped after 3 updates, and resumed with an infinite weight."""
+        recipe, run = make_recipe(), tmp_path / "run"
+        with in_update(3, press_ctrl_c):
+            assert not train(recipe, run, is_quiet=True)
+        trainer = Trainer(build(recipe), run)
+        trainer.restore()
+        with torch.no_grad():
+            trainer.train_step.model.transformer.ln_f.weight[0] = math.inf
+        with pytest.raises(TrainingError, match="update 4.* is not a finite number") as failed:
+            trainer.run_to_end(is_quiet=True)
+        assert str(run / "nan-batch.json") in str(failed.value)
         note = json.loads((run / "nan-batch.json").read_text())
-        assert note["stage"] == 0
-        assert len({one["id"] for one in note["batch"]}) == 8
-        assert {one["id"] for one in note["batch"]} < {
-            example.id for example in read_examples(data / "train.jsonl")
-        }
+        assert (note["update"], note["stage"]) == (4, 0)
+        ids = {one["id"] for one in note["batch"]}
+        assert len(ids) == 8
+        assert ids < {example.id for example in read_examples(data / "train.jsonl")}
         assert {one["stage"] for one in note["batch"]} == {0}
-
-    def test_leaves_the_last_checkpoint_whole(self, nan_run):
-        run, _ = nan_run
-        reasoner = load(run)
+        reasoner = load(run)  # the last checkpoint is whole
         assert reasoner.info.update == 3
         assert all(p.isfinite().all() for p in reasoner.model.parameters())
         assert [row["update"] for row in rows_of(run, "train")] == [1, 2, 3]
-
-    def test_counts_updates_as_the_metrics_do(self, nan_run):
-        run, message = nan_run
-        assert json.loads((run / "nan-batch.json").read_text())["update"] == 4
-        assert "update 4" in message
 
     def test_weights_that_are_no_numbers_are_never_saved(self, make_recipe, tmp_path):
         recipe = make_recipe("cot", training={"learning_rate": 1e39, "save_every": 1})
@@ -366,13 +315,10 @@ class TestRunFolder:
             train(recipe, tmp_path / "run", is_quiet=True)
         assert not (tmp_path / "run").exists()
 
-    def test_resume_and_overwrite_exclude_each_other(self, tmp_path):
-        with pytest.raises(RunError, match="exclude each other"):
-            open_run(tmp_path / "run", resume=True, overwrite=True)
-
     def test_an_empty_folder_is_taken(self, make_recipe, tmp_path):
-        recipe = make_recipe(training={"max_updates": 1})
-        assert train(recipe, tmp_path, is_quiet=True)
+        with pytest.raises(RunError, match="exclude each other"):
+            open_run(tmp_path, resume=True, overwrite=True)
+        assert train(make_recipe(training={"max_updates": 1}), tmp_path, is_quiet=True)
 
 
 class TestData:
@@ -396,19 +342,20 @@ class TestData:
         assert "'train-31'" in message
         assert "the model has 96" in message
 
-    def test_thoughts_count_as_positions(self, make_recipe, tmp_path):
-        changes = {"thoughts_per_step": 40}
-        message = self.refusal(make_recipe(curriculum=changes), tmp_path)
-        assert "80 latent positions" in message
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"curriculum": {"thoughts_per_step": 40}}, "80 latent positions"),
+            ({"generation": {"max_new_tokens": 90}}, "the model has 96"),
+        ],
+    )
+    def test_thoughts_and_the_words_of_an_answer_count(self, make_recipe, tmp_path, changes, words):
+        assert words in self.refusal(make_recipe(**changes), tmp_path)
 
     def test_a_sequence_may_be_longest_in_a_stage_between(self, make_recipe, data, tmp_path):
         """A short first step gives way to many thoughts, and a long one is still there."""
         changes = self.changed(data, tmp_path, "train", steps=("1", "2 " * 60))
         recipe = make_recipe(data=changes, curriculum={"thoughts_per_step": 30})
-        assert "the model has 96" in self.refusal(recipe, tmp_path)
-
-    def test_the_words_of_an_answer_count_as_positions(self, make_recipe, tmp_path):
-        recipe = make_recipe(generation={"max_new_tokens": 90})
         assert "the model has 96" in self.refusal(recipe, tmp_path)
 
     def test_an_answer_outside_the_vocabulary(self, make_recipe, data, tmp_path):
@@ -442,9 +389,7 @@ class TestData:
         recipe = make_recipe("cot", data={"max_train": 3, "max_valid": 2})
         trainer = Trainer(build(recipe), tmp_path)
         assert [example.id for example in trainer.run.data.train] == [
-            "train-0",
-            "train-1",
-            "train-2",
+            f"train-{i}" for i in range(3)
         ]
         assert len(trainer.run.data.valid) == 2
         assert trainer.loader.batch_size == 3
@@ -460,12 +405,9 @@ def test_bfloat16(tiny_run, make_recipe, tmp_path):
     assert losses == pytest.approx(exact, rel=0.05)
     weights = load(tmp_path / "run").model.state_dict().values()
     assert {weight.dtype for weight in weights} == {torch.float32}
-
-
-def test_precision_is_that_of_the_recipe_and_not_of_the_run_before(make_recipe, tmp_path):
-    for precision in ("float32", "bfloat16", "float32"):
-        recipe = make_recipe(training={"precision": precision})
-        assert train(recipe, tmp_path / "run", overwrite=True, is_quiet=True)
+    # Precision is that of the recipe, and not of the run before.
+    assert train(make_recipe(), tmp_path / "run", overwrite=True, is_quiet=True)
+    assert [row["loss"] for row in rows_of(tmp_path / "run", "train")] == exact
 
 
 @pytest.mark.parametrize(("num_updates", "is_said"), [(8, True), (9, False)])

@@ -47,27 +47,22 @@ def update_batch(loader: Loader, world: Run, update: int, num_updates=NUM_UPDATE
 
 @pytest.fixture(scope="module")
 def expected(world) -> list[tuple]:
-    """Each lesson made alone, without a thread, by a feeder that has made nothing else."""
+    """Each made alone, without a thread, by a loader that has made nothing else."""
     loaders = [loader_of(world) for _ in range(NUM_UPDATES)]
     return [as_values(f._make(u, phase_at(world, u))) for u, f in enumerate(loaders)]
 
 
-def test_in_order(world, expected):
+@pytest.mark.parametrize(
+    "order",
+    [
+        *(range(first, NUM_UPDATES) for first in (0, 1, 2, 3, 4, 7, 11)),  # as in resumed runs
+        *((5, 4, 3, 8, 0), (0, 0, 9, 9, 1), (11, 0, 1, 11)),
+    ],
+    ids=str,
+)
+def test_batches_do_not_depend_on_those_before(world, expected, order):
     loader = loader_of(world)
     assert loader.updates_per_epoch == 4 and loader.batch_size == 8
-    assert [update_batch(loader, world, update) for update in range(NUM_UPDATES)] == expected
-
-
-@pytest.mark.parametrize("first", [1, 2, 3, 4, 7, 11])
-def test_a_resumed_run_goes_on_as_it_would_have(world, expected, first):
-    """In the middle of an epoch, and at its border."""
-    loader = loader_of(world)
-    assert [update_batch(loader, world, u) for u in range(first, NUM_UPDATES)] == expected[first:]
-
-
-@pytest.mark.parametrize("order", [(5, 4, 3, 8, 0), (0, 0, 9, 9, 1), (11, 0, 1, 11)])
-def test_in_any_order(world, expected, order):
-    loader = loader_of(world)
     assert [update_batch(loader, world, update) for update in order] == [expected[u] for u in order]
 
 
@@ -103,23 +98,25 @@ def test_each_example_is_laid_out_at_its_stage(world):
 
 def test_where_nothing_is_drawn_the_stage_is_that_of_the_phase(world):
     plain = replace(world.recipe.curriculum, stage_mix_prob=0.0, removal_smoothing=None)
-    recipe = replace(world.recipe, curriculum=plain)
-    loader = loader_of(replace(world, recipe=recipe))
+    loader = loader_of(replace(world, recipe=replace(world.recipe, curriculum=plain)))
     for phase in world.phases:
         assert loader.update_batch(0, phase, NUM_UPDATES).stages == [phase.stage] * 8
 
 
-def test_when_the_phase_changes_it_is_made_anew(world):
+def test_when_the_phase_changes_it_is_made_again(world):
     """The one made ahead was for the phase before."""
+
+    def made(update, phase):
+        return as_values(loader_of(world)._make(update, phase))
+
     first, second = world.phases[:2]
     for update in (2, 3):  # also where the epoch ends with the phase
         loader = loader_of(world)
         loader.update_batch(update, first, NUM_UPDATES)
         found = as_values(loader.update_batch(update + 1, second, NUM_UPDATES))
-        assert found == as_values(loader_of(world)._make(update + 1, second))
-        assert found != as_values(loader_of(world)._make(update + 1, first))
+        assert found == made(update + 1, second) != made(update + 1, first)
         again = as_values(loader.update_batch(update + 2, second, NUM_UPDATES))
-        assert again == as_values(loader_of(world)._make(update + 2, second))
+        assert again == made(update + 2, second)
 
 
 class Counting:
@@ -151,22 +148,14 @@ def test_each_is_made_once_and_all_but_the_first_ahead(world):
     assert all(name.startswith("latentcot-loader") for name in counting.threads[1:])
 
 
-def test_the_next_one_is_begun_at_once(world):
+@pytest.mark.parametrize(("update", "num_updates", "made"), [(0, 6, 2), (0, 1, 1), (4, 5, 1)])
+def test_the_next_one_is_begun_at_once_and_none_beyond_the_last(world, update, num_updates, made):
     """While the present update is at work, not when the next asks."""
     counting = Counting()
     loader = loader_of(world, counting)
-    loader.update_batch(0, world.phases[0], 6)
+    loader.update_batch(update, world.phases[0], num_updates)
     finish(loader)
-    assert len(counting.threads) == 2
-
-
-@pytest.mark.parametrize("num_updates", [1, 5])
-def test_nothing_is_made_beyond_the_last(world, num_updates):
-    counting = Counting()
-    loader = loader_of(world, counting)
-    loader.update_batch(num_updates - 1, world.phases[0], num_updates)
-    finish(loader)
-    assert len(counting.threads) == 1
+    assert len(counting.threads) == made
 
 
 def test_an_error_comes_at_its_update_and_not_before(world, expected):
@@ -185,11 +174,6 @@ def test_an_error_in_what_nobody_needs_stays_there(world):
     loader._ahead[2].exception()  # until it is done
     found = loader.update_batch(1, world.phases[1], NUM_UPDATES)
     assert as_values(found) == as_values(loader_of(world)._make(1, world.phases[1]))
-
-
-def test_an_error_at_the_first_update(world):
-    with pytest.raises(ZeroDivisionError):
-        loader_of(world, Counting(0)).update_batch(0, world.phases[0], 6)
 
 
 def test_a_batch_is_no_larger_than_the_training_set(world):

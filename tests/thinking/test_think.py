@@ -56,6 +56,70 @@ def update(model: nn.Module, gradients: dict[str, Tensor]) -> None:
     optimizer.zero_grad()
 
 
+PAUSE_ID = 17
+PAUSE = METHODS["pause-multipass"].view.latents.update
+KINDS = {  # what stands in latent positions: the product's, the reference's
+    "thought": (None, None),
+    "coconut": (METHODS["coconut"].view.latents.update, None),
+    "pause": (PAUSE, pause(PAUSE_ID)),
+    "half": (lambda latent: latent.state / (latent.number + 2), half),
+}
+OTHERS = ["pause", "half"]
+KIND_CASES = [
+    *(("thought", case) for case in CASES),
+    *((kind, case) for kind in OTHERS for case in ("n=0", "n=1", "n=3", *list(CASES)[-2:])),
+]
+EDGES = {
+    "no suffix, no thoughts": [(4, 0, 0), (1, 0, 0), (7, 0, 0)],
+    "no suffix": [(4, 2, 0), (1, 2, 0), (7, 2, 0)],
+    "no suffix, ragged": [(4, 0, 0), (1, 3, 0), (7, 1, 0)],
+    "some without suffix": [(4, 2, 0), (1, 0, 3), (7, 4, 1), (3, 0, 0)],
+    "one position": [(1, 0, 0)],
+}
+
+
+def ends(states: Tensor) -> Tensor:
+    """A stop rule that looks at the state alone: (…, D) → (…)."""
+    direction = torch.randn(HIDDEN_SIZE, generator=torch.Generator().manual_seed(3))
+    return (states @ direction.to(states.dtype)) > 2.0
+
+
+def with_counts(rows: Sequence[Row], counts: Sequence[int]) -> list[Row]:
+    pairs = zip(rows, counts, strict=True)
+    return [dataclasses.replace(row, num_thoughts=count) for row, count in pairs]
+
+
+@torch.no_grad()
+def taken(model: nn.Module, rows: Sequence[Row], fill=None) -> list[Row]:
+    """The same rows, each with as many latent positions as the reference takes until `ends`."""
+    counts = [reference_count(model, row.prefix, row.num_thoughts, ends, fill=fill) for row in rows]
+    return with_counts(rows, counts)
+
+
+@torch.no_grad()
+def check_latent_states(model, rows, rollout, fill=None) -> None:
+    """What comes of reading each latent position: the next thought, and behind the last one."""
+    assert rollout.latent_states.shape == rollout.latent_inputs.shape
+    assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in rows]
+    for b, row in enumerate(rows):
+        count = row.num_thoughts
+        expected = reference_latent_states(model, row.prefix, count, fill=fill)
+        torch.testing.assert_close(rollout.latent_states[b, :count], expected, **EXACT)
+
+
+@torch.no_grad()
+def check_own(first, second, rows, turned) -> None:
+    """Row b is row `turned[b]` of the second roll-out, whatever stands next to it."""
+    for b, row in enumerate(rows):
+        width, count, other = len(row.suffix) + 1, int(first.num_latents_B[b]), turned[b]
+        for values in ("num_latents_B", "num_passes_B"):
+            assert int(getattr(first, values)[b]) == int(getattr(second, values)[other])
+        torch.testing.assert_close(second.states[other, :width], first.states[b, :width], **EXACT)
+        torch.testing.assert_close(
+            second.latent_inputs[other, :count], first.latent_inputs[b, :count], **EXACT
+        )
+
+
 @pytest.fixture(params=EACH)
 def name(request):
     return request.param
@@ -64,6 +128,19 @@ def name(request):
 @pytest.fixture
 def model(name):
     return tiny_model(name)
+
+
+def tokens_reached(model: nn.Module, values: Tensor) -> list[int]:
+    """The tokens whose embeddings get a gradient."""
+    table = model.get_input_embeddings().weight
+    (gradient,) = torch.autograd.grad(values.square().sum(), [table])
+    return gradient.abs().sum(-1).nonzero().flatten().tolist()
+
+
+STOP_SHAPES = (
+    *((5, 6, 3), (1, 5, 2), (8, 6, 1), (3, 1, 4)),
+    *((4, 6, 0), (7, 6, 2), (2, 4, 5), (6, 0, 2)),
+)
 
 
 class TestReference:
@@ -114,11 +191,13 @@ class TestReference:
 
 
 class TestStates:
-    @pytest.mark.parametrize("case", CASES)
-    def test_equal_the_reference(self, model, case):
-        rows = make_rows(CASES[case])
-        with torch.no_grad():
-            check_states(model, rows, run_think(model, rows), EXACT)
+    @torch.no_grad()
+    @pytest.mark.parametrize(
+        ("kind", "case"), [*KIND_CASES, ("coconut", "ragged"), *(("thought", e) for e in EDGES)]
+    )
+    def test_equal_the_reference(self, model, kind, case):
+        (feed, fill), rows = KINDS[kind], make_rows((CASES | EDGES)[case])
+        check_states(model, rows, run_think(model, rows, feed=feed), EXACT, fill)
 
     @pytest.mark.parametrize("attention", ["sdpa", "eager"])
     def test_equal_the_reference_in_float32(self, name, attention):
@@ -129,30 +208,11 @@ class TestStates:
             assert rollout.states.dtype == rollout.latent_inputs.dtype == torch.float32
             check_states(model, rows, rollout, CLOSE)
 
-    @pytest.mark.parametrize("num_thoughts", [(0, 0, 0), (2, 2, 2), (0, 3, 1)])
-    def test_without_suffix(self, model, num_thoughts):
-        rows = make_rows([(k, n, 0) for k, n in zip((4, 1, 7), num_thoughts, strict=True)])
-        with torch.no_grad():
-            rollout = run_think(model, rows)
-            assert rollout.states.shape == (3, 1, HIDDEN_SIZE)
-            check_states(model, rows, rollout, EXACT)
-
-    def test_some_rows_without_suffix(self, model):
-        rows = make_rows([(4, 2, 0), (1, 0, 3), (7, 4, 1), (3, 0, 0)])
-        with torch.no_grad():
-            check_states(model, rows, run_think(model, rows), EXACT)
-
-    def test_one_column(self, model):
-        """The smallest batch there is: one token, nothing else."""
-        rows = make_rows([(1, 0, 0)])
-        with torch.no_grad():
-            check_states(model, rows, run_think(model, rows), EXACT)
-
     def test_in_training_mode(self, model):
         rows = make_rows(RAGGED)
         check_states(model, rows, run_think(model.train(), rows), EXACT)
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=90, deadline=None, derandomize=True)
     @given(
         shapes=st.lists(
             st.tuples(st.integers(1, 12), st.integers(0, 6), st.integers(0, 8)),
@@ -162,43 +222,40 @@ class TestStates:
         seed=st.integers(0, 1000),
         pad_id=st.integers(0, VOCAB_SIZE - 1),
         extra=st.integers(0, 3),
+        kind=st.sampled_from(["thought", *OTHERS]),
+        stop=st.sampled_from([None, ends]),
         name=st.sampled_from(list(ARCHITECTURES)),
     )
-    def test_equal_the_reference_for_any_lengths(self, shapes, seed, pad_id, extra, name):
-        model = tiny_model(name, seed=seed)
+    def test_equal_it_for_any_lengths(self, shapes, seed, pad_id, extra, kind, stop, name):
+        model, (feed, fill) = tiny_model(name, seed=seed), KINDS[kind]
         rows = make_rows(shapes, seed)
         with torch.no_grad():
-            check_states(model, rows, run_think(model, rows, pad_id, extra), EXACT)
+            rollout = run_think(model, rows, pad_id, extra, feed=feed, stop=stop)
+        rows = rows if stop is None else taken(model, rows, fill)
+        check_states(model, rows, rollout, EXACT, fill)
+        check_latent_states(model, rows, rollout, fill)
 
 
 class TestIndependence:
     """A row's numbers are its own."""
 
-    def test_of_pad_id_and_amount_of_padding(self, model):
-        rows = make_rows(RAGGED)
-        with torch.no_grad():
-            first = run_think(model, rows)
-            second = run_think(model, rows, pad_id=VOCAB_SIZE - 1, extra=5)
+    @torch.no_grad()
+    @pytest.mark.parametrize("stop", [None, ends])
+    def test_of_padding_neighbours_and_order(self, model, stop):
+        rows = make_rows([*RAGGED, *STOP_SHAPES])
+        together = run_think(model, rows, stop=stop)
+        padded = run_think(model, rows, pad_id=VOCAB_SIZE - 1, extra=5, stop=stop)
+        check_own(together, padded, rows, range(len(rows)))
+        reverse = run_think(model, rows[::-1], pad_id=9, extra=2, stop=stop)
+        check_own(together, reverse, rows, range(len(rows))[::-1])
         for b, row in enumerate(rows):
-            width = len(row.suffix) + 1
-            torch.testing.assert_close(second.states[b, :width], first.states[b, :width], **EXACT)
-        torch.testing.assert_close(second.latent_inputs, first.latent_inputs, **EXACT)
-
-    def test_of_neighbours_and_order(self, model):
-        rows = make_rows(RAGGED)
-        with torch.no_grad():
-            together = run_think(model, rows)
-            reverse = run_think(model, rows[::-1])
-            for b, row in enumerate(rows):
-                width, count = len(row.suffix) + 1, row.num_thoughts
-                alone = run_think(model, [row])
-                assert alone.states.shape == (1, width, HIDDEN_SIZE)
-                turned = reverse.states[len(rows) - 1 - b]
-                for states in (alone.states[0], turned[:width]):
-                    torch.testing.assert_close(states, together.states[b, :width], **EXACT)
-                torch.testing.assert_close(
-                    alone.latent_inputs[0], together.latent_inputs[b, :count], **EXACT
-                )
+            alone = run_think(model, [row], stop=stop)
+            assert alone.states.shape == (1, len(row.suffix) + 1, HIDDEN_SIZE)
+            torch.testing.assert_close(
+                alone.states[0], together.states[b, : len(row.suffix) + 1], **EXACT
+            )
+            assert int(alone.num_latents_B[0]) == int(together.num_latents_B[b])
+            assert int(alone.num_passes_B[0]) == int(together.num_passes_B[b])
 
     def test_gradient_stays_in_the_row(self, model):
         """No gradient reaches tokens of a neighbour, nor the pads."""
@@ -207,10 +264,8 @@ class TestIndependence:
             Row((11, 12, 13, 14, 15, 16), 5, (17, 18, 19, 20), (NO_LABEL,) * 4),
             Row((21,), 0, (22,), (NO_LABEL,)),
         ]
-        embedding = model.get_input_embeddings().weight
-        states = run_think(model, rows, pad_id=39).states[0, 1:2]  # predicts the 5 of row 0
-        (gradient,) = torch.autograd.grad(states.square().sum(), [embedding])
-        assert gradient.abs().sum(-1).nonzero().flatten().tolist() == [1, 2, 3, 4]
+        state = run_think(model, rows, pad_id=39).states[0, 1]  # predicts the 5 of row 0
+        assert tokens_reached(model, state) == [1, 2, 3, 4]
 
     def test_of_the_call_before(self, model):
         """No cache, mask or position is left behind in the model."""
@@ -235,13 +290,8 @@ class TestEdges:
         """A pad with a huge embedding does no harm: nothing reads it."""
         model = tiny_model("llama")
         rows = [
-            Row(
-                tuple(t % 39 for t in r.prefix),
-                r.num_thoughts,
-                tuple(t % 39 for t in r.suffix),
-                r.labels,
-            )
-            for r in make_rows(RAGGED)
+            Row(tuple(t % 39 for t in r.prefix), n, tuple(t % 39 for t in r.suffix), r.labels)
+            for r, (_, n, _) in zip(make_rows(RAGGED), RAGGED, strict=True)
         ]
         with torch.no_grad():
             model.get_input_embeddings().weight[39] = 1e6
@@ -249,9 +299,10 @@ class TestEdges:
 
 
 class TestLoss:
-    @pytest.mark.parametrize("case", CASES)
-    def test_and_every_gradient_equal_the_reference(self, model, case):
-        check_loss(model, make_rows(CASES[case]), GRADIENT_TOLERANCE)
+    @pytest.mark.parametrize(("kind", "case"), KIND_CASES)
+    def test_and_every_gradient_equal_the_reference(self, model, kind, case):
+        feed, fill = KINDS[kind]
+        check_loss(model, make_rows(CASES[case]), GRADIENT_TOLERANCE, fill, feed)
 
     def test_still_after_an_update(self, model):
         rows = make_rows(RAGGED)
@@ -318,22 +369,16 @@ class TestLoss:
         detached = take_gradients(model, reference_loss(model, batch, detach_thoughts=True))
         actual = take_gradients(model, product_loss(model, rows))
         errors = relative_errors(actual, detached)
-        head = next(k for k, p in model.named_parameters() if p is model_head(model))
+        head = next(
+            k for k, p in model.named_parameters() if p is model.get_output_embeddings().weight
+        )
         inner = [error for key, error in errors.items() if key != head]
         assert min(inner) > 0.01, errors
 
     def test_gradient_reaches_every_thought(self, model):
         rows = make_rows([(5, 4, 3), (3, 2, 2)])
         rollout = run_think(model, rows)
-        (gradient,) = torch.autograd.grad(
-            rollout.latent_inputs[0, 3].square().sum(), [model.get_input_embeddings().weight]
-        )
-        touched = gradient.abs().sum(-1).nonzero().flatten().tolist()
-        assert touched == sorted(set(rows[0].prefix))
-
-
-def model_head(model: nn.Module) -> Tensor:
-    return model.get_output_embeddings().weight
+        assert tokens_reached(model, rollout.latent_inputs[0, 3]) == sorted(set(rows[0].prefix))
 
 
 class TestPasses:
@@ -349,6 +394,7 @@ class TestPasses:
             rollout = run_think(model, rows)
         hook.remove()
         assert len(calls) == rollout.passes.num_passes == expected
+        assert rollout.num_passes_B.tolist() == [count + 1 for count in counts]
 
     def test_feed_each_column_once(self, model):
         """A growing cache, not n + 1 readings of the question."""
@@ -366,87 +412,29 @@ class TestPasses:
         assert sum(widths) == 9 + 4 + 3
 
 
-PAUSE_ID = 17
-PAUSE_FEED = METHODS["pause-multipass"].view.latents.update
-FEEDS = {  # the product's, the reference's
-    "pause": (PAUSE_FEED, pause(PAUSE_ID)),
-    "half": (lambda latent: latent.state / (latent.number + 2), half),
-}
-FED_CASES = ["n=0", "n=1", "n=3", "ragged", "ragged without zero"]
-
-
-class TestFeed:
+class TestOtherLatentInputs:
     """Something else than the thought stands in the latent positions, under the same passes."""
 
-    def test_coconut_reads_the_thought_itself(self, model):
-        rows = make_rows(RAGGED)
-        feed = METHODS["coconut"].view.latents.update
-        with torch.no_grad():
-            check_states(model, rows, run_think(model, rows, feed=feed), EXACT)
-
-    @pytest.mark.parametrize("case", FED_CASES)
-    @pytest.mark.parametrize("kind", FEEDS)
-    def test_states_equal_the_reference(self, model, kind, case):
-        feed, fill = FEEDS[kind]
-        rows = make_rows(CASES[case])
-        with torch.no_grad():
-            check_states(model, rows, run_think(model, rows, feed=feed), EXACT, fill)
-
-    @pytest.mark.parametrize("case", FED_CASES)
-    @pytest.mark.parametrize("kind", FEEDS)
-    def test_loss_and_every_gradient_equal_the_reference(self, model, kind, case):
-        feed, fill = FEEDS[kind]
-        check_loss(model, make_rows(CASES[case]), GRADIENT_TOLERANCE, fill, feed)
-
-    @pytest.mark.parametrize("kind", FEEDS)
-    def test_it_is_not_the_thought(self, model, kind):
-        """The tests above can tell a feed that is forgotten."""
-        _, fill = FEEDS[kind]
-        rows = make_rows(RAGGED)
-        batch = [row.as_tuple for row in rows]
-        latent_inputs = reference_loss(model, batch, fill=fill).item()
-        assert abs(latent_inputs / reference_loss(model, batch).item() - 1) > 1e-3
-
-    @settings(max_examples=30, deadline=None, derandomize=True)
-    @given(
-        shapes=st.lists(
-            st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(0, 6)),
-            min_size=1,
-            max_size=4,
-        ),
-        seed=st.integers(0, 1000),
-        pad_id=st.integers(0, VOCAB_SIZE - 1),
-        kind=st.sampled_from(list(FEEDS)),
-        name=st.sampled_from(["gpt2", "llama", "qwen3"]),
-    )
-    def test_equal_the_reference_for_any_lengths(self, shapes, seed, pad_id, kind, name):
-        model, (feed, fill) = tiny_model(name, seed=seed), FEEDS[kind]
-        rows = make_rows(shapes, seed)
-        with torch.no_grad():
-            check_states(model, rows, run_think(model, rows, pad_id, feed=feed), EXACT, fill)
+    @pytest.mark.parametrize("kind", OTHERS)
+    def test_are_not_the_thought(self, model, kind):
+        """The tests above can tell an update that is forgotten."""
+        batch = [row.as_tuple for row in make_rows(RAGGED)]
+        other = reference_loss(model, batch, fill=KINDS[kind][1]).item()
+        assert abs(other / reference_loss(model, batch).item() - 1) > 1e-3
 
     def test_the_gradient_reaches_the_pause(self, model):
-        rows = make_rows([(5, 4, 3), (3, 2, 2)])
-        rollout = run_think(model, rows, feed=PAUSE_FEED)
-        (gradient,) = torch.autograd.grad(
-            rollout.latent_inputs[0].square().sum(), [model.get_input_embeddings().weight]
-        )
-        assert gradient.abs().sum(-1).nonzero().flatten().tolist() == [PAUSE_ID]
+        rollout = run_think(model, make_rows([(5, 4, 3), (3, 2, 2)]), feed=PAUSE)
+        assert tokens_reached(model, rollout.latent_inputs[0]) == [PAUSE_ID]
 
     @pytest.mark.parametrize("case", ["n=0", "n=4", "ragged"])
     def test_pauses_one_by_one_are_pauses_at_once(self, model, case):
         """A learned embedding depends on nothing: passes change nothing but the time."""
         rows = make_rows(CASES[case])
         at_once = [
-            Row(
-                row.prefix,
-                0,
-                (PAUSE_ID,) * row.num_thoughts + row.suffix,
-                (NO_LABEL,) * row.num_thoughts + row.labels,
-            )
-            for row in rows
+            Row(row.prefix, 0, (PAUSE_ID,) * n + row.suffix, (NO_LABEL,) * n + row.labels)
+            for row, n in ((row, row.num_thoughts) for row in rows)
         ]
-        one_by_one = product_loss(model, rows, feed=PAUSE_FEED)
+        one_by_one = product_loss(model, rows, feed=PAUSE)
         torch.testing.assert_close(one_by_one, product_loss(model, at_once), **EXACT)
         errors = relative_errors(
             take_gradients(model, one_by_one),
@@ -454,7 +442,7 @@ class TestFeed:
         )
         assert max(errors.values()) < GRADIENT_TOLERANCE, errors
         with torch.no_grad():
-            rollout = run_think(model, rows, feed=PAUSE_FEED)
+            rollout = run_think(model, rows, feed=PAUSE)
             assert rollout.passes.num_passes == max(row.num_thoughts for row in rows) + 1
             assert run_think(model, at_once).passes.num_passes == 1
 
@@ -462,29 +450,23 @@ class TestFeed:
 class TestLatentStates:
     """What comes of reading each latent position."""
 
-    @pytest.mark.parametrize("kind", ["thought", *FEEDS])
+    @torch.no_grad()
+    @pytest.mark.parametrize("kind", ["thought", *OTHERS])
     def test_equal_the_reference(self, model, kind):
-        feed, fill = FEEDS.get(kind, (None, None))
-        rows = make_rows(RAGGED)
-        with torch.no_grad():
-            rollout = run_think(model, rows, feed=feed)
-            assert rollout.latent_states.shape == rollout.latent_inputs.shape
-            for b, row in enumerate(rows):
-                count = row.num_thoughts
-                expected = reference_latent_states(model, row.prefix, count, fill=fill)
-                torch.testing.assert_close(rollout.latent_states[b, :count], expected, **EXACT)
-                if count:
-                    last = rollout.latent_states[b, count - 1]
-                    torch.testing.assert_close(rollout.states[b, 0], last, **EXACT)
-
-    def test_are_the_thoughts_of_the_latents_behind_them(self, model):
-        rows = make_rows(RAGGED)
-        with torch.no_grad():
-            rollout = run_think(model, rows)
+        (feed, fill), rows = KINDS[kind], make_rows(RAGGED)
+        rollout = run_think(model, rows, feed=feed)
+        check_latent_states(model, rows, rollout, fill)
         for b, row in enumerate(rows):
-            inner = rollout.latent_states[b, : max(0, row.num_thoughts - 1)]
-            fed = rollout.latent_inputs[b, 1 : row.num_thoughts]
-            torch.testing.assert_close(inner, fed, **EXACT)
+            count = row.num_thoughts
+            if count:
+                last = rollout.latent_states[b, count - 1]
+                torch.testing.assert_close(rollout.states[b, 0], last, **EXACT)
+            if kind == "thought":  # they are the thoughts of the latent positions behind them
+                torch.testing.assert_close(
+                    rollout.latent_states[b, : max(0, count - 1)],
+                    rollout.latent_inputs[b, 1:count],
+                    **EXACT,
+                )
 
     @pytest.mark.parametrize("extra", [0, 3])
     def test_of_no_latents(self, model, extra):
@@ -494,114 +476,28 @@ class TestLatentStates:
         assert rollout.latent_states.shape == rollout.latent_inputs.shape == (2, 0, HIDDEN_SIZE)
         assert rollout.num_latents_B.tolist() == [0, 0]
 
-    def test_the_numbers_of_latents_and_passes_are_each_rows_own(self, model):
-        rows = make_rows(RAGGED)
-        counts = [row.num_thoughts for row in rows]
-        with torch.no_grad():
-            rollout = run_think(model, rows)
-        assert rollout.num_latents_B.tolist() == counts
-        assert rollout.num_passes_B.tolist() == [count + 1 for count in counts]
-        assert rollout.passes.num_passes == max(counts) + 1
-
-
-def ends(states: Tensor) -> Tensor:
-    """A rule that looks at the state alone: (…, D) → (…)."""
-    direction = torch.randn(HIDDEN_SIZE, generator=torch.Generator().manual_seed(3))
-    return (states @ direction.to(states.dtype)) > 2.0
-
 
 class TestStop:
     """Each row thinks until a rule that sees the newest latent position says that it is enough."""
 
-    SHAPES = (
-        (5, 6, 3),
-        (1, 5, 2),
-        (8, 6, 1),
-        (3, 1, 4),
-        (4, 6, 0),
-        (7, 6, 2),
-        (2, 4, 5),
-        (6, 0, 2),
-    )
-    LIMITED = make_rows(SHAPES, seed=3)
-
-    @staticmethod
-    def taken(model: nn.Module, rows: Sequence[Row], fill=None) -> list[Row]:
-        """The same rows, each with as many latent positions as the reference takes."""
-        with torch.no_grad():
-            return [
-                dataclasses.replace(
-                    row,
-                    num_thoughts=reference_count(
-                        model, row.prefix, row.num_thoughts, ends, fill=fill
-                    ),
-                )
-                for row in rows
-            ]
+    LIMITED = make_rows(STOP_SHAPES, seed=3)
 
     def test_rows_stop_at_different_times(self, model):
         """And some at their limit: otherwise the tests below would tell little."""
-        taken = self.taken(model, self.LIMITED)
-        counts = {row.num_thoughts for row in taken}
-        assert len(counts) >= 4
-        pairs = [
-            (row.num_thoughts, limit.num_thoughts)
-            for row, limit in zip(taken, self.LIMITED, strict=True)
-        ]
-        assert any(count == limit > 1 for count, limit in pairs)
-        assert any(count < limit for count, limit in pairs)
+        counts = [row.num_thoughts for row in taken(model, self.LIMITED)]
+        limits = [row.num_thoughts for row in self.LIMITED]
+        assert len(set(counts)) >= 4
+        assert any(count == limit > 1 for count, limit in zip(counts, limits, strict=True))
+        assert any(count < limit for count, limit in zip(counts, limits, strict=True))
 
-    @pytest.mark.parametrize("kind", ["thought", *FEEDS])
+    @torch.no_grad()
+    @pytest.mark.parametrize("kind", ["thought", *OTHERS])
     def test_equals_the_reference_that_decides_row_by_row(self, model, kind):
-        feed, fill = FEEDS.get(kind, (None, None))
-        taken = self.taken(model, self.LIMITED, fill)
-        with torch.no_grad():
-            rollout = run_think(model, self.LIMITED, feed=feed, stop=ends)
-            check_states(model, taken, rollout, EXACT, fill)
-            assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in taken]
-            for b, row in enumerate(taken):
-                count = row.num_thoughts
-                expected = reference_latent_states(model, row.prefix, count, fill=fill)
-                torch.testing.assert_close(rollout.latent_states[b, :count], expected, **EXACT)
-
-    @settings(max_examples=30, deadline=None, derandomize=True)
-    @given(
-        shapes=st.lists(
-            st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(0, 6)),
-            min_size=1,
-            max_size=4,
-        ),
-        seed=st.integers(0, 1000),
-        pad_id=st.integers(0, VOCAB_SIZE - 1),
-        extra=st.integers(0, 2),
-        name=st.sampled_from(["gpt2", "llama", "qwen3"]),
-    )
-    def test_equals_it_for_any_lengths(self, shapes, seed, pad_id, extra, name):
-        model = tiny_model(name, seed=seed)
-        rows = make_rows(shapes, seed)
-        taken = self.taken(model, rows)
-        with torch.no_grad():
-            rollout = run_think(model, rows, pad_id, extra, stop=ends)
-        check_states(model, taken, rollout, EXACT)
-        assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in taken]
-
-    def test_does_not_depend_on_neighbours_or_order(self, model):
-        rows = self.LIMITED
-        with torch.no_grad():
-            together = run_think(model, rows, stop=ends)
-            reverse = run_think(model, rows[::-1], pad_id=9, extra=2, stop=ends)
-            for b, row in enumerate(rows):
-                width, count = len(row.suffix) + 1, int(together.num_latents_B[b])
-                alone = run_think(model, [row], stop=ends)
-                turned = len(rows) - 1 - b
-                assert int(alone.num_latents_B[0]) == int(reverse.num_latents_B[turned]) == count
-                passes = (alone.num_passes_B[0], reverse.num_passes_B[turned])
-                assert {int(p) for p in passes} == {int(together.num_passes_B[b])}
-                for states in (alone.states[0], reverse.states[turned, :width]):
-                    torch.testing.assert_close(states, together.states[b, :width], **EXACT)
-                torch.testing.assert_close(
-                    alone.latent_inputs[0], together.latent_inputs[b, :count], **EXACT
-                )
+        feed, fill = KINDS[kind]
+        rows = taken(model, self.LIMITED, fill)
+        rollout = run_think(model, self.LIMITED, feed=feed, stop=ends)
+        check_states(model, rows, rollout, EXACT, fill)
+        check_latent_states(model, rows, rollout, fill)
 
     def test_passes(self, model):
         """One for the question, one a latent position, one for the language, where there is any."""
@@ -624,24 +520,20 @@ class TestStop:
                 rollout = run_think(model, make_rows([(4, limit, num_words)]), stop=ends)
             assert rollout.passes.num_passes == int(rollout.num_passes_B[0])
 
+    @torch.no_grad()
     def test_at_once_where_all_have_stopped(self, model):
         """Nothing is computed for latent positions that no row takes."""
         rows = make_rows([(4, 6, 2), (2, 6, 3)])
-        with torch.no_grad():
-            rollout = run_think(
-                model, rows, stop=lambda states: torch.ones(len(states), dtype=torch.bool)
-            )
+        rollout = run_think(model, rows, stop=lambda states: states[:, 0] == states[:, 0])
         assert rollout.num_latents_B.tolist() == [1, 1]
         assert rollout.latent_inputs.shape[1] == rollout.latent_states.shape[1] == 1
         assert rollout.passes.num_passes == 3
 
+    @torch.no_grad()
     def test_never(self, model):
         """A rule that is never content leaves the limits, and the numbers as without a rule."""
-        with torch.no_grad():
-            rollout = run_think(
-                model, self.LIMITED, stop=lambda states: torch.zeros(len(states), dtype=torch.bool)
-            )
-            check_states(model, self.LIMITED, rollout, EXACT)
+        rollout = run_think(model, self.LIMITED, stop=lambda states: states[:, 0] != states[:, 0])
+        check_states(model, self.LIMITED, rollout, EXACT)
         assert rollout.num_latents_B.tolist() == [row.num_thoughts for row in self.LIMITED]
 
     def test_a_rule_is_not_asked_again_for_a_row_that_has_stopped(self, model):
@@ -657,10 +549,7 @@ class TestStop:
         with torch.no_grad():
             rollout = run_think(model, rows, stop=only_the_first_time)
         assert rollout.num_latents_B.tolist() == [1, 3]
-        taken = [
-            dataclasses.replace(row, num_thoughts=n) for row, n in zip(rows, (1, 3), strict=True)
-        ]
-        check_states(model, taken, rollout, EXACT)
+        check_states(model, with_counts(rows, (1, 3)), rollout, EXACT)
 
     @pytest.mark.parametrize("num_words", [0, 2])
     def test_of_no_latents(self, model, num_words):

@@ -67,22 +67,18 @@ def test_an_answer_with_signs_in_it_can_be_right(answer: str) -> None:
     assert task_named("prosqa").is_correct(said, answer)
 
 
-def test_one_token_a_word_a_bracket_or_a_sign() -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[Q] Tom, b? 12 | ###", ["[Q]", "Tom", "<unk>", "b", "?", "12", "|", "###"]),
+        ("12 99 x", ["12", "<unk>", "x"]),
+        ("12", ["12"]),  # nothing is added to a text
+        ("", []),
+    ],
+)
+def test_one_token_a_word_a_bracket_or_a_sign(text: str, expected: list[str]) -> None:
     tokenizer = word_tokenizer(["Is Tom a b? [Q] 12 | ### x"])
-    tokens = tokenizer.convert_ids_to_tokens(ids_of(tokenizer, "[Q] Tom, b? 12 | ###"))
-    assert tokens == ["[Q]", "Tom", "<unk>", "b", "?", "12", "|", "###"]
-
-
-def test_an_unknown_word_becomes_unk() -> None:
-    tokenizer = word_tokenizer(SYMBOLS)
-    five, six = tokenizer.convert_tokens_to_ids(["5", "6"])
-    assert ids_of(tokenizer, "5 99 6") == [five, tokenizer.unk_token_id, six]
-
-
-def test_nothing_is_added_to_a_text() -> None:
-    tokenizer = word_tokenizer(SYMBOLS)
-    assert ids_of(tokenizer, "") == []
-    assert ids_of(tokenizer, "5") == tokenizer.convert_tokens_to_ids(["5"])
+    assert tokenizer.convert_ids_to_tokens(ids_of(tokenizer, text)) == expected
 
 
 def test_special_tokens_come_first_and_are_one_token_each() -> None:
@@ -139,21 +135,17 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, unk_token=END)
 
 
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+SIZES |= {"max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 0}
+
+
 def tied_gpt2(vocab_size: int) -> PreTrainedModel:
-    config = GPT2Config(
-        vocab_size=vocab_size, n_embd=8, n_layer=1, n_head=2, n_positions=16,
-        bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    return GPT2LMHeadModel(config)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=vocab_size, **SIZES))
 
 
 def untied_llama(vocab_size: int) -> PreTrainedModel:
-    config = LlamaConfig(
-        vocab_size=vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=8, max_position_embeddings=16, tie_word_embeddings=False,
-        bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    return LlamaForCausalLM(config)
+    options = SIZES | {"intermediate_size": 8, "tie_word_embeddings": False}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **options))
 
 
 def tables(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -183,16 +175,9 @@ def test_special_tokens_start_as_copies_and_nothing_else_changes(
         assert torch.equal(table[new], before[name][[source] * 3]), name
         assert torch.equal(table[:num_tokens], before[name][:num_tokens]), name
     assert model.config.vocab_size == num_tokens + max(3, num_spare)
-
-
-@pytest.mark.parametrize(("make_model", "is_tied"), [(tied_gpt2, True), (untied_llama, False)])
-def test_tied_tables_stay_tied_and_others_apart(make_model: Any, is_tied: bool) -> None:
-    tokenizer = byte_level_tokenizer()
-    model = make_model(len(tokenizer))
-    install_special_tokens(tokenizer, model)
     embedding, output = tables(model).values()
-    assert (embedding is output) == is_tied
-    assert torch.equal(embedding, output) == is_tied
+    assert (embedding is output) == (make_model is tied_gpt2), "tied tables stay tied"
+    assert torch.equal(embedding, output) == (make_model is tied_gpt2)
 
 
 def test_a_special_token_predicts_what_the_token_it_started_from_predicts() -> None:
@@ -215,11 +200,8 @@ def test_special_tokens_are_one_token_anywhere_in_a_text() -> None:
     tokenizer = byte_level_tokenizer()
     install_special_tokens(tokenizer, tied_gpt2(len(tokenizer)))
     special_tokens = special_tokens_of(tokenizer)
-    assert ids_of(tokenizer, "<bot><pause><eot>") == [
-        special_tokens.bot,
-        special_tokens.pause,
-        special_tokens.eot,
-    ]
+    between = [special_tokens.bot, special_tokens.pause, special_tokens.eot]
+    assert ids_of(tokenizer, "<bot><pause><eot>") == between
     assert special_tokens.eos == tokenizer.eos_token_id
 
 

@@ -70,6 +70,11 @@ def test_greedy_says_what_the_reference_says(model, name, batch_size):
     assert [text.token_ids for text in texts] == expected
     assert [text.num_tokens for text in texts] == [len(tokens) for tokens in expected]
     assert [text.is_finished for text in texts] == [eos_id in t for t in continuations(name)]
+    # A pass for the question, one a thought, one for each word after the first; eos is a word.
+    assert [text.num_passes for text in texts] == [
+        1 + prompt.num_latents + min(len(tokens) + 1, MAX_NEW_TOKENS) - 1
+        for prompt, tokens in zip(PROMPTS, expected, strict=True)
+    ]
 
 
 def test_greedy_without_end(model, name):
@@ -79,17 +84,13 @@ def test_greedy_without_end(model, name):
 
 
 def test_the_end_may_come_first(model, name):
-    """Row 0 says nothing but the end of text."""
-    eos_id = continuations(name)[0][0]
-    texts = generate(model, PROMPTS, eos_id=eos_id, max_new_tokens=MAX_NEW_TOKENS)
-    assert [text.token_ids for text in texts] == [until(t, eos_id) for t in continuations(name)]
-    assert texts[0].token_ids == ()
-    assert texts[0].is_finished
-
-
-def test_all_rows_may_end_at_once(model, name):
-    eos_id = continuations(name)[0][0]
-    texts = generate(model, PROMPTS[:1] * 3, eos_id=eos_id, max_new_tokens=MAX_NEW_TOKENS)
+    """Row 0 says nothing but the end of text; and so may all rows, at once."""
+    options = {"eos_id": continuations(name)[0][0], "max_new_tokens": MAX_NEW_TOKENS}
+    texts = generate(model, PROMPTS, **options)
+    expected = [until(tokens, options["eos_id"]) for tokens in continuations(name)]
+    assert [text.token_ids for text in texts] == expected
+    assert (texts[0].token_ids, texts[0].is_finished) == ((), True)
+    texts = generate(model, PROMPTS[:1] * 3, **options)
     assert [text.token_ids for text in texts] == [()] * 3
 
 
@@ -112,6 +113,9 @@ def test_thoughts_are_those_of_the_reference(model):
         torch.testing.assert_close(text.latent_inputs, thoughts.detach(), rtol=1e-9, atol=1e-9)
         # Nothing else is held, or sent to other processes: not the batch that it was part of.
         assert text.latent_inputs.untyped_storage().nbytes() == text.latent_inputs.nbytes
+    probe = torch.nn.Linear(HIDDEN_SIZE, 2, dtype=torch.float64)
+    probe(texts[0].latent_inputs).sum().backward()  # a probe can learn from them
+    assert probe.weight.grad.any()
 
 
 def test_no_graph_is_built(model, name):
@@ -123,23 +127,6 @@ def test_no_graph_is_built(model, name):
     generate(model, PROMPTS, eos_id=likely_eos(name), max_new_tokens=3)
     hook.remove()
     assert not any(has_graph)
-
-
-def test_thoughts_can_be_learned_from(model):
-    """A probe trains on them: they are ordinary tensors."""
-    texts = generate(model, PROMPTS[:1], eos_id=NO_EOS, max_new_tokens=1)
-    probe = torch.nn.Linear(HIDDEN_SIZE, 2, dtype=torch.float64)
-    probe(texts[0].latent_inputs).sum().backward()
-    assert probe.weight.grad.any()
-
-
-def test_passes_are_counted_for_each_row(model, name):
-    """One for the question, one a thought, one for each word after the first; eos is a word."""
-    eos_id = likely_eos(name)
-    texts = generate(model, PROMPTS, eos_id=eos_id, max_new_tokens=MAX_NEW_TOKENS)
-    for text, prompt, tokens in zip(texts, PROMPTS, continuations(name), strict=True):
-        num_words = min(len(until(tokens, eos_id)) + 1, MAX_NEW_TOKENS)
-        assert text.num_passes == 1 + prompt.num_latents + num_words - 1
 
 
 @pytest.mark.parametrize("chosen", [[0], [1], [4], [2, 3, 6]])
@@ -271,14 +258,8 @@ class TestStop:
         self, model, name, rule, counts, batch_size
     ):
         eos_id = likely_eos(name)
-        texts = generate(
-            model,
-            self.LIMITED,
-            eos_id=eos_id,
-            max_new_tokens=5,
-            batch_size=batch_size,
-            stop=rule,
-        )
+        options = {"eos_id": eos_id, "max_new_tokens": 5, "batch_size": batch_size}
+        texts = generate(model, self.LIMITED, stop=rule, **options)
         for text, p, count in zip(texts, self.LIMITED, counts, strict=True):
             expected = reference_generate(model, p.prefix, count, p.suffix, 5, eos_id)
             assert list(text.token_ids) == expected
@@ -345,14 +326,8 @@ class TestForcedSteps:
     @pytest.mark.parametrize("with_end", [False, True])
     def test_greedy_equals_the_reference(self, model, name, with_end, batch_size):
         forced = self.forced(name, with_end)
-        texts = generate(
-            model,
-            PROMPTS,
-            eos_id=NO_EOS,
-            max_new_tokens=10,
-            batch_size=batch_size,
-            forced=forced,
-        )
+        options = {"eos_id": NO_EOS, "max_new_tokens": 10, "batch_size": batch_size}
+        texts = generate(model, PROMPTS, forced=forced, **options)
         assert [list(t.token_ids) for t in texts] == self.expected(model, forced, None)
 
     @pytest.mark.parametrize("with_end", [False, True])

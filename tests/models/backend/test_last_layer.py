@@ -23,6 +23,7 @@ from rollouts import (
     check_loss,
     make_rows,
     product_loss,
+    read_states,
     relative_errors,
     run_think,
     take_gradients,
@@ -83,24 +84,18 @@ class TestWidth:
             run_think(model, rows)
         assert seen == [[13]] * (len(seen) - 1) + [[6]]
 
-    def test_a_pass_of_one_column_is_not_narrowed(self, model):
-        rows = make_rows([(1, 2, 3), (1, 1, 2)])
+    @pytest.mark.parametrize("shapes", [[(1, 2, 3), (1, 1, 2)], [(1, 0, 3), (1, 0, 2)]])
+    def test_a_pass_of_which_all_is_read_is_not_narrowed(self, model, shapes):
         with mock.patch("latentcot.thinking.passes.pruned_to", None), torch.no_grad():
-            run_think(model, rows)
-
-    def test_nor_one_in_which_all_is_read(self, model):
-        rows = make_rows([(1, 0, 3), (1, 0, 2)])
-        with mock.patch("latentcot.thinking.passes.pruned_to", None), torch.no_grad():
-            run_think(model, rows)
+            run_think(model, make_rows(shapes))
 
 
 class TestNumbers:
     @pytest.mark.parametrize("case", ["n=0", "n=1", "n=6", "ragged"])
     def test_states_and_gradients_are_those_of_the_full_pass(self, model, case):
         def find():
-            rollout, loss = run_think(model, rows), product_loss(model, rows)
-            states = [rollout.states[b, : len(row.suffix) + 1] for b, row in enumerate(rows)]
-            return torch.cat(states), rollout.latent_inputs, take_gradients(model, loss)
+            gradients = take_gradients(model, product_loss(model, rows))
+            return *read_states(model, rows), gradients
 
         rows = make_rows(CASES[case])
         states, latent_inputs, gradients = find()

@@ -29,17 +29,9 @@ class StandIn:
         return Recording(kept, run, output)
 
 
-def write(model, prompts=PROMPTS, *, recorder=None, eos_id, batch_size=4, feed=None, **options):
-    options = {"max_new_tokens": MAX_NEW_TOKENS, **options}
-    return generate(
-        model,
-        prompts,
-        eos_id=eos_id,
-        batch_size=batch_size,
-        recorder=recorder,
-        thinker=thinker(feed),
-        **options,
-    )
+def write(model, prompts=PROMPTS, *, eos_id, feed=None, **options):
+    options = {"max_new_tokens": MAX_NEW_TOKENS, "batch_size": 4, **options}
+    return generate(model, prompts, eos_id=eos_id, thinker=thinker(feed), **options)
 
 
 def recorder_for(model, feed=None) -> GreedyRecorder:
@@ -55,28 +47,19 @@ def assert_same(found, expected) -> None:
 
 @pytest.mark.parametrize("architecture", EACH)
 @pytest.mark.parametrize("ends", [True, False])
-def test_are_the_same_texts(architecture, ends):
+@pytest.mark.parametrize("feed", [None, lambda latent: latent.state / (latent.number + 2)])
+def test_are_the_same_texts(architecture, ends, feed):
     """Ragged questions, thoughts and suffixes; the first batch teaches how long texts are."""
     model = tiny_model(architecture)
     eos_id = likely_eos(architecture) if ends else NO_EOS
-    recorder = recorder_for(model)
-    expected = write(model, eos_id=eos_id)
-    for _ in range(2):
-        assert_same(write(model, recorder=recorder, eos_id=eos_id), expected)
-    assert recorder._captured.num_recordings > 0
-
-
-def test_what_is_fed_into_latents_is_the_feed():
-    model = tiny_model("llama")
-
-    def feed(latent):
-        return latent.state / (latent.number + 2)
-
     recorder = recorder_for(model, feed)
-    expected = write(model, eos_id=NO_EOS, feed=feed)
+    expected = write(model, eos_id=eos_id, feed=feed)
     for _ in range(2):
-        assert_same(write(model, recorder=recorder, eos_id=NO_EOS, feed=feed), expected)
+        assert_same(write(model, recorder=recorder, eos_id=eos_id, feed=feed), expected)
     assert recorder._captured.num_recordings > 0
+
+
+LIMITS = [MAX_NEW_TOKENS] * len(PROMPTS)
 
 
 class TestWhatARecordedRunWouldNotDo:
@@ -99,34 +82,31 @@ class TestWhatARecordedRunWouldNotDo:
         assert recorder.write(PROMPTS, [9] * len(PROMPTS), NO_EOS) is None
         expected = write(model, eos_id=NO_EOS)
         assert_same(write(model, recorder=recorder, eos_id=NO_EOS), expected)
-        words, _, _ = recorder.write(PROMPTS, [MAX_NEW_TOKENS] * len(PROMPTS), NO_EOS)
+        words, _, _ = recorder.write(PROMPTS, LIMITS, NO_EOS)
         assert {len(text) for text in words} == {MAX_NEW_TOKENS}  # it has learned
 
     def test_a_text_with_room_for_less(self, recorder):
         """Some rows end at the model's last position: a recorded run would go beyond."""
-        limits = [MAX_NEW_TOKENS] * len(PROMPTS)
-        assert recorder.write(PROMPTS, limits, NO_EOS) is not None
-        assert recorder.write(PROMPTS, [3, *limits[1:]], NO_EOS) is None
+        assert recorder.write(PROMPTS, LIMITS, NO_EOS) is not None
+        assert recorder.write(PROMPTS, [3, *LIMITS[1:]], NO_EOS) is None
 
     def test_never_more_words_than_are_allowed(self, recorder):
         words, _, _ = recorder.write(PROMPTS, [5] * len(PROMPTS), NO_EOS)
         assert {len(text) for text in words} == {5}
 
     def test_someone_watches(self, model, recorder):
-        limits = [MAX_NEW_TOKENS] * len(PROMPTS)
         hook = model.transformer.h[0].register_forward_hook(lambda *_: None)
-        assert recorder.write(PROMPTS, limits, NO_EOS) is None
+        assert recorder.write(PROMPTS, LIMITS, NO_EOS) is None
         hook.remove()
         with torch.inference_mode():
-            assert recorder.write(PROMPTS, limits, NO_EOS) is None
-        assert recorder.write(PROMPTS, limits, NO_EOS) is not None
+            assert recorder.write(PROMPTS, LIMITS, NO_EOS) is None
+        assert recorder.write(PROMPTS, LIMITS, NO_EOS) is not None
 
     def test_other_weights_are_another_recording(self, model, recorder):
-        limits = [MAX_NEW_TOKENS] * len(PROMPTS)
-        recorder.write(PROMPTS, limits, NO_EOS)
+        recorder.write(PROMPTS, LIMITS, NO_EOS)
         table = model.get_input_embeddings()
         table.weight = torch.nn.Parameter(table.weight.detach().clone())
-        recorder.write(PROMPTS, limits, NO_EOS)
+        recorder.write(PROMPTS, LIMITS, NO_EOS)
         assert recorder._captured.num_recordings == 2
 
     @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def model_of(family: str, **settings: Any) -> Any:
 
 @pytest.mark.parametrize("model", [pytest.param(m, id=n) for n, m in dict(tiny_models()).items()])
 def test_families_with_plain_attention_are_accepted(model: Any) -> None:
-    check_thinks_in_batches(model)
+    check_thinks_in_batches(model.train())
+    assert model.training, "the model is left in its mode"
 
 
 def test_a_local_window_that_counts_pads_is_refused() -> None:
@@ -40,12 +41,6 @@ def test_a_local_window_that_counts_pads_is_refused() -> None:
     )
     with pytest.raises(RecipeError, match="GPTNeoForCausalLM gives other results for a row in a"):
         check_thinks_in_batches(model)
-
-
-def test_the_model_is_left_in_its_mode() -> None:
-    model = next(iter(dict(tiny_models()).values())).train()
-    check_thinks_in_batches(model)
-    assert model.training
 
 
 def test_an_answer_that_does_not_come_back_is_refused(

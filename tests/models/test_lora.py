@@ -34,11 +34,11 @@ from latentcot.recipes.recipe import Training
 from latentcot.runs.checkpoint import load_checkpoint
 from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folders
 from latentcot.runs.checkpoint_summary import model_of
-from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate
 from losses import LanguageLoss, train_step_of
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model
 from rollouts import EXACT, RAGGED, make_rows, relative_errors, run_think
+from tiny_runs import results_of
 
 Make = Callable[..., Any]
 """A fixture that is a function."""
@@ -52,6 +52,12 @@ SCALE = 4.0
 ROWS = make_rows(RAGGED, seed=3)
 BATCH = collate([row.as_layout for row in ROWS])
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
+IDS = torch.arange(VOCAB_SIZE)[None]
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def adapted(name: str, lora: Lora = LORA, **options: Any) -> Any:
@@ -108,31 +114,26 @@ class ByHand(nn.Module):
 # --- what they compute --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_at_first_they_change_nothing(name: str) -> None:
     model, plain = tiny_model(name), tiny_model(name)
     add_adapters(model, Adapters("base", "", LORA), SPECIAL_TOKENS)
-    ids = torch.arange(VOCAB_SIZE)[None]
     # Logits of special tokens come from a product of their own, which may add up in another order.
-    torch.testing.assert_close(model(ids).logits, plain(ids).logits, **EXACT)
+    torch.testing.assert_close(model(IDS).logits, plain(IDS).logits, **EXACT)
 
 
 @pytest.mark.parametrize("saves_memory", [False, True])
-@pytest.mark.parametrize("name", NAMES)
 def test_thoughts_are_those_of_the_reference(name: str, saves_memory: bool) -> None:
     model, by_hand = adapted(name), ByHand(name)
     rollout = run_think(model, ROWS, saves_memory=saves_memory)
     trained = trained_parts(model)
     for b, row in enumerate(ROWS):
-        args = row.prefix, row.num_thoughts, row.suffix
-        states, thoughts = by_hand.run(reference_states, trained, *args)
+        states, thoughts = by_hand.run(reference_states, trained, *row.as_tuple[:3])
         actual = rollout.states[b, : len(row.suffix) + 1]
         torch.testing.assert_close(actual, states, **EXACT)
         torch.testing.assert_close(rollout.latent_inputs[b, : row.num_thoughts], thoughts, **EXACT)
 
 
 @pytest.mark.parametrize("saves_memory", [False, True])
-@pytest.mark.parametrize("name", NAMES)
 def test_loss_and_gradients_are_those_of_the_reference(name: str, saves_memory: bool) -> None:
     model, by_hand = adapted(name), ByHand(name)
     loss_of = LanguageLoss(model.train(), saves_memory=saves_memory)
@@ -150,7 +151,6 @@ def test_loss_and_gradients_are_those_of_the_reference(name: str, saves_memory: 
     assert max(errors.values()) < 1e-7, errors
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_what_is_trained(name: str) -> None:
     model = adapted(name)
     names = trained_names(model)
@@ -205,7 +205,6 @@ def test_they_are_drawn_from_the_seed_alone() -> None:
 # --- what an update changes ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_updates_leave_the_base_as_it_was(name: str) -> None:
     model = adapted(name, dtype=torch.float32)
     before = {n: t.clone() for n, t in model.state_dict().items()}
@@ -262,8 +261,7 @@ def test_held_lightly_a_model_computes_the_same() -> None:
     (_, loss, grads), (_, loss_2, grads_2) = kept_bytes(held, 3), kept_bytes(plain, 3)
     assert torch.equal(loss, loss_2)
     assert all(torch.equal(a, b) for a, b in zip(grads, grads_2, strict=True))
-    ids = torch.arange(VOCAB_SIZE)[None]
-    assert torch.equal(held(ids).logits, plain(ids).logits)
+    assert torch.equal(held(IDS).logits, plain(IDS).logits)
 
 
 @pytest.mark.parametrize(("is_exact", "held"), [(True, 2 * 7), (False, 0)])
@@ -286,14 +284,12 @@ def test_held_lightly_no_pass_keeps_copies_of_the_weights() -> None:
 # --- merging, and plain peft --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_merged_weights_are_plain_and_give_the_same(name: str) -> None:
     model = adapted(name)
     trained = trained_parts(model)
-    ids = torch.arange(VOCAB_SIZE)[None]
-    before = model(ids).logits
+    before = model(IDS).logits
     merge_adapters(model)
-    torch.testing.assert_close(model(ids).logits, before, **EXACT)
+    torch.testing.assert_close(model(IDS).logits, before, **EXACT)
     plain = tiny_model(name)
     assert [(n, type(m)) for n, m in model.named_modules()] == [
         (n, type(m)) for n, m in plain.named_modules()
@@ -305,18 +301,15 @@ def test_merged_weights_are_plain_and_give_the_same(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-@pytest.mark.parametrize("name", NAMES)
 def test_plain_peft_loads_the_files(name: str, tmp_path: Path) -> None:
     from peft import PeftModel
 
     model = adapted(name, dtype=torch.float32)
     save_adapters(tmp_path, model)
     theirs = PeftModel.from_pretrained(tiny_model(name, dtype=torch.float32), str(tmp_path))
-    ids = torch.arange(VOCAB_SIZE)[None]
-    torch.testing.assert_close(theirs(ids).logits, model(ids).logits, **NEAR)
+    torch.testing.assert_close(theirs(IDS).logits, model(IDS).logits, **NEAR)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_what_is_saved_is_loaded(name: str, tmp_path: Path) -> None:
     """With rows that the base lacks, and from a copy of the weights that holds no frozen ones."""
     tokenizer = base_tokenizer()
@@ -402,14 +395,8 @@ def test_a_resumed_run_gives_the_same_bits(run: Path, recipe: Any, tmp_path: Pat
     with pytest.raises(KeyboardInterrupt), in_update(8, stop):
         train(recipe, tmp_path / "run", is_quiet=True)
     assert train(recipe, tmp_path / "run", resume=True, is_quiet=True)
-    for name in (WEIGHTS, "adapter_config.json", "adapters.json"):
-        theirs, ours = newest(run) / name, newest(tmp_path / "run") / name
-        assert theirs.read_bytes() == ours.read_bytes()
-    rows = [
-        [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(folder)]
-        for folder in (run, tmp_path / "run")
-    ]
-    assert rows[0] == rows[1]
+    files = (WEIGHTS, "adapter_config.json", "adapters.json")
+    assert results_of(tmp_path / "run", files) == results_of(run, files)
 
 
 def test_it_answers_as_the_reference_does(run: Path) -> None:
@@ -417,21 +404,11 @@ def test_it_answers_as_the_reference_does(run: Path) -> None:
     assert adapters_of(reasoner.model) is not None
     for question in QUESTIONS:
         output = reasoner.generate([question])[0]
-        ids = [*reasoner.tokenizer(question)["input_ids"], reasoner.rules.special_tokens.bot]
+        special, ids = reasoner.rules.special_tokens, reasoner.tokenizer(question)["input_ids"]
         expected = reference_generate(
-            reasoner.model,
-            ids,
-            2,
-            [reasoner.rules.special_tokens.eot],
-            8,
-            reasoner.rules.special_tokens.eos,
+            reasoner.model, [*ids, special.bot], 2, [special.eot], 8, special.eos
         )
         assert output.text == reasoner.tokenizer.decode(expected)
-
-
-def test_eval_takes_it(run: Path, latentcot: Make, tmp_path: Path) -> None:
-    ended = latentcot("eval", run, "--out", tmp_path / "result.json")
-    assert ended.code == 0, ended.err
 
 
 def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) -> None:
@@ -450,6 +427,8 @@ def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) 
     )
     again = latentcot("convert", tmp_path / "merged", "--out", tmp_path / "twice")
     assert again.code == 2 and "is latentcot's own already" in again.err
+    ended = latentcot("convert", run, "--out", tmp_path / "as-cot", "--method", "cot")
+    assert ended.code == 2 and "tells of itself all that --method" in ended.err
 
 
 def test_what_was_learned_beside_the_model_comes_along(
@@ -466,14 +445,9 @@ def test_what_was_learned_beside_the_model_comes_along(
     assert after.generate(QUESTIONS) == before.generate(QUESTIONS)
 
 
-def test_what_a_checkpoint_tells_itself_is_not_to_be_said(
-    run: Path, tmp_path: Path, latentcot: Make
-) -> None:
-    ended = latentcot("convert", run, "--out", tmp_path / "merged", "--method", "cot")
-    assert ended.code == 2 and "tells of itself all that --method" in ended.err
-
-
-def test_show_tells_how_much_is_trained(run: Path, latentcot: Make) -> None:
+def test_show_and_eval_take_it(run: Path, latentcot: Make, tmp_path: Path) -> None:
+    ended = latentcot("eval", run, "--out", tmp_path / "result.json")
+    assert ended.code == 0, ended.err
     num = sum(tensor.numel() for tensor in load_file(newest(run) / WEIGHTS).values())
     model = model_of(newest(run))
     assert (model.architecture, model.num_parameters) == ("GPT2LMHeadModel", None)
@@ -542,8 +516,16 @@ def test_adapters_are_no_model_to_start_from(make_recipe: Make, run: Path) -> No
         train(recipe, run.parent / "second")
 
 
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    """The newest checkpoint, which nobody has written checksums for."""
+    folder = shutil.copytree(newest(run), tmp_path / "checkpoint")
+    (folder / "checksums.json").unlink()
+    return Path(folder)
+
+
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("file", "text"),
     [
         ("adapters.json", '{"base": "x"}'),
         ("adapters.json", "{"),
@@ -551,24 +533,23 @@ def test_adapters_are_no_model_to_start_from(make_recipe: Make, run: Path) -> No
         (WEIGHTS, "no tensors"),
     ],
 )
-def test_a_damaged_checkpoint(run: Path, tmp_path: Path, name: str, text: str) -> None:
-    folder = tmp_path / "checkpoint"
-    shutil.copytree(newest(run), folder)
-    (folder / "checksums.json").unlink()
-    (folder / name).write_text(text)
+def test_a_damaged_checkpoint(copied: Path, file: str, text: str) -> None:
+    (copied / file).write_text(text)
     with pytest.raises(DamagedError, match="cannot be read"):
-        load(folder)
+        load(copied)
 
 
-def test_weights_of_other_adapters(run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint"
-    shutil.copytree(newest(run), folder)
-    (folder / "checksums.json").unlink()
-    settings = json.loads((folder / "adapters.json").read_text())
+def test_weights_of_other_adapters(copied: Path) -> None:
+    settings = json.loads((copied / "adapters.json").read_text())
     settings["lora"]["targets"] = ["c_attn"]
-    (folder / "adapters.json").write_text(json.dumps(settings))
+    (copied / "adapters.json").write_text(json.dumps(settings))
     with pytest.raises(DamagedError, match="of its tensors are missing or unknown"):
-        load(folder)
+        load(copied)
+
+
+def test_what_peft_would_be_told_to_import_is_not_read(run: Path, copied: Path) -> None:
+    (copied / "adapter_config.json").write_text('{"megatron_core": "antigravity"}')
+    assert load(copied).generate(QUESTIONS) == load(newest(run)).generate(QUESTIONS)
 
 
 def test_weights_next_to_external_adapters_are_refused(base: Path, tmp_path: Path) -> None:
@@ -577,11 +558,3 @@ def test_weights_next_to_external_adapters_are_refused(base: Path, tmp_path: Pat
     (tmp_path / "model" / "adapter_config.json").write_text('{"megatron_core": "antigravity"}')
     with pytest.raises(RecipeError, match="cannot be loaded: it holds adapters"):
         load_pretrained(str(tmp_path / "model"))
-
-
-def test_what_peft_would_be_told_to_import_is_not_read(run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint"
-    shutil.copytree(newest(run), folder)
-    (folder / "checksums.json").unlink()
-    (folder / "adapter_config.json").write_text('{"megatron_core": "antigravity"}')
-    assert load(folder).generate(QUESTIONS) == load(newest(run)).generate(QUESTIONS)

@@ -42,6 +42,7 @@ from rollouts import (
     check_states,
     make_rows,
     product_loss,
+    read_states,
     relative_errors,
     run_think,
     take_gradients,
@@ -70,25 +71,18 @@ def without_parts():
         yield
 
 
-def read_states(model: nn.Module, rows=ROWS) -> tuple[Tensor, Tensor]:
-    """The states of real columns, and what was fed."""
-    rollout = run_think(model, rows)
-    states = [rollout.states[b, : len(row.suffix) + 1] for b, row in enumerate(rows)]
-    return torch.cat(states), rollout.latent_inputs
-
-
 class TestFamilies:
     @pytest.mark.parametrize("attention", ["eager", "sdpa"])
     @pytest.mark.parametrize("family", FAMILIES)
     def test_states_and_gradients_are_those_of_transformers(self, family, attention):
         model = make_model(family, attention=attention).train()
         assert takes_split_cache(model)
-        states, latent_inputs = read_states(model)
+        states, latent_inputs = read_states(model, ROWS)
         gradients = take_gradients(model, product_loss(model, ROWS))
         model.config._attn_implementation = "sdpa"  # llama's eager softmax rounds to float32
         with without_parts():
             assert type(run_think(model, ROWS).passes.cache) is DynamicCache
-            expected_states, expected_fed = read_states(model)
+            expected_states, expected_fed = read_states(model, ROWS)
             expected = take_gradients(model, product_loss(model, ROWS))
         torch.testing.assert_close(states, expected_states, **EXACT)
         torch.testing.assert_close(latent_inputs, expected_fed, **EXACT)
@@ -112,7 +106,7 @@ class TestFamilies:
         )
         with torch.no_grad():
             check_states(scaled, ROWS, run_think(scaled, ROWS), EXACT)
-            assert (read_states(scaled)[0] - read_states(plain)[0]).abs().max() > 1e-2
+            assert (read_states(scaled, ROWS)[0] - read_states(plain, ROWS)[0]).abs().max() > 1e-2
 
 
 FALLING_BACK = {
@@ -162,10 +156,25 @@ class TestFallingBack:
             del ALL_ATTENTION_FUNCTIONS["others"]
         assert len(calls) == 2 * (ROWS[0].num_thoughts + 1)  # blocks × passes
 
-    @pytest.mark.parametrize("name", ["flex_attention", "flash_attention_2"])
-    def test_for_kernels_with_a_rule_of_their_own(self, name):
-        model = make_model("llama")
-        model.config._attn_implementation = name
+    @pytest.mark.parametrize(
+        ("name", "attention", "options"),
+        [
+            # Kernels with a rule of their own.
+            ("llama", "flex_attention", {}),
+            ("llama", "flash_attention_2", {}),
+            # Something else is attended to.
+            ("gpt2", "sdpa", {"add_cross_attention": True}),
+            # A window in the upper half of the layers.
+            (
+                "qwen2",
+                "sdpa",
+                {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+            ),
+        ],
+    )
+    def test_for_other_ways_to_attend(self, name, attention, options):
+        model = make_model(name, **options)
+        model.config._attn_implementation = attention
         assert not takes_split_cache(model)
 
     def test_is_said_once(self, capsys):
@@ -178,14 +187,6 @@ class TestFallingBack:
         assert ", ".join(FAMILIES) in said
         takes_split_cache(make_model("gpt2"))
         assert not capsys.readouterr().err
-
-    def test_where_something_else_is_attended_to(self):
-        assert not takes_split_cache(make_model("gpt2", add_cross_attention=True))
-
-    def test_for_recent_columns_only_of_some_layers(self):
-        """Qwen2 with a window in its upper half."""
-        options = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
-        assert not takes_split_cache(make_model("qwen2", **options))
 
 
 class TestTheModelIsLeftAlone:
@@ -257,35 +258,26 @@ class TestCache:
         passes = Passes(model, 3)
         self.read(passes, self.columns(5, seed=0), [5, 2, 4])
         found = []
+        if not kept:
+            passes.keep_rows(torch.tensor([2, 1, 2]))
         for number, rows in enumerate(kept):
             size = len(passes.lengths_B)
             found.append(self.read(passes, self.columns(1, seed=1 + number, rows=size)))
             passes.keep_rows(torch.tensor(rows))
-        found.append(self.read(passes, self.columns(2, seed=9, rows=len(kept[-1]))))
+        found.append(self.read(passes, self.columns(2, seed=9, rows=len(passes.lengths_B))))
         return found
 
     @torch.no_grad()
-    @pytest.mark.parametrize("kept", [([2, 0],), ([2, 0, 2, 1],), ([1, 2], [1]), ([0, 2, 2], [1])])
+    @pytest.mark.parametrize(
+        "kept", [([2, 0],), ([2, 0, 2, 1],), ([1, 2], [1]), ([0, 2, 2], [1]), ()]
+    )
     @pytest.mark.parametrize("family", ["gpt2", "llama"])
     def test_keeps_rows(self, family, kept):
-        """In any order, also more than once."""
+        """In any order, also more than once; also before anything came behind the question."""
         model = make_model(family)
         found = self.read_and_keep(model, kept)
         with without_parts():
             torch.testing.assert_close(found, self.read_and_keep(model, kept), **EXACT)
-
-    @torch.no_grad()
-    def test_keeps_rows_before_anything_came_behind_the_question(self):
-        def read(model):
-            passes = Passes(model, 3)
-            self.read(passes, self.columns(5, seed=0), [5, 2, 4])
-            passes.keep_rows(torch.tensor([2, 1, 2]))
-            return self.read(passes, self.columns(1, seed=1))
-
-        model = make_model("llama")
-        found = read(model)
-        with without_parts():
-            torch.testing.assert_close(found, read(model), **EXACT)
 
     def test_keeping_rows_of_an_empty_cache(self):
         layer = SplitLayer()
@@ -356,7 +348,7 @@ class TestDropout:
     def test_only_in_training(self, attention):
         def read(model, seed):
             torch.manual_seed(seed)
-            return read_states(model)
+            return read_states(model, ROWS)
 
         model = make_model("gpt2", attention=attention, attn_pdrop=0.5)
         torch.testing.assert_close(read(model, 0), read(model, 1), rtol=0, atol=0)
