@@ -107,26 +107,13 @@ def draw_graph(rng: Random, options: ProsqaOptions) -> Graph:
     Raises:
         DataError: No graph of this kind can be found or named.
     """
-    if options.construction == "two-family":
-        graph = two_family_graph(
-            rng,
-            options.layers,
-            options.shared,
-            options.min_depth,
-            options.width,
-            options.family_nodes,
-            options.joins,
-        )
+    o = options
+    if o.construction == "two-family":
+        shape = (o.layers, o.shared, o.min_depth, o.width, o.family_nodes, o.joins)
+        graph = two_family_graph(rng, *shape)
     else:
-        graph = paper_graph(
-            rng,
-            options.min_nodes,
-            options.max_nodes,
-            options.min_hops,
-            options.max_hops,
-            options.mean_in_degree,
-            options.candidates,
-        )
+        bounds = (o.min_nodes, o.max_nodes, o.min_hops, o.max_hops)
+        graph = paper_graph(rng, *bounds, o.mean_in_degree, o.candidates)
     if options.rendering == "words":
         return replace(graph, names=word_names(rng, graph))
     num_symbols = options.num_symbols or options.max_graph_nodes
@@ -211,8 +198,7 @@ def write_out(
         steps = tuple(fact(names[a], names[b]) for a, b in pairwise(telling.path))
         answer = fact(root, names[graph.target])
     else:
-        edges = (edge_form.format(names[parent], names[child]) for parent, child in telling.edges)
-        facts = "".join(edges)
+        facts = "".join(edge_form.format(names[a], names[b]) for a, b in telling.edges)
         question = f"{facts}[Q] {names[first]} {names[second]} [R] {root}"
         steps = tuple(names[node] for node in telling.path[1:])
         answer = names[graph.target]
