@@ -39,13 +39,6 @@ def message_of(path: Path) -> str:
 # --- what is read ---
 
 
-def test_json_lines(path: Path) -> None:
-    write_lines(path, GOOD | {"id": "7"}, GOOD | {"id": "8", "answer": "No."})
-    first, second = read_examples(path)
-    assert first == EXAMPLE
-    assert (second.id, second.answer) == ("8", "No.")
-
-
 def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path) -> None:
     lines, listed = tmp_path / "lines.json", tmp_path / "list.jsonl"
     write_lines(lines, GOOD | {"id": "7"}, GOOD)

@@ -100,19 +100,12 @@ def assert_all_is_used(steps: list[tuple[int, str, int, int]], given_numbers: li
 
 @settings(max_examples=100, deadline=None)
 @given(seed=SEEDS)
-def test_a_chain_goes_on_from_each_result(seed: int) -> None:
+def test_a_chain_continues_from_each_result_and_undoes_no_move(seed: int) -> None:
     options = ArithmeticOptions(shape="chain", min_steps=2)
     [example] = make_splits(options, {"test": 1}, seed)["test"]
     steps = [parts(step) for step in example.steps]
     assert all(before[3] in (after[0], after[2]) for before, after in pairwise(steps))
     assert len(numbers_in(example.question)) == len(steps) + 1
-
-
-@settings(max_examples=100, deadline=None)
-@given(seed=SEEDS)
-def test_no_move_is_undone_by_the_next(seed: int) -> None:
-    [example] = make_splits(ArithmeticOptions(shape="chain"), {"test": 1}, seed)["test"]
-    steps = [parts(step) for step in example.steps]
     results = [step[3] for step in steps]
     assert all(one != other for one, other in zip(results, results[2:], strict=False))
 
@@ -257,14 +250,11 @@ def test_no_question_stands_twice() -> None:
 
 def test_a_seed_means_the_same_text_on_every_machine() -> None:
     [example] = make_splits(ArithmeticOptions(min_steps=3, max_steps=3), {"test": 1}, 0)["test"]
-    assert icot_line(example) == PINNED
-
-
-PINNED = (
-    "On Monday, Jane has 59 candles. 5 friends give Jane 3 candles each. If Jane makes "
-    "another 7 candles, how many candles does Jane have in the end?"
-    "||<<3*5=15>> <<15+59=74>> <<7+74=81>> #### 81"
-)
+    assert icot_line(example) == (
+        "On Monday, Jane has 59 candles. 5 friends give Jane 3 candles each. If Jane makes "
+        "another 7 candles, how many candles does Jane have in the end?"
+        "||<<3*5=15>> <<15+59=74>> <<7+74=81>> #### 81"
+    )
 
 
 def test_too_few_questions_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,8 @@ def profile(examples: Sequence[Example]) -> dict[str, float]:
     """Return how the sentences are worded and ordered, in shares and means."""
     rules = [one for e in examples for one in e.meta["facts"].rstrip(".").split(". ")[:-2]]
     said = [parse_sentence(rule) for rule in rules]
-    places = [[e.meta["facts"].index(rule) for rule in chain_rules(e)] for e in examples]
+    chains = [(e.meta["facts"], e.meta["chain_of_thought"][1::2]) for e in examples]
+    places = [[facts.index(rule) for rule in rules_of_it] for facts, rules_of_it in chains]
     return {
         "plural": fmean(" are " in rule for rule in rules),
         "each": fmean(rule.startswith("Each ") for rule in rules),
@@ -159,11 +160,6 @@ def profile(examples: Sequence[Example]) -> dict[str, float]:
         "query negated": fmean(" not " in e.meta["query"] for e in examples),
         "root told first": fmean(e.question.count(e.steps[0] + " True or") == 0 for e in examples),
     }
-
-
-def chain_rules(example: Example) -> list[str]:
-    rules: list[str] = example.meta["chain_of_thought"][1::2]
-    return rules
 
 
 @needs_official

@@ -13,7 +13,7 @@
 import glob
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def read_records(source: Path | str) -> Iterator[Record]:
         DataError: It cannot be read, or is in none of the forms above.
     """
     if is_hub(source):
-        for number, row in enumerate(_hub_rows(str(source))):
+        for number, row in enumerate(hub_table(str(source))):
             yield f"{source}:{number}", hub_record(row)
         return
     path = Path(source)
@@ -105,7 +105,7 @@ def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
     """
     if is_hub(source) and is_streamed:
         name, *config, split = str(source).removeprefix(HUB).split(":")
-        _hub_rows(str(source), streaming=True)  # says what is wrong, if it is
+        hub_table(str(source), streaming=True)  # says what is wrong, if it is
         import datasets
 
         # Which files it has now, and what the hub says of their versions.
@@ -216,17 +216,12 @@ def hub_record(row: Any) -> dict[str, Any]:
     return record
 
 
-def hub_table(source: str) -> Any:
-    """Return a data set of the hub as a `datasets.Dataset`: on disk, and mapped into memory.
+def hub_table(source: str, *, streaming: bool = False) -> Any:
+    """Load `hub:NAME:SPLIT` or `hub:NAME:CONFIG:SPLIT`, mapped into memory unless it is streamed.
 
     Raises:
         DataError: It cannot be loaded.
     """
-    return _hub_rows(source)
-
-
-def _hub_rows(source: str, *, streaming: bool = False) -> Iterable[Any]:
-    """Load `hub:NAME:SPLIT` or `hub:NAME:CONFIG:SPLIT`."""
     parts = source.removeprefix(HUB).split(":")
     if len(parts) not in (2, 3) or not all(parts):
         raise DataError(
@@ -237,7 +232,7 @@ def _hub_rows(source: str, *, streaming: bool = False) -> Iterable[Any]:
 
     try:
         name, *config, split = parts
-        rows: Iterable[Any] = datasets.load_dataset(name, *config, split=split, streaming=streaming)
+        return datasets.load_dataset(name, *config, split=split, streaming=streaming)
     except Exception as error:  # datasets, its hub and its readers raise many kinds
         cause = error.__cause__ or error  # its own words often tell nothing
         reason = one_line(str(cause)).rstrip(".")
@@ -245,4 +240,3 @@ def _hub_rows(source: str, *, streaming: bool = False) -> Iterable[Any]:
             f"{source}: cannot be loaded: {reason or type(cause).__name__}. Give a data "
             f"set of the hub (needs a network or the hub's cache), a folder, or a file. {HELP}"
         ) from None
-    return rows

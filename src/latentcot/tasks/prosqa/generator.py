@@ -13,6 +13,7 @@ turns a file from one rendering into the other.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -26,7 +27,6 @@ from latentcot.tasks.prosqa.graphs import (
     Graph,
     distances,
     draw_shortest_path,
-    has_circle,
     paper_graph,
     two_family_graph,
 )
@@ -107,26 +107,13 @@ def draw_graph(rng: Random, options: ProsqaOptions) -> Graph:
     Raises:
         DataError: No graph of this kind can be found or named.
     """
-    if options.construction == "two-family":
-        graph = two_family_graph(
-            rng,
-            options.layers,
-            options.shared,
-            options.min_depth,
-            options.width,
-            options.family_nodes,
-            options.joins,
-        )
+    o = options
+    if o.construction == "two-family":
+        shape = (o.layers, o.shared, o.min_depth, o.width, o.family_nodes, o.joins)
+        graph = two_family_graph(rng, *shape)
     else:
-        graph = paper_graph(
-            rng,
-            options.min_nodes,
-            options.max_nodes,
-            options.min_hops,
-            options.max_hops,
-            options.mean_in_degree,
-            options.candidates,
-        )
+        bounds = (o.min_nodes, o.max_nodes, o.min_hops, o.max_hops)
+        graph = paper_graph(rng, *bounds, o.mean_in_degree, o.candidates)
     if options.rendering == "words":
         return replace(graph, names=word_names(rng, graph))
     num_symbols = options.num_symbols or options.max_graph_nodes
@@ -211,8 +198,7 @@ def write_out(
         steps = tuple(fact(names[a], names[b]) for a, b in pairwise(telling.path))
         answer = fact(root, names[graph.target])
     else:
-        edges = (edge_form.format(names[parent], names[child]) for parent, child in telling.edges)
-        facts = "".join(edges)
+        facts = "".join(edge_form.format(names[a], names[b]) for a, b in telling.edges)
         question = f"{facts}[Q] {names[first]} {names[second]} [R] {root}"
         steps = tuple(names[node] for node in telling.path[1:])
         answer = names[graph.target]
@@ -276,8 +262,10 @@ def graph_of(example: Example) -> Graph:
     graph = Graph(len(names), pairs, root, target, neg_target, tuple(names))
     if target not in distances(graph, root):
         raise refused(example, f"'target' {target} cannot be reached from 'root' {root}.")
-    if has_circle(graph):
-        raise refused(example, "'edges' lead in a circle.")
+    try:
+        TopologicalSorter(dict(enumerate(graph.parents))).prepare()
+    except CycleError:
+        raise refused(example, "'edges' lead in a circle.") from None
     return graph
 
 

@@ -14,7 +14,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from random import Random
 from typing import Literal
@@ -82,15 +81,6 @@ def distances(graph: Graph, source: int) -> dict[int, int]:
                 found[child] = further
                 queue.append(child)
     return found
-
-
-def has_circle(graph: Graph) -> bool:
-    """Return whether some node can be reached from itself."""
-    try:
-        TopologicalSorter(dict(enumerate(graph.parents))).prepare()
-    except CycleError:
-        return True
-    return False
 
 
 def count_shortest_paths(graph: Graph, source: int, goal: int) -> int:

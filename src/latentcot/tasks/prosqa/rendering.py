@@ -185,12 +185,10 @@ def _edges_in_order(example: Example, graph: Graph) -> tuple[Edge, ...]:
     odd = next((one for one in stated if one not in edge_of), None)
     told, there = Counter(map(edge_of.get, stated)), Counter(graph.edges)
     wrong = next((one for one, edge in edge_of.items() if told[edge] != there[edge]), None)
-    problem = f"states {shown(odd)}, which is no edge"
-    if odd is None and wrong is not None:
-        problem = f"states {shown(wrong)} {told[edge_of[wrong]]} times"
     if odd is not None or wrong is not None:
-        raise refused(
-            example,
-            f"its question must state each of 'edges' once, and no other, but it {problem}.",
-        )
+        problem = f"{shown(odd)}, which is no edge"
+        if odd is None and wrong is not None:
+            problem = f"{shown(wrong)} {told[edge_of[wrong]]} times"
+        rule = "its question must state each of 'edges' once, and no other"
+        raise refused(example, f"{rule}, but it states {problem}.")
     return tuple(edge_of[one] for one in stated)

@@ -5,7 +5,7 @@ official files have one (the deeper candidate, 94.5 %): see docs/data-format.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Annotated
 
@@ -84,11 +84,6 @@ def depth(graph: Graph, node: int) -> int:
 
     Distance is that of the shortest path. The root asked about plays no part in it.
     """
-    upwards = {node: 0}
-    queue = [node]
-    for below in queue:
-        for parent in graph.parents[below]:
-            if parent not in upwards:
-                upwards[parent] = upwards[below] + 1
-                queue.append(parent)
+    turned = replace(graph, edges=tuple((child, parent) for parent, child in graph.edges))
+    upwards = distances(turned, node)
     return max(hops for found, hops in upwards.items() if not graph.parents[found])
