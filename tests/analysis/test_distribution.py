@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -341,7 +342,8 @@ def subject_of(reasoner: Reasoner, examples: list[Example], name: str = "mine") 
 )
 def test_options_are_read_off_graphs(options: ProsqaOptions) -> None:
     examples = make_splits(options, {"test": 150}, 0)["test"]
-    subject = Subject("mine", None, tuple(examples), ())  # type: ignore[arg-type]
+    reasoner: Any = SimpleNamespace(info=SimpleNamespace(task="prosqa"))
+    subject = Subject("mine", reasoner, tuple(examples), ())
     found = guess_options(subject)
     if options.construction == "two-family":
         assert found == options

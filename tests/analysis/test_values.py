@@ -131,7 +131,7 @@ class TestValuesAfter:
         check(subject, (1,), behind="\n")
 
     def test_of_thoughts_need_latents(self):
-        with pytest.raises(UsageError, match="cot has no thoughts"):
+        with pytest.raises(UsageError, match="this method has no thoughts"):
             values_after(untrained(method="cot"), (1,))
 
 

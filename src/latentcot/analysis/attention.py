@@ -145,19 +145,12 @@ def refuse_large(subject: Subject) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one pass over question and latent positions gives; C columns, L layers.
+    """What one pass over question and latent positions gives; C columns, L layers."""
 
-    Attributes:
-        states: (B, C, D). The last hidden states.
-        attention: (L, B, C, C). From each column to each, the mean over heads.
-        starts_B: The column of latent position 1.
-        num_latents_B: How many latent positions each question has.
-    """
-
-    states: Tensor
-    attention: Tensor
-    starts_B: Tensor
-    num_latents_B: Tensor
+    states: Tensor  # (B, C, D). The last hidden states.
+    attention: Tensor  # (L, B, C, C). From each column to each, the mean over heads.
+    starts_B: Tensor  # the column of latent position 1
+    num_latents_B: Tensor  # how many latent positions each question has
 
 
 @torch.no_grad()
@@ -333,9 +326,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     rows = result["columns"]
     layers = sorted({row["layer"] for row in rows})
     down = ceil(len(layers) / PANELS_A_ROW)
-    with style.figure(
-        style.COLUMN if len(layers) == 1 else 2 * style.COLUMN, 0.5 + 1.8 * down
-    ) as fig:
+    width = style.COLUMN if len(layers) == 1 else 2 * style.COLUMN
+    with style.figure(width, 0.5 + 1.8 * down) as fig:
         panels = style.panel_grid(
             fig, len(layers), PANELS_A_ROW, "latent position (0: before the first)"
         )

@@ -41,17 +41,11 @@ _RESULT = re.compile(r"=\s*(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+))\s*(?:>>)?\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The most probable tokens of one thought, for the questions that have it.
+    """The most probable tokens of one thought, for the questions that have it."""
 
-    Attributes:
-        numbers: Of the questions.
-        tokens: For each of them its tokens, most probable first.
-        probabilities: Theirs.
-    """
-
-    numbers: list[int]
-    tokens: list[list[int]]
-    probabilities: list[list[float]]
+    numbers: list[int]  # of the questions
+    tokens: list[list[int]]  # for each of them its tokens, most probable first
+    probabilities: list[list[float]]  # theirs
 
 
 def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
@@ -148,20 +142,14 @@ def decode(subject: Subject, top: int, on_progress: Progress = no_progress) -> l
 
 @dataclass(frozen=True, slots=True)
 class ResultTokens:
-    """The token by which the result of each step is told: the 12 in "<<3*4=12>>" or "3 * 4 = 12".
+    """The token that tells the result of each step: the 12 in "<<3*4=12>>" or "3 * 4 = 12"."""
 
-    Attributes:
-        first: For each question and step the first token of the result; None where the step is no
-            equation, or its result does not begin a token.
-        num_whole: Results that are one token.
-        num_begun: Results of several tokens, told by the first.
-        num_left_out: Results that do not begin a token.
-    """
-
+    # for each question and step the first token of the result; None where the step is no
+    # equation, or its result does not begin a token
     first: tuple[tuple[int | None, ...], ...]
-    num_whole: int
-    num_begun: int
-    num_left_out: int
+    num_whole: int  # results that are one token
+    num_begun: int  # results of several tokens, told by the first
+    num_left_out: int  # results that do not begin a token
 
     @property
     def most_steps(self) -> int:
@@ -324,35 +312,22 @@ def _draw_nodes(axes: Axes, nodes: Sequence[Row], thoughts: Sequence[Row]) -> No
             chosen = [row for row in nodes if row["group"] == group and row[key] is not None]
             at = [row["thought"] for row in chosen]
             heights = [row[key] * row["num_questions"] / num_all[row["thought"]] for row in chosen]
-            axes.bar(
-                [thought + shift for thought in at],
-                heights,
-                bottom=[floor[thought] for thought in at],
-                width=width,
-                color=colour,
-                alpha=alpha,
-                hatch=hatch,
-                edgecolor="white",
-                linewidth=0.3,
-                label=label if key == "share" else None,
-            )
+            look: Any = {"color": colour, "alpha": alpha, "hatch": hatch, "edgecolor": "white"}
+            look |= {"width": width, "linewidth": 0.3, "label": label if key == "share" else None}
+            bottoms = [floor[thought] for thought in at]
+            axes.bar([thought + shift for thought in at], heights, bottom=bottoms, **look)
             for thought, height in zip(at, heights, strict=True):
                 floor[thought] += height
-    axes.set(
-        xlabel="thought (narrow: by chance)",
-        ylabel="the top token is a node …",
-        xticks=list(num_all),
-        ylim=(0, 1.03),
-    )
+    axes.set(xlabel="thought (narrow: by chance)", ylabel="the top token is a node …")
+    axes.set(xticks=list(num_all), ylim=(0, 1.03))
 
 
 def _draw_results(results: Sequence[Row]) -> Figure:
     """Draw a panel for each thought: how often each step's result is among its top tokens."""
     thoughts = sorted({row["thought"] for row in results})
     down = ceil(len(thoughts) / PANELS_A_ROW)
-    with style.figure(
-        style.COLUMN if len(thoughts) == 1 else 2 * style.COLUMN, 0.5 + 1.6 * down
-    ) as fig:
+    width = style.COLUMN if len(thoughts) == 1 else 2 * style.COLUMN
+    with style.figure(width, 0.5 + 1.6 * down) as fig:
         panels = style.panel_grid(fig, len(thoughts), PANELS_A_ROW, "result of step")
         for panel, thought in zip(panels, thoughts, strict=True):
             rows = [row for row in results if row["thought"] == thought]
@@ -361,12 +336,10 @@ def _draw_results(results: Sequence[Row]) -> Figure:
                 at = [row["step"] + 0.07 * (number - 1) for row in chosen]
                 look: Any = {"color": colour, "marker": style.MARKERS[number], "capsize": 1.5}
                 style.points(panel, at, chosen, "share", ends="", label=f"top {top}", **look)
-                chances = [row["by_chance"] for row in chosen]
-                known = [
-                    (x, chance) for x, chance in zip(at, chances, strict=True) if chance is not None
-                ]
+                chances = {x: row["by_chance"] for x, row in zip(at, chosen, strict=True)}
+                known = {x: chance for x, chance in chances.items() if chance is not None}
                 line: Any = {"color": colour, "linestyle": ":", "linewidth": 0.9}
-                panel.plot([x for x, _ in known], [chance for _, chance in known], **line)
+                panel.plot(list(known), list(known.values()), **line)
             panel.plot([], [], color=style.GREY, linestyle=":", linewidth=0.9, label="by chance")
             panel.set(title=f"thought {thought}", ylim=(-0.03, 1.03))
             panel.set_xticks(sorted({row["step"] for row in results}))

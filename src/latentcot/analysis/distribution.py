@@ -53,23 +53,14 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Answered:
-    """What a model made of a set.
+    """What a model made of a set."""
 
-    Attributes:
-        subject: Its name.
-        made: The set.
-        thoughts: By which rule latent positions were given.
-        num_latents: How many each question had.
-        are_right: Whether the answer is right, for each.
-        are_other: Whether it is the other candidate.
-    """
-
-    subject: str
-    made: _Made
-    thoughts: Thoughts
-    num_latents: list[int]
-    are_right: list[bool]
-    are_other: list[bool]
+    subject: str  # its name
+    made: _Made  # the set
+    thoughts: Thoughts  # by which rule latent positions were given
+    num_latents: list[int]  # how many each question had
+    are_right: list[bool]  # whether the answer is right, for each
+    are_other: list[bool]  # whether it is the other candidate
 
 
 def measure(
@@ -320,25 +311,18 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
     names = [one["name"] for one in result["sets"]]
     subjects = [one["name"] for one in result["subjects"]]
     looks: dict[tuple[str, str], Any] = {}  # hollow where thoughts are forced
+    handles = []
     for number, name in enumerate(subjects):
-        colour, marker = (
-            style.COLOURS[number % len(style.COLOURS)],
-            style.MARKERS[number % len(style.MARKERS)],
-        )
-        same: Any = {"color": colour, "marker": marker, "elinewidth": 0.8, "linewidth": 1.0}
-        looks[name, "trained"] = same | {"markerfacecolor": colour}
-        looks[name, "one_a_hop"] = same | {"markerfacecolor": "white"}
-    handles = [
-        _handle(name, looks[name, "trained"]["color"], looks[name, "trained"]["marker"])
-        for name in subjects
-    ]
+        look = style.look_of(number) | {"linewidth": 1.0}
+        colour, marker = look["color"], look.pop("fmt")[1:]
+        handles.append(_handle(name, colour, marker))
+        looks[name, "trained"] = look | {"marker": marker, "markerfacecolor": colour}
+        looks[name, "one_a_hop"] = look | {"marker": marker, "markerfacecolor": "white"}
     if any(row["thoughts"] == "one_a_hop" for row in result["accuracy"]):
         handles.append(_handle("hollow: a thought a hop", style.GREY, "o", markerfacecolor="white"))
 
     height = 0.9 + max(0.26, 0.09 * len(subjects)) * len(names) + 0.14 * len(subjects)
-    with style.figure(
-        style.COLUMN, height
-    ) as sets:  # from top to bottom; methods stand below each other
+    with style.figure(style.COLUMN, height) as sets:  # from top to bottom
         axes = sets.subplots()
         for (name, way), look in looks.items():
             rows = _chosen(result["accuracy"], name, way)

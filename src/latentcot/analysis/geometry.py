@@ -36,7 +36,7 @@ from latentcot.analysis.shared.latents import (
     tables_of,
     with_latents,
 )
-from latentcot.analysis.shared.statistics import Row, Rows, Values, mean_fields, more_rows, rounded
+from latentcot.analysis.shared.statistics import Row, Rows, Values, mean_fields, more_rows
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 
 SCHEMA_VERSION = 1
@@ -155,16 +155,12 @@ def _ranks(vectors_RD: Tensor) -> Row:
         ("participation_ratio", participation_ratio),
     ):
         whole, parts = of(singular), [of(one) for one in without]
-        half = None
+        found |= {name: round(whole, 4), f"{name}_low": None, f"{name}_high": None}
         if parts:
             squares = sum((value - fmean(parts)) ** 2 for value in parts)
             error = sqrt((NUM_GROUPS - 1) / NUM_GROUPS * squares)
             half = float(t.ppf(0.975, NUM_GROUPS - 1)) * error
-        found |= {
-            name: round(whole, 4),
-            f"{name}_low": rounded(None if half is None else whole - half, 4),
-            f"{name}_high": rounded(None if half is None else whole + half, 4),
-        }
+            found |= {f"{name}_low": round(whole - half, 4), f"{name}_high": round(whole + half, 4)}
     return found
 
 
@@ -181,12 +177,8 @@ _PANELS = {
 
 def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
     """Return the rows of the CSV files, by their names."""
-    return tables_of(
-        result,
-        geometry="thoughts",
-        geometry_embeddings="embeddings",
-        geometry_comparison="comparison",
-    )
+    parts = {"geometry": "thoughts", "geometry_embeddings": "embeddings"}
+    return tables_of(result, **parts, geometry_comparison="comparison")
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
@@ -197,13 +189,12 @@ def draw(result: Mapping[str, Any]) -> Figure:
         for panel, (key, label) in zip(panels, _PANELS.items(), strict=False):
             for number, model in enumerate(models):
                 rows = [row for row in model["thoughts"] if row[key] is not None]
-                at, colour = [row["thought"] for row in rows], style.COLOURS[number]
-                look: Any = {"fmt": f"-{style.MARKERS[number]}", "color": colour, "elinewidth": 0.8}
+                at, look = [row["thought"] for row in rows], style.look_of(number)
                 style.points(panel, at, rows, key, label=model["name"], **look)
                 if key in model["embeddings"]:
                     name = "the same of its embeddings" if number == 0 else None
-                    look = {"color": colour, "linestyle": ":", "linewidth": 0.9}
-                    panel.axhline(model["embeddings"][key], label=name, **look)
+                    line: Any = {"color": look["color"], "linestyle": ":", "linewidth": 0.9}
+                    panel.axhline(model["embeddings"][key], label=name, **line)
             if key == "relative_norm":
                 panel.axhline(1, color=style.GREY, linestyle=":", linewidth=0.9)
             style.thought_axis(panel, max(model["num_thoughts"] for model in models))

@@ -114,15 +114,10 @@ def measure(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which latent positions something is put into; all of them if nothing is given.
+    """Which latent positions something is put into; all of them if nothing is given."""
 
-    Attributes:
-        thought: This one alone, counted from 1.
-        up_to: From the first one to this one.
-    """
-
-    thought: int | None = None
-    up_to: int | None = None
+    thought: int | None = None  # this one alone, counted from 1
+    up_to: int | None = None  # from the first one to this one
 
     @property
     def fewest(self) -> int:
@@ -147,17 +142,11 @@ def places(most: int) -> Iterator[Place]:
 
 @dataclass(frozen=True)
 class Effect:
-    """What was answered under an intervention.
+    """What was answered under an intervention."""
 
-    Attributes:
-        name: Of the intervention.
-        place: Where.
-        outputs: Question → what came.
-    """
-
-    name: str
-    place: Place
-    outputs: dict[int, Output]
+    name: str  # of the intervention
+    place: Place  # where
+    outputs: dict[int, Output]  # question → what came
 
     @property
     def key(self) -> Key:
@@ -170,15 +159,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class Lab:
-    """A subject of `with_latents`, and what may be put into its latent positions.
+    """A subject of `with_latents`, and what may be put into its latent positions."""
 
-    Attributes:
-        subject: What is changed.
-        seed: Of everything that is drawn.
-    """
-
-    subject: Subject
-    seed: int = 0
+    subject: Subject  # what is changed
+    seed: int = 0  # of everything that is drawn
 
     @cached_property
     def chains(self) -> Chains:
@@ -299,23 +283,17 @@ class Lab:
     @cached_property
     def noise(self) -> Tensor:
         """A direction for each latent position of each question: (Q, N, D)."""
-        size, most = self.chains.latent_inputs.shape[-1], range(self.chains.most)
-        ids = [example.id for example in self.subject.examples]
-        noise = [
-            [unit_noise(size, self.seed, "noise", id, latent) for latent in most] for id in ids
-        ]
-        return torch.stack([torch.stack(of_question) for of_question in noise])
+        num, most, size = self.chains.latent_inputs.shape
+        pairs = [(example.id, i) for example in self.subject.examples for i in range(most)]
+        noise = torch.stack([unit_noise(size, self.seed, "noise", id, i) for id, i in pairs])
+        return noise.reshape(num, most, size)
 
 
 def draw_order(num: int, place: Place, *parts: object) -> list[int]:
-    """Return latent positions 0 … num - 1 in another order.
+    """Return latent positions 0 … num - 1 in another order, which belongs to `parts`.
 
-    Args:
-        num: Latent positions of the question.
-        place: One thought, which changes places with another one; or the first k or all, which are
-            so permuted that none stays, each such order equally likely. Where there is nothing to
-            permute, the order stays.
-        *parts: What the randomness belongs to.
+    One thought changes places with another one; the first k, or all, are so permuted that none
+    stays, each such order equally likely. Where there is nothing to permute, the order stays.
     """
     rng, order = stream(*parts, place.thought, place.up_to), list(range(num))
     if place.thought is not None:
@@ -335,14 +313,8 @@ def draw_partners(
 ) -> list[int | None]:
     """Draw for each question another one with as many latent positions and another answer.
 
-    No question is the partner of two. Where one answer is so common that partners run out, the
-    questions without one have None.
-
-    Args:
-        ids: Of the questions.
-        num_latents: Latent positions of each.
-        keys: What tells their answers apart.
-        seed: With the ids it determines the partners.
+    Answers are told apart by their keys. No question is the partner of two. Where one answer is so
+    common that partners run out, the questions without one have None.
     """
     partners: list[int | None] = [None] * len(ids)
     for num in sorted(set(num_latents) - {0}):
@@ -405,10 +377,7 @@ def summary(
         "num_thoughts": lab.chains.most,
         "num_questions": len(subject.examples),
         "num_given": num_given,
-        "replay": {
-            "num_questions": len(replay.outputs),
-            "num_changed": sum(have_changed(replay)),
-        },
+        "replay": {"num_questions": len(replay.outputs), "num_changed": sum(have_changed(replay))},
         "effects": [
             {"name": "none", "thought": None, **_accuracy(before), "p": None},
             *(row for row in rows if "up_to" not in row),
@@ -461,15 +430,13 @@ def _comparison(rights: Rights, others: Rights) -> Rows:
 
 # --- drawing ----------------------------------------------------------------------------------
 
+_UNCHANGED: Any = {"color": style.GREY, "linestyle": "--", "linewidth": 0.8}
+
 
 def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
     """Return the rows of the CSV files, by their names."""
-    return tables_of(
-        result,
-        interventions="effects",
-        interventions_first="first",
-        interventions_comparison="comparison",
-    )
+    parts = {"interventions": "effects", "interventions_first": "first"}
+    return tables_of(result, **parts, interventions_comparison="comparison")
 
 
 def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
@@ -498,15 +465,11 @@ def _draw_by_thought(panel: Axes, model: Mapping[str, Any]) -> None:
         rows.sort(key=lambda row: NAMES.index(row["name"]))
         shift = 0.7 * ((number + 0.5) / len(thoughts) - 0.5)
         heights = [NAMES.index(row["name"]) + shift for row in rows]
-        look = {"fmt": style.MARKERS[number % len(style.MARKERS)], "elinewidth": 0.8}
-        look["color"] = (
-            style.BLACK if thought is None else style.COLOURS[number % len(style.COLOURS)]
-        )
-        look["label"] = "all" if thought is None else f"thought {thought}"
+        look = style.look_of(number) | {"label": f"thought {thought}"}
+        look |= {"fmt": look["fmt"][1:]}  # points without a line
+        look |= {"color": style.BLACK, "label": "all"} if thought is None else {}
         style.points(panel, heights, rows, "accuracy", ends="", is_sideways=True, **look)
-    panel.axvline(
-        none["accuracy"], color=style.GREY, linestyle="--", linewidth=0.8, label="unchanged"
-    )
+    panel.axvline(none["accuracy"], label="unchanged", **_UNCHANGED)
     for name in model["left_out"]:
         text: Any = {"ha": "center", "va": "center", "color": style.GREY}
         text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
@@ -532,16 +495,9 @@ def _draw_up_to(panel: Axes, model: Mapping[str, Any]) -> None:
         by_k |= {row["up_to"]: row for row in model["first"] if row["name"] == name}
         if by_k:
             at = [k + 0.03 * (number - 2.5) for k in sorted(by_k)]
-            look: Any = {
-                "fmt": f"-{style.MARKERS[number]}",
-                "color": style.COLOURS[number],
-                "elinewidth": 0.8,
-            }
-            rows = [by_k[k] for k in sorted(by_k)]
+            rows, look = [by_k[k] for k in sorted(by_k)], style.look_of(number)
             style.points(panel, at, rows, "accuracy", ends="", label=name, **look)
-    panel.axhline(
-        none["accuracy"], color=style.GREY, linestyle="--", linewidth=0.8, label="unchanged"
-    )
+    panel.axhline(none["accuracy"], label="unchanged", **_UNCHANGED)
     panel.set_xticks(range(1, most + 1))
     panel.set_xlim(0.7, most + 0.3)
     panel.set_ylim(-0.02, 1.03)

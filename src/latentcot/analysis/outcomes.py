@@ -41,21 +41,13 @@ READINGS: Mapping[str, tuple[Lead, End]] = {
 
 @dataclass(frozen=True)
 class _Answered:
-    """All questions, answered after one number of thoughts; lists are parallel to them.
+    """All questions, answered after one number of thoughts; lists are parallel to them."""
 
-    Attributes:
-        k: The number that was forced; None for as many as in training.
-        outputs: What was written.
-        are_right: Whether the answer counts as right.
-        written: The same, read.
-        outcomes: By the name of the reading.
-    """
-
-    k: int | None
-    outputs: list[Output]
-    are_right: list[bool]
-    written: list[Written]
-    outcomes: dict[str, list[Outcome]]
+    k: int | None  # the number that was forced; None for as many as in training
+    outputs: list[Output]  # what was written
+    are_right: list[bool]  # whether the answer counts as right
+    written: list[Written]  # the same, read
+    outcomes: dict[str, list[Outcome]]  # by the name of the reading
 
 
 def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:

@@ -138,23 +138,14 @@ def measure(
 
 @dataclass(frozen=True)
 class Labels:
-    """One question to the probes, about every example that it makes sense for.
+    """One question to the probes, about every example that it makes sense for."""
 
-    Attributes:
-        probe: Its name.
-        distance: From the root, where it is about one.
-        counted: Numbers of the examples.
-        true_QK: 1 where a label is true. Rows of the others mean nothing.
-        control_QK: The control labels.
-        allowed_QK: Which labels could be true.
-    """
-
-    probe: str
-    distance: int | None
-    counted: tuple[int, ...]
-    true_QK: Tensor
-    control_QK: Tensor
-    allowed_QK: Tensor
+    probe: str  # its name
+    distance: int | None  # from the root, where it is about one
+    counted: tuple[int, ...]  # numbers of the examples
+    true_QK: Tensor  # 1 where a label is true. Rows of the others mean nothing.
+    control_QK: Tensor  # the control labels
+    allowed_QK: Tensor  # which labels could be true
 
 
 def types_of(subject: Subject) -> list[str]:
@@ -277,19 +268,12 @@ class Ridge:
 
 @dataclass(frozen=True)
 class Tested:
-    """One probe on the questions that it has not seen.
+    """One probe on the questions that it has not seen."""
 
-    Attributes:
-        accuracy: Question → its accuracy.
-        control: Question → that of the probe on control labels.
-        chance: Question → that of guessing.
-        num_train: Questions that it was fitted to.
-    """
-
-    accuracy: dict[int, float]
-    control: dict[int, float]
-    chance: dict[int, float]
-    num_train: int
+    accuracy: dict[int, float]  # question → its accuracy
+    control: dict[int, float]  # question → that of the probe on control labels
+    chance: dict[int, float]  # question → that of guessing
+    num_train: int  # questions that it was fitted to
 
 
 def halves(ids: Sequence[str]) -> list[bool]:
@@ -378,40 +362,23 @@ def draw(result: Mapping[str, Any]) -> Figure:
         for panels, model in zip(grid, models, strict=True):
             for panel, part in zip(panels, parts, strict=True):
                 rows = model["probes"]
-                if part == "frontier":
-                    rows = [row for row in rows if row["probe"] == "frontier"]
-                    distances = sorted({row["distance"] for row in rows})[:MAX_DISTANCES]
-                    lines = {
-                        f"at distance {d}": [r for r in rows if r["distance"] == d]
-                        for d in distances
-                    }
-                else:
-                    lines = {
-                        name: [row for row in rows if row["probe"] == name] for name in _OTHERS
-                    }
-                    lines = {name: found for name, found in lines.items() if found}
-                for number, (label, found) in enumerate(
-                    lines.items(), 0 if part == "frontier" else 4
-                ):
-                    thoughts, place = [row["thought"] for row in found], number % len(style.COLOURS)
-                    look: Any = {
-                        "fmt": f"-{style.MARKERS[place]}",
-                        "color": style.COLOURS[place],
-                        "elinewidth": 0.8,
-                    }
+                lines: dict[str, Rows] = {}
+                for row in rows:
+                    if part == "others" and row["probe"] in _OTHERS:
+                        lines.setdefault(row["probe"], []).append(row)
+                    elif part == row["probe"] and row["distance"] <= MAX_DISTANCES:
+                        lines.setdefault(f"at distance {row['distance']}", []).append(row)
+                first = 0 if part == "frontier" else 4
+                for number, (label, found) in enumerate(lines.items(), first):
+                    thoughts, look = [row["thought"] for row in found], style.look_of(number)
                     style.points(panel, thoughts, found, "accuracy", label=label, **look)
-                    panel.plot(
-                        thoughts, [row["control"] for row in found], ":", color=style.COLOURS[place]
-                    )
+                    by_heart = [row["control"] for row in found]
+                    panel.plot(thoughts, by_heart, ":", color=look["color"])
                 panel.plot([], [], ":", color=style.GREY, label="control labels")
                 chances = [row["chance"] for found in lines.values() for row in found]
                 if chances:
-                    panel.axhline(
-                        sum(chances) / len(chances),
-                        color=style.GREY,
-                        linewidth=0.6,
-                        label="guessing",
-                    )
+                    look = {"color": style.GREY, "linewidth": 0.6, "label": "guessing"}
+                    panel.axhline(fmean(chances), **look)
                 style.thought_axis(panel, model["num_thoughts"])
                 panel.set_ylim(-0.03, 1.05)
                 style.percents(panel.yaxis)

@@ -146,26 +146,23 @@ def embedding_directions(subject: Subject) -> Tensor:
     """Return e(u) − e(t), the same for each thought: (Q, 1, D)."""
     table = subject.reasoner.model.get_input_embeddings()
     device = subject.reasoner.model.device
-    found = []
-    with torch.no_grad():
-        for graph, ids in zip(subject.graphs, subject.name_ids, strict=True):
-            there, here = (
-                table(torch.tensor(ids[node], device=device)).double().mean(0).cpu()
-                for node in (graph.neg_target, graph.target)
-            )
-            found.append(there - here)
+
+    @torch.no_grad()
+    def mean_of(ids: Sequence[int]) -> Tensor:
+        mean: Tensor = table(torch.tensor(ids, device=device)).double().mean(0).cpu()
+        return mean
+
+    named = zip(subject.graphs, subject.name_ids, strict=True)
+    found = [mean_of(ids[g.neg_target]) - mean_of(ids[g.target]) for g, ids in named]
     return torch.stack(found)[:, None]
 
 
 def random_directions(subject: Subject, most: int) -> Tensor:
     """Return a direction for each of so many thoughts of each question: (Q, N, D)."""
     size, thoughts = subject.reasoner.model.config.hidden_size, range(1, most + 1)
-    return torch.stack(
-        [
-            torch.stack([unit_noise(size, SEED, "steer", example.id, i) for i in thoughts])
-            for example in subject.examples
-        ]
-    )
+    pairs = [(example.id, i) for example in subject.examples for i in thoughts]
+    noise = torch.stack([unit_noise(size, SEED, "steer", id, i) for id, i in pairs])
+    return noise.reshape(len(subject.examples), most, size)
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -209,15 +206,10 @@ def named_by(subject: Subject, numbers: Sequence[int], outputs: Sequence[Output]
 
 def counted(unchanged: Named, answers: Mapping[Key, Named]) -> tuple[Rows, Flips]:
     """Return a row for each push, and which answers it flipped, of those that named a candidate."""
-    flips: Flips = {
-        key: {
-            q: name is not None and name != unchanged[q]
-            for q, name in named.items()
-            if unchanged[q] is not None
-        }
-        for key, named in answers.items()
-    }
-    rows: Rows = []
+    flips, rows = Flips(), Rows()
+    for key, named in answers.items():
+        able = {q: name for q, name in named.items() if unchanged[q] is not None}
+        flips[key] = {q: name is not None and name != unchanged[q] for q, name in able.items()}
     for key, named in answers.items():
         is_tested = key[0] != "random" and flips[key]
         rows.append(
@@ -288,9 +280,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     models = models_of(result)
     nothing = {"alpha": 0, "flipped": 0.0, "flipped_low": 0.0, "flipped_high": 0.0}
     most = max(model["num_thoughts"] for model in models)
-    with style.figure(
-        style.COLUMN if most < 4 else 2 * style.COLUMN, 0.5 + 1.45 * len(models)
-    ) as drawn:
+    width = style.COLUMN if most < 4 else 2 * style.COLUMN
+    with style.figure(width, 0.5 + 1.45 * len(models)) as drawn:
         grid = drawn.subplots(len(models), most, sharex=True, sharey=True, squeeze=False)
         for panels, model in zip(grid, models, strict=True):
             for thought, panel in enumerate(panels, start=1):

@@ -47,17 +47,11 @@ Values = defaultdict[tuple[int, str], list[list[float]]]
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What the tables say of the nodes of a batch; M the most nodes of any question.
+    """What the tables say of the nodes of a batch; M the most nodes of any question."""
 
-    Attributes:
-        probabilities: (B, N, M). By the output head.
-        embedding: (B, N, M). Inner product with the input embedding.
-        head: (B, N, M). Inner product with the output head's row; a bias is not in it.
-    """
-
-    probabilities: Tensor
-    embedding: Tensor
-    head: Tensor
+    probabilities: Tensor  # (B, N, M). By the output head.
+    embedding: Tensor  # (B, N, M). Inner product with the input embedding.
+    head: Tensor  # (B, N, M). Inner product with the output head's row; a bias is not in it.
 
 
 def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
@@ -100,11 +94,8 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
                 ]
                 shown.append({"id": subject.examples[number].id, "thoughts": told})
         on_progress(len(numbers))
-    groups, embeddings = (
-        group_rows(values, per_step),
-        subject.reasoner.model.get_input_embeddings(),
-    )
-    head = subject.reasoner.model.get_output_embeddings()
+    groups, model = group_rows(values, per_step), subject.reasoner.model
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     return {
         "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method_name,
@@ -125,9 +116,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
                 "high": row["mass_high"],
                 "uniform": row["mass_uniform"],
                 "num_questions": row["num_questions"],
-                "mirror": round(fmean(mirrors[row["thought"]]), 6)
-                if mirrors[row["thought"]]
-                else None,
+                "mirror": round(fmean(found), 6) if (found := mirrors[row["thought"]]) else None,
             }
             for row in groups
             if row["group"] == "frontier"

@@ -70,21 +70,13 @@ def leading_to_target(graph: Graph) -> set[int]:
 
 @dataclass(frozen=True)
 class Seen:
-    """A question, and what the model makes of it.
+    """A question, and what the model makes of it."""
 
-    Attributes:
-        graph: Its graph.
-        values: Number of thoughts → the value of each node.
-        outputs: Number of thoughts → what is written.
-        is_right: Number of thoughts → whether the answer is right.
-        depths: Number of thoughts → the depth that is scored.
-    """
-
-    graph: Graph
-    values: dict[int, list[float]]
-    outputs: dict[int, Output]
-    is_right: dict[int, bool]
-    depths: dict[int, int]
+    graph: Graph  # its graph
+    values: dict[int, list[float]]  # number of thoughts → the value of each node
+    outputs: dict[int, Output]  # number of thoughts → what is written
+    is_right: dict[int, bool]  # number of thoughts → whether the answer is right
+    depths: dict[int, int]  # number of thoughts → the depth that is scored
 
 
 def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:

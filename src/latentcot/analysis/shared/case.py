@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from latentcot.analysis.shared import style
+from latentcot.tasks.prosqa.graphs import Graph, distances
 
 WORTH_SEEING = 0.02
 """Value from which a node that cannot be reached is drawn."""
@@ -86,21 +87,13 @@ def rows(case: Case) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each drawn node stands: x to the right, y downwards in layers.
+    """Where each drawn node stands: x to the right, y downwards in layers."""
 
-    Attributes:
-        places: Node → (x, y).
-        reached: The nodes that the root reaches; they are left of `width`.
-        width: Of the widest layer.
-        num_layers: Of the reached nodes.
-        num_left_out: Nodes that are not drawn.
-    """
-
-    places: Mapping[int, tuple[float, float]]
-    reached: Set[int]
-    width: float
-    num_layers: int
-    num_left_out: int
+    places: Mapping[int, tuple[float, float]]  # node → (x, y)
+    reached: Set[int]  # the nodes that the root reaches; they are left of `width`
+    width: float  # of the widest layer
+    num_layers: int  # of the reached nodes
+    num_left_out: int  # nodes that are not drawn
 
     @property
     def right(self) -> float:
@@ -147,14 +140,9 @@ def _plan(case: Case) -> Plan:
 
 def _depths(case: Case) -> dict[int, int]:
     """Return the distance of each node that can be reached from the root."""
-    found = {case["root"]: 0}
-    queue = [case["root"]]
-    for node in queue:  # grows while it is read: breadth first
-        for parent, child in case["edges"]:
-            if parent == node and child not in found:
-                found[child] = found[node] + 1
-                queue.append(child)
-    return found
+    ends = (case[key] for key in ("root", "target", "neg_target"))
+    graph = Graph(len(case["nodes"]), tuple(map(tuple, case["edges"])), *ends)
+    return distances(graph, graph.root)
 
 
 # --- drawing ----------------------------------------------------------------------------------
@@ -163,34 +151,26 @@ def _depths(case: Case) -> dict[int, int]:
 def _draw_edge(axes: Axes, plan: Plan, parent: int, child: int) -> None:
     """Draw an edge; one that leads no layer down, and is on no shortest path, is dotted."""
     (x0, y0), (x1, y1) = plan.places[parent], plan.places[child]
-    look: dict[str, Any] = {
-        "arrowstyle": "-|>",
-        "color": style.GREY,
-        "mutation_scale": 5,
-        "shrinkB": 0,
-    }
+    look: dict[str, Any] = {"arrowstyle": "-|>", "color": style.GREY, "mutation_scale": 5}
+    look |= {"shrinkA": 0, "shrinkB": 0}
     if y1 > y0:
         start, end = (x0, y0 + _HALF_HEIGHT), (x1, y1 - _HALF_HEIGHT)
-        look |= {"shrinkA": 0, "linewidth": 0.7}
+        look |= {"linewidth": 0.7}
     else:
         side = _HALF_WIDTH if x1 > x0 else -_HALF_WIDTH
         start, end = (x0 + side, y0), (x1 - side, y1)
         if x0 == x1:
             start, end = (x0 + _HALF_WIDTH, y0), (x1 + _HALF_WIDTH, y1)
         bend = "arc3,rad=0.3" if y1 == y0 else "arc3,rad=0.1"
-        look |= {"shrinkA": 0, "linewidth": 0.6, "linestyle": ":", "connectionstyle": bend}
+        look |= {"linewidth": 0.6, "linestyle": ":", "connectionstyle": bend}
     axes.annotate("", end, start, arrowprops=look, zorder=1)
 
 
 def _draw_node(axes: Axes, case: Case, plan: Plan, state: Mapping[str, Any], node: int) -> None:
     (x, y), value = plan.places[node], state["values"][node]
     role = _role(case, node)
-    looks = {
-        "target": (style.GREEN, 1.8),
-        "distractor": (style.VERMILION, 1.8),
-        "root": (style.BLUE, 1.8),
-    }
-    edge, width = looks.get(role, (style.BLACK, 0.5))
+    edges = {"target": style.GREEN, "distractor": style.VERMILION, "root": style.BLUE}
+    edge, width = edges.get(role, style.BLACK), 1.8 if role else 0.5
     corner, size = (x - _HALF_WIDTH, y - _HALF_HEIGHT), (2 * _HALF_WIDTH, 2 * _HALF_HEIGHT)
     look: Any = {"facecolor": mpl.colormaps[_SHADES](value), "edgecolor": edge, "linewidth": width}
     look |= {"linestyle": "--" if role == "distractor" else "-", "zorder": 2}

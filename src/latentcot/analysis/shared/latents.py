@@ -90,8 +90,13 @@ def compared(
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
     """
-    found, one = measure(subject)
-    result = _named(subject) | found
+
+    def measured(subject: Subject) -> tuple[dict[str, Any], T]:
+        method, found = subject.reasoner.info.method_name, measure(subject)
+        about = {"name": subject.name, "method": method, "has_thoughts": subject.has_thoughts}
+        return about | found[0], found[1]
+
+    result, one = measured(subject)
     if not against:
         return result
     second = against[0]
@@ -103,16 +108,8 @@ def compared(
             f"{second.name}: must be asked the same {len(asked)} questions as {subject.name}, in "
             f"the same order, got {len(others)}. Open both with the same data and limit."
         )
-    found, other = measure(second)
-    return result | {"against": _named(second) | found, "comparison": comparison(one, other)}
-
-
-def _named(subject: Subject) -> dict[str, Any]:
-    return {
-        "name": subject.name,
-        "method": subject.reasoner.info.method_name,
-        "has_thoughts": subject.has_thoughts,
-    }
+    found, other = measured(second)
+    return result | {"against": found, "comparison": comparison(one, other)}
 
 
 def models_of(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -209,8 +206,7 @@ def record(subject: Subject) -> Chains:
     if most == 0:
         raise UsageError(
             f"{subject.name}: none of the {len(num_latents)} questions has a latent position, "
-            f"since none has a "
-            "step. Use questions with chains."
+            "since none has a step. Use questions with chains."
         )
     latent_inputs = torch.zeros(len(num_latents), most, size, dtype=subject.reasoner.model.dtype)
     states = torch.zeros(len(num_latents), most + 1, size, dtype=latent_inputs.dtype)

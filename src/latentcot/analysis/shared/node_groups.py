@@ -69,17 +69,12 @@ def depth_of(thought: int, thoughts_per_step: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the nodes, or the edges, of some questions lie; M the most of any of them.
+    """Where the nodes, or the edges, of some questions lie; M the most of any of them."""
 
-    Attributes:
-        distances: (B, M). Of a node, or of an edge's parent, from the root; NEVER without a path.
-        is_optimal: (B, M). Whether it lies on a shortest path from root to target.
-        is_used: (B, M). Whether it is there at all, and can be looked up.
-    """
-
+    # (B, M). Of a node, or of an edge's parent, from the root; NEVER without a path.
     distances: Tensor
-    is_optimal: Tensor
-    is_used: Tensor
+    is_optimal: Tensor  # (B, M). Whether it lies on a shortest path from root to target.
+    is_used: Tensor  # (B, M). Whether it is there at all, and can be looked up.
 
     def groups(self, depths: Sequence[int]) -> dict[str, Tensor]:
         """Return which are in each group, seen from each of N depths: (B, N, M) each."""
@@ -155,21 +150,14 @@ def _places(
 
 @dataclass(frozen=True, slots=True)
 class NameTokens:
-    """One token for each node by which its name is told, for each question.
+    """One token for each node by which its name is told, for each question."""
 
-    Attributes:
-        ids: The name's first token; 0 where it cannot be used.
-        is_used: Whether no other name of the question begins with the same token.
-        num_whole: Names that are one token.
-        num_begun: Names of several tokens, told by the first.
-        num_left_out: Names that begin like another of their question, or cannot be written.
-    """
-
-    ids: tuple[tuple[int, ...], ...]
+    ids: tuple[tuple[int, ...], ...]  # the name's first token; 0 where it cannot be used
+    # whether no other name of the question begins with the same token
     is_used: tuple[tuple[bool, ...], ...]
-    num_whole: int
-    num_begun: int
-    num_left_out: int
+    num_whole: int  # names that are one token
+    num_begun: int  # names of several tokens, told by the first
+    num_left_out: int  # names that begin like another of their question, or cannot be written
 
     def padded(self, numbers: Sequence[int]) -> Tensor:
         """Return the ids of some questions side by side, (B, M), padded with 0."""

@@ -68,35 +68,23 @@ _FACT = re.compile(r"(?:[Ee]very\s+)?([^\s.,?!]+)\s+is\s+an?\s+([^\s.,?!]+)")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How chains are written.
+    """How chains are written."""
 
-    Attributes:
-        is_in_words: In sentences, and not in symbols.
-        answer_start: The template's mark of the answer.
-        step_end: The template's end of a step.
-    """
-
-    is_in_words: bool
-    answer_start: str
-    step_end: str = ""
+    is_in_words: bool  # in sentences, and not in symbols
+    answer_start: str  # the template's mark of the answer
+    step_end: str = ""  # the template's end of a step
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text, read.
+    """A text, read."""
 
-    Attributes:
-        edges: The steps as (parent, child); the parent of the first is None in symbols, where it is
-            not written.
-        label: The name that the answer gives; empty where there is none.
-        has_answer: Whether the mark of the answer is there.
-        has_junk: Whether there is something beside steps in front of the answer.
-    """
-
+    # the steps as (parent, child); the parent of the first is None in symbols, where it is
+    # not written
     edges: tuple[tuple[str | None, str], ...]
-    label: str
-    has_answer: bool
-    has_junk: bool
+    label: str  # the name that the answer gives; empty where there is none
+    has_answer: bool  # whether the mark of the answer is there
+    has_junk: bool  # whether there is something beside steps in front of the answer
 
     @property
     def is_inconsistent(self) -> bool:

@@ -43,17 +43,11 @@ _KEPT_NODES = 23.1 / 28
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """A kind of questions.
+    """A kind of questions."""
 
-    Attributes:
-        name: What tables and figures call it.
-        about: What is unlike the training data, in words.
-        options: How they are made.
-    """
-
-    name: str
-    about: str
-    options: ProsqaOptions
+    name: str  # what tables and figures call it
+    about: str  # what is unlike the training data, in words
+    options: ProsqaOptions  # how they are made
 
     @property
     def is_about_hops(self) -> bool:
@@ -63,15 +57,10 @@ class QuestionSet:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A set that is not made.
+    """A set that is not made."""
 
-    Attributes:
-        name: Of the set.
-        reason: Why, in words.
-    """
-
-    name: str
-    reason: str
+    name: str  # of the set
+    reason: str  # why, in words
 
 
 def question_sets(base: ProsqaOptions, num_names: int) -> tuple[list[QuestionSet], list[LeftOut]]:

@@ -81,21 +81,13 @@ def mean_of(values: Sequence[float], lowest: float = 0.0) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean over questions of first minus second.
+    """The mean over questions of first minus second."""
 
-    Attributes:
-        mean: Of the differences.
-        low: Lower end of its 95 % interval (Student's t); None for a single question.
-        high: Upper end.
-        p: Two-sided p-value of the paired t-test; 1 for a single question.
-        num_questions: How many are paired.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    p: float
-    num_questions: int
+    mean: float  # of the differences
+    low: float | None  # lower end of its 95 % interval (Student's t); None for a single question
+    high: float | None  # upper end
+    p: float  # two-sided p-value of the paired t-test; 1 for a single question
+    num_questions: int  # how many are paired
 
     def fields(self, name: str) -> Row:
         """Return mean and interval, rounded."""

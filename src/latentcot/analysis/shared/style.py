@@ -85,6 +85,12 @@ def save(drawn: Figure, path: Path, note: str = "") -> None:
                 drawn.savefig(file, format=suffix[1:], **options, **more)
 
 
+def look_of(number: int) -> dict[str, Any]:
+    """Return the colour and the marker of a line, by its number, as `points` takes them."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    return {"fmt": f"-{marker}", "color": colour, "elinewidth": 0.8}
+
+
 # --- points with intervals --------------------------------------------------------------------
 
 

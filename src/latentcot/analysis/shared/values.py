@@ -44,14 +44,10 @@ _BEHIND: dict[Form, str] = {"words": " is", "symbols": ""}
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What is asked for after the thoughts.
+    """What is asked for after the thoughts."""
 
-    Attributes:
-        front: Token ids of the forced beginning of a step; none in symbols.
-        names: For each question, the token ids of each node's name behind it.
-    """
-
-    front: Ids
+    front: Ids  # token ids of the forced beginning of a step; none in symbols
+    # for each question, the token ids of each node's name behind it
     names: tuple[tuple[Ids, ...], ...]
 
     @property
