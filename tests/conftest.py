@@ -4,7 +4,6 @@ Nothing heavy is imported here before a fixture needs it, so that the tests with
 at once.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -19,6 +18,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from interrupts import NUM_STAGES, SIZES
+
 # Helpers that assert: pytest shows what both sides were.
 pytest.register_assert_rewrite("rollouts")
 
@@ -30,9 +31,6 @@ settings.load_profile("untimed")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-SIZES = {"train": 32, "valid": 6, "test": 8}
-NUM_STAGES = 2
 
 Values = dict[str, Any]
 Recipes = Callable[..., Values]
@@ -158,34 +156,6 @@ def recipe_file(recipe_values: Recipes, tmp_path: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps(recipe_values()))  # JSON is YAML
     return path
-
-
-@contextlib.contextmanager
-def in_update(number: int, do: Callable[[Any], object]) -> Iterator[None]:
-    """Do something to the model as an update begins; the first one in here is number 1."""
-    from torch.nn.modules.module import register_module_forward_pre_hook
-
-    from latentcot.training.objective import Objective
-
-    num_seen = 0
-
-    def hook(module: Any, args: Any) -> None:
-        nonlocal num_seen
-        if isinstance(module, Objective):
-            num_seen += 1
-            if num_seen == number:
-                do(module.model)
-
-    handle = register_module_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def press_ctrl_c(model: Any = None) -> None:
-    """Do what the terminal does."""
-    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ def test_what_a_method_does_not_allow_is_told_and_the_rest_is_done(no_cot, laten
     assert not (tmp_path / "here" / "interventions.json").exists()
 
 
+@pytest.mark.slow
 def test_questions_without_graphs(tiny_run, data, latentcot, tmp_path):
     lines = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
     kept = ("id", "question", "steps", "answer")

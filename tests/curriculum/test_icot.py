@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from conftest import in_update, press_ctrl_c
+from interrupts import in_update, press_ctrl_c
 from latentcot import evaluate, load, read_examples, train
 from latentcot.curriculum.stages import Curriculum, StageClock, draw_stages, phases_of
 from latentcot.methods import METHODS

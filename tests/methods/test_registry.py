@@ -249,6 +249,7 @@ def test_a_module_that_fails_when_it_is_imported(site: Any) -> None:
         load_entry_points()
 
 
+@pytest.mark.slow
 def test_an_installed_method_works_on_the_command_line(
     recipe_values: Any, data: Path, tmp_path: Path, site: Any
 ) -> None:
@@ -285,7 +286,7 @@ def test_terms_and_modules_come_from_outside(
     import torch
 
     import latentcot
-    from conftest import in_update, press_ctrl_c
+    from interrupts import in_update, press_ctrl_c
     from latentcot.runs.checkpoint import load_training_state
     from latentcot.runs.checkpoint_folders import checkpoint_folders
 

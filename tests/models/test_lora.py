@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from base_tokenizers import base_tokenizer
-from conftest import in_update
+from interrupts import in_update
 from latentcot import load, train
 from latentcot.errors import CheckpointError, DamagedError, RecipeError
 from latentcot.models.loading import load_pretrained

@@ -128,6 +128,7 @@ def test_saving_memory_keeps_less_of_each_column_and_thought():
     assert saving["3"] - saving["0"] < plain["3"] - plain["0"]
 
 
+@pytest.mark.slow
 def test_counting_needs_no_weights_and_agrees_with_real_tensors():
     way = WAYS[3]
     _needs_peft(way)

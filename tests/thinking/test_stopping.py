@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import in_update, press_ctrl_c
+from interrupts import in_update, press_ctrl_c
 from latentcot import (
     CheckpointError,
     DataError,

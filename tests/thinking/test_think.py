@@ -212,6 +212,7 @@ class TestStates:
         rows = make_rows(RAGGED)
         check_states(model, rows, run_think(model.train(), rows), EXACT)
 
+    @pytest.mark.slow
     @settings(max_examples=90, deadline=None, derandomize=True)
     @given(
         shapes=st.lists(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from conftest import in_update
+from interrupts import in_update
 from latentcot import TrainingError, train
 from latentcot.recipes.recipe import Training
 from latentcot.runs.checkpoint_folders import checkpoint_folders

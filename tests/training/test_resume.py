@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import in_update, press_ctrl_c
+from interrupts import in_update, press_ctrl_c
 from latentcot import CheckpointError, DataError, RunError, load, train
 from latentcot.errors import UsageError
 from latentcot.runs.checkpoint_folders import checkpoint_folders

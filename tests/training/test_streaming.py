@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import in_update, press_ctrl_c
+from interrupts import in_update, press_ctrl_c
 from latentcot import CheckpointError, DataError, RecipeError, RunError, train
 from latentcot.curriculum.layout import EncodedExample
 from latentcot.data.examples import Example, read_examples

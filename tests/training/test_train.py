@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from conftest import NUM_STAGES, in_update, press_ctrl_c
+from interrupts import NUM_STAGES, in_update, press_ctrl_c
 from latentcot import (
     METHODS,
     DataError,

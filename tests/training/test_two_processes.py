@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from conftest import in_update, press_ctrl_c
+from interrupts import in_update, press_ctrl_c
 from latentcot import load
 from latentcot.data.examples import read_examples
 from latentcot.recipes.recipe import read_recipe

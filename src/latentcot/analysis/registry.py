@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from latentcot.analysis.shared.statistics import Rows
 from latentcot.analysis.shared.subject import REQUIREMENTS, Progress, Subject
 from latentcot.errors import UsageError, did_you_mean
+from latentcot.utils.plugins import add, load_all
 
 ENTRY_POINTS = "latentcot.analyses"
 
@@ -126,11 +126,7 @@ def register(analysis: Analysis) -> Analysis:
                 f"analysis {analysis.name!r}: requires {required!r}, which is none of "
                 f"{', '.join(REQUIREMENTS)}.{did_you_mean(required, REQUIREMENTS)}"
             )
-    if ANALYSES.setdefault(analysis.name, analysis) != analysis:
-        raise UsageError(
-            f"analysis {analysis.name!r} exists already. Give yours another name; there are: "
-            f"{', '.join(ANALYSES)}."
-        )
+    add(ANALYSES, "analysis", analysis.name, analysis, UsageError)
     return analysis
 
 
@@ -141,15 +137,7 @@ def load_entry_points() -> None:
     Raises:
         UsageError: One of them cannot be loaded.
     """
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            row = entry.load()
-        except Exception as error:  # whatever an installed package raises when it is imported
-            raise UsageError(
-                f"entry point {ENTRY_POINTS}: {entry.name!r} ({entry.value}) cannot be loaded: "
-                f"{error}. Fix or uninstall that package."
-            ) from error
-        register(row)
+    load_all(ENTRY_POINTS, register, UsageError)
 
 
 def chosen(only: Sequence[str]) -> list[Analysis]:

@@ -75,18 +75,15 @@ def convert(
         special_tokens_start_from=special_tokens_start_from,
     )
     done = write(source, out, request, base=base, overwrite=overwrite)
-    info, special_tokens = done.info, done.special_tokens
+    info, tokens = done.info, done.special_tokens
     trained = info.bound_method
-    last = trained.stages(info.plan)[-1]
     texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
     latents = f", {info.num_thoughts} latent positions" if trained.view.has_latents else ""
     print(f"{source} → {done.folder}")
+    last = trained.stages(info.plan)[-1]
     print(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
     print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
-    print(
-        f"  special   <bot> {special_tokens.bot}, <eot> {special_tokens.eot}, "
-        f"<pause> {special_tokens.pause}"
-    )
+    print(f"  special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}")
     print(f"  template  {texts}")
     for note in done.notes:
         print(f"  note      {note}")

@@ -168,16 +168,8 @@ def summarize_run(path: Path) -> RunSummary:
     with noting():
         origin = read_provenance(run)
 
-    def state_of(file: str, digest: str) -> State:
-        try:
-            now = None if is_hub(file) else source_hash(file)
-        except DataError:
-            return "unreadable" if Path(file).exists() else "missing"
-        return "not checked" if now is None else "same" if now == digest else "changed"
-
     hashes = origin.get("data", {})
-    data = tuple(DataFile(file, sha256, state_of(file, sha256)) for file, sha256 in hashes.items())
-
+    data = tuple(DataFile(file, sha256, _state_of(file, sha256)) for file, sha256 in hashes.items())
     folder, best = run / "checkpoints", None
     with noting():
         best = best_checkpoint(run) if (folder / "best.json").exists() else None
@@ -232,6 +224,15 @@ def summarize_run(path: Path) -> RunSummary:
     )
 
 
+def _state_of(file: str, digest: str) -> State:
+    """Compare a data file with the hash that it had in training."""
+    try:
+        now = None if is_hub(file) else source_hash(file)
+    except DataError:
+        return "unreadable" if Path(file).exists() else "missing"
+    return "not checked" if now is None else "same" if now == digest else "changed"
+
+
 def _lone_checkpoint(folder: Path) -> RunSummary:
     if not (folder / INFO_FILE).is_file():
         inside = [*folder.glob(f"*/{RECIPE}"), *folder.glob(f"*/*/*/{RECIPE}")]
@@ -247,7 +248,9 @@ def _lone_checkpoint(folder: Path) -> RunSummary:
         return RunSummary(
             path=str(folder),
             is_run=False,
-            method=str(info["method"]),
+            method=str(
+                info["method"]["name"] if isinstance(info["method"], dict) else info["method"]
+            ),
             task=task if isinstance(task, str) else "own",
             seed=int(info["seed"]),
             model=model_of(folder),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +17,7 @@ from latentcot.curriculum.views import View
 from latentcot.errors import MethodError, did_you_mean
 from latentcot.methods.method import Method
 from latentcot.utils.parsing import shown
+from latentcot.utils.plugins import add, load_all
 from latentcot.utils.problems import Form, explain_all
 
 ENTRY_POINTS = "latentcot.methods"
@@ -94,11 +94,7 @@ def register(method: Method | Registered) -> Method | Registered:
         if isinstance(method, Method)
         else method
     )
-    if METHODS.setdefault(row.name, row) != row:
-        raise MethodError(
-            f"method {row.name!r} exists already. Give yours another name; there are: "
-            f"{', '.join(METHODS)}."
-        )
+    add(METHODS, "method", row.name, row, MethodError)
     return method
 
 
@@ -119,15 +115,7 @@ def load_entry_points() -> None:
     Raises:
         MethodError: One of them cannot be loaded.
     """
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            row = entry.load()
-        except Exception as error:  # whatever an installed package raises when it is imported
-            raise MethodError(
-                f"entry point {ENTRY_POINTS}: {entry.name!r} ({entry.value}) cannot be loaded: "
-                f"{error}. Fix or uninstall that package."
-            ) from error
-        register(row)
+    load_all(ENTRY_POINTS, register, MethodError)
 
 
 def method_named(choice: str | Mapping[str, Any]) -> Method:

@@ -23,7 +23,6 @@ from latentcot.pages.report import (
     LossPoint,
     ReportData,
     SearchQuestion,
-    TableRow,
 )
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import code_of, provenance
@@ -156,7 +155,20 @@ def write_quickstart_report(
         "conclusion": conclusion(rows),
         "caption": CAPTION,
         "rows": [
-            pick(TableRow, row.values() | {"summary": METHODS[row.method].summary}) for row in rows
+            {
+                "method": row.method,
+                "summary": METHODS[row.method].summary,
+                "accuracy": row.result.accuracy.value,
+                "low": row.result.accuracy.low,
+                "high": row.result.accuracy.high,
+                "num_questions": row.result.accuracy.n,
+                "tokens_per_question": row.result.tokens_per_question,
+                "thoughts_per_question": row.result.thoughts_per_question,
+                "seconds_per_question": row.result.seconds_per_question,
+                "seed": row.seed,
+                "updates": row.updates,
+            }
+            for row in rows
         ],
         "curves": curves,
         "frontier": pick(Frontier, frontier),

@@ -8,7 +8,6 @@ package with an entry point `latentcot.tasks`. For custom data an `AnswerMatch` 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from latentcot.errors import MethodError, did_you_mean
 from latentcot.tasks.generators import Progress, Splits, chosen
 from latentcot.tasks.scoring import AnswerMatch, IsCorrect, same_text
 from latentcot.tasks.statistics import custom_stats
+from latentcot.utils.plugins import add, load_all
 
 if TYPE_CHECKING:
     from latentcot.tasks.prosqa.graphs import Graph
@@ -95,11 +95,7 @@ def register_task(task: Task) -> Task:
         raise MethodError(
             f"register_task: needs a latentcot.tasks.Task, got {type(task).__name__}."
         )
-    if TASKS.setdefault(task.name, task) != task:
-        raise MethodError(
-            f"task {task.name!r} exists already. Give yours another name; there are: "
-            f"{', '.join(TASKS)}."
-        )
+    add(TASKS, "task", task.name, task, MethodError)
     return task
 
 
@@ -110,15 +106,7 @@ def load_entry_points() -> None:
     Raises:
         MethodError: One of them cannot be loaded.
     """
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            row = entry.load()
-        except Exception as error:  # whatever an installed package raises when it is imported
-            raise MethodError(
-                f"entry point {ENTRY_POINTS}: {entry.name!r} ({entry.value}) cannot be loaded: "
-                f"{error}. Fix or uninstall that package."
-            ) from error
-        register_task(row)
+    load_all(ENTRY_POINTS, register_task, MethodError)
 
 
 def task_named(name: str | AnswerMatch) -> Task:
