@@ -149,7 +149,7 @@ def test_the_number_of_examples_may_be_given(folder):
     assert len(open_stream(str(folder), 9, 61)) == len(open_stream(str(folder), 61, 80)) - 52 == 9
     for number, limit in ((62, None), (60, None), (62, 100)):
         with pytest.raises(
-            DataError, match=rf"learned: holds 61 .*, but data\.num_examples is {number}"
+            DataError, match=rf"parts: holds 61 .*, but data\.num_examples is {number}"
         ):
             open_stream(str(folder), limit, number)
     assert count_examples(str(folder)) == count_examples("nowhere", None, 61) == 61

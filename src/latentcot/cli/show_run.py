@@ -179,13 +179,9 @@ def summarize_run(path: Path) -> RunSummary:
         if path.is_dir()
     )
     saved = [one for one in checkpoints if one.is_usable]
-    pretrained = recipe.model if isinstance(recipe.model, str) else None
-    if saved:
-        model = model_of(folder / saved[-1].name, pretrained)
-    else:
-        family = None if isinstance(recipe.model, str) else recipe.model.architecture
-        model = Model(family, pretrained, None)
-
+    named = recipe.model if isinstance(recipe.model, str) else None
+    family = None if isinstance(recipe.model, str) else recipe.model.architecture
+    last = model_of(folder / saved[-1].name, named) if saved else Model(family, named, None)
     # The last update and stage of which there is a trace.
     newest: Sequence[dict[str, Any]] = []
     with noting():
@@ -210,7 +206,7 @@ def summarize_run(path: Path) -> RunSummary:
         method=recipe.method_name,
         task=task_named(recipe.task).name,
         seed=recipe.seed,
-        model=model,
+        model=last,
         stage=max((stage for stage in stages if isinstance(stage, int)), default=0),
         last_stage=method_named(recipe.method).stages(recipe.curriculum.plan)[-1],
         update=max(updates, default=0),
