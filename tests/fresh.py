@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import pytest
 import torch
 
 from latentcot.analysis.shared.subject import Subject
@@ -93,3 +94,14 @@ def is_plain(value: Any) -> bool:
     if type(value) is float:
         return abs(value) < float("inf")
     return value is None or type(value) in (str, int, bool)
+
+
+def alike(one, other):
+    """Compare two results; sums over other batches may be rounded otherwise."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, float):
+        return one == pytest.approx(other, abs=2e-4)
+    return one == other

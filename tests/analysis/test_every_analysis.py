@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from fresh import is_plain
+from fresh import alike, is_plain
 from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared.subject import no_progress
 from latentcot.errors import UsageError
@@ -43,17 +43,6 @@ def check_figures(name, result, *, has_rows=True):
     assert not has_rows or name in tables
     for rows in tables.values():
         assert not any(isinstance(value, list | dict) for row in rows for value in row.values())
-
-
-def alike(one, other):
-    """Compare two results; sums over other batches may be rounded otherwise."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(alike, one, other))
-    if isinstance(one, float):
-        return one == pytest.approx(other, abs=2e-4)
-    return one == other
 
 
 @pytest.mark.parametrize("form", FORMS)
