@@ -181,9 +181,10 @@ class TrainStep:
         """
         accelerator = self.accelerator
         wide = next(self.wrapped.parameters()).dtype == torch.float64
+        factors = shard.counts.coefficients()
         coefficients = torch.tensor(
-            shard.counts.coefficients(), dtype=torch.float64 if wide else torch.float32
-        ).to(accelerator.device)
+            factors, dtype=torch.float64 if wide else torch.float32, device=accelerator.device
+        )
         totals = torch.zeros(len(coefficients), device=accelerator.device)
         self.wrapped.train()
         for number, micro_batch in enumerate(shard.micro_batches, start=1):
@@ -200,7 +201,7 @@ class TrainStep:
             let_go(self.wrapped)
         sums = accelerator.reduce(totals).tolist()
         # Those that are only measured have coefficient 0, and may be what they like.
-        pairs = zip(sums, shard.counts.coefficients(), strict=True)
+        pairs = zip(sums, factors, strict=True)
         total = sum(value * coefficient for value, coefficient in pairs if coefficient)
         if math.isfinite(total):
             if self.training.max_grad_norm is not None:
