@@ -12,9 +12,10 @@ Randomness belongs to a question's id, the intervention and the seed; no batch c
 Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -25,13 +26,14 @@ from torch import Tensor
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
+    Replace,
+    answers_with,
     compared,
     models_of,
+    random_directions,
     record,
     stream,
     tables_of,
-    unit_noise,
-    update_of_latents,
     with_latents,
 )
 from latentcot.analysis.shared.statistics import (
@@ -40,10 +42,10 @@ from latentcot.analysis.shared.statistics import (
     adjust,
     difference,
     mcnemar_of,
+    paired,
     share_fields,
 )
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
-from latentcot.curriculum.views import Update
 from latentcot.evaluation.reasoner import Output
 from latentcot.thinking.think import Latent
 
@@ -51,6 +53,7 @@ SCHEMA_VERSION = 1
 MAX_QUESTIONS = 1_000
 """Questions used at most, the first of the file: there are many interventions."""
 MAX_ROUNDS = 100
+SEED = 0
 
 DEFINITIONS = {
     "none": "the unchanged model",
@@ -69,13 +72,25 @@ NAMES = ("zero", "noise", "mean", "shuffle", "swap", "token")
 EXCHANGES = ("mean", "shuffle", "swap")
 """Do nothing where all latent positions hold the same vector."""
 
-Replace = Callable[[Tensor, Latent, Tensor], Tensor]
-"""(numbers of the questions (B,), latent position, what the model would feed (B, D)) → what is
-fed instead."""
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which latent positions something is put into; all of them if nothing is given."""
+
+    thought: int | None = None  # this one alone, counted from 1
+    up_to: int | None = None  # from the first one to this one
+
+    def has(self, latent: int) -> bool:
+        """Return whether a latent position, counted from 0, is meant."""
+        if self.thought is not None:
+            return latent + 1 == self.thought
+        return self.up_to is None or latent + 1 <= self.up_to
 
 
-Key = tuple[str, int | None, int | None]
-"""Intervention, thought and up to which thought."""
+Key = tuple[str, Place]
+"""Intervention, and where."""
+Answers = dict[int, Output]
+"""Question → what came."""
 Rights = dict[Key, dict[int, bool]]
 """Intervention → question → whether its answer counts as right."""
 
@@ -97,61 +112,23 @@ def measure(
     """
 
     def run(subject: Subject) -> tuple[Row, Rights]:
-        """Return what interventions did to a model, and which questions each leaves right."""
         lab = Lab(with_latents(subject).first(MAX_QUESTIONS))
-        unchanged, replay = (lab.answer(name, Place(), on_progress) for name in ("none", "replay"))
-        effects = [lab.answer(name, place, on_progress) for name, place in lab.planned()]
-        effects = [effect for effect in effects if effect.outputs]
-        found = summary(lab, len(subject.examples), unchanged, replay, effects)
-        return found, {effect.key: lab.right(effect) for effect in (unchanged, *effects)}
+        planned = [("none", Place()), ("replay", Place())]
+        for name in NAMES:
+            if name not in lab.left_out:
+                planned += [(name, place) for place in places(lab.chains.most)]
+        found, rights = summary(lab, {key: lab.answer(*key, on_progress) for key in planned})
+        return found | {"num_given": len(subject.examples)}, rights
 
     found = compared(subject, against, run, _comparison)
     return {"schema_version": SCHEMA_VERSION, "definitions": DEFINITIONS, **found}
 
 
-# --- where, and what came of it ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which latent positions something is put into; all of them if nothing is given."""
-
-    thought: int | None = None  # this one alone, counted from 1
-    up_to: int | None = None  # from the first one to this one
-
-    @property
-    def fewest(self) -> int:
-        """How many latent positions a question must have."""
-        return self.thought or self.up_to or 1
-
-    def has(self, latent: int) -> bool:
-        """Return whether a latent position, counted from 0, is meant."""
-        if self.thought is not None:
-            return latent + 1 == self.thought
-        return self.up_to is None or latent + 1 <= self.up_to
-
-
 def places(most: int) -> Iterator[Place]:
     """Yield each thought alone, all of them, and those up to k where that is neither."""
-    for thought in range(1, most + 1):
-        yield Place(thought=thought)
+    yield from (Place(thought=thought) for thought in range(1, most + 1))
     yield Place()
-    for up_to in range(2, most):
-        yield Place(up_to=up_to)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What was answered under an intervention."""
-
-    name: str  # of the intervention
-    place: Place  # where
-    outputs: dict[int, Output]  # question → what came
-
-    @property
-    def key(self) -> Key:
-        """What tells it from others."""
-        return self.name, self.place.thought, self.place.up_to
+    yield from (Place(up_to=up_to) for up_to in range(2, most))
 
 
 # --- what is put in ----------------------------------------------------------------------------
@@ -161,8 +138,7 @@ class Effect:
 class Lab:
     """A subject of `with_latents`, and what may be put into its latent positions."""
 
-    subject: Subject  # what is changed
-    seed: int = 0  # of everything that is drawn
+    subject: Subject
 
     @cached_property
     def chains(self) -> Chains:
@@ -180,7 +156,7 @@ class Lab:
     def partners(self) -> list[int | None]:
         """The other question whose thoughts each question gets in a swap."""
         ids = [example.id for example in self.subject.examples]
-        return draw_partners(ids, self.chains.num_latents, self.keys, self.seed)
+        return draw_partners(ids, self.chains.num_latents, self.keys, SEED)
 
     @cached_property
     def others(self) -> list[str | None]:
@@ -188,105 +164,77 @@ class Lab:
 
         None where there is no partner, or its answer has no name in this question's graph.
         """
-        found: list[str | None] = []
+        found: list[str | None] = [None] * len(self.partners)
         for question, partner in enumerate(self.partners):
             if partner is None:
-                found.append(None)
-            elif not self.subject.has_graphs:
-                found.append(self.subject.examples[partner].answer)
-            else:
-                name = self.keys[partner]
-                is_here = name in self.subject.graphs[question].names
-                found.append(self.subject.answer_naming(question, name) if is_here else None)
+                continue
+            if not self.subject.has_graphs:
+                found[question] = self.subject.examples[partner].answer
+            elif (name := self.keys[partner]) in self.subject.graphs[question].names:
+                found[question] = self.subject.answer_naming(question, name)
         return found
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """A direction for each latent position of each question: (Q, N, D)."""
+        return random_directions(self.subject, range(self.chains.most), SEED, "noise")
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Interventions that cannot change anything."""
         return EXCHANGES if self.chains.is_constant else ()
 
-    def right(self, effect: Effect) -> dict[int, bool]:
-        """Return question → whether its answer counts as right."""
-        questions = self.subject.of(list(effect.outputs))
-        are_right = questions.are_right(list(effect.outputs.values()))
-        return dict(zip(effect.outputs, are_right, strict=True))
-
-    def planned(self) -> Iterator[tuple[str, Place]]:
-        """Yield every intervention and place."""
-        for name in NAMES:
-            if name not in self.left_out:
-                yield from ((name, place) for place in places(self.chains.most))
-
     def counted(self, name: str, place: Place) -> list[int]:
         """Return the questions that an intervention can be made on."""
-        fewest = max(2 if name == "shuffle" else 1, place.fewest)
+        fewest = max(2 if name == "shuffle" else 1, place.thought or place.up_to or 1)
         return [
             q
             for q, num in enumerate(self.chains.num_latents)
             if num >= fewest and (name != "swap" or self.partners[q] is not None)
         ]
 
-    def answer(self, name: str, place: Place, on_progress: Progress = no_progress) -> Effect:
+    def answer(self, name: str, place: Place, on_progress: Progress = no_progress) -> Answers:
         """Answer the questions with something else in these latent positions."""
-        numbers = self.counted(name, place)
-        if not numbers:
-            return Effect(name, place, {})
-        own, put_in = update_of_latents(self.subject), self.replacement(name, place)
+        numbers, put_in = self.counted(name, place), self.replacement(name, place)
         changed = Place() if name == "shuffle" else place
 
-        def update_for(rows: Sequence[int]) -> Update:
-            chosen = torch.tensor([numbers[row] for row in rows])
+        def replace(rows: Tensor, latent: Latent, own: Tensor) -> Tensor:
+            if not changed.has(latent.number):
+                return own
+            return put_in(torch.tensor(numbers)[rows], latent, own).to(own)
 
-            def update(latent: Latent) -> Tensor:
-                vectors: Tensor = own(latent)
-                if not changed.has(latent.number):
-                    return vectors
-                return put_in(chosen, latent, vectors).to(vectors)
-
-            return update
-
-        outputs = self.subject.of(numbers).answers(update_for=update_for, on_progress=on_progress)
-        return Effect(name, place, dict(zip(numbers, outputs, strict=True)))
+        outputs = answers_with(self.subject.of(numbers), replace, on_progress)
+        return dict(zip(numbers, outputs, strict=True))
 
     def replacement(self, name: str, place: Place) -> Replace:
         """Return what an intervention puts in."""
-        if name == "none":
-            return lambda rows, latent, own: own
-        if name == "zero":
-            return lambda rows, latent, own: torch.zeros_like(own)
-        if name == "noise":
-            return lambda rows, latent, own: (
-                self.noise[rows, latent.number].to(own) * own.norm(dim=-1, keepdim=True)
-            )
-        if name == "token":
-            head = self.subject.reasoner.model.get_output_embeddings()
-            return lambda rows, latent, own: latent.table(head(latent.state).argmax(-1))
-        table = latent_inputs = self.chains.latent_inputs  # (Q, N, D), for a replay
-        if name == "mean":
-            length = torch.tensor(self.chains.num_latents)
-            num_N1 = (torch.arange(self.chains.most)[:, None] < length).sum(1, keepdim=True)
-            means_ND = (latent_inputs.double().sum(0) / num_N1).to(latent_inputs)
-            table = means_ND.expand_as(latent_inputs)
-        elif name == "swap":
-            table = latent_inputs[[q if p is None else p for q, p in enumerate(self.partners)]]
-        elif name == "shuffle":
-            ids = [example.id for example in self.subject.examples]
-            orders = [
-                draw_order(num, place, self.seed, "shuffle", id)
-                for num, id in zip(self.chains.num_latents, ids, strict=True)
-            ]
-            from_QN = [[*order, *range(len(order), self.chains.most)] for order in orders]
-            index = torch.tensor(from_QN)[:, :, None].expand_as(latent_inputs)
-            table = latent_inputs.gather(1, index)
+        recorded = table = self.chains.latent_inputs  # (Q, N, D); as it is for a replay
+        match name:
+            case "none":
+                return lambda rows, latent, own: own
+            case "zero":
+                return lambda rows, latent, own: torch.zeros_like(own)
+            case "noise":
+                return lambda rows, latent, own: (
+                    self.noise[rows, latent.number].to(own) * own.norm(dim=-1, keepdim=True)
+                )
+            case "token":
+                head = self.subject.reasoner.model.get_output_embeddings()
+                return lambda rows, latent, own: latent.table(head(latent.state).argmax(-1))
+            case "mean":
+                means_ND = recorded.double().sum(0) / self.chains.is_latent.sum(0)[:, None]
+                table = means_ND.to(recorded).expand_as(recorded)
+            case "swap":
+                table = recorded[[q if p is None else p for q, p in enumerate(self.partners)]]
+            case "shuffle":
+                orders = [
+                    [*draw_order(num, place, SEED, name, example.id), *range(num, self.chains.most)]
+                    for num, example in zip(
+                        self.chains.num_latents, self.subject.examples, strict=True
+                    )
+                ]
+                table = recorded[torch.arange(len(recorded))[:, None], torch.tensor(orders)]
         return lambda rows, latent, own: table[rows, latent.number]
-
-    @cached_property
-    def noise(self) -> Tensor:
-        """A direction for each latent position of each question: (Q, N, D)."""
-        num, most, size = self.chains.latent_inputs.shape
-        pairs = [(example.id, i) for example in self.subject.examples for i in range(most)]
-        noise = torch.stack([unit_noise(size, self.seed, "noise", id, i) for id, i in pairs])
-        return noise.reshape(num, most, size)
 
 
 def draw_order(num: int, place: Place, *parts: object) -> list[int]:
@@ -321,11 +269,8 @@ def draw_partners(
         group = [q for q, latents in enumerate(num_latents) if latents == num]
         rng = stream(seed, "swap", num, *(ids[q] for q in group))
         drawn = rng.sample(group, len(group))
-        for _ in range(MAX_ROUNDS):
-            bad = [i for i, q in enumerate(group) if keys[q] == keys[drawn[i]]]
-            if not bad:
-                break
-            for i in bad:
+        for _ in range(MAX_ROUNDS):  # change places with any other where that helps
+            for i in [i for i, q in enumerate(group) if keys[q] == keys[drawn[i]]]:
                 j = rng.randrange(len(group))
                 here, there = keys[group[i]], keys[group[j]]
                 mine, theirs = keys[drawn[i]], keys[drawn[j]]
@@ -339,86 +284,90 @@ def draw_partners(
 # --- plain values -----------------------------------------------------------------------------
 
 
-def summary(
-    lab: Lab, num_given: int, unchanged: Effect, replay: Effect, effects: Sequence[Effect]
-) -> Row:
-    """Return what interventions did to a model that was given so many questions."""
+def summary(lab: Lab, answered: Mapping[Key, Answers]) -> tuple[Row, Rights]:
+    """Return what interventions did to a model, and which questions each leaves right.
+
+    Args:
+        lab: The model and its questions.
+        answered: Under "none", under "replay", and under each intervention and place.
+    """
     subject, is_correct = lab.subject, lab.subject.task.is_correct
-    before, rows = lab.right(unchanged), Rows()
+    unchanged = answered["none", Place()]
 
-    def have_changed(effect: Effect) -> list[bool]:
-        then = unchanged.outputs
-        return [output.answer != then[q].answer for q, output in effect.outputs.items()]
+    def have_changed(outputs: Answers) -> list[bool]:
+        return [output.answer != unchanged[q].answer for q, output in outputs.items()]
 
-    for effect in effects:
-        right = lab.right(effect)
-        row = _named(effect.key) | _accuracy(right)
-        row |= share_fields("changed", have_changed(effect), digits=4)
-        row["p_raw"] = mcnemar_of([before[q] for q in right], list(right.values()))
-        numbers = [q for q in effect.outputs if lab.others[q] is not None]
-        if effect.name == "swap" and numbers:
-            # How often the answer is that of the question whose thoughts were put in.
-            for key, outputs in (("other", effect.outputs), ("other_unchanged", unchanged.outputs)):
-                are_so = [is_correct(outputs[q].answer, str(lab.others[q])) for q in numbers]
-                row |= share_fields(key, are_so, digits=4)
-            row["other_num_questions"] = len(numbers)
+    rows, rights = Rows(), Rights()
+    for key, outputs in answered.items():
+        name = key[0]
+        if name == "replay" or not outputs:
+            continue
+        are_right = subject.of(list(outputs)).are_right(list(outputs.values()))
+        right = rights[key] = dict(zip(outputs, are_right, strict=True))
+        row = _about(key) | share_fields("accuracy", are_right, ends="", digits=4)
+        row |= {"num_questions": len(right), "p": None}
         rows.append(row)
-    adjust(rows, raw="p_raw")
+        if name == "none":
+            continue
+        row |= share_fields("changed", have_changed(outputs), digits=4)
+        row["p_raw"] = mcnemar_of([rights["none", Place()][q] for q in right], are_right)
+        numbers = [q for q in outputs if lab.others[q] is not None]
+        if name == "swap" and numbers:
+            # How often the answer is that of the question whose thoughts were put in.
+            for part, those in (("other", outputs), ("other_unchanged", unchanged)):
+                are_so = [is_correct(those[q].answer, str(lab.others[q])) for q in numbers]
+                row |= share_fields(part, are_so, digits=4)
+            row["other_num_questions"] = len(numbers)
+    adjust(rows[1:], raw="p_raw")
     questions: Rows = []
-    for number in range(min(NUM_LISTED, len(before))):
-        example, told = subject.examples[number], Rows()
-        for effect in (unchanged, *effects):
-            if number in effect.outputs and effect.place.up_to is None:
-                answer = effect.outputs[number].answer
+    for number, example in enumerate(subject.examples[:NUM_LISTED]):
+        told = Rows()
+        for key in rights:
+            if number in answered[key] and key[1].up_to is None:
+                answer = answered[key][number].answer
                 is_right = is_correct(answer, example.answer)
-                told.append(_named(effect.key) | {"answer": answer, "is_correct": is_right})
+                told.append(_about(key) | {"answer": answer, "is_correct": is_right})
         questions.append({"id": example.id, "interventions": told})
-    return {
+    replay = have_changed(answered["replay", Place()])
+    found = {
         "num_thoughts": lab.chains.most,
         "num_questions": len(subject.examples),
-        "num_given": num_given,
-        "replay": {"num_questions": len(replay.outputs), "num_changed": sum(have_changed(replay))},
-        "effects": [
-            {"name": "none", "thought": None, **_accuracy(before), "p": None},
-            *(row for row in rows if "up_to" not in row),
-        ],
+        "replay": {"num_questions": len(replay), "num_changed": sum(replay)},
+        "effects": [row for row in rows if "up_to" not in row],
         "first": [row for row in rows if "up_to" in row],
         "left_out": dict.fromkeys(lab.left_out, "the same vector stands in every latent position"),
         "questions": questions,
     }
+    return found, rights
 
 
-def _named(key: Key) -> Row:
-    name, thought, up_to = key
-    return {"name": name, "thought": thought} | ({} if up_to is None else {"up_to": up_to})
-
-
-def _accuracy(right: Mapping[int, bool]) -> Row:
-    found = share_fields("accuracy", list(right.values()), ends="", digits=4)
-    return found | {"num_questions": len(right)}
+def _about(key: Key) -> Row:
+    name, place = key
+    up_to = {} if place.up_to is None else {"up_to": place.up_to}
+    return {"name": name, "thought": place.thought} | up_to
 
 
 def _comparison(rights: Rights, others: Rights) -> Rows:
     """Compare two subjects under the same interventions, question by question."""
-    (before, *_), (before_there, *_) = rights.values(), others.values()
-    rows: Rows = []
-    for key, right in rights.items():
-        there = others.get(key, {})
-        both = [q for q in right if q in there]
-        if not both:
-            continue
-        lost = [float(before[q]) - right[q] for q in both]
-        lost_there = [float(before_there[q]) - there[q] for q in both]
-        more = difference(lost, lost_there)
+
+    def lost(rights: Rights) -> dict[Key, dict[int, float]]:
+        before = rights["none", Place()]
+        return {key: {q: before[q] - now for q, now in r.items()} for key, r in rights.items()}
+
+    rows, lost_by_both = Rows(), paired(lost(rights), lost(others))
+    for (key, here, there), (_, first, second) in zip(
+        paired(rights, others), lost_by_both, strict=True
+    ):
+        more = difference(first, second)
         rows.append(
             {
-                **_named(key),
-                "num_questions": len(both),
-                "accuracy": round(sum(right[q] for q in both) / len(both), 4),
-                "accuracy_against": round(sum(there[q] for q in both) / len(both), 4),
-                "p": mcnemar_of([right[q] for q in both], [there[q] for q in both]),
-                "lost": round(sum(lost) / len(both), 4),
-                "lost_against": round(sum(lost_there) / len(both), 4),
+                **_about(key),
+                "num_questions": len(here),
+                "accuracy": round(fmean(here), 4),
+                "accuracy_against": round(fmean(there), 4),
+                "p": mcnemar_of(here, there),
+                "lost": round(fmean(first), 4),
+                "lost_against": round(fmean(second), 4),
                 **more.fields("more_lost"),
                 "more_lost_p": more.p,
             }
@@ -458,16 +407,16 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
 
 def _draw_by_thought(panel: Axes, model: Mapping[str, Any]) -> None:
     """Draw one row an intervention, and in it a point for each thought and for all of them."""
-    thoughts: Sequence[int | None] = [*range(1, model["num_thoughts"] + 1), None]
     none, *effects = model["effects"]
+    thoughts = [*range(1, model["num_thoughts"] + 1), None]
     for number, thought in enumerate(thoughts):
         rows = [row for row in effects if row["thought"] == thought]
-        rows.sort(key=lambda row: NAMES.index(row["name"]))
         shift = 0.7 * ((number + 0.5) / len(thoughts) - 0.5)
         heights = [NAMES.index(row["name"]) + shift for row in rows]
         look = style.look_of(number) | {"label": f"thought {thought}"}
-        look |= {"fmt": look["fmt"][1:]}  # points without a line
-        look |= {"color": style.BLACK, "label": "all"} if thought is None else {}
+        look["fmt"] = look["fmt"].removeprefix("-")  # points without a line
+        if thought is None:
+            look |= {"color": style.BLACK, "label": "all"}
         style.points(panel, heights, rows, "accuracy", ends="", is_sideways=True, **look)
     panel.axvline(none["accuracy"], label="unchanged", **_UNCHANGED)
     for name in model["left_out"]:
@@ -476,12 +425,10 @@ def _draw_by_thought(panel: Axes, model: Mapping[str, Any]) -> None:
         panel.text(0.5, NAMES.index(name), "changes nothing", **text)
     for between in range(len(NAMES) - 1):
         panel.axhline(between + 0.5, color="#DDDDDD", linewidth=0.5)
+    panel.set(ylim=(len(NAMES) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="accuracy left")
     panel.set_yticks(range(len(NAMES)), NAMES)
-    panel.set_ylim(len(NAMES) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)
-    panel.set_xlim(-0.02, 1.02)
     style.percents(panel.xaxis)
-    panel.set_xlabel("accuracy left")
 
 
 def _draw_up_to(panel: Axes, model: Mapping[str, Any]) -> None:
@@ -498,9 +445,6 @@ def _draw_up_to(panel: Axes, model: Mapping[str, Any]) -> None:
             rows, look = [by_k[k] for k in sorted(by_k)], style.look_of(number)
             style.points(panel, at, rows, "accuracy", ends="", label=name, **look)
     panel.axhline(none["accuracy"], label="unchanged", **_UNCHANGED)
-    panel.set_xticks(range(1, most + 1))
-    panel.set_xlim(0.7, most + 0.3)
-    panel.set_ylim(-0.02, 1.03)
+    panel.set(xticks=range(1, most + 1), xlim=(0.7, most + 0.3), ylim=(-0.02, 1.03))
+    panel.set(xlabel="thoughts 1 … k replaced, k", ylabel="accuracy left")
     style.percents(panel.yaxis)
-    panel.set_xlabel("thoughts 1 … k replaced, k")
-    panel.set_ylabel("accuracy left")

@@ -12,6 +12,7 @@ Shapes: B batch, Q questions, N most latent positions of any question, D hidden 
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -21,17 +22,23 @@ from torch import Tensor
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
+    answers_with,
     compared,
     models_of,
+    random_directions,
     record,
     tables_of,
-    unit_noise,
-    update_of_latents,
     with_latents,
 )
-from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
+from latentcot.analysis.shared.statistics import (
+    Row,
+    Rows,
+    adjust,
+    mcnemar_of,
+    paired,
+    share_fields,
+)
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
-from latentcot.curriculum.views import Update
 from latentcot.evaluation.reasoner import Output
 from latentcot.thinking.think import Latent
 
@@ -51,8 +58,9 @@ DIRECTIONS = {
 
 Named = dict[int, str | None]
 """Question → the candidate that its answer names: "target", "neg_target", or neither."""
+KEYS = ("direction", "thought", "alpha")
+"""What tells pushes apart."""
 Key = tuple[str, int, float]
-"""Direction, thought and alpha."""
 Flips = dict[Key, dict[int, bool]]
 """Push → question → whether it flips the answer."""
 
@@ -77,7 +85,7 @@ def measure(
         towards = {
             "thoughts": thought_directions(whole, chains),
             "embeddings": embedding_directions(steered),
-            "random": random_directions(steered, chains.most),
+            "random": random_directions(steered, range(1, chains.most + 1), SEED, "steer"),
         }
         numbers = range(len(steered.examples))
         unchanged = named_by(steered, numbers, steered.answers(on_progress=on_progress))
@@ -127,8 +135,7 @@ def thought_directions(subject: Subject, chains: Chains) -> Tensor:
     groups: dict[str, list[int]] = {}
     for number, graph in enumerate(subject.graphs):
         groups.setdefault(graph.names[graph.target], []).append(number)
-    length = torch.tensor(chains.num_latents)
-    is_there = (torch.arange(chains.most) < length[:, None]).double()  # (Q, N)
+    is_there = chains.is_latent.double()
     sums = {name: latent_inputs[members].sum(0) for name, members in groups.items()}
     nums = {name: is_there[members].sum(0) for name, members in groups.items()}
     found = torch.zeros_like(latent_inputs)
@@ -144,25 +151,14 @@ def thought_directions(subject: Subject, chains: Chains) -> Tensor:
 
 def embedding_directions(subject: Subject) -> Tensor:
     """Return e(u) − e(t), the same for each thought: (Q, 1, D)."""
-    table = subject.reasoner.model.get_input_embeddings()
-    device = subject.reasoner.model.device
+    table = subject.reasoner.model.get_input_embeddings().get_parameter("weight").detach().cpu()
 
-    @torch.no_grad()
     def mean_of(ids: Sequence[int]) -> Tensor:
-        mean: Tensor = table(torch.tensor(ids, device=device)).double().mean(0).cpu()
-        return mean
+        return table[list(ids)].double().mean(0)
 
     named = zip(subject.graphs, subject.name_ids, strict=True)
     found = [mean_of(ids[g.neg_target]) - mean_of(ids[g.target]) for g, ids in named]
     return torch.stack(found)[:, None]
-
-
-def random_directions(subject: Subject, most: int) -> Tensor:
-    """Return a direction for each of so many thoughts of each question: (Q, N, D)."""
-    size, thoughts = subject.reasoner.model.config.hidden_size, range(1, most + 1)
-    pairs = [(example.id, i) for example in subject.examples for i in thoughts]
-    noise = torch.stack([unit_noise(size, SEED, "steer", id, i) for id, i in pairs])
-    return noise.reshape(len(subject.examples), most, size)
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -172,21 +168,13 @@ def pushed(
     subject: Subject, thought: int, alpha: float, units_QD: Tensor, on_progress: Progress
 ) -> list[Output]:
     """Answer questions with one thought pushed along a unit vector of each."""
-    own = update_of_latents(subject)
 
-    def update_for(numbers: Sequence[int]) -> Update:
-        rows = units_QD[list(numbers)]
+    def replace(rows: Tensor, latent: Latent, own: Tensor) -> Tensor:
+        if latent.number != thought - 1:
+            return own
+        return own + alpha * own.norm(dim=-1, keepdim=True) * units_QD[rows].to(own)
 
-        def update(latent: Latent) -> Tensor:
-            vectors: Tensor = own(latent)
-            if latent.number != thought - 1:
-                return vectors
-            lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
-            return vectors + alpha * lengths * rows.to(vectors)
-
-        return update
-
-    return subject.answers(update_for=update_for, on_progress=on_progress)
+    return answers_with(subject, replace, on_progress)
 
 
 def named_by(subject: Subject, numbers: Sequence[int], outputs: Sequence[Output]) -> Named:
@@ -210,44 +198,36 @@ def counted(unchanged: Named, answers: Mapping[Key, Named]) -> tuple[Rows, Flips
     for key, named in answers.items():
         able = {q: name for q, name in named.items() if unchanged[q] is not None}
         flips[key] = {q: name is not None and name != unchanged[q] for q, name in able.items()}
+    controls = {key: flips["random", *key[1:]] for key in flips if key[0] != "random"}
+    p_values = {key: mcnemar_of(one, control) for key, one, control in paired(flips, controls)}
     for key, named in answers.items():
-        is_tested = key[0] != "random" and flips[key]
         rows.append(
             {
-                **dict(zip(("direction", "thought", "alpha"), key, strict=True)),
+                **dict(zip(KEYS, key, strict=True)),
                 "num_questions": len(named),
                 **_shares(named),
                 **share_fields("flipped", list(flips[key].values()), digits=4),
                 "flipped_num_questions": len(flips[key]),
                 "p": None,
-                "p_raw": _test(flips[key], flips["random", *key[1:]]) if is_tested else None,
+                "p_raw": p_values.get(key),
             }
         )
     adjust(rows, raw="p_raw")
     return rows, flips
 
 
-def _test(one: Mapping[int, bool], two: Mapping[int, bool]) -> float:
-    """Compare two on the questions of both, by McNemar."""
-    both = [q for q in one if q in two]
-    return mcnemar_of([one[q] for q in both], [two[q] for q in both])
-
-
 def _comparison(flips: Flips, others: Flips) -> Rows:
     """Compare the shares flipped of two subjects, on the questions of both (McNemar, Holm)."""
-    rows: Rows = []
-    for key, here in flips.items():
-        there = others.get(key, {})
-        if both := [q for q in here if q in there]:
-            rows.append(
-                {
-                    **dict(zip(("direction", "thought", "alpha"), key, strict=True)),
-                    "num_questions": len(both),
-                    "flipped": round(sum(here[q] for q in both) / len(both), 4),
-                    "flipped_against": round(sum(there[q] for q in both) / len(both), 4),
-                    "p": _test(here, there),
-                }
-            )
+    rows = [
+        {
+            **dict(zip(KEYS, key, strict=True)),
+            "num_questions": len(here),
+            "flipped": round(fmean(here), 4),
+            "flipped_against": round(fmean(there), 4),
+            "p": mcnemar_of(here, there),
+        }
+        for key, here, there in paired(flips, others)
+    ]
     adjust(rows)
     return rows
 
@@ -255,8 +235,7 @@ def _comparison(flips: Flips, others: Flips) -> Rows:
 def _shares(named: Named) -> Row:
     """Return how many answers name the target, the other candidate, and neither."""
     shares: Row = {}
-    for key in ("target", "neg_target", "neither"):
-        role = None if key == "neither" else key
+    for key, role in (("target", "target"), ("neg_target", "neg_target"), ("neither", None)):
         shares |= share_fields(key, [one == role for one in named.values()], digits=4)
     return shares
 
@@ -284,23 +263,19 @@ def draw(result: Mapping[str, Any]) -> Figure:
     with style.figure(width, 0.5 + 1.45 * len(models)) as drawn:
         grid = drawn.subplots(len(models), most, sharex=True, sharey=True, squeeze=False)
         for panels, model in zip(grid, models, strict=True):
+            rows = [row for row in model["steered"] if row["flipped"] is not None]
             for thought, panel in enumerate(panels, start=1):
-                rows = [row for row in model["steered"] if row["thought"] == thought]
-                rows = [row for row in rows if row["flipped"] is not None]
                 for name, (label, colour, line) in _LOOKS.items():
-                    found = [row for row in rows if row["direction"] == name]
+                    keys = (name, thought)
+                    found = [row for row in rows if (row["direction"], row["thought"]) == keys]
                     if not found:
                         continue
                     found = sorted([*found, nothing], key=lambda row: float(row["alpha"]))
-                    alphas, *ends = (
-                        [row[key] for row in found]
-                        for key in ("alpha", "flipped", "flipped_low", "flipped_high")
-                    )
-                    panel.plot(alphas, ends[0], line, color=colour, label=label)
-                    panel.fill_between(alphas, *ends[1:], color=colour, alpha=0.25, linewidth=0)
+                    alphas, shares, low, high = ([row[key] for row in found] for key in nothing)
+                    panel.plot(alphas, shares, line, color=colour, label=label)
+                    panel.fill_between(alphas, low, high, color=colour, alpha=0.25, linewidth=0)
                 panel.axvline(0, color=style.GREY, linewidth=0.5)
-                panel.set_xticks([-2, -1, 0, 1, 2])
-                panel.set_ylim(-0.03, 1.03)
+                panel.set(xticks=[-2, -1, 0, 1, 2], ylim=(-0.03, 1.03))
                 style.percents(panel.yaxis)
             panels[0].set_ylabel(f"flipped\n({model['name']})" if len(models) > 1 else "flipped")
         for thought, panel in enumerate(grid[0], start=1):

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from latentcot.analysis.shared.statistics import Rows
-from latentcot.analysis.shared.subject import REQUIREMENTS, Subject
+from latentcot.analysis.shared.subject import REQUIREMENTS, Progress, Subject, no_progress
 from latentcot.curriculum.layout import EncodedExample, Layout
 from latentcot.curriculum.views import Sequential, Tokens, Update
 from latentcot.errors import UsageError
-from latentcot.evaluation.reasoner import Reasoner
+from latentcot.evaluation.reasoner import Output, Reasoner
 from latentcot.thinking.think import Latent
 
 T = TypeVar("T")
@@ -133,6 +134,24 @@ def update_of_latents(subject: Subject) -> Update:
     return latents.update
 
 
+Replace = Callable[[Tensor, Latent, Tensor], Tensor]
+"""(numbers of the questions (B,), latent position, what the model would feed (B, D)) → what is
+fed instead."""
+
+
+def answers_with(
+    subject: Subject, replace: Replace, on_progress: Progress = no_progress
+) -> list[Output]:
+    """Answer every question of a subject of `with_latents` with other vectors in its latents."""
+    own = update_of_latents(subject)
+
+    def update_for(numbers: Sequence[int]) -> Update:
+        rows = torch.tensor(numbers)
+        return lambda latent: replace(rows, latent, own(latent))
+
+    return subject.answers(update_for=update_for, on_progress=on_progress)
+
+
 def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
     """Return tables of a result, those that hold anything, by the names of their CSV files.
 
@@ -182,12 +201,16 @@ class Chains:
         return self.latent_inputs.shape[1]
 
     @property
+    def is_latent(self) -> Tensor:
+        """Whether a question has a latent position: (Q, N)."""
+        return torch.arange(self.most) < torch.tensor(self.num_latents)[:, None]
+
+    @property
     def is_constant(self) -> bool:
         """Whether the same vector stands in every latent position, as with pauses: none can be
         exchanged."""
-        first, length = self.latent_inputs[:1, :1], torch.tensor(self.num_latents)
-        is_latent = torch.arange(self.most) < length[:, None]
-        return bool((self.latent_inputs == first).all(-1)[is_latent].all())
+        is_first = (self.latent_inputs == self.latent_inputs[:1, :1]).all(-1)
+        return bool(is_first[self.is_latent].all())
 
     def with_state(self, thought: int) -> list[int]:
         """Return the questions that have a state before latent position `thought`, counted from
@@ -235,9 +258,16 @@ def stream(*parts: object) -> Random:
     return Random("/".join(map(str, parts)))
 
 
-def unit_noise(size: int, *parts: object) -> Tensor:
-    """Return a direction drawn evenly from all directions: (size,), of length 1."""
-    generator = torch.Generator().manual_seed(stream(*parts).getrandbits(63))
-    noise = torch.randn(size, generator=generator)
-    length: Tensor = noise.norm()
-    return noise / length
+def random_directions(subject: Subject, latents: Sequence[int], *parts: object) -> Tensor:
+    """Return a direction for each of N latent positions of each question: (Q, N, D), of length 1.
+
+    Each is drawn evenly from all directions, and belongs to `parts`, the question's id and the
+    number of the latent position.
+    """
+    size, found = subject.reasoner.model.config.hidden_size, list[Tensor]()
+    for example in subject.examples:
+        for latent in latents:
+            seed = stream(*parts, example.id, latent).getrandbits(63)
+            found.append(torch.randn(size, generator=torch.Generator().manual_seed(seed)))
+    noise = torch.stack(found).reshape(len(subject.examples), len(latents), size)
+    return normalize(noise, dim=-1)

@@ -5,11 +5,11 @@ Every helper returns plain values under the names that result files have: `{name
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from scipy.stats import t
 
@@ -18,6 +18,7 @@ from latentcot.evaluation.statistics import holm, mcnemar, mean_interval, share_
 
 Row = dict[str, Any]
 Rows = list[Row]
+T = TypeVar("T")
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:
@@ -124,6 +125,15 @@ Values = dict[Any, dict[int, float]]
 """What is measured → question → value."""
 
 
+def paired(
+    here: Mapping[Any, Mapping[int, T]], there: Mapping[Any, Mapping[int, T]]
+) -> Iterator[tuple[Any, list[T], list[T]]]:
+    """Yield (what is measured, values here, values there) of the questions that both have."""
+    for key, values in here.items():
+        if both := [q for q in values if q in there.get(key, {})]:
+            yield key, [values[q] for q in both], [there[key][q] for q in both]
+
+
 def more_rows(keys: Sequence[str], here: Values, there: Values) -> Rows:
     """Return how much more of each there is here, question by question (paired t-test, Holm).
 
@@ -133,12 +143,10 @@ def more_rows(keys: Sequence[str], here: Values, there: Values) -> Rows:
         there: Of another; what it lacks, and questions that it lacks, are left out.
     """
     rows: Rows = []
-    for key, values in here.items():
-        both = [question for question in values if question in there.get(key, {})]
-        if both:
-            more = difference([values[q] for q in both], [there[key][q] for q in both])
-            about = dict(zip(keys, key, strict=True)) | {"num_questions": len(both)}
-            rows.append(about | more.fields("more") | {"p": more.p})
+    for key, first, second in paired(here, there):
+        more = difference(first, second)
+        about = dict(zip(keys, key, strict=True)) | {"num_questions": len(first)}
+        rows.append(about | more.fields("more") | {"p": more.p})
     adjust(rows)
     return rows
 
