@@ -10,23 +10,21 @@ Methods without latent positions have nothing to force: their series hold k = 0 
 way to answer.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from latentcot.analysis.shared import style
-from latentcot.analysis.shared.paths import OUTCOMES, End, Form, Judge, Lead, Outcome, Written, read
+from latentcot.analysis.shared.paths import OUTCOMES, End, Form, Judge, Lead, Outcome, read
 from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.analysis.shared.values import forced_numbers
 from latentcot.curriculum.layout import count_latents
 from latentcot.evaluation.reasoner import Output
-from latentcot.models.loading import check_lengths, max_positions
 
 SCHEMA_VERSION = 1
-MOST_FORCED = 6
-"""The paper's largest k."""
 NUM_TEXTS = 200
 """Questions whose texts are kept: of all of them the file would become large."""
 SERIES: Mapping[str, bool] = {"free": False, "step_first": True}
@@ -43,11 +41,10 @@ READINGS: Mapping[str, tuple[Lead, End]] = {
 class _Answered:
     """All questions, answered after one number of thoughts; lists are parallel to them."""
 
-    k: int | None  # the number that was forced; None for as many as in training
     outputs: list[Output]  # what was written
     are_right: list[bool]  # whether the answer counts as right
-    written: list[Written]  # the same, read
-    outcomes: dict[str, list[Outcome]]  # by the name of the reading
+    outcomes: list[Outcome]  # by the first reading
+    row: Row  # what was counted, without a p-value
 
 
 def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
@@ -62,31 +59,30 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     Raises:
         DataError: A question carries no graph, or does not fit the model's positions.
     """
-    judges = [Judge(graph) for graph in subject.graphs]
-    forced, left_out = forced_numbers(subject)
+    words = max(sum(map(len, e.steps or ())) + len(e.answer) for e in subject.encoded) + 1
+    forced, left_out = forced_numbers(subject, words, least=1)
     own, series = own_numbers(subject), Rows()
     for name, is_forced in SERIES.items():
-        found = [_answer(subject, judges, k, is_forced, on_progress) for k in forced]
-        same = [one for one in found if set(own) == {one.k}]
-        as_trained = same[0] if same else _answer(subject, judges, None, is_forced, on_progress)
-        rows = [_row(one) | {"p": None} for one in found]
-        for one, row in zip(found, rows, strict=True):
+        by_k = {k: _answer(subject, k, is_forced, on_progress) for k in forced}
+        trained = own[0] if len(set(own)) == 1 and own[0] in by_k else None
+        as_trained = by_k.get(trained) or _answer(subject, None, is_forced, on_progress)
+        for one in by_k.values():
             if one is not as_trained:
-                row["p"] = mcnemar_of(one.are_right, as_trained.are_right)
+                one.row["p"] = mcnemar_of(one.are_right, as_trained.are_right)
+        rows, questions = [one.row for one in by_k.values()], Rows()
         adjust(rows)
-        questions: Rows = []
         for i, example in enumerate(subject.examples):
-            answers = [one.outputs[i].answer for one in found]
-            outcomes = [one.outcomes[next(iter(READINGS))][i] for one in found]
+            answers = [one.outputs[i].answer for one in by_k.values()]
+            outcomes = [one.outcomes[i] for one in by_k.values()]
             questions.append({"id": example.id, "outcomes": outcomes, "answers": answers})
             if i < NUM_TEXTS:
-                questions[-1]["texts"] = [one.outputs[i].text for one in found]
+                questions[-1]["texts"] = [one.outputs[i].text for one in by_k.values()]
         series.append(
             {
                 "name": name,
                 "forced_steps": is_forced,
                 "by_k": rows,
-                "as_trained": _row(as_trained) | {"p": None},
+                "as_trained": as_trained.row,
                 "questions": questions,
             }
         )
@@ -111,32 +107,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
 # --- how many thoughts ------------------------------------------------------------------------
 
 
-def forced_numbers(subject: Subject, most: int = MOST_FORCED) -> tuple[list[int], str | None]:
-    """Return the numbers of thoughts to force, and in words which were left out, if any.
-
-    From 0 to `most`, or as many as in training if these are more, as far as the longest question
-    with its thoughts and the longest chain of the data fit the model's positions.
-
-    Raises:
-        DataError: A question alone does not fit.
-    """
-    model, ids = subject.reasoner.model, [example.id for example in subject.examples]
-    check_lengths(model, subject.prompts(), ids, new_tokens=1)
-    if not has_latents(subject):
-        return [0], None
-    numbers = list(range(max(most, subject.most_thoughts) + 1))
-    limit = max_positions(model)
-    words = max(sum(map(len, e.steps or ())) + len(e.answer) for e in subject.encoded) + 1
-    needed = [max(map(len, subject.prompts(k))) + words for k in numbers]
-    fit = [k for k in numbers if k == 0 or limit is None or needed[k] <= limit]
-    if fit == numbers:
-        return fit, None
-    return fit, (
-        f"k from {fit[-1] + 1} to {numbers[-1]}: would need up to {needed[-1]} positions, but the "
-        f"model has {limit}."
-    )
-
-
 def has_latents(subject: Subject) -> bool:
     """Return whether a number of thoughts, or of pauses, can be forced on the method."""
     return subject.reasoner.method.view.has_latents
@@ -152,24 +122,20 @@ def own_numbers(subject: Subject) -> list[int]:
 # --- one number -------------------------------------------------------------------------------
 
 
-def _answer(
-    subject: Subject,
-    judges: Sequence[Judge],
-    k: int | None,
-    force_steps: bool,
-    on_progress: Progress,
-) -> _Answered:
+def _answer(subject: Subject, k: int | None, force_steps: bool, on_progress: Progress) -> _Answered:
+    """Let a model answer after k thoughts, or as many as in training, and count what it writes."""
     outputs = subject.answers(
         k if has_latents(subject) else None, force_steps=force_steps, on_progress=on_progress
     )
     template = subject.reasoner.info.template
     form = Form(subject.is_in_words, template.answer_start, template.step_end)
+    judges = [Judge(graph) for graph in subject.graphs]
     written = [
         read(output.text, form, judge.graph.names, is_finished=output.is_finished)
         for output, judge in zip(outputs, judges, strict=True)
     ]
     are_right = subject.are_right(outputs)
-    outcomes = {
+    by_reading = {
         name: [
             judge.outcome(text, is_right=right, hidden=hidden, end=end)
             for judge, text, right, hidden in zip(
@@ -178,7 +144,30 @@ def _answer(
         ]
         for name, (lead, end) in READINGS.items()
     }
-    return _Answered(k, outputs, are_right, written, outcomes)
+    first, *others = READINGS
+    counted = {
+        name: share_fields("share", [outcome == name for outcome in by_reading[first]], ends="")
+        for name in OUTCOMES
+    }
+    row = {
+        "k": k,
+        "num_questions": len(outputs),
+        **share_fields("accuracy", are_right, ends=""),
+        "shares": {name: found["share"] for name, found in counted.items()},
+        "intervals": {name: [found["low"], found["high"]] for name, found in counted.items()},
+        "other_readings": {
+            reading: {
+                name: round(by_reading[reading].count(name) / len(outputs), 6) for name in OUTCOMES
+            }
+            for reading in others
+        },
+        "num_inconsistent": sum(text.is_inconsistent for text in written),
+        "num_without_answer": sum(not text.label for text in written),
+        "num_with_junk": sum(text.has_junk for text in written),
+        "num_unfinished": sum(not output.is_finished for output in outputs),
+        "p": None,
+    }
+    return _Answered(outputs, are_right, by_reading[first], row)
 
 
 def hidden_steps(subject: Subject, k: int | None, lead: Lead) -> list[Collection[int] | None]:
@@ -200,35 +189,6 @@ def hidden_steps(subject: Subject, k: int | None, lead: Lead) -> list[Collection
     if lead == "given_k":
         return list(given)
     return [None if number else (0,) for number in numbers]
-
-
-# --- as plain values --------------------------------------------------------------------------
-
-
-def _row(one: _Answered) -> Row:
-    first, *others = READINGS
-    counted = {
-        name: share_fields("share", [outcome == name for outcome in one.outcomes[first]], ends="")
-        for name in OUTCOMES
-    }
-    return {
-        "k": one.k,
-        "num_questions": len(one.outputs),
-        **share_fields("accuracy", one.are_right, ends=""),
-        "shares": {name: found["share"] for name, found in counted.items()},
-        "intervals": {name: [found["low"], found["high"]] for name, found in counted.items()},
-        "other_readings": {
-            reading: {
-                name: round(one.outcomes[reading].count(name) / len(one.outputs), 6)
-                for name in OUTCOMES
-            }
-            for reading in others
-        },
-        "num_inconsistent": sum(text.is_inconsistent for text in one.written),
-        "num_without_answer": sum(not text.label for text in one.written),
-        "num_with_junk": sum(text.has_junk for text in one.written),
-        "num_unfinished": sum(not output.is_finished for output in one.outputs),
-    }
 
 
 # --- drawing ----------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def measure(
         chains, steered = record(whole), whole.first(MAX_QUESTIONS)
         towards = {
             "thoughts": thought_directions(whole, chains),
-            "embeddings": embedding_directions(steered),
+            "embeddings": embedding_directions(steered).expand(-1, chains.most, -1),
             "random": random_directions(steered, range(1, chains.most + 1), SEED, "steer"),
         }
         numbers = range(len(steered.examples))
@@ -92,7 +92,7 @@ def measure(
         answers: dict[Key, Named] = {}
         for name, table in towards.items():
             for thought in range(1, chains.most + 1):
-                along = table[:, min(thought, table.shape[1]) - 1]
+                along = table[:, thought - 1]
                 lengths = along.norm(dim=-1)
                 able = [q for q in numbers if chains.num_latents[q] >= thought and lengths[q] > 0]
                 if able:

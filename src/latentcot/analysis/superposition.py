@@ -15,10 +15,9 @@ Nodes are put into the groups of `node_groups.py`. Three measures of each:
   half on the other.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from math import isnan
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from latentcot.analysis.shared import style
-from latentcot.analysis.shared.latents import MEANING, record, tables_of, with_latents
+from latentcot.analysis.shared.latents import MEANING, Chains, record, tables_of, with_latents
 from latentcot.analysis.shared.node_groups import (
     NODE_GROUPS,
     NameTokens,
@@ -41,17 +40,14 @@ from latentcot.errors import DataError
 
 SCHEMA_VERSION = 1
 
-Values = defaultdict[tuple[int, str], list[list[float]]]
-"""(thought from 0, group) → a row for each question that has such nodes; see `collect`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What the tables say of the nodes of a batch; M the most nodes of any question."""
+    """What the tables say of the nodes of each question; M the most nodes of any."""
 
-    probabilities: Tensor  # (B, N, M). By the output head.
-    embedding: Tensor  # (B, N, M). Inner product with the input embedding.
-    head: Tensor  # (B, N, M). Inner product with the output head's row; a bias is not in it.
+    probabilities: Tensor  # (Q, N, M). By the output head.
+    embedding: Tensor  # (Q, N, M). Inner product with the input embedding.
+    head: Tensor  # (Q, N, M). Inner product with the output head's row; a bias is not in it.
 
 
 def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
@@ -66,35 +62,29 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
         UsageError: The method has no latent positions.
         DataError: A question carries no graph, or no name can be told from the others.
     """
-    names, shown = name_tokens(subject), Rows()
+    names, per_step = name_tokens(subject), subject.reasoner.info.plan.thoughts_per_step
     if names.num_whole + names.num_begun == 0:
         first = subject.graphs[0].names[0]
         raise DataError(
             f"superposition: no node of any question can be told by the first token of its name, "
             f"such as {first!r}: the names of a question all begin alike. Use another tokenizer."
         )
-    per_step, values = subject.reasoner.info.plan.thoughts_per_step, Values(list)
-    mirrors = defaultdict[int, list[float]](list)
-    for numbers, num_latents, readings in _read(subject, names):
-        graphs = [subject.graphs[i] for i in numbers]
-        is_used = [names.is_used[i] for i in numbers]
-        depths = [depth_of(i + 1, per_step) for i in range(readings.probabilities.shape[1])]
-        places = node_places(graphs, is_used)
-        collect(values, readings, places.groups(depths), places.is_used, num_latents)
-        for row, number in enumerate(numbers):
-            shares, layers = readings.probabilities[row, : num_latents[row]], mirror_of(graphs[row])
-            for thought, (mass, depth) in enumerate(zip(shares, depths, strict=False), start=1):
-                nodes = [node for node in layers.get(depth, []) if is_used[row][node]]
-                if nodes:
-                    mirrors[thought].append(float(mass[nodes].sum()))
-            if number < NUM_LISTED:
-                told = [
-                    [round(p, 4) if ok else None for p, ok in zip(one, is_used[row], strict=False)]
-                    for one in shares.tolist()
-                ]
-                shown.append({"id": subject.examples[number].id, "thoughts": told})
-        on_progress(len(numbers))
-    groups, model = group_rows(values, per_step), subject.reasoner.model
+    chains = record(with_latents(subject))
+    depths = [depth_of(thought, per_step) for thought in range(1, chains.most + 1)]
+    readings = read_nodes(subject, chains, names)
+    on_progress(len(subject.examples))
+    places = node_places(subject.graphs, names.is_used)
+    groups = places.groups(depths)
+    is_mirror = torch.zeros_like(groups["frontier"])
+    for question, graph in enumerate(subject.graphs):
+        layers = mirror_of(graph)
+        for thought, depth in enumerate(depths):
+            is_mirror[question, thought, layers.get(depth, [])] = True
+    groups["mirror"] = is_mirror & places.is_used[:, None]
+    rows = group_rows(readings, groups, places.is_used, chains.is_latent, depths)
+    mirror = {row["thought"]: row["mass"] for row in rows if row["group"] == "mirror"}
+    shown = [shares.tolist() for shares in _by_question(readings, chains, names)]
+    model = subject.reasoner.model
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -106,7 +96,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
         "definitions": NODE_GROUPS,
         "is_tied": head.get_parameter("weight") is embeddings.get_parameter("weight"),
         "names": names.counts(),
-        "groups": groups,
+        "groups": [row for row in rows if row["group"] != "mirror"],
         "frontier": [
             {
                 "thought": row["thought"],
@@ -116,14 +106,20 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
                 "high": row["mass_high"],
                 "uniform": row["mass_uniform"],
                 "num_questions": row["num_questions"],
-                "mirror": round(fmean(found), 6) if (found := mirrors[row["thought"]]) else None,
+                "mirror": mirror.get(row["thought"]),
             }
-            for row in groups
+            for row in rows
             if row["group"] == "frontier"
         ],
         "mirror": "mass on the layer that would be the frontier if the other candidate's root were "
         "asked about: what repeating the candidates gives",
-        "questions": shown,
+        "questions": [
+            {
+                "id": example.id,
+                "thoughts": [[None if isnan(p) else round(p, 4) for p in one] for one in shares],
+            }
+            for example, shares in zip(subject.examples[:NUM_LISTED], shown, strict=False)
+        ],
     }
 
 
@@ -136,105 +132,85 @@ def node_probabilities(subject: Subject) -> list[Tensor]:
         UsageError: The method has no latent positions.
         DataError: A question carries no graph.
     """
-    names, found = name_tokens(subject), list[Tensor]()
-    for numbers, num_latents, readings in _read(subject, names):
-        for row, number in enumerate(numbers):
-            is_used = torch.tensor(names.is_used[number])
-            shares = readings.probabilities[row, : num_latents[row], : len(is_used)]
-            found.append(shares.masked_fill(~is_used, torch.nan))
-    return found
+    names, chains = name_tokens(subject), record(with_latents(subject))
+    return _by_question(read_nodes(subject, chains, names), chains, names)
 
 
-# --- reading ----------------------------------------------------------------------------------
-
-
-def _read(subject: Subject, names: NameTokens) -> Iterator[tuple[range, tuple[int, ...], Readings]]:
-    """Yield (numbers of the questions, how many latent positions they have, readings), in their
-    order."""
-    chains = record(with_latents(subject))
-    for start in range(0, len(subject.examples), subject.batch_size):
-        numbers = range(start, min(start + subject.batch_size, len(subject.examples)))
-        rows = slice(numbers.start, numbers.stop)
-        thoughts_BND = chains.states[rows, : chains.most].to(subject.reasoner.model.device)
-        readings = read_nodes(subject, thoughts_BND, names.padded(numbers))
-        yield numbers, chains.num_latents[rows], readings
+def _by_question(readings: Readings, chains: Chains, names: NameTokens) -> list[Tensor]:
+    asked = zip(readings.probabilities, chains.num_latents, names.is_used, strict=True)
+    return [
+        shares[:num, : len(is_used)].masked_fill(~torch.tensor(is_used), torch.nan)
+        for shares, num, is_used in asked
+    ]
 
 
 @torch.no_grad()
-def read_nodes(subject: Subject, thoughts_BND: Tensor, ids_BM: Tensor) -> Readings:
-    """Hold thoughts against the rows of some tokens; on the CPU.
-
-    Args:
-        subject: Its model has the tables.
-        thoughts_BND: (B, N, D).
-        ids_BM: (B, M). Tokens of each question.
-    """
-    model = subject.reasoner.model
-    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
-    ids = ids_BM.to(thoughts_BND.device)
-    logits_BNV = head(thoughts_BND)
-    of_nodes = logits_BNV.gather(2, ids[:, None].expand(-1, thoughts_BND.shape[1], -1))
-    shares = (of_nodes - logits_BNV.logsumexp(-1, keepdim=True)).exp()
-    by_table = [
-        torch.einsum("bnd,bmd->bnm", thoughts_BND, table.get_parameter("weight")[ids])
-        for table in (embeddings, head)
-    ]
-    return Readings(shares.float().cpu(), by_table[0].float().cpu(), by_table[1].float().cpu())
+def read_nodes(subject: Subject, chains: Chains, names: NameTokens) -> Readings:
+    """Hold thoughts against the rows of the tokens that tell nodes; a batch at a time."""
+    model, size = subject.reasoner.model, subject.batch_size
+    tables = [model.get_input_embeddings(), model.get_output_embeddings()]
+    thoughts_QND = chains.states[:, : chains.most]
+    ids_QM, found = names.padded(range(len(subject.examples))), list[list[Tensor]]()
+    for thoughts, ids in zip(thoughts_QND.split(size), ids_QM.split(size), strict=True):
+        thoughts_BND, ids_BM = thoughts.to(model.device), ids.to(model.device)
+        logits_BNV = tables[1](thoughts_BND)
+        of_nodes = logits_BNV.gather(2, ids_BM[:, None].expand(-1, chains.most, -1))
+        shares = (of_nodes - logits_BNV.logsumexp(-1, keepdim=True)).exp()
+        products = [
+            torch.einsum("bnd,bmd->bnm", thoughts_BND, table.get_parameter("weight")[ids_BM])
+            for table in tables
+        ]
+        found.append([one.float().cpu() for one in (shares, *products)])
+    return Readings(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-# --- averaging --------------------------------------------------------------------------------
-
-
-def collect(
-    values: Values,
+def group_rows(
     readings: Readings,
     groups: Mapping[str, Tensor],
-    is_used_BM: Tensor,
-    num_latents: Sequence[int],
-) -> None:
-    """Add what each question of a batch has in each group, seen from each of its thoughts."""
-    num_latents_B1 = torch.tensor(num_latents)[:, None]
-    for group, is_in_BNM in groups.items():
-        num_in = is_in_BNM.sum(-1).clamp(min=1)
-        num_nodes = is_used_BM.sum(-1)[:, None].clamp(min=1).expand_as(num_in)
-        inside = readings.probabilities.double() * is_in_BNM
-        mass = inside.sum(-1)
-        shares = inside / mass[..., None].clamp(min=1e-300)
-        spread = torch.special.entr(shares).sum(-1).exp()
-        products = [(of * is_in_BNM).sum(-1) / num_in for of in (readings.embedding, readings.head)]
-        means = [mass, num_in / num_nodes, mass / num_in, 1 / num_nodes, spread, *products]
-        rows_BN8 = torch.stack([*means, num_in.double()], dim=-1)  # as `group_rows` takes them
-        has_any_BN = is_in_BNM.any(-1) & (torch.arange(is_in_BNM.shape[1]) < num_latents_B1)
-        for thought in range(is_in_BNM.shape[1]):
-            values[thought, group] += rows_BN8[has_any_BN[:, thought], thought].tolist()
+    is_used_QM: Tensor,
+    is_latent_QN: Tensor,
+    depths: Sequence[int],
+) -> Rows:
+    """Return a row for each thought and group of nodes, over the questions that have such nodes.
 
-
-def group_rows(values: Values, thoughts_per_step: int) -> Rows:
-    """Return a row for each thought and group, groups in the order of `NODE_GROUPS`."""
-    order, found = list(NODE_GROUPS), Rows()
-    for thought, group in sorted(values, key=lambda key: (key[0], order.index(key[1]))):
-        rows = values[thought, group]
-        if not rows:
-            continue
-        mass, uniform, share, share_uniform, spread, embedding, head, num_nodes = zip(
-            *rows, strict=True
-        )
-        found.append(
-            {
-                "thought": thought + 1,
-                "depth": depth_of(thought + 1, thoughts_per_step),
-                "group": group,
-                "num_questions": len(rows),
-                "num_nodes": round(sum(num_nodes) / len(rows), 3),
-                **mean_fields("mass", mass, lowest=0.0, highest=1.0),
-                "mass_uniform": round(sum(uniform) / len(rows), 6),
-                **mean_fields("per_node", share, lowest=0.0, highest=1.0),
-                "per_node_uniform": round(sum(share_uniform) / len(rows), 6),
-                **mean_fields("spread", spread),
-                **mean_fields("embedding", embedding),
-                **mean_fields("head", head),
-            }
-        )
+    Args:
+        readings: Of all questions.
+        groups: Which nodes are in each group, seen from each thought: (Q, N, M) each.
+        is_used_QM: Which nodes there are.
+        is_latent_QN: Which thoughts there are.
+        depths: Of each thought.
+    """
+    found = Rows()
+    for thought, depth in enumerate(depths):
+        for group, is_in_QNM in groups.items():
+            has_any = is_in_QNM[:, thought].any(-1) & is_latent_QN[:, thought]
+            if not has_any.any():
+                continue
+            is_in = is_in_QNM[has_any, thought].double()
+            num_in, num_nodes = is_in.sum(-1), is_used_QM[has_any].double().sum(-1)
+            inside = readings.probabilities[has_any, thought] * is_in
+            mass = inside.sum(-1)
+            spread = torch.special.entr(inside / mass[:, None].clamp(min=1e-300)).sum(-1).exp()
+            embedding, head = (
+                (products[has_any, thought] * is_in).sum(-1) / num_in
+                for products in (readings.embedding, readings.head)
+            )
+            found.append(
+                {
+                    "thought": thought + 1,
+                    "depth": depth,
+                    "group": group,
+                    "num_questions": len(mass),
+                    "num_nodes": round(float(num_in.mean()), 3),
+                    **mean_fields("mass", mass.tolist(), lowest=0.0, highest=1.0),
+                    "mass_uniform": round(float((num_in / num_nodes).mean()), 6),
+                    **mean_fields("per_node", (mass / num_in).tolist(), lowest=0.0, highest=1.0),
+                    "per_node_uniform": round(float((1 / num_nodes).mean()), 6),
+                    **mean_fields("spread", spread.tolist()),
+                    **mean_fields("embedding", embedding.tolist()),
+                    **mean_fields("head", head.tolist()),
+                }
+            )
     return found
 
 

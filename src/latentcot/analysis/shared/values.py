@@ -36,7 +36,7 @@ Form = Literal["words", "symbols"]
 Ids = tuple[int, ...]
 
 MOST_THOUGHTS = 6
-"""Values are asked for after up to this many thoughts, whatever a model was trained for."""
+"""The paper's largest k: thoughts up to which a model is asked, whatever it was trained for."""
 
 _FRONT: dict[Form, str] = {"words": "Every", "symbols": ""}
 _BEHIND: dict[Form, str] = {"words": " is", "symbols": ""}
@@ -81,28 +81,47 @@ def nodes_at(graph: Graph, depth: int) -> list[int]:
     return [node for node, found in distances(graph, graph.root).items() if found == depth]
 
 
-def possible_counts(subject: Subject) -> list[int]:
-    """Return the numbers of thoughts after which values can be had.
+def forced_numbers(
+    subject: Subject, room: int, least: int | None = None
+) -> tuple[list[int], str | None]:
+    """Return the numbers of thoughts to force, and in words which were left out, if any.
 
     From 0 to as many as in training, and on to MOST_THOUGHTS, as far as the model has positions; 0
     alone for a method without latent positions.
 
+    Args:
+        subject: The model and the questions.
+        room: Positions that are wanted behind the longest prompt.
+        least: Those that there must be behind a question without thoughts; `room` if left out.
+
     Raises:
         DataError: Not even the questions fit.
     """
-    has_latents = subject.reasoner.method.view.has_latents
-    most = max(subject.most_thoughts, MOST_THOUGHTS) if has_latents else 0
-    limit, room = max_positions(subject.reasoner.model), candidates_of(subject).num_positions
-    counts = []
-    for count in range(most + 1):
-        prompts = subject.prompts(count)
-        if count == 0:
-            ids = [example.id for example in subject.examples]
-            check_lengths(subject.reasoner.model, prompts, ids, new_tokens=room)
-        if limit is not None and max(map(len, prompts)) + room > limit:
-            break
-        counts.append(count)
-    return counts
+    model, ids = subject.reasoner.model, [example.id for example in subject.examples]
+    check_lengths(model, subject.prompts(0), ids, new_tokens=room if least is None else least)
+    if not subject.reasoner.method.view.has_latents:
+        return [0], None
+    numbers, limit = (
+        list(range(max(subject.most_thoughts, MOST_THOUGHTS) + 1)),
+        max_positions(model),
+    )
+    needed = [max(map(len, subject.prompts(k))) + room for k in numbers]
+    fit = [k for k in numbers if k == 0 or limit is None or needed[k] <= limit]
+    if fit == numbers:
+        return fit, None
+    return fit, (
+        f"k from {fit[-1] + 1} to {numbers[-1]}: would need up to {needed[-1]} positions, but the "
+        f"model has {limit}."
+    )
+
+
+def possible_counts(subject: Subject) -> list[int]:
+    """Return the numbers of thoughts after which values can be had, as `forced_numbers` does.
+
+    Raises:
+        DataError: Not even the questions fit.
+    """
+    return forced_numbers(subject, candidates_of(subject).num_positions)[0]
 
 
 def scored_counts(subject: Subject) -> list[int]:
