@@ -17,6 +17,7 @@ thought would have been. Where pauses stand there, the states before them are pr
 Shapes: Q questions, K labels, R rows (training), E rows (elsewhere), D features.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,50 +85,36 @@ def measure(
         chains = record(with_latents(subject))
         on_progress(len(subject.examples))
         is_train = halves([example.id for example in subject.examples])
-        tested, asked = dict[Any, Tested | None](), list(labels_of(subject))
+        asked, found = list(labels_of(subject)), dict[Any, Tested | None]()
         for thought in range(1, chains.most + 2):
             able, maps = set(chains.with_state(thought)), dict[tuple[int, ...], Ridge]()
             for labels in asked:
-                rows = sorted(able.intersection(labels.counted))
-                tested[labels.probe, labels.distance, thought] = _test(
-                    labels, rows, rows, chains.states[:, thought - 1], is_train, maps
+                questions = sorted(able.intersection(labels.counted))
+                states = chains.states[questions, thought - 1]
+                found[labels.probe, labels.distance, thought] = _test(
+                    labels.of(questions), questions, states, is_train, maps
                 )
         # The number of the thought, over all thoughts of a question.
         most, types = chains.most + 1, types_of(subject)
         places = [(q, i) for i in range(most) for q in chains.with_state(i + 1)]
-        questions, numbers = [q for q, _ in places], [i for _, i in places]
+        questions, numbers = map(list, zip(*places, strict=True))
         orders = {kind: draw_order(most, "thought", kind) for kind in set(types)}
-        one_hot, every = torch.eye(most, dtype=torch.bool), tuple(range(len(places)))
+        one_hot = torch.eye(most, dtype=torch.bool)
         control = one_hot[[orders[types[q]][i] for q, i in places]]
-        allowed = torch.ones(len(places), most, dtype=torch.bool)
-        labels = Labels("thought", None, every, one_hot[numbers], control, allowed)
+        true, allowed = one_hot[numbers], torch.ones(len(places), most, dtype=torch.bool)
+        labels = Labels("thought", None, questions, true, control, allowed)
         states = chains.states[questions, numbers]
-        tested["thought", None, None] = _test(labels, every, questions, states, is_train, {})
+        found["thought", None, None] = _test(labels, questions, states, is_train, {})
 
-        told, values_of = Rows(), Values()
-        for key, found in tested.items():
-            if found is None:
-                continue
-            right, by_heart = list(found.accuracy.values()), list(found.control.values())
-            selectivity, values_of[key] = difference(right, by_heart), found.accuracy
-            row = dict(zip(KEYS, key, strict=True))
-            row |= {"num_train": found.num_train, "num_questions": len(right)}
-            for name, values in (("accuracy", right), ("control", by_heart)):
-                mean = fmean(values)
-                low, high = share_interval(mean, len(values))
-                ends = {name: mean, f"{name}_low": low, f"{name}_high": high}
-                row |= {end: round(value, 4) for end, value in ends.items()}
-            row["chance"] = round(fmean(found.chance.values()), 4)
-            told.append(
-                row | selectivity.fields("selectivity") | {"p": None, "p_raw": selectivity.p}
-            )
+        tested = {key: one for key, one in found.items() if one}
+        told = [dict(zip(KEYS, key, strict=True)) | row for key, (row, _) in tested.items()]
         adjust(told, raw="p_raw")
         about = {
             "thought_means": MEANING[subject.has_thoughts],
             "num_thoughts": chains.most,
             "num_questions": len(subject.examples),
         }
-        return about | {"probes": told}, values_of
+        return about | {"probes": told}, {key: values for key, (_, values) in tested.items()}
 
     found = compared(subject, against, probe, partial(more_rows, KEYS))
     return {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **found}
@@ -142,10 +129,15 @@ class Labels:
 
     probe: str  # its name
     distance: int | None  # from the root, where it is about one
-    counted: tuple[int, ...]  # numbers of the examples
+    counted: Sequence[int]  # numbers of the examples
     true_QK: Tensor  # 1 where a label is true. Rows of the others mean nothing.
     control_QK: Tensor  # the control labels
     allowed_QK: Tensor  # which labels could be true
+
+    def of(self, rows: Sequence[int]) -> "Labels":
+        """Return the same about some examples alone."""
+        tables = (table[list(rows)] for table in (self.true_QK, self.control_QK, self.allowed_QK))
+        return Labels(self.probe, self.distance, rows, *tables)
 
 
 def types_of(subject: Subject) -> list[str]:
@@ -168,13 +160,12 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
         allowed_QK: Tensor,
         orders: Mapping[str, Sequence[int]] | None = None,
     ) -> Labels:
-        control = torch.zeros_like(true_QK)
         if orders is None:
             orders = {kind: draw_order(true_QK.shape[1], probe, kind) for kind in set(types)}
-        for row, kind in enumerate(types):
-            able = [place for place in orders[kind] if allowed_QK[row, place]]
-            control[row, able[: int(true_QK[row].sum())]] = True
-        return Labels(probe, distance, tuple(counted), true_QK, control, allowed_QK)
+        places = {kind: torch.tensor(order).argsort() for kind, order in orders.items()}
+        scores = -torch.stack([places[kind] for kind in types])  # the first of the order is best
+        control = highest(scores, allowed_QK, true_QK.sum(1))
+        return Labels(probe, distance, counted, true_QK, control, allowed_QK)
 
     if not graphs:  # the first token of the answer, where there are few of them
         texts = [f" {example.answer}" for example in subject.examples]
@@ -266,14 +257,8 @@ class Ridge:
 # --- fitting and testing ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Tested:
-    """One probe on the questions that it has not seen."""
-
-    accuracy: dict[int, float]  # question → its accuracy
-    control: dict[int, float]  # question → that of the probe on control labels
-    chance: dict[int, float]  # question → that of guessing
-    num_train: int  # questions that it was fitted to
+Tested = tuple[Row, dict[int, float]]
+"""What is told of a probe, and its accuracy for each question that it was not fitted to."""
 
 
 def halves(ids: Sequence[str]) -> list[bool]:
@@ -285,44 +270,47 @@ def halves(ids: Sequence[str]) -> list[bool]:
 
 def _test(
     labels: Labels,
-    rows: Sequence[int],
     questions: Sequence[int],
-    states: Tensor,
+    states_RD: Tensor,
     is_train: Sequence[bool],
     maps: dict[tuple[int, ...], Ridge],
 ) -> Tested | None:
-    """Fit and test one probe.
+    """Fit and test one probe; None where a half has too few questions.
 
     Args:
-        labels: What is asked; its tables are over the same rows as `states`.
-        rows: The rows used.
-        questions: The question that each of them belongs to.
-        states: (rows, D).
+        labels: What is asked of each row.
+        questions: The question that each row belongs to.
+        states_RD: What the rows hold.
         is_train: For each question whether it is there to be fitted.
-        maps: Those fitted to the same rows before; a new one is added.
+        maps: Those fitted to rows of the same questions before; a new one is added.
     """
-    halved = list(zip(rows, questions, strict=True))
-    train = tuple(row for row, question in halved if is_train[question])
-    test = [(row, question) for row, question in halved if not is_train[question]]
-    num_train = len({question for _, question in halved if is_train[question]})
-    if min(num_train, len({question for _, question in test})) < FEWEST:
+    fitted = torch.tensor([is_train[q] for q in questions], dtype=torch.bool)
+    asked = [q for q in questions if not is_train[q]]
+    num_train = len(set(questions) - set(asked))
+    if min(num_train, len(set(asked))) < FEWEST:
         return None
-    if train not in maps:
-        maps[train] = Ridge(states[list(train)])
-    tested = [row for row, _ in test]
-    allowed = labels.allowed_QK[tested]
-    found = []
+    key, allowed = tuple(questions), labels.allowed_QK[~fitted]
+    if key not in maps:
+        maps[key] = Ridge(states_RD[fitted])
+    by_row = [labels.true_QK[~fitted].sum(1) / allowed.sum(1)]  # of guessing
     for table in (labels.true_QK, labels.control_QK):
-        scores = maps[train].scores(table[list(train)], states[tested])
-        found.append(accuracies(scores, table[tested], allowed))
-    found.append(labels.true_QK[tested].sum(1) / allowed.sum(1))
-    by_question: list[dict[int, float]] = []
-    for values in found:  # a question's value is the mean over its rows
-        gathered: dict[int, list[float]] = {}
-        for (_, question), value in zip(test, values.tolist(), strict=True):
-            gathered.setdefault(question, []).append(value)
-        by_question.append({question: fmean(those) for question, those in gathered.items()})
-    return Tested(by_question[0], by_question[1], by_question[2], num_train)
+        scores = maps[key].scores(table[fitted], states_RD[~fitted])
+        by_row.append(accuracies(scores, table[~fitted], allowed))
+    of_question = defaultdict[int, list[list[float]]](list)
+    for question, values in zip(asked, torch.stack(by_row, 1).tolist(), strict=True):
+        of_question[question].append(values)
+    # A question's value is the mean over its rows.
+    means = [[fmean(one) for one in zip(*rows, strict=True)] for rows in of_question.values()]
+    chance, right, by_heart = zip(*means, strict=True)
+    row: Row = {"num_train": num_train, "num_questions": len(means)}
+    for name, shares in (("accuracy", right), ("control", by_heart)):
+        found = (fmean(shares), *share_interval(fmean(shares), len(shares)))
+        ends = zip((name, f"{name}_low", f"{name}_high"), found, strict=True)
+        row |= {end: round(value, 4) for end, value in ends}
+    selectivity = difference(right, by_heart)
+    row |= {"chance": round(fmean(chance), 4), **selectivity.fields("selectivity")}
+    row |= {"p": None, "p_raw": selectivity.p}
+    return row, dict(zip(of_question, right, strict=True))
 
 
 def accuracies(scores_EK: Tensor, true_EK: Tensor, allowed_EK: Tensor) -> Tensor:
@@ -330,12 +318,15 @@ def accuracies(scores_EK: Tensor, true_EK: Tensor, allowed_EK: Tensor) -> Tensor
 
     m is how many are true, at least 1.
     """
-    scores = scores_EK.masked_fill(~allowed_EK, -torch.inf)
+    num_E = true_EK.sum(1)
+    return (highest(scores_EK, allowed_EK, num_E) & true_EK).sum(1) / num_E
+
+
+def highest(scores_EK: Tensor, allowed_EK: Tensor, num_E: Tensor) -> Tensor:
+    """Return which allowed labels score highest, so many a row: (E, K)."""
+    scores = scores_EK.double().masked_fill(~allowed_EK, -torch.inf)
     best_first = scores.argsort(dim=1, descending=True, stable=True)
-    num_E1 = true_EK.sum(1, keepdim=True)
-    is_chosen = torch.arange(true_EK.shape[1]) < num_E1
-    hits = true_EK.gather(1, best_first) & is_chosen
-    return hits.sum(1) / num_E1[:, 0]
+    return best_first.argsort(dim=1) < num_E[:, None]
 
 
 # --- drawing ----------------------------------------------------------------------------------
