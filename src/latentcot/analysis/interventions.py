@@ -1,20 +1,15 @@
 """Is it the thoughts? What is left of the answers when something else is fed into the latent
 positions.
 
-Every vector that is put in was recorded in an unchanged run, or is made from what the model would
-have fed. Latent positions that are not named get what the model computes there, after what was put
-in before; only a shuffle keeps all the recorded vectors, so that nothing but their order changes.
-DEFINITIONS says what each intervention does. Later work than the paper asked for these controls:
-thoughts 1…k replaced by noise, permuted, or transplanted from another question.
-
-Randomness belongs to a question's id, the intervention and the seed; no batch changes it.
+DEFINITIONS says what each intervention does. Every vector that is put in was recorded in an
+unchanged run, or is made from what the model would have fed; latent positions that are not named
+get what the model computes there. Randomness belongs to a question's id, the intervention and SEED.
 
 Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -25,7 +20,6 @@ from torch import Tensor
 
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
-    Chains,
     Replace,
     answers_with,
     compared,
@@ -134,55 +128,36 @@ def places(most: int) -> Iterator[Place]:
 # --- what is put in ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Lab:
-    """A subject of `with_latents`, and what may be put into its latent positions."""
+    """What may be put into the latent positions of a subject of `with_latents`.
 
-    subject: Subject
+    Attributes:
+        chains: What stands there in an unchanged run.
+        noise: A direction for each latent position of each question, (Q, N, D).
+        left_out: Interventions that cannot change anything.
+        partners: The other question whose thoughts each question gets in a swap.
+        others: The answer that a swap would bring if it carried the other question's answer over;
+            None without a partner, or where its answer has no name in this question's graph.
+    """
 
-    @cached_property
-    def chains(self) -> Chains:
-        """What stands in the latent positions of an unchanged run."""
-        return record(self.subject)
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """What tells the right answers of two questions apart: the target's name, or all."""
-        if self.subject.has_graphs:
-            return [graph.names[graph.target] for graph in self.subject.graphs]
-        return [" ".join(example.answer.split()) for example in self.subject.examples]
-
-    @cached_property
-    def partners(self) -> list[int | None]:
-        """The other question whose thoughts each question gets in a swap."""
-        ids = [example.id for example in self.subject.examples]
-        return draw_partners(ids, self.chains.num_latents, self.keys, SEED)
-
-    @cached_property
-    def others(self) -> list[str | None]:
-        """The answer that a swap would bring if it carried the other question's answer over.
-
-        None where there is no partner, or its answer has no name in this question's graph.
-        """
-        found: list[str | None] = [None] * len(self.partners)
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.chains = subject, record(subject)
+        self.noise = random_directions(subject, range(self.chains.most), SEED, "noise")
+        self.left_out = EXCHANGES if self.chains.is_constant else ()
+        if subject.has_graphs:  # what tells the right answers of two questions apart
+            keys = [graph.names[graph.target] for graph in subject.graphs]
+        else:
+            keys = [" ".join(example.answer.split()) for example in subject.examples]
+        ids = [example.id for example in subject.examples]
+        self.partners = draw_partners(ids, self.chains.num_latents, keys, SEED)
+        self.others: list[str | None] = [None] * len(ids)
         for question, partner in enumerate(self.partners):
             if partner is None:
                 continue
-            if not self.subject.has_graphs:
-                found[question] = self.subject.examples[partner].answer
-            elif (name := self.keys[partner]) in self.subject.graphs[question].names:
-                found[question] = self.subject.answer_naming(question, name)
-        return found
-
-    @cached_property
-    def noise(self) -> Tensor:
-        """A direction for each latent position of each question: (Q, N, D)."""
-        return random_directions(self.subject, range(self.chains.most), SEED, "noise")
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Interventions that cannot change anything."""
-        return EXCHANGES if self.chains.is_constant else ()
+            if not subject.has_graphs:
+                self.others[question] = subject.examples[partner].answer
+            elif keys[partner] in subject.graphs[question].names:
+                self.others[question] = subject.answer_naming(question, keys[partner])
 
     def counted(self, name: str, place: Place) -> list[int]:
         """Return the questions that an intervention can be made on."""

@@ -6,8 +6,7 @@ six outcomes of `paths.py`. Two series, since there are two ways to force langua
     free         the model writes what it likes, an answer without a step too: the paper's way
     step_first   the answer is forbidden until a step is written
 
-Methods without latent positions have nothing to force: their series hold k = 0 alone, their own
-way to answer.
+Methods without latent positions have nothing to force: their series hold k = 0 alone.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,18 +1,13 @@
 """What a linear map finds in a thought, and how much of it is only learnt by heart.
 
 PROBES says what is asked. Each probe is a ridge regression, fitted to one half of the questions and
-tested on the other; halves are drawn by the questions' ids. A question's accuracy is, where m
-labels of those allowed are true, the share of true ones among the m that score highest.
+tested on the other. A question's accuracy is, where m labels of those allowed are true, the share
+of true ones among the m that score highest. Selectivity is the accuracy less that on control labels
+(Hewitt and Liang 2019): each *type* of question, the name of its root or its first word, has one
+random order of all labels, and the m allowed ones that come first in it are the control.
 
-Selectivity is the accuracy less that of the same kind of probe on control labels, which can only be
-learnt by heart (Hewitt and Liang 2019): each *type* of question has random ones, the same wherever
-it occurs. The type is the name of the node that a question starts from, or, without a graph, its
-first word. Each type has one random order of all labels; where m labels are true, the control has
-the m allowed ones that come first in it.
-
-Thought i is the last hidden state at the position before latent position i; with continuous
-thoughts it is what is fed there. One more state, at the last latent position, is what another
-thought would have been. Where pauses stand there, the states before them are probed just so.
+Thought i is the last hidden state at the position before latent position i; one more state, at the
+last latent position, is what another thought would have been.
 
 Shapes: Q questions, K labels, R rows (training), E rows (elsewhere), D features.
 """
@@ -149,15 +144,15 @@ def types_of(subject: Subject) -> list[str]:
 
 def labels_of(subject: Subject) -> Iterator[Labels]:
     """Yield all that is asked about a subject's questions, but for the number of the thought."""
-    types = types_of(subject)
-    every, graphs = range(len(types)), subject.graphs if subject.has_graphs else ()
+    types, every = types_of(subject), range(len(subject.examples))
 
     def asked(
         probe: str,
-        distance: int | None,
-        counted: Sequence[int],
         true_QK: Tensor,
         allowed_QK: Tensor,
+        *,
+        distance: int | None = None,
+        counted: Sequence[int] = every,
         orders: Mapping[str, Sequence[int]] | None = None,
     ) -> Labels:
         if orders is None:
@@ -167,7 +162,7 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
         control = highest(scores, allowed_QK, true_QK.sum(1))
         return Labels(probe, distance, counted, true_QK, control, allowed_QK)
 
-    if not graphs:  # the first token of the answer, where there are few of them
+    if not subject.has_graphs:  # the first token of the answer, where there are few of them
         texts = [f" {example.answer}" for example in subject.examples]
         ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
         tokens = [tuple(found[:1]) for found in ids]
@@ -177,32 +172,31 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
             for kind in set(types):  # a common class comes first more often, as among true labels
                 order = draw_order(len(tokens), "class", kind)
                 orders[kind] = list(dict.fromkeys(classes.index(tokens[i]) for i in order))
-            yield asked("class", None, every, true, torch.ones_like(true), orders)
+            yield asked("class", true, torch.ones_like(true), orders=orders)
         return
-    column = {name: i for i, name in enumerate(sorted({n for g in graphs for n in g.names}))}
-    depths = [distances(graph, graph.root) for graph in graphs]
-
-    def table(nodes: Sequence[Sequence[int]]) -> Tensor:
-        found = torch.zeros(len(graphs), len(column), dtype=torch.bool)
-        for row, (graph, chosen) in enumerate(zip(graphs, nodes, strict=True)):
-            found[row, [column[graph.names[node]] for node in chosen]] = True
-        return found
-
-    nodes = table([[n for n in range(graph.num_nodes) if n != graph.root] for graph in graphs])
-    for distance in range(1, max(max(found.values()) for found in depths) + 1):
-        deep = [q for q in every if max(depths[q].values()) >= distance]
-        there = table([[n for n, d in found.items() if d == distance] for found in depths])
-        yield asked("frontier", distance, deep, there, nodes)
+    column = {
+        name: i for i, name in enumerate(sorted({n for g in subject.graphs for n in g.names}))
+    }
+    depth_QK = torch.full((len(types), len(column)), torch.nan)  # of names that are not there
+    is_target, is_other = (torch.zeros(depth_QK.shape, dtype=torch.bool) for _ in range(2))
+    is_candidate = torch.zeros(len(types), 2, dtype=torch.bool)
+    for row, (example, graph) in enumerate(zip(subject.examples, subject.graphs, strict=True)):
+        away, places = distances(graph, graph.root), [column[name] for name in graph.names]
+        depth_QK[row, places] = torch.tensor(
+            [float(away.get(node, torch.inf)) for node in range(graph.num_nodes)]
+        )
+        is_target[row, places[graph.target]] = is_other[row, places[graph.neg_target]] = True
+        is_candidate[row, candidates_of(example).index(graph.names[graph.target])] = True
+    furthest_Q = depth_QK.nan_to_num(0, posinf=0).amax(1)
+    for distance in range(1, int(furthest_Q.max()) + 1):
+        deep = (furthest_Q >= distance).nonzero()[:, 0].tolist()
+        where: Any = {"distance": distance, "counted": deep}
+        yield asked("frontier", depth_QK == distance, depth_QK > 0, **where)
         if distance > 1:
-            within = table([[n for n, d in found.items() if 0 < d <= distance] for found in depths])
-            yield asked("within", distance, deep, within, nodes)
-    pairs = table([[graph.target, graph.neg_target] for graph in graphs])
-    yield asked("answer", None, every, table([[graph.target] for graph in graphs]), pairs)
-    # Whether the answer is the first or the second candidate of the question.
-    true = torch.zeros(len(types), 2, dtype=torch.bool)
-    for row, (example, graph) in enumerate(zip(subject.examples, graphs, strict=True)):
-        true[row, candidates_of(example).index(graph.names[graph.target])] = True
-    yield asked("candidate", None, every, true, torch.ones_like(true))
+            within = (depth_QK > 0) & (depth_QK <= distance)
+            yield asked("within", within, depth_QK > 0, **where)
+    yield asked("answer", is_target, is_target | is_other)
+    yield asked("candidate", is_candidate, torch.ones_like(is_candidate))
 
 
 def draw_order(num: int, *parts: object) -> list[int]:

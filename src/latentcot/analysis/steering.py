@@ -132,21 +132,17 @@ def thought_directions(subject: Subject, chains: Chains) -> Tensor:
     latent_inputs = chains.latent_inputs.double()
     if chains.is_constant:
         return torch.zeros_like(latent_inputs)
-    groups: dict[str, list[int]] = {}
-    for number, graph in enumerate(subject.graphs):
-        groups.setdefault(graph.names[graph.target], []).append(number)
     is_there = chains.is_latent.double()
-    sums = {name: latent_inputs[members].sum(0) for name, members in groups.items()}
-    nums = {name: is_there[members].sum(0) for name, members in groups.items()}
-    found = torch.zeros_like(latent_inputs)
-    for number, graph in enumerate(subject.graphs):
-        here, there = graph.names[graph.target], graph.names[graph.neg_target]
-        if there in groups:
-            num_here, num_there = (nums[here] - is_there[number])[:, None], nums[there][:, None]
-            mean_there = sums[there] / num_there.clamp(min=1)
-            mean_here = (sums[here] - latent_inputs[number]) / num_here.clamp(min=1)
-            found[number] = (mean_there - mean_here) * ((num_here > 0) & (num_there > 0))
-    return found
+    ends = [(g.names[g.target], g.names[g.neg_target]) for g in subject.graphs]
+    group_of = {name: i for i, name in enumerate({name for pair in ends for name in pair})}
+    here, there = torch.tensor([[group_of[name] for name in pair] for pair in ends]).T
+    sums = torch.zeros(len(group_of), *latent_inputs.shape[1:]).double()
+    sums.index_add_(0, here, latent_inputs)
+    nums = torch.zeros(len(group_of), chains.most).double().index_add_(0, here, is_there)
+    num_here, num_there = (nums[here] - is_there)[..., None], nums[there][..., None]
+    mean_here = (sums[here] - latent_inputs) / num_here.clamp(min=1)
+    mean_there = sums[there] / num_there.clamp(min=1)
+    return (mean_there - mean_here) * ((num_here > 0) & (num_there > 0))
 
 
 def embedding_directions(subject: Subject) -> Tensor:

@@ -1,18 +1,13 @@
 """Which nodes of the graph lie in a thought, and how strongly.
 
-A thought is a vector of the model's width, so it can be held against the rows of two tables: that
-of input embeddings, which the next pass reads it beside, and that of the output head, which reads
-states as words (the same table where they are tied). If thoughts are superpositions of a search
-frontier, as arXiv 2505.12514 has it, thought i lies close to the nodes i edges from the root, all
-of them and no others.
-
-Nodes are put into the groups of `node_groups.py`. Three measures of each:
-- the inner product with the node's row, averaged over the nodes of a group;
+Nodes are put into the groups of `node_groups.py` (arXiv 2505.12514). Three measures of each:
+- the inner product with the node's row of the embedding table, or of the output head, averaged over
+  the nodes of a group;
 - the probability that the output head gives to the node (softmax over the whole vocabulary), summed
   over the group (its mass), and for each of its nodes;
-- over how many nodes of the group that mass is spread: exp of the entropy of its shares. Equal
-  means alone prove no superposition: half of the questions may have all of it on the one node, and
-  half on the other.
+- over how many nodes of the group that mass is spread: exp of the entropy of its shares.
+
+Shapes: Q questions, N most thoughts and M most nodes of any question, B batch, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +38,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What the tables say of the nodes of each question; M the most nodes of any."""
+    """What the tables say of the nodes of each question."""
 
     probabilities: Tensor  # (Q, N, M). By the output head.
     embedding: Tensor  # (Q, N, M). Inner product with the input embedding.
