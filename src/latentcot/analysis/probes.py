@@ -174,17 +174,14 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
                 orders[kind] = list(dict.fromkeys(classes.index(tokens[i]) for i in order))
             yield asked("class", true, torch.ones_like(true), orders=orders)
         return
-    column = {
-        name: i for i, name in enumerate(sorted({n for g in subject.graphs for n in g.names}))
-    }
-    depth_QK = torch.full((len(types), len(column)), torch.nan)  # of names that are not there
+    names = sorted({name for graph in subject.graphs for name in graph.names})
+    depth_QK = torch.full((len(types), len(names)), torch.nan)  # of names that are not there
     is_target, is_other = (torch.zeros(depth_QK.shape, dtype=torch.bool) for _ in range(2))
     is_candidate = torch.zeros(len(types), 2, dtype=torch.bool)
     for row, (example, graph) in enumerate(zip(subject.examples, subject.graphs, strict=True)):
-        away, places = distances(graph, graph.root), [column[name] for name in graph.names]
-        depth_QK[row, places] = torch.tensor(
-            [float(away.get(node, torch.inf)) for node in range(graph.num_nodes)]
-        )
+        away, places = distances(graph, graph.root), [names.index(name) for name in graph.names]
+        for node, place in enumerate(places):
+            depth_QK[row, place] = away.get(node, torch.inf)
         is_target[row, places[graph.target]] = is_other[row, places[graph.neg_target]] = True
         is_candidate[row, candidates_of(example).index(graph.names[graph.target])] = True
     furthest_Q = depth_QK.nan_to_num(0, posinf=0).amax(1)
