@@ -7,18 +7,16 @@ from latentcot.analysis import parallelism
 from latentcot.analysis.parallelism import best_sums, measure, percentiles
 from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared.statistics import mean_of
-from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.values import nodes_at, values_after
 from subjects import graph_examples, untrained
 
 
-class TestBestSums:
-    def test_add_up_the_best(self):
-        values = torch.tensor([0.1, 0.5, 0.0, 0.3, 0.05], dtype=torch.float64)
-        assert best_sums(values) == pytest.approx([0.5, 0.8, 0.9])
-
-    def test_of_fewer_nodes(self):
-        assert best_sums(torch.tensor([0.25, 0.5], dtype=torch.float64)) == [0.5, 0.75, 0.75]
+@pytest.mark.parametrize(
+    ("values", "sums"),
+    [([0.1, 0.5, 0.0, 0.3, 0.05], [0.5, 0.8, 0.9]), ([0.25, 0.5], [0.5, 0.75, 0.75])],
+)
+def test_best_sums_add_up_the_best(values, sums):
+    assert best_sums(torch.tensor(values, dtype=torch.float64)) == pytest.approx(sums)
 
 
 class TestPercentiles:
@@ -67,23 +65,16 @@ class TestMeasure:
 
 
 class TestFigures:
-    def test_have_a_panel_for_each_k(self, tmp_path):
-        result = measure(untrained("words", examples=graph_examples("words", 5)))
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_have_a_panel_for_each_k(self, count):
+        result = measure(untrained("words", examples=graph_examples("words", count)))
         drawn = parallelism.draw(result)
-        shown = result["by_k"][:4]
-        assert [axes.get_title() for axes in drawn.axes] == [
-            f"k = {row['k']} (depth {row['depth']})" for row in shown
-        ]
-        for axes, row in zip(drawn.axes, shown, strict=True):
-            lines = [list(line.get_ydata()) for line in axes.lines]
-            assert lines == row["percentiles"]
-            assert axes.texts[0].get_text().startswith(f"mean gap {row['gap']['mean']:.2f}")
-        save(drawn, tmp_path / "parallelism")
-
-    def test_of_one_question_has_no_interval(self):
-        result = measure(untrained("words", examples=graph_examples("words", 1)))
-        drawn = parallelism.draw(result)
-        assert "(" not in drawn.axes[0].texts[0].get_text()
+        for axes, row in zip(drawn.axes, result["by_k"][:4], strict=True):
+            assert axes.get_title() == f"k = {row['k']} (depth {row['depth']})"
+            assert [list(line.get_ydata()) for line in axes.lines] == row["percentiles"]
+            text = axes.texts[0].get_text()
+            assert text.startswith(f"mean gap {row['gap']['mean']:.2f}")
+            assert ("(" in text) == (row["gap"]["num_questions"] > 1)  # the interval
 
     def test_rows_hold_every_percentile(self):
         result = measure(untrained("words"))

@@ -136,15 +136,12 @@ class TestLabels:
 
     def test_without_graphs_the_answers_first_token_is_the_class(self):
         subject = untrained("words", examples=graph_examples("words", 6))
-        bare = replace(
-            subject,
-            examples=tuple(
-                replace(e, meta={}, answer=answer, question=f"{'ab'[i % 2]} word")
-                for i, (e, answer) in enumerate(
-                    zip(subject.examples, ("is x", "is y", "a", "a", "a", "is z"), strict=True)
-                )
-            ),
+        answers = ("is x", "is y", "a", "a", "a", "is z")
+        examples = (
+            replace(e, meta={}, answer=answer, question=f"{'ab'[i % 2]} word")
+            for i, (e, answer) in enumerate(zip(subject.examples, answers, strict=True))
         )
+        bare = replace(subject, examples=tuple(examples))
         [labels] = labels_of(bare)
         assert (labels.probe, labels.true_QK.shape) == ("class", (6, 2))
         first = labels.true_QK[:, 0].tolist()
@@ -226,11 +223,8 @@ class TestMeasure:
 
     def test_without_graphs(self):
         subject = untrained("words", examples=graph_examples("words", 8))
-        words = ["Tom is a x.", "a"] * 4
-        bare = tuple(
-            replace(e, meta={}, answer=answer)
-            for e, answer in zip(subject.examples, words, strict=True)
-        )
+        asked = zip(subject.examples, ["Tom is a x.", "a"] * 4, strict=True)
+        bare = tuple(replace(example, meta={}, answer=answer) for example, answer in asked)
         result = measure(replace(subject, examples=bare))
         assert {row["probe"] for row in result["probes"]} <= {"class", "thought"}
         draw(result).draw_without_rendering()
