@@ -22,6 +22,7 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.analysis.shared.values import forced_numbers
 from latentcot.curriculum.layout import count_latents
 from latentcot.evaluation.reasoner import Output
+from latentcot.models.loading import check_lengths
 
 SCHEMA_VERSION = 1
 NUM_TEXTS = 200
@@ -58,13 +59,15 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     Raises:
         DataError: A question carries no graph, or does not fit the model's positions.
     """
-    words = max(sum(map(len, e.steps or ())) + len(e.answer) for e in subject.encoded) + 1
-    forced, left_out = forced_numbers(subject, words, least=1)
+    ids = [example.id for example in subject.examples]
+    check_lengths(subject.reasoner.model, subject.prompts(), ids, new_tokens=1)
+    longest = max(sum(map(len, e.steps or ())) + len(e.answer) for e in subject.encoded)
+    forced, left_out = forced_numbers(subject, longest + 1)
     own, series = own_numbers(subject), Rows()
     for name, is_forced in SERIES.items():
         by_k = {k: _answer(subject, k, is_forced, on_progress) for k in forced}
-        trained = own[0] if len(set(own)) == 1 and own[0] in by_k else None
-        as_trained = by_k.get(trained) or _answer(subject, None, is_forced, on_progress)
+        same = [one for k, one in by_k.items() if set(own) == {k}]
+        as_trained = same[0] if same else _answer(subject, None, is_forced, on_progress)
         for one in by_k.values():
             if one is not as_trained:
                 one.row["p"] = mcnemar_of(one.are_right, as_trained.are_right)

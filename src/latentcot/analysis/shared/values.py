@@ -81,30 +81,16 @@ def nodes_at(graph: Graph, depth: int) -> list[int]:
     return [node for node, found in distances(graph, graph.root).items() if found == depth]
 
 
-def forced_numbers(
-    subject: Subject, room: int, least: int | None = None
-) -> tuple[list[int], str | None]:
+def forced_numbers(subject: Subject, room: int) -> tuple[list[int], str | None]:
     """Return the numbers of thoughts to force, and in words which were left out, if any.
 
-    From 0 to as many as in training, and on to MOST_THOUGHTS, as far as the model has positions; 0
-    alone for a method without latent positions.
-
-    Args:
-        subject: The model and the questions.
-        room: Positions that are wanted behind the longest prompt.
-        least: Those that there must be behind a question without thoughts; `room` if left out.
-
-    Raises:
-        DataError: Not even the questions fit.
+    0, and on to as many as in training, or MOST_THOUGHTS if these are more, as far as the longest
+    prompt and `room` positions behind it fit the model; 0 alone without latent positions.
     """
-    model, ids = subject.reasoner.model, [example.id for example in subject.examples]
-    check_lengths(model, subject.prompts(0), ids, new_tokens=room if least is None else least)
     if not subject.reasoner.method.view.has_latents:
         return [0], None
-    numbers, limit = (
-        list(range(max(subject.most_thoughts, MOST_THOUGHTS) + 1)),
-        max_positions(model),
-    )
+    numbers = list(range(max(subject.most_thoughts, MOST_THOUGHTS) + 1))
+    limit = max_positions(subject.reasoner.model)
     needed = [max(map(len, subject.prompts(k))) + room for k in numbers]
     fit = [k for k in numbers if k == 0 or limit is None or needed[k] <= limit]
     if fit == numbers:
@@ -116,12 +102,14 @@ def forced_numbers(
 
 
 def possible_counts(subject: Subject) -> list[int]:
-    """Return the numbers of thoughts after which values can be had, as `forced_numbers` does.
+    """Return the numbers of thoughts after which values can be had.
 
     Raises:
         DataError: Not even the questions fit.
     """
-    return forced_numbers(subject, candidates_of(subject).num_positions)[0]
+    room, ids = candidates_of(subject).num_positions, [example.id for example in subject.examples]
+    check_lengths(subject.reasoner.model, subject.prompts(0), ids, new_tokens=room)
+    return forced_numbers(subject, room)[0]
 
 
 def scored_counts(subject: Subject) -> list[int]:
