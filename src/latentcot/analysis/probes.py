@@ -343,13 +343,12 @@ def draw(result: Mapping[str, Any]) -> Figure:
         grid = drawn.subplots(len(models), len(parts), sharex=True, sharey=True, squeeze=False)
         for panels, model in zip(grid, models, strict=True):
             for panel, part in zip(panels, parts, strict=True):
-                rows = model["probes"]
-                lines: dict[str, Rows] = {}
-                for row in rows:
+                lines = defaultdict[str, Rows](list)
+                for row in model["probes"]:
                     if part == "others" and row["probe"] in _OTHERS:
-                        lines.setdefault(row["probe"], []).append(row)
+                        lines[row["probe"]].append(row)
                     elif part == row["probe"] and row["distance"] <= MAX_DISTANCES:
-                        lines.setdefault(f"at distance {row['distance']}", []).append(row)
+                        lines[f"at distance {row['distance']}"].append(row)
                 first = 0 if part == "frontier" else 4
                 for number, (label, found) in enumerate(lines.items(), first):
                     thoughts, look = [row["thought"] for row in found], style.look_of(number)

@@ -4,9 +4,8 @@ A question has two candidates, the target t and the other one u. Thought i is re
 
     thought + alpha · |thought| · direction,   |direction| = 1
 
-and alpha > 0 pushes towards u, alpha < 0 away from it. DIRECTIONS says which directions there are;
-a random one shows what any push of that length does. Latents behind it get what the model computes
-there. "Flipped" is a question whose unchanged answer names one candidate, and now names the other.
+and alpha > 0 pushes towards u. "Flipped" is a question whose unchanged answer names one candidate,
+and now names the other.
 
 Shapes: B batch, Q questions, N most latent positions of any question, D hidden size.
 """
@@ -168,7 +167,8 @@ def pushed(
     def replace(rows: Tensor, latent: Latent, own: Tensor) -> Tensor:
         if latent.number != thought - 1:
             return own
-        return own + alpha * own.norm(dim=-1, keepdim=True) * units_QD[rows].to(own)
+        lengths: Tensor = own.norm(dim=-1, keepdim=True)
+        return own + alpha * lengths * units_QD[rows].to(own)
 
     return answers_with(subject, replace, on_progress)
 

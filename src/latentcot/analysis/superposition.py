@@ -146,7 +146,8 @@ def read_nodes(subject: Subject, chains: Chains, names: NameTokens) -> Readings:
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     thoughts_QND = chains.states[:, : chains.most]
     ids_QM, found = names.padded(range(len(subject.examples))), list[list[Tensor]]()
-    for thoughts, ids in zip(thoughts_QND.split(size), ids_QM.split(size), strict=True):
+    batches = zip(torch.split(thoughts_QND, size), torch.split(ids_QM, size), strict=True)
+    for thoughts, ids in batches:
         thoughts_BND, ids_BM = thoughts.to(model.device), ids.to(model.device)
         logits_BNV = tables[1](thoughts_BND)
         of_nodes = logits_BNV.gather(2, ids_BM[:, None].expand(-1, chains.most, -1))
