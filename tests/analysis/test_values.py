@@ -16,8 +16,6 @@ from latentcot.analysis.shared.values import (
     scored_depth,
     values_after,
 )
-from latentcot.curriculum.layout import Template
-from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.statistics import mean_interval
 from latentcot.tasks.prosqa.generator import graph_of
@@ -28,7 +26,7 @@ COUNTS = (0, 2, 3)
 
 
 @torch.no_grad()
-def brute_force(subject: Subject, number: int, name: str, k: int, behind: str = "") -> float:
+def brute_force(subject: Subject, number: int, name: str, k: int) -> float:
     """The value of one name: everything read again from the first token on, without a cache."""
     reasoner, question = subject.reasoner, subject.examples[number].question
     tokenizer, special_tokens = reasoner.tokenizer, reasoner.rules.special_tokens
@@ -43,7 +41,7 @@ def brute_force(subject: Subject, number: int, name: str, k: int, behind: str = 
     prefix += [special_tokens.bot] * (around != "none")
     suffix = [*pauses, *[special_tokens.eot] * (around == "both")]
     front, word = (ids("Every"), " " + name) if "[R]" not in question else ([], name)
-    word = ids(word) + ids(behind)
+    word = ids(word)
     fill = pause(special_tokens.pause) if method == "pause-multipass" else None
     states, _ = reference_states(
         reasoner.model, prefix, 0 if pauses else k, [*suffix, *front, *word], fill=fill
@@ -55,13 +53,13 @@ def brute_force(subject: Subject, number: int, name: str, k: int, behind: str = 
     return value
 
 
-def check(subject: Subject, counts=COUNTS, *, behind: str = "") -> None:
-    found = values_after(subject, counts, with_end=bool(behind))
+def check(subject: Subject, counts=COUNTS) -> None:
+    found = values_after(subject, counts)
     for number, (example, values) in enumerate(zip(subject.examples, found, strict=True)):
         names = graph_of(example).names
         assert values.shape == (len(counts), len(names)) and values.dtype == torch.float64
         for row, k in zip(values.tolist(), counts, strict=True):
-            expected = [brute_force(subject, number, name, k, behind) for name in names]
+            expected = [brute_force(subject, number, name, k) for name in names]
             # Llama's norms compute in float32, whatever the weights are.
             assert row == pytest.approx(expected, abs=0, rel=1e-4)
 
@@ -90,10 +88,6 @@ class TestValuesAfter:
     def test_without_thoughts_in_another_layout(self, form, zero_thoughts):
         check(untrained(form, zero_thoughts=zero_thoughts), (0, 1))
 
-    def test_can_count_what_follows_a_name(self):
-        check(untrained("words", "bpe", examples=graph_examples("words", 2)), (2,), behind=" is")
-        check(untrained("symbols", "bpe"), (1,), behind="\n")
-
     @pytest.mark.parametrize("batch_size", [1, 2, 5])
     def test_do_not_depend_on_the_batch_size(self, batch_size):
         subject = untrained("words", "bpe")
@@ -116,19 +110,6 @@ class TestValuesAfter:
     def test_of_nodes_add_up_to_one_at_most(self):
         for values in values_after(untrained("words", "bpe"), COUNTS):
             assert (values.sum(1) < 1).all() and (values > 0).all()
-
-    def test_names_that_begin_others_are_told_apart_by_what_follows(self):
-        example = Example(
-            "nested", "1 12 | 1 13 | 2 3 | [Q] 12 3 [R] 1", ("12",), "12",
-            {"idx_to_symbol": ["1", "12", "13", "2", "3"], "edges": [[0, 1], [0, 2], [3, 4]],
-             "root": 0, "target": 1, "neg_target": 4},
-        )  # fmt: skip
-        subject = untrained("symbols", "bpe", examples=[example])
-        plain, ended = (values_after(subject, (1,), with_end=end)[0][0] for end in (False, True))
-        assert plain[0] > plain[1] + plain[2]  # "1" holds "12" and "13"
-        assert ended[0] < plain[0] - plain[1] - plain[2]
-        check(subject, (1,))
-        check(subject, (1,), behind="\n")
 
     def test_of_thoughts_need_latents(self):
         with pytest.raises(UsageError, match="this method has no thoughts"):
@@ -153,27 +134,6 @@ class TestCandidates:
         tokenizer = subject.reasoner.tokenizer
         for example, names in zip(subject.examples, candidates.names, strict=True):
             assert [tokenizer.decode(ids) for ids in names] == example.meta["idx_to_symbol"]
-
-    def test_have_the_end_of_a_step_if_asked(self):
-        for form, end in (("words", " is"), ("symbols", "\n")):
-            subject = untrained(form, "bpe")
-            [ids, *_], *_ = candidates_of(subject, with_end=True).names
-            assert subject.reasoner.tokenizer.decode(ids).endswith(end)
-
-    def test_without_a_written_end_have_none(self):
-        for template in (Template(step_end=""), Template()):  # line ends are no words
-            subject = untrained("symbols", "words", template=template)
-            assert candidates_of(subject, with_end=True) == candidates_of(subject)
-
-    def test_refuse_a_name_that_is_joined_with_what_follows(self):
-        [example] = graph_examples("symbols", 1)
-        names = ["b", *["bus" + "bus" * i for i in range(len(example.meta["idx_to_symbol"]) - 1)]]
-        example = replace(example, meta=example.meta | {"idx_to_symbol": names})
-        template = Template(step_end="us")
-        subject = untrained("symbols", "bpe", examples=[example], template=template)
-        assert candidates_of(subject).names
-        with pytest.raises(DataError, match="node 'b': the tokens of 'bus' are not those of ''"):
-            candidates_of(subject, with_end=True)
 
     def test_refuse_a_name_without_tokens(self):
         [example] = graph_examples("symbols", 1)

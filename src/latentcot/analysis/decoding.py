@@ -1,15 +1,8 @@
-"""Thoughts read as words: what the output head would write, if a word came next.
+"""Thoughts read as words: the most probable tokens of each thought, and what they name.
 
-In latent mode nothing is written, and the head was never trained on thoughts; but both live in the
-same space (arXiv 2412.06769, section 4: decoded thoughts hold intermediate results). Reported are
-the most probable tokens of each thought, and how often they name what the search needs:
-
-- with graphs, a node of one of the groups of `node_groups.py`: the top token alone;
-- with chains of equations, each intermediate result: among the top 1, 5 and 10. A result of several
-  tokens is told by its first, which with one token a digit is easily guessed.
-
-*By chance* is what the thoughts of the other questions give, read for this one: those that count
-in the same row, all of them, so that nothing is drawn.
+With graphs that is a node of a group of `node_groups.py` (the top token alone), with equations the
+results (among the top 1, 5 and 10, told by their first token). *By chance* is what the thoughts of
+the other questions in the same row give, all of them, so that nothing is drawn.
 """
 
 import re
@@ -137,9 +130,6 @@ def decode(subject: Subject, top: int, on_progress: Progress = no_progress) -> l
     return found
 
 
-# --- results of equations ---------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class ResultTokens:
     """The token that tells the result of each step: the 12 in "<<3*4=12>>" or "3 * 4 = 12"."""
@@ -187,9 +177,6 @@ def result_tokens(subject: Subject) -> ResultTokens:
         num_begun=sum(len(tokens) > 1 for tokens in results),
         num_left_out=sum(not tokens for tokens in results),
     )
-
-
-# --- hits and chance --------------------------------------------------------------------------
 
 
 def hits_and_chance(

@@ -1,11 +1,7 @@
-"""Accuracy on questions unlike those of training: one model, or several side by side.
+"""Accuracy on questions unlike those of training (`question_sets.py`): one model, or several.
 
-`question_sets.py` makes the questions. They are put to each model in two ways, where these differ:
-
-    trained      as many thoughts as in training: more hops get no more thoughts
-    one_a_hop    as many thoughts as the shortest path has edges (times c)
-
-All models answer the same questions, and are compared with the first by McNemar's test.
+Each is asked with the thoughts of training (`trained`) and, where these differ, with as many as the
+shortest path has edges, times c (`one_a_hop`). All answer the same questions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -144,9 +140,6 @@ def measure(
     }
 
 
-# --- making -----------------------------------------------------------------------------------
-
-
 def _make(
     kind: QuestionSet, num_questions: int, seed: int, subjects: Sequence[Subject]
 ) -> _Made | LeftOut:
@@ -180,9 +173,6 @@ def _longest_text(subject: Subject) -> int:
 
 def _one_a_hop(posed: Subject, made: _Made) -> list[int]:
     return [hops * posed.reasoner.rules.plan.thoughts_per_step for hops in made.hops]
-
-
-# --- asking -----------------------------------------------------------------------------------
 
 
 def _answer(subject: Subject, made: _Made, on_progress: Progress) -> list[_Answered]:
@@ -224,9 +214,6 @@ def ask(
         )
         answers.update(zip(places, (output.answer for output in outputs), strict=True))
     return [answers[i] for i in range(len(chosen))]
-
-
-# --- as plain values --------------------------------------------------------------------------
 
 
 def _rows(answered: Sequence[_Answered], first: str) -> Rows:

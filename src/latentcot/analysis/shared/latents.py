@@ -1,5 +1,4 @@
-"""What stands in the latent positions: recorded in an unchanged run, and ready to be replaced one
-by one.
+"""What stands in the latent positions: recorded, and ready to be replaced one by one.
 
 Pauses are tokens that one pass reads. Fed one after the other as embeddings they give the same
 states, since nothing that comes later is seen: so the controls can be treated as thoughts are.
@@ -155,9 +154,6 @@ def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
     return found
 
 
-# --- recording --------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Chains:
     """What stood in the latent positions of an unchanged run, and what the model made of it.
@@ -225,9 +221,6 @@ def record(subject: Subject) -> Chains:
             states[numbers, 0] = before_first.pop()
             states[numbers, 1 : width + 1] = rollout.latent_states.cpu()
     return Chains(latent_inputs, states, num_latents)
-
-
-# --- randomness that no batch changes ---------------------------------------------------------
 
 
 def stream(*parts: object) -> Random:

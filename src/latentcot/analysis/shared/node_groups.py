@@ -1,19 +1,8 @@
 """Groups of nodes, and of edges, seen from a search that has come some way from the root.
 
-The groups of arXiv 2505.12514, made disjoint where they can be. At depth d, a node at distance x
-from the root is
-
-    unreachable     no path leads to it from the root
-    passed          x < d: the search has been there (the root is one of them)
-    frontier        x = d: a breadth-first search stands there now
-    not_yet         x > d
-
-and two groups part the frontier: `optimal`, the nodes on a shortest path from root to target, and
-`off_path`, the others. That paper's "reachable" is passed and frontier together; its "not
-reachable" is unreachable and not_yet.
-
-An edge is in the group of its parent, where the search must be to go along it; it is `optimal` if
-the edge itself is on a shortest path.
+The groups of arXiv 2505.12514, made disjoint where they can be: see NODE_GROUPS and EDGE_GROUPS.
+That paper's "reachable" is passed and frontier together; its "not reachable" is unreachable and
+not_yet.
 """
 
 from collections.abc import Sequence
@@ -143,9 +132,6 @@ def _places(
         is_optimal=padded([[on_path for _, on_path in row] for row in rows]).bool(),
         is_used=padded(usable).bool(),
     )
-
-
-# --- names ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

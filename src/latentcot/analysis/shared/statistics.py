@@ -76,9 +76,6 @@ def mean_of(values: Sequence[float], lowest: float = 0.0) -> Row:
     return found | {"num_questions": len(values)}
 
 
-# --- two measurements of the same questions ---------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
     """The mean over questions of first minus second."""

@@ -91,9 +91,6 @@ def look_of(number: int) -> dict[str, Any]:
     return {"fmt": f"-{marker}", "color": colour, "elinewidth": 0.8}
 
 
-# --- points with intervals --------------------------------------------------------------------
-
-
 def errors(rows: Sequence[Row], name: str, ends: str | None = None) -> list[list[float]]:
     """Return how far intervals reach below and above their means; 0 where there are none.
 
@@ -163,9 +160,6 @@ def draw_uniform(axes: Axes, rows: Sequence[Row], place: str, name: str, label: 
     for number, (at, level) in enumerate(sorted(levels.items())):
         named = label if number == 0 else None
         axes.plot([at - 0.35, at + 0.35], [level, level], label=named, **look)
-
-
-# --- panels -----------------------------------------------------------------------------------
 
 
 def panel_grid(fig: Figure, count: int, across: int, xlabel: str) -> list[Axes]:
