@@ -78,13 +78,6 @@ class TestEdgeColumns:
         for texts, graph in zip(texts_of(subject), subject.graphs, strict=True):
             assert texts == [fact(graph.names[a], graph.names[b]) for a, b in graph.edges]
 
-    def test_do_not_overlap(self, symbols, words):
-        pieces = fresh_subject(prosqa("paper", 4), tokenizer="bpe")
-        for subject in (symbols, words, pieces):
-            for question in columns_of_edges(subject):
-                columns = [c for edge in question for c in edge]
-                assert len(columns) == len(set(columns))
-
     def test_count_what_stands_in_front_of_the_question(self, words):
         shifted = tuple(replace(e, question=(0, 0, *e.question)) for e in words.encoded)
         before, after = columns_of_edges(words), columns_of_edges(replace(words, encoded=shifted))
@@ -110,8 +103,10 @@ class TestEdgeColumns:
 
 
 class TestReading:
-    @pytest.mark.parametrize("method", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
-    @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+    @pytest.mark.parametrize(
+        ("method", "architecture"),
+        [("coconut", "gpt2"), ("coconut-pause-as-thought", "llama"), ("pause-multipass", "gpt2")],
+    )
     def test_gives_the_states_of_the_rollout(self, method, architecture):
         short, long = prosqa("two-family", 3, layers=1), prosqa("two-family", 3, layers=3)
         subject = with_latents(
@@ -130,16 +125,6 @@ class TestReading:
             again = reading.states[row, start : start + count + 1]
             expected = chains.states[row, : count + 1]
             torch.testing.assert_close(again, expected, rtol=1e-3, atol=1e-3)
-
-    def test_attention_is_a_distribution_over_what_can_be_seen(self, words):
-        subject = with_latents(words)
-        chains, layouts = record(subject), subject.prompts()
-        reading = attention.read_again(subject, chains, layouts, range(5))
-        for row in range(5):
-            end = int(reading.starts_B[row] + reading.num_latents_B[row])
-            seen = reading.attention[:, row, :end]
-            torch.testing.assert_close(seen.sum(-1), torch.ones(2, end))
-            assert seen.triu(1).abs().max() == 0
 
     def test_leaves_the_model_as_it_was(self, words, monkeypatch):
         model = words.reasoner.model
@@ -184,7 +169,7 @@ def by_loops(subject, layer, column, wanted):
 
 
 class TestAgainstLoops:
-    @pytest.mark.parametrize("name", ["uneven", "words"])
+    @pytest.mark.parametrize("name", ["uneven", pytest.param("words", marks=pytest.mark.slow)])
     def test_every_group(self, name, request):
         subject = request.getfixturevalue(name)
         result = attention.measure(subject)
@@ -242,26 +227,11 @@ class TestMadeByHand:
 
 
 class TestResult:
-    def test_optimal_and_off_path_are_the_frontier(self, words):
-        rows = attention.measure(words)["columns"]
-        for row in rows:
-            if row["group"] == "frontier":
-                parts = [
-                    one
-                    for one in rows
-                    if one["group"] in ("optimal", "off_path")
-                    and (one["layer"], one["column"]) == (row["layer"], row["column"])
-                ]
-                total = sum(one["total"] * one["num_questions"] for one in parts)
-                assert total == pytest.approx(row["total"] * row["num_questions"], abs=1e-4)
-
-    def test_no_result_depends_on_batches_or_memory(self, uneven, monkeypatch):
+    def test_no_result_depends_on_memory(self, uneven, monkeypatch):
         whole = attention.measure(uneven)["columns"]
-        one = attention.measure(replace(uneven, batch_size=1))["columns"]
         monkeypatch.setattr(attention, "MAX_WEIGHTS", 2 * 4 * 40**2)
-        little = attention.measure(replace(uneven, batch_size=100))["columns"]
-        for other in (one, little):
-            assert other == [pytest.approx(row, abs=2e-5) for row in whole]
+        little = attention.measure(uneven)["columns"]
+        assert little == [pytest.approx(row, abs=2e-5) for row in whole]
 
     def test_counts_questions_with_such_a_latent_only(self, uneven):
         rows = attention.measure(uneven)["columns"]

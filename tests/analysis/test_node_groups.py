@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,6 @@ from latentcot.analysis.shared.node_groups import (
     node_places,
     optimal_nodes,
 )
-from latentcot.analysis.shared.statistics import mean_fields
 from latentcot.tasks.prosqa.graphs import Graph, distances, shortest_paths
 
 # 0 → 2, 3 → 4 → 6 (target); 3 → 5 → 7; 2 → 7; 0 → 4 is missing. 1 → 8 beside it, 1 → 4.
@@ -94,21 +92,6 @@ class TestEdges:
         assert at[2]["frontier"] == {(4, 6), (5, 7)}
         assert at[2]["optimal"] == {(4, 6)}
 
-    def test_an_edge_that_skips_a_level_is_not_on_a_shortest_path(self):
-        # 0 → 1 → 2 → 3, and 0 → 2: node 1 is at distance 1, and 1 → 2 leads on, but too late.
-        graph = Graph(5, ((0, 1), (1, 2), (2, 3), (0, 2)), 0, 3, 4)
-        groups = edge_places([graph], [[True] * 4]).groups([0, 1])
-        assert members(groups, 0)["optimal"] == [3]
-        assert members(groups, 1)["optimal"] == [2]
-        assert members(groups, 1)["off_path"] == [1]
-
-    def test_an_edge_between_two_shortest_paths_is_on_none(self):
-        # 0 → 1 → 2 → 5 and 0 → 3 → 4 → 5, and 2 → 3: back to where the other one was before.
-        graph = Graph(7, ((0, 1), (1, 2), (2, 5), (0, 3), (3, 4), (4, 5), (2, 3)), 0, 5, 6)
-        groups = edge_places([graph], [[True] * 7]).groups([2])
-        assert members(groups, 0)["optimal"] == [2, 5]
-        assert members(groups, 0)["off_path"] == [6]
-
 
 @st.composite
 def graphs(draw):
@@ -147,13 +130,3 @@ def test_four_groups_share_out_all_nodes_and_two_the_frontier(graph, depth):
 def test_depths_with_several_thoughts_a_step():
     assert [depth_of(i, 1) for i in range(5)] == [0, 1, 2, 3, 4]
     assert [depth_of(i, 2) for i in range(5)] == [0, 1, 1, 2, 2]
-
-
-def test_means_have_intervals_over_questions():
-    found = mean_fields("x", [1.0, 2.0, 3.0])
-    assert found["x"] == 2
-    assert found["x_low"] == pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-5)
-    assert found["x_high"] == pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-5)
-    assert mean_fields("x", [0.25]) == {"x": 0.25, "x_low": None, "x_high": None}
-    share = mean_fields("x", [0.0, 1.0, 1.0], lowest=0.0, highest=1.0)
-    assert (share["x_low"], share["x_high"]) == (0, 1)
