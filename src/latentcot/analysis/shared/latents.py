@@ -95,18 +95,19 @@ def compared(
         about = {"name": subject.name, "method": method, "has_thoughts": subject.has_thoughts}
         return about | found[0], found[1]
 
+    second = against[0] if against else None
+    if second is not None and second.has_latents:
+        mine, others = ([(e.id, e.question) for e in s.examples] for s in (subject, second))
+        if mine != others:
+            raise UsageError(
+                f"{second.name}: must be asked the same {len(mine)} questions as {subject.name}, "
+                f"in the same order, got {len(others)}. Open both with the same data and limit."
+            )
     result, one = measured(subject)
-    if not against:
+    if second is None:
         return result
-    second = against[0]
     if not second.has_latents:
         return result | {"against": {"name": second.name, "reason": "has no latent positions"}}
-    asked, others = ([(e.id, e.question) for e in each.examples] for each in (subject, second))
-    if asked != others:
-        raise UsageError(
-            f"{second.name}: must be asked the same {len(asked)} questions as {subject.name}, in "
-            f"the same order, got {len(others)}. Open both with the same data and limit."
-        )
     found, other = measured(second)
     return result | {"against": found, "comparison": comparison(one, other)}
 
