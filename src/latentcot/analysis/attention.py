@@ -148,11 +148,7 @@ def read_again(
 
     Pads stand on the right, where no real column sees them.
 
-    Args:
-        subject: Of `with_latents`.
-        chains: What stood in its latent positions.
-        layouts: All of its questions.
-        numbers: The questions to read.
+    `subject` is one of `with_latents`; `chains` and `layouts` are of all of its questions.
     """
     model = subject.reasoner.model
     table, rows = model.get_input_embeddings(), []
@@ -243,15 +239,11 @@ def columns_of_edges(subject: Subject) -> list[list[list[int]]]:
 def attention_to_edges(
     reading: Reading, edges: Sequence[Sequence[Sequence[int]]], num_columns: int
 ) -> tuple[Tensor, Tensor]:
-    """Sum the attention over the columns of each edge; E the most edges of a question.
-
-    Args:
-        reading: Of B questions.
-        edges: For each question and edge its columns.
-        num_columns: Columns 0 … num_columns - 1 are looked from.
+    """Sum the attention over the columns of each edge, seen from columns 0 … num_columns - 1.
 
     Returns:
-        (L, B, columns, E): what each edge gets. (B, columns, E): what it would get if all columns
+        (L, B, num_columns, E) for the most edges E of a question: what each edge gets, a mean over
+        heads. (B, num_columns, E): what it would get if all columns
         up to the one that looks got the same.
     """
     width = reading.attention.shape[-1]

@@ -22,11 +22,7 @@ from latentcot.runs.provenance import code_of, provenance
 
 
 def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[Done]]]) -> bool:
-    """Write the page, if there is enough for one.
-
-    Args:
-        path: Of the file.
-        measured: One model or two, with what became of their analyses.
+    """Write the page of one model or two, with what became of their analyses.
 
     Returns:
         Whether it was written: it needs the outcomes and the tree of each model.

@@ -80,11 +80,8 @@ def compared(
 ) -> dict[str, Any]:
     """Measure one subject and, if there is one, the first of others that are asked the same.
 
-    Args:
-        subject: With latent positions.
-        against: Others; where the first has no latent positions the result says so.
-        measure: Returns what it finds of one as plain values, and what can be compared.
-        comparison: What can be compared of both → plain values.
+    Where the second has no latent positions the result says so. `measure` returns what it finds of
+    one as plain values, and what can be compared; `comparison` makes plain values of both.
 
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
@@ -139,9 +136,7 @@ def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
     A result that names its model, as those of `compared` do, may hold a second one: its rows stand
     below those of the first, and a column says which is which. `comparison` is of both.
 
-    Args:
-        result: Of an analysis.
-        **parts: Name of a file, with _ for - → the key of its rows.
+    `parts` tell the key of the rows for the name of each file, with _ for -.
     """
     found: dict[str, Rows] = {}
     for name, part in parts.items():

@@ -135,29 +135,35 @@ def _places(
 
 
 @dataclass(frozen=True, slots=True)
-class NameTokens:
+class FirstTokens:
+    """How many names, or results, are told by what."""
+
+    num_whole: int  # those that are one token
+    num_begun: int  # those of several tokens, told by the first
+    num_left_out: int  # those that begin like another of their question, or cannot be told
+
+    def counts(self, things: str = "nodes") -> dict[str, int]:
+        """Return the same as results say it; their sum is `num_{things}`."""
+        return {
+            f"num_{things}": self.num_whole + self.num_begun + self.num_left_out,
+            "num_whole": self.num_whole,
+            "num_by_first_token": self.num_begun,
+            "num_left_out": self.num_left_out,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NameTokens(FirstTokens):
     """One token for each node by which its name is told, for each question."""
 
     ids: tuple[tuple[int, ...], ...]  # the name's first token; 0 where it cannot be used
     # whether no other name of the question begins with the same token
     is_used: tuple[tuple[bool, ...], ...]
-    num_whole: int  # names that are one token
-    num_begun: int  # names of several tokens, told by the first
-    num_left_out: int  # names that begin like another of their question, or cannot be written
 
     def padded(self, numbers: Sequence[int]) -> Tensor:
         """Return the ids of some questions side by side, (B, M), padded with 0."""
         rows = [torch.tensor(self.ids[i]) for i in numbers]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-    def counts(self) -> dict[str, int]:
-        """Return how many names are told by what, as results say it."""
-        return {
-            "num_nodes": self.num_whole + self.num_begun + self.num_left_out,
-            "num_whole": self.num_whole,
-            "num_by_first_token": self.num_begun,
-            "num_left_out": self.num_left_out,
-        }
 
 
 def name_tokens(subject: Subject) -> NameTokens:
@@ -172,4 +178,4 @@ def name_tokens(subject: Subject) -> NameTokens:
         is_whole += [ok and len(name) == 1 for name, ok in zip(names, usable, strict=True)]
     num_used, num_whole = sum(map(sum, is_used)), sum(is_whole)
     num_left_out = len(is_whole) - num_used
-    return NameTokens(tuple(ids), tuple(is_used), num_whole, num_used - num_whole, num_left_out)
+    return NameTokens(num_whole, num_used - num_whole, num_left_out, tuple(ids), tuple(is_used))

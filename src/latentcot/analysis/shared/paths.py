@@ -62,13 +62,9 @@ class Written:
 
 
 def read(text: str, form: Form, names: Collection[str], *, is_finished: bool = True) -> Written:
-    """Read the steps and the answer of a text.
+    """Read the steps and the answer of all that was written behind the thoughts.
 
-    Args:
-        text: All that was written behind the thoughts.
-        form: How.
-        names: Of the nodes; only to see whether the last one was cut off.
-        is_finished: Whether the text ended by itself, and not at a limit of tokens.
+    A text that did not end by itself (`is_finished`) may have the last of the names cut off.
     """
     body, mark, _ = text.partition(form.answer_start.strip())
     is_cut = not is_finished and not mark

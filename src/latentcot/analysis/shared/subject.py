@@ -34,23 +34,14 @@ def no_progress(count: int) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and the questions that it is looked at with.
+    """A model and the questions that it is looked at with."""
 
-    Attributes:
-        name: What tables and figures call it: its method, or what was given.
-        reasoner: The model with its checkpoint's settings.
-        examples: The questions.
-        encoded: The same as token ids.
-        batch_size: Questions at a time; no result depends on it but for rounding.
-        source: Where the questions were read from; None if they were made.
-    """
-
-    name: str
-    reasoner: Reasoner
-    examples: tuple[Example, ...]
-    encoded: tuple[EncodedExample, ...]
-    batch_size: int = 100
-    source: str | None = None
+    name: str  # what tables and figures call it: its method, or what was given
+    reasoner: Reasoner  # the model with its checkpoint's settings
+    examples: tuple[Example, ...]  # the questions
+    encoded: tuple[EncodedExample, ...]  # the same as token ids
+    batch_size: int = 100  # questions at a time; no result depends on it but for rounding
+    source: str | None = None  # where the questions were read from; None if they were made
 
     @property
     def task(self) -> Task:
@@ -118,8 +109,7 @@ class Subject:
     def prompts(self, num_thoughts: int | None = None) -> list[Layout]:
         """Lay every question out up to where the model takes over.
 
-        Args:
-            num_thoughts: This number of latent positions for each; as in training if left out.
+        With this number of latent positions for each; as in training if left out.
         """
         return self.reasoner.prompts(self.encoded, num_thoughts)
 

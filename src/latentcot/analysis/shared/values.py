@@ -149,11 +149,6 @@ def values_after(
 ) -> list[Tensor]:
     """Return the value of every node after each number of thoughts.
 
-    Args:
-        subject: The model and the questions.
-        counts: Numbers of thoughts.
-        on_progress: Called with the number of questions that have just been done, for all counts.
-
     Returns:
         For each question (counts, nodes), float64, on the CPU.
 
