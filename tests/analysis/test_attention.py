@@ -31,9 +31,23 @@ def texts_of(subject):
 
 
 class TestEdgeColumns:
-    def test_in_symbols(self, symbols):
-        for texts, graph in zip(texts_of(symbols), symbols.graphs, strict=True):
-            assert texts == [f"{graph.names[a]} {graph.names[b]}" for a, b in graph.edges]
+    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
+    @pytest.mark.parametrize(
+        ("preset", "options", "told"),
+        [
+            ("two-family", {}, "{} {}".format),
+            ("two-family", {"joined": True}, "{}>{}".format),
+            ("paper", {"joined": True, "rendering": "symbols", "ids": "random"}, "{}>{}".format),
+            ("paper", {}, fact),
+        ],
+        ids=["symbols", "joined", "paper-joined", "words"],
+    )
+    def test_are_those_of_its_text(self, preset, options, told, tokenizer):
+        subject = fresh_subject(prosqa(preset, 4, **options), tokenizer=tokenizer)
+        for texts, graph in zip(texts_of(subject), subject.graphs, strict=True):
+            assert texts == [told(graph.names[a], graph.names[b]) for a, b in graph.edges]
+        for question in columns_of_edges(subject) if "joined" in options else ():
+            assert tokenizer == "bpe" or sorted(question) == [[c] for c in range(len(question))]
 
     def test_in_symbols_with_bars(self):
         subject = fresh_subject(prosqa("two-family", 4, separator=True))
@@ -48,16 +62,6 @@ class TestEdgeColumns:
             assert bars[-1] == e.question.count("|")
         assert sum(bars) > 0
 
-    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
-    @pytest.mark.parametrize("preset", ["two-family", "paper"])
-    def test_in_joined_symbols(self, preset, tokenizer):
-        changes = {} if preset == "two-family" else {"rendering": "symbols", "ids": "random"}
-        subject = fresh_subject(prosqa(preset, 4, joined=True, **changes), tokenizer=tokenizer)
-        for texts, graph in zip(texts_of(subject), subject.graphs, strict=True):
-            assert texts == [f"{graph.names[a]}>{graph.names[b]}" for a, b in graph.edges]
-        for question in columns_of_edges(subject):
-            assert tokenizer == "bpe" or sorted(question) == [[c] for c in range(len(question))]
-
     @pytest.mark.parametrize("place", [0, 1])
     def test_of_joined_edges_that_are_not_told_are_none(self, place):
         """Others stand there: one of no node, one that is no edge, and half a pair."""
@@ -71,12 +75,6 @@ class TestEdgeColumns:
         found = columns_of_edges(subject)[0]
         assert found == [[] if one == left_out else [told.index(one)] for one in edges]
         assert attention.measure(subject)["num_edges_left_out"] == 1
-
-    @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
-    def test_in_words(self, tokenizer):
-        subject = fresh_subject(prosqa("paper", 4), tokenizer=tokenizer)
-        for texts, graph in zip(texts_of(subject), subject.graphs, strict=True):
-            assert texts == [fact(graph.names[a], graph.names[b]) for a, b in graph.edges]
 
     def test_count_what_stands_in_front_of_the_question(self, words):
         shifted = tuple(replace(e, question=(0, 0, *e.question)) for e in words.encoded)

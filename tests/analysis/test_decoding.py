@@ -47,12 +47,6 @@ class TestHitsAndChance:
         # Question 2 wants nothing. On top of the others: 5, 6, 9.
         assert chances == pytest.approx([0, 1 / 2, 1 / 2])
 
-    def test_among_the_top_two(self):
-        decoded = Decoded([0, 1, 2], [[5, 6], [6, 7], [5, 8]], [[0.5, 0.1]] * 3)
-        hits, chances = hits_and_chance(decoded, lambda q: [6], 2)
-        assert hits == [True, True, False]
-        assert chances == pytest.approx([1 / 2, 1 / 2, 1])
-
     def test_of_a_single_question_there_is_no_chance(self):
         assert hits_and_chance(Decoded([3], [[1]], [[0.5]]), lambda q: [1], 1) == ([True], [])
 

@@ -299,12 +299,6 @@ class TestFigures:
             at, means = zip(*rows, strict=True)
             assert lines["height (longest path)", at, label] == means
 
-    def test_rows_hold_every_mean(self, result):
-        rows = ANALYSES["tree"].rows(result)["tree"]
-        assert len(rows) == len(result["heights"])
-        assert [row["mean"] for row in rows] == [row["mean"] for row in result["heights"]]
-        assert {row["k"] for row in rows} == {None, *(row["k"] for row in result["by_k"])}
-
     def test_of_a_case(self, monkeypatch, tmp_path):
         result = measure(scripted(monkeypatch, [[False, True]], [[BEHIND, AHEAD]]))
         drawn = tree.draw(result)
