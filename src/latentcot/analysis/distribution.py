@@ -303,7 +303,7 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
     with style.figure(style.COLUMN, height) as sets:  # from top to bottom
         axes = sets.subplots()
         for (name, way), look in looks.items():
-            rows = _chosen(result["accuracy"], name, way)
+            rows = [r for r in result["accuracy"] if (r["subject"], r["thoughts"]) == (name, way)]
             shift = ((subjects.index(name) + 0.5) / len(subjects) - 0.5) * 0.7
             at = [names.index(row["set"]) + shift for row in rows]
             look = look | {"linestyle": "none"}
@@ -322,7 +322,7 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
     with style.figure(style.COLUMN, 2.1 + 0.14 * len(subjects)) as by_hops:
         axes = by_hops.subplots()
         for (name, way), look in looks.items():
-            rows = _chosen(result["by_hops"], name, way)
+            rows = [r for r in result["by_hops"] if (r["subject"], r["thoughts"]) == (name, way)]
             at, line = [row["hops"] for row in rows], "-" if way == "trained" else "--"
             style.points(axes, at, rows, "accuracy", ends="", linestyle=line, **look)
         axes.axhline(0.5, color=style.GREY, linestyle=":", linewidth=0.8, zorder=0)
@@ -331,10 +331,6 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
         axes.set(ylim=(-0.02, 1.04), xlabel="hops", ylabel="accuracy")
         by_hops.legend(handles=handles, loc="outside lower center", ncols=2)
     return {"distribution": sets, "distribution-hops": by_hops}
-
-
-def _chosen(rows: Sequence[Row], subject: str, way: str) -> Rows:
-    return [row for row in rows if row["subject"] == subject and row["thoughts"] == way]
 
 
 def _handle(label: str, colour: str, marker: str, **look: Any) -> Line2D:

@@ -164,9 +164,8 @@ def _of_paper(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut
 
 def training_options(subject: Subject) -> tuple[ProsqaOptions, str]:
     """Return the options of the training data, and in words where they are from."""
-    beside = None if subject.source is None else options_beside(subject.source)
-    if beside is not None:
-        return beside, "data.json beside the questions"
+    if subject.source and (found := options_beside(subject.source)):
+        return found, "data.json beside the questions"
     return guess_options(subject), "read off the questions' graphs"
 
 
