@@ -35,12 +35,11 @@ def untrained(
     thoughts_per_step: int = 1,
     num_positions: int = 512,
     batch_size: int = 100,
-    template: Template | None = None,
     zero_thoughts: Any = "both",
 ) -> Subject:
     """A model of large random weights, in double precision; its values depend on every token."""
     examples = graph_examples(form) if examples is None else examples
-    template = template or Template()
+    template = Template()
     texts = [text for e in examples for text in (e.question, *e.steps, e.answer)]
     names = [name for e in examples for name in e.meta["idx_to_symbol"]]
     texts += [*names, "Every", template.answer_start, template.step_end]

@@ -47,12 +47,6 @@ class TestHitsAndChance:
         # Question 2 wants nothing. On top of the others: 5, 6, 9.
         assert chances == pytest.approx([0, 1 / 2, 1 / 2])
 
-    def test_among_the_top_two(self):
-        decoded = Decoded([0, 1, 2], [[5, 6], [6, 7], [5, 8]], [[0.5, 0.1]] * 3)
-        hits, chances = hits_and_chance(decoded, lambda q: [6], 2)
-        assert hits == [True, True, False]
-        assert chances == pytest.approx([1 / 2, 1 / 2, 1])
-
     def test_of_a_single_question_there_is_no_chance(self):
         assert hits_and_chance(Decoded([3], [[1]], [[0.5]]), lambda q: [1], 1) == ([True], [])
 
@@ -203,20 +197,6 @@ class TestMadeByHand:
 
 
 class TestMeasure:
-    def test_shares_of_nodes_are_counted_right(self, symbols):
-        result = decoding.measure(symbols)
-        tokens = decode(symbols, 1)
-        for row in result["nodes"]:
-            if row["group"] == "frontier":
-                hits = []
-                for number, graph in enumerate(symbols.graphs):
-                    away = distances(graph, graph.root)
-                    names = [graph.names[n] for n, d in away.items() if d == row["depth"]]
-                    top = tokens[row["thought"] - 1].tokens[number][0]
-                    hits.append(symbols.reasoner.tokenizer.decode([top]) in names)
-                assert row["share"] == pytest.approx(fmean(hits))
-                assert row["num_questions"] == len(symbols.examples)
-
     def test_probability_is_that_of_the_top_token(self, symbols):
         result = decoding.measure(symbols)
         for row, one in zip(result["thoughts"], decode(symbols, 1), strict=True):
@@ -242,12 +222,11 @@ class TestMeasure:
         shares = {(r["thought"], r["step"], r["top"]): r["share"] for r in result["results"]}
         assert all(shares[i, j, 1] <= shares[i, j, 5] <= shares[i, j, 10] for i, j, _ in shares)
 
-    def test_is_plain_and_complete(self, symbols, sums, digits):
-        for subject in (symbols, sums, digits):
+    def test_is_plain_and_complete(self, symbols, sums):
+        for subject in (symbols, sums):
             done = []
             result = decoding.measure(subject, done.append)
             assert sum(done) == len(subject.examples) and is_plain(result)
-            assert json.loads(json.dumps(result)) == result
             assert bool(result["nodes"]) == (subject is symbols)
             assert bool(result["results"]) == (subject is not symbols)
             assert [one["id"] for one in result["examples"]] == [e.id for e in subject.examples]
@@ -270,14 +249,14 @@ class TestMeasure:
 
 
 class TestFigure:
-    def test_is_drawn_from_the_file_alone(self, symbols, sums, digits, tmp_path):
+    def test_is_drawn_from_the_file_alone(self, sums):
         plain = subject_of(sums.reasoner, [replace(e, steps=()) for e in sums.examples])
         plain = with_info(plain, plan=Plan(2))
-        for subject in (symbols, sums, digits, plain):
+        for subject in (sums, plain):  # with graphs: test_every_analysis.py
             result = json.loads(json.dumps(decoding.measure(subject)))
             figures, tables = decoding.draw(result), ANALYSES["decoding"].rows(result)
-            for name, figure in figures.items():
-                figure.savefig(tmp_path / f"{name}.png")
+            for figure in figures.values():
+                figure.draw_without_rendering()
             assert ("decoding-results" in figures) == bool(result["results"])
             assert set(figures) <= set(tables)
             for rows in tables.values():

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fresh import fresh_subject
+from fresh import fresh_subject, with_info
 from latentcot import load
 from latentcot.analysis import distribution
 from latentcot.analysis.distribution import measure
@@ -28,8 +28,7 @@ from latentcot.analysis.shared.question_sets import (
     num_names,
     options_beside,
 )
-from latentcot.analysis.shared.style import save
-from latentcot.analysis.shared.subject import Subject, open_subject
+from latentcot.analysis.shared.subject import Subject
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, RecipeError, UsageError
 from latentcot.evaluation.evaluate import evaluate
@@ -39,7 +38,6 @@ from latentcot.tasks.prosqa import graphs
 from latentcot.tasks.prosqa.generator import graph_of, make_splits
 from latentcot.tasks.prosqa.graphs import count_shortest_paths, distances, two_family_graph
 from latentcot.tasks.prosqa.options import ProsqaOptions, most_joins, options_named
-from latentcot.training.train import train
 
 SEEDS = st.integers(0, 2**32)
 QUICKSTART = options_named("two-family", shared=0, shallower=0.5)
@@ -103,6 +101,7 @@ def test_most_joins_is_the_most_over_all_shapes() -> None:
             assert most_joins(layers, width) == most_joins(layers, width, layers * width)
 
 
+@pytest.mark.slow
 def test_every_place_for_a_join_and_for_a_node_is_drawn_alike() -> None:
     rng = random.Random(0)
     drawn = [two_family_graph(rng, 3, 0, width=2, joins=1) for _ in range(3_000)]
@@ -123,14 +122,6 @@ def test_joins_make_several_paths_and_leave_candidates_alike() -> None:
     assert fmean(count_shortest_paths(g, g.root, g.target) for g in drawn) > 1.5
     difference = [len(g.parents[g.target]) - len(g.parents[g.neg_target]) for g in drawn]
     assert abs(fmean(difference)) < 4 / len(drawn) ** 0.5
-
-
-def test_the_old_options_make_the_old_graphs() -> None:
-    graph = two_family_graph(random.Random(5), 2, 1)
-    assert graph.edges == (
-        (0, 2), (0, 3), (1, 4), (1, 5), (3, 6), (3, 7), (4, 8), (4, 9), (3, 10), (4, 10),
-    )  # fmt: skip
-    assert (graph.root, graph.target, graph.neg_target) == (0, 7, 8)
 
 
 def test_shapes_that_come_up_too_rarely_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +145,7 @@ def test_shapes_that_come_up_too_rarely_are_an_error(monkeypatch: pytest.MonkeyP
 def test_shapes_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         options_named("two-family", **changes)
-
-
-def test_shapes_are_for_two_families() -> None:
-    for name in ("width", "family_nodes", "joins"):
+    for name in ("width", "family_nodes", "joins"):  # and of other constructions none can be
         with pytest.raises(RecipeError, match=f"{name!r} has no effect with construction 'paper'"):
             options_named("paper", **{name: 2})
 
@@ -450,11 +438,10 @@ def test_a_thought_a_hop_is_c_of_them(tiny_run: Path, data: Path) -> None:
 
 
 def test_a_method_without_latents_is_compared_with_the_thoughts_of_training(
-    make_recipe: Callable[..., Any], babbler: Reasoner, data: Path, tmp_path: Path
+    babbler: Reasoner, data: Path
 ) -> None:
-    train(make_recipe("cot", training={"max_updates": 1}), tmp_path / "cot", is_quiet=True)
-    cot = open_subject(tmp_path / "cot", str(data / "test.jsonl"))
     other = subject_of(babbler, read_examples(data / "test.jsonl"), "coconut")
+    cot = replace(with_info(other, method="cot", num_thoughts=0), name="cot")
     found = measure(cot, against=[other], num_questions=6)
     rows = [row for row in found["accuracy"] if row["subject"] == "cot"]
     assert {row["thoughts"] for row in rows} == {"trained"}
@@ -495,24 +482,11 @@ def test_what_does_not_fit_the_model_is_left_out_with_the_reason(
         measure(subject, options=unknown, num_questions=3)
 
 
-def test_in_words(
-    make_recipe: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from latentcot.data.examples import write_examples
-
+def test_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     options = options_named("two-family", rendering="words", layers=2, shared=0, separator=None,
                             ids=None)  # fmt: skip
-    for split, examples in make_splits(options, {"train": 16, "valid": 4, "test": 6}, 0).items():
-        write_examples(tmp_path / f"{split}.jsonl", examples)
-    recipe = make_recipe(
-        data={split: str(tmp_path / f"{split}.jsonl") for split in ("train", "valid", "test")},
-        model={"tokenizer": "bpe", "num_positions": 1024},
-        template={"question_end": "\n", "step_end": "\n", "answer_start": "### "},
-        training={"max_updates": 1},
-        generation={"max_new_tokens": 10},
-    )
-    train(recipe, tmp_path / "run", is_quiet=True)
-    subject = open_subject(tmp_path / "run", str(tmp_path / "test.jsonl"))
+    examples = make_splits(options, {"test": 6}, 0)["test"]
+    subject = fresh_subject(examples, tokenizer="bpe", num_positions=1024)
     found = measure(subject, num_questions=4)
     assert found["base"]["rendering"] == "words"
     assert {"hops-3", "hops-4", "joins-1", "dead-ends-4-longer"} <= {
@@ -532,7 +506,7 @@ def test_in_words(
 # --- figures --------------------------------------------------------------------------------------
 
 
-def test_figures_need_the_result_alone(babbler: Reasoner, data: Path, tmp_path: Path) -> None:
+def test_figures_need_the_result_alone(babbler: Reasoner, data: Path) -> None:
     subject = subject_of(babbler, read_examples(data / "test.jsonl"))
     found = json.loads(json.dumps(measure(subject, against=[subject], num_questions=4)))
     drawn = distribution.draw(found)
@@ -541,8 +515,8 @@ def test_figures_need_the_result_alone(babbler: Reasoner, data: Path, tmp_path: 
         == set(ANALYSES["distribution"].rows(found))
         == {"distribution", "distribution-hops"}
     )
-    for name, one in drawn.items():
-        save(one, tmp_path / name)
+    for one in drawn.values():
+        one.draw_without_rendering()
     labels = [tick.get_text() for tick in drawn["distribution"].axes[0].get_yticklabels()]
     assert labels[0] == SAME and "shorter *" in labels and "hops-3" in labels
     for table in ANALYSES["distribution"].rows(found).values():

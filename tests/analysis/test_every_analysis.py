@@ -18,7 +18,6 @@ from subjects import graph_examples, untrained
 NAMES = [name for name in ANALYSES if name != "distribution"]
 COMPARING = [name for name in NAMES if ANALYSES[name].compares]
 OF_LATENTS = [name for name in NAMES if "latents" in ANALYSES[name].requires]
-FORMS = ("words", "symbols")
 
 
 @cache
@@ -45,7 +44,7 @@ def check_figures(name, result, *, has_rows=True):
         assert not any(isinstance(value, list | dict) for row in rows for value in row.values())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["words", pytest.param("symbols", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_results_are_plain_and_all_that_a_figure_needs(name, form):
     result, num_done = result_of(name, form)
@@ -85,7 +84,9 @@ def test_questions_without_graphs_are_refused_where_graphs_are_needed(name):
         ANALYSES[name].run(bare, [], no_progress)
 
 
-@pytest.mark.parametrize("method", ["coconut-pause-as-thought", "pause-multipass"])
+@pytest.mark.parametrize(
+    "method", ["coconut-pause-as-thought", pytest.param("pause-multipass", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", COMPARING)
 def test_pauses_stand_beside_thoughts(name, method):
     result, _ = result_of(name, "words", method)
@@ -101,9 +102,9 @@ def test_pauses_stand_beside_thoughts(name, method):
 
 @pytest.mark.parametrize("name", COMPARING)
 def test_what_cannot_stand_beside_it_is_told(name):
-    result, _ = result_of(name, "words", "cot")
+    result = ANALYSES[name].run(asked("words").first(2), [asked("words", "cot")], no_progress)
     assert result["against"] == {"name": "cot", "reason": "has no latent positions"}
     assert "comparison" not in result
-    check_figures(name, result)
+    check_figures(name, result, has_rows=name != "probes")
     with pytest.raises(UsageError, match="must be asked the same 6 questions"):
         ANALYSES[name].run(asked("words"), [asked("words").first(5)], no_progress)

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,6 @@ from latentcot.analysis.shared.node_groups import (
     node_places,
     optimal_nodes,
 )
-from latentcot.analysis.shared.statistics import mean_fields
 from latentcot.tasks.prosqa.graphs import Graph, distances, shortest_paths
 
 # 0 → 2, 3 → 4 → 6 (target); 3 → 5 → 7; 2 → 7; 0 → 4 is missing. 1 → 8 beside it, 1 → 4.
@@ -30,26 +28,6 @@ def members(groups, depth_place, question=0):
 
 
 class TestNodes:
-    def test_by_hand(self):
-        groups = node_places([GRAPH], [[True] * 9]).groups([1, 2, 3])
-        assert members(groups, 0) == {
-            "unreachable": [1, 8],
-            "passed": [0],
-            "frontier": [2, 3],
-            "optimal": [2, 3],
-            "off_path": [],
-            "not_yet": [4, 5, 6, 7],
-        }
-        assert members(groups, 1) == {
-            "unreachable": [1, 8],
-            "passed": [0, 2, 3],
-            "frontier": [4, 5, 7],
-            "optimal": [4],
-            "off_path": [5, 7],
-            "not_yet": [6],
-        }
-        assert members(groups, 2)["frontier"] == members(groups, 2)["optimal"] == [6]
-
     def test_what_cannot_be_used_is_in_no_group(self):
         usable = [True] * 9
         usable[2] = usable[8] = False
@@ -71,45 +49,6 @@ class TestNodes:
         assert members(groups, 1, 1)["frontier"] == []
 
 
-class TestEdges:
-    def test_by_hand(self):
-        groups = edge_places([GRAPH], [[True] * len(EDGES)]).groups([0, 1, 2])
-        at = {
-            place: {
-                name: {EDGES[i] for i in found} for name, found in members(groups, place).items()
-            }
-            for place in range(3)
-        }
-        assert at[0] == {
-            "unreachable": {(1, 8), (1, 4)},
-            "passed": set(),
-            "frontier": {(0, 2), (0, 3)},
-            "optimal": {(0, 2), (0, 3)},
-            "off_path": set(),
-            "not_yet": {(2, 4), (3, 4), (3, 5), (4, 6), (5, 7), (2, 7)},
-        }
-        assert at[1]["passed"] == {(0, 2), (0, 3)}
-        assert at[1]["optimal"] == {(2, 4), (3, 4)}
-        assert at[1]["off_path"] == {(3, 5), (2, 7)}
-        assert at[2]["frontier"] == {(4, 6), (5, 7)}
-        assert at[2]["optimal"] == {(4, 6)}
-
-    def test_an_edge_that_skips_a_level_is_not_on_a_shortest_path(self):
-        # 0 → 1 → 2 → 3, and 0 → 2: node 1 is at distance 1, and 1 → 2 leads on, but too late.
-        graph = Graph(5, ((0, 1), (1, 2), (2, 3), (0, 2)), 0, 3, 4)
-        groups = edge_places([graph], [[True] * 4]).groups([0, 1])
-        assert members(groups, 0)["optimal"] == [3]
-        assert members(groups, 1)["optimal"] == [2]
-        assert members(groups, 1)["off_path"] == [1]
-
-    def test_an_edge_between_two_shortest_paths_is_on_none(self):
-        # 0 → 1 → 2 → 5 and 0 → 3 → 4 → 5, and 2 → 3: back to where the other one was before.
-        graph = Graph(7, ((0, 1), (1, 2), (2, 5), (0, 3), (3, 4), (4, 5), (2, 3)), 0, 5, 6)
-        groups = edge_places([graph], [[True] * 7]).groups([2])
-        assert members(groups, 0)["optimal"] == [2, 5]
-        assert members(groups, 0)["off_path"] == [6]
-
-
 @st.composite
 def graphs(draw):
     num = draw(st.integers(3, 9))
@@ -123,37 +62,40 @@ def graphs(draw):
     return Graph(num, tuple(edges), root, target, 0)
 
 
+def groups_by_definition(away, optimal, depth):
+    """Members of each group, from the distance of each node or edge and whether it is optimal."""
+    frontier = [i for i, distance in enumerate(away) if distance == depth]
+    return {
+        "unreachable": [i for i, distance in enumerate(away) if distance is None],
+        "passed": [i for i, d in enumerate(away) if d is not None and d < depth],
+        "frontier": frontier,
+        "optimal": [i for i in frontier if optimal[i]],
+        "off_path": [i for i in frontier if not optimal[i]],
+        "not_yet": [i for i, d in enumerate(away) if d is not None and d > depth],
+    }
+
+
 @given(graphs())
-def test_optimal_nodes_are_those_of_all_shortest_paths(graph):
+def test_groups_are_those_of_their_definitions(graph):
+    away = distances(graph, graph.root)
     paths = shortest_paths(graph, graph.root, graph.target)
-    assert optimal_nodes(graph) == {node for path in paths for node in path}
+    nodes = {node for path in paths for node in path}
     steps = {pair for path in paths for pair in pairwise(path)}
-    depths = range(graph.num_nodes)
-    groups = edge_places([graph], [[True] * len(graph.edges)]).groups(depths)
-    found = {graph.edges[i] for place in depths for i in members(groups, place)["optimal"]}
-    assert found == steps
-
-
-@given(graphs(), st.integers(0, 5))
-def test_four_groups_share_out_all_nodes_and_two_the_frontier(graph, depth):
-    usable = [[True] * graph.num_nodes]
-    found = members(node_places([graph], usable).groups([depth]), 0)
-    assert list(found) == list(NODE_GROUPS) == list(EDGE_GROUPS)
-    parts = [found[name] for name in ("unreachable", "passed", "frontier", "not_yet")]
-    assert sorted(node for part in parts for node in part) == list(range(graph.num_nodes))
-    assert sorted(found["optimal"] + found["off_path"]) == found["frontier"]
+    assert optimal_nodes(graph) == nodes
+    of_nodes = node_places([graph], [[True] * graph.num_nodes]).groups(range(7))
+    of_edges = edge_places([graph], [[True] * len(graph.edges)]).groups(range(7))
+    assert list(of_nodes) == list(NODE_GROUPS) == list(EDGE_GROUPS)
+    for depth in range(7):
+        far, is_optimal = zip(
+            *((away.get(n), n in nodes) for n in range(graph.num_nodes)), strict=True
+        )
+        assert members(of_nodes, depth) == groups_by_definition(far, is_optimal, depth)
+        far, is_optimal = zip(
+            *((away.get(edge[0]), edge in steps) for edge in graph.edges), strict=True
+        )
+        assert members(of_edges, depth) == groups_by_definition(far, is_optimal, depth)
 
 
 def test_depths_with_several_thoughts_a_step():
     assert [depth_of(i, 1) for i in range(5)] == [0, 1, 2, 3, 4]
     assert [depth_of(i, 2) for i in range(5)] == [0, 1, 1, 2, 2]
-
-
-def test_means_have_intervals_over_questions():
-    found = mean_fields("x", [1.0, 2.0, 3.0])
-    assert found["x"] == 2
-    assert found["x_low"] == pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-5)
-    assert found["x_high"] == pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-5)
-    assert mean_fields("x", [0.25]) == {"x": 0.25, "x_low": None, "x_high": None}
-    share = mean_fields("x", [0.0, 1.0, 1.0], lowest=0.0, highest=1.0)
-    assert (share["x_low"], share["x_high"]) == (0, 1)

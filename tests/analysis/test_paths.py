@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentcot.analysis.shared.paths import OUTCOMES, Form, Judge, Written, read
+from latentcot.analysis.shared.paths import Form, Judge, Written, read
 from latentcot.tasks.prosqa.generator import draw_graph, fact, render
-from latentcot.tasks.prosqa.graphs import Graph, draw_shortest_path, shortest_paths
+from latentcot.tasks.prosqa.graphs import Graph
 from latentcot.tasks.prosqa.options import options_named
 
 WORDS = Form(is_in_words=True, answer_start="### ", step_end="\n")
@@ -248,36 +248,24 @@ def as_sentences(data: st.DataObject, steps: Sequence[tuple[str | None, str]]) -
     return data.draw(st.sampled_from(["\n", " "])).join(pieces)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("form", [WORDS, SYMBOLS], ids=["words", "symbols"])
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), graph=small_graphs())
-def test_outcomes_are_those_of_brute_force(data: st.DataObject, graph: Graph) -> None:
+def test_outcomes_are_those_of_brute_force(form: Form, data: st.DataObject, graph: Graph) -> None:
     chain = data.draw(walks(graph))
     steps: list[tuple[str | None, str]] = list(pairwise(chain))
+    if form is SYMBOLS:
+        steps = [(None, name) for name in chain[:1]] + steps
+    elif data.draw(st.booleans()) and len(steps) > 1:  # two that need not join
+        del steps[data.draw(st.integers(0, len(steps) - 1))]
     if not steps:
         return
-    if data.draw(st.booleans()) and len(steps) > 1:  # two that need not join
-        del steps[data.draw(st.integers(0, len(steps) - 1))]
     has_answer = data.draw(st.booleans())
     hidden = data.draw(st.sampled_from([None, (0,), (1,), (2,), (1, 2)]))
-    text = as_sentences(data, steps) + (" ### Tom is a bpus." if has_answer else "")
-    written = read(text, WORDS, graph.names)
+    text = as_sentences(data, steps) if form is WORDS else " ".join(chain)
+    text += f" {form.answer_start}bpus" if has_answer else ""
+    written = read(text, form, graph.names)
     assert list(written.edges) == steps
-    for end in ("as_written", "open"):
-        expected = brute_force(graph, steps, hidden, is_open=end == "open" and not has_answer)
-        assert Judge(graph).outcome(written, is_right=True, hidden=hidden, end=end) == expected
-
-
-@settings(max_examples=300, deadline=None)
-@given(data=st.data(), graph=small_graphs())
-def test_outcomes_of_symbols_are_those_of_brute_force(data: st.DataObject, graph: Graph) -> None:
-    chain = data.draw(walks(graph))
-    if not chain:
-        return
-    steps: list[tuple[str | None, str]] = [(None, chain[0]), *pairwise(chain)]
-    has_answer = data.draw(st.booleans())
-    hidden = data.draw(st.sampled_from([None, (0,), (1,), (2,), (1, 2)]))
-    text = " ".join(chain) + (" [A] bpus" if has_answer else "")
-    written = read(text, SYMBOLS, graph.names)
     for end in ("as_written", "open"):
         expected = brute_force(graph, steps, hidden, is_open=end == "open" and not has_answer)
         assert Judge(graph).outcome(written, is_right=True, hidden=hidden, end=end) == expected
@@ -303,28 +291,3 @@ def test_gold_chains_without_their_first_steps_are_correct(preset: str, renderin
             for hidden in (None, (k,)):
                 assert judge.outcome(written, is_right=True, hidden=hidden) == expected
             assert not written.has_junk and not written.is_inconsistent
-
-
-def test_every_shortest_path_is_correct_and_the_other_candidate_a_hallucination() -> None:
-    rng = random.Random(3)
-    for _ in range(30):
-        graph = draw_graph(rng, options_named("paper"))
-        judge = Judge(graph)
-        for path in shortest_paths(graph, graph.root, graph.target):
-            steps = tuple((graph.names[a], graph.names[b]) for a, b in pairwise(path))
-            written = Written(steps, "", has_answer=False, has_junk=False)
-            assert judge.outcome(written, is_right=False, hidden=(0,)) == "correct_path"
-        other = Graph(
-            graph.num_nodes, graph.edges, 1 - graph.root, graph.neg_target, 0, graph.names
-        )
-        path = draw_shortest_path(rng, other)
-        steps = tuple((graph.names[a], graph.names[b]) for a, b in pairwise(path))
-        written = Written(steps, "", has_answer=False, has_junk=False)
-        assert judge.outcome(written, is_right=False) == "hallucination"
-
-
-def test_there_are_six_outcomes() -> None:
-    assert OUTCOMES == (
-        "correct_path", "longer_path", "hallucination", "wrong_target",
-        "correct_label", "incorrect_label",
-    )  # fmt: skip

@@ -27,19 +27,12 @@ ON_PAGE = ("outcomes", "tree", "superposition", "interventions")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one analysis.
-
-    Attributes:
-        name: Of the analysis.
-        seconds: It took, figures included.
-        reason: Why it was not done; None if it was.
-        result: What was measured.
-    """
+    """What became of one analysis."""
 
     name: str
-    seconds: float
-    reason: str | None = None
-    result: Result | None = None
+    seconds: float  # it took, figures included
+    reason: str | None = None  # why it was not done; None if it was
+    result: Result | None = None  # what was measured
 
 
 def analyze(
@@ -49,7 +42,7 @@ def analyze(
     others: Sequence[Subject] = (),
     on_start: Callable[[str], Progress] = lambda name: no_progress,
 ) -> list[Done]:
-    """Do analyses and write what comes of them.
+    """Do analyses and write what comes of them into the folder `out`.
 
     Args:
         subject: The model and the questions.

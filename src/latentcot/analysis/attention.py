@@ -1,20 +1,10 @@
-"""Which edges of the question's graph the model looks at while it thinks.
+"""Which edges of the question's graph the model looks at while it thinks (arXiv 2505.12514).
 
-*Column i* is the column that holds thought i and computes the next one: latent position i for i ≥
-1, and for i = 0 the last column before latent position 1. Two-layer constructions for this task
-(arXiv 2505.12514) attend from column i to the edges that leave the nodes in thought i, and copy
-their far ends into the next thought. An edge is told by two or three columns of the question, its
-name here:
-
-    symbols   "3 7", and the bar behind it, where the question has one
-    words     the sentence "Every lorpus is a rorpus." with its full stop
-
-Measured is the attention that column i pays to all columns of an edge, averaged over the heads of a
-layer, then over the edges of a group (`node_groups.py`), then over questions. *Uniform* is what the
-edge would get if every column that can be seen got the same.
-
-All columns are read once more in one pass, with what was fed into the latent positions, since only
-the plain ("eager") attention of transformers tells its weights.
+*Column i* holds thought i and computes the next one: latent position i for i ≥ 1, and for i = 0 the
+last position before latent position 1. An edge is told by two or three columns: "3 7" and the bar
+behind it, or the sentence with its full stop. *Uniform* is what it would get if every column that
+can be seen got the same. All columns are read once more in one pass, with what was fed into the
+latent positions, since only the plain ("eager") attention of transformers tells its weights.
 """
 
 import re
@@ -140,9 +130,6 @@ def refuse_large(subject: Subject) -> None:
         )
 
 
-# --- one pass over all columns ----------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one pass over question and latent positions gives; C columns, L layers."""
@@ -161,11 +148,7 @@ def read_again(
 
     Pads stand on the right, where no real column sees them.
 
-    Args:
-        subject: Of `with_latents`.
-        chains: What stood in its latent positions.
-        layouts: All of its questions.
-        numbers: The questions to read.
+    `subject` is one of `with_latents`; `chains` and `layouts` are of all of its questions.
     """
     model = subject.reasoner.model
     table, rows = model.get_input_embeddings(), []
@@ -196,9 +179,6 @@ def eager_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
-
-
-# --- where edges stand in a question ----------------------------------------------------------
 
 
 def columns_of_edges(subject: Subject) -> list[list[list[int]]]:
@@ -256,21 +236,14 @@ def columns_of_edges(subject: Subject) -> list[list[list[int]]]:
     return columns
 
 
-# --- from columns to edges --------------------------------------------------------------------
-
-
 def attention_to_edges(
     reading: Reading, edges: Sequence[Sequence[Sequence[int]]], num_columns: int
 ) -> tuple[Tensor, Tensor]:
-    """Sum the attention over the columns of each edge; E the most edges of a question.
-
-    Args:
-        reading: Of B questions.
-        edges: For each question and edge its columns.
-        num_columns: Columns 0 … num_columns - 1 are looked from.
+    """Sum the attention over the columns of each edge, seen from columns 0 … num_columns - 1.
 
     Returns:
-        (L, B, columns, E): what each edge gets. (B, columns, E): what it would get if all columns
+        (L, B, num_columns, E) for the most edges E of a question: what each edge gets, a mean over
+        heads. (B, num_columns, E): what it would get if all columns
         up to the one that looks got the same.
     """
     width = reading.attention.shape[-1]

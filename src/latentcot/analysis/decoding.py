@@ -1,15 +1,8 @@
-"""Thoughts read as words: what the output head would write, if a word came next.
+"""Thoughts read as words: the most probable tokens of each thought, and what they name.
 
-In latent mode nothing is written, and the head was never trained on thoughts; but both live in the
-same space (arXiv 2412.06769, section 4: decoded thoughts hold intermediate results). Reported are
-the most probable tokens of each thought, and how often they name what the search needs:
-
-- with graphs, a node of one of the groups of `node_groups.py`: the top token alone;
-- with chains of equations, each intermediate result: among the top 1, 5 and 10. A result of several
-  tokens is told by its first, which with one token a digit is easily guessed.
-
-*By chance* is what the thoughts of the other questions give, read for this one: those that count
-in the same row, all of them, so that nothing is drawn.
+With graphs that is a node of a group of `node_groups.py` (the top token alone), with equations the
+results (among the top 1, 5 and 10, told by their first token). *By chance* is what the thoughts of
+the other questions in the same row give, all of them, so that nothing is drawn.
 """
 
 import re
@@ -26,7 +19,13 @@ from matplotlib.figure import Figure
 
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import MEANING, record, tables_of, with_latents
-from latentcot.analysis.shared.node_groups import NODE_GROUPS, depth_of, name_tokens, node_places
+from latentcot.analysis.shared.node_groups import (
+    NODE_GROUPS,
+    FirstTokens,
+    depth_of,
+    name_tokens,
+    node_places,
+)
 from latentcot.analysis.shared.statistics import Row, Rows, mean_fields, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import percent
@@ -103,12 +102,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
             for about in [{"thought": thought, "step": step + 1, "top": top}]
             for row in _hit_rows(about, one, partial(results.of, step=step), top)
         ],
-        "result_tokens": {
-            "num_results": results.num_whole + results.num_begun + results.num_left_out,
-            "num_whole": results.num_whole,
-            "num_by_first_token": results.num_begun,
-            "num_left_out": results.num_left_out,
-        },
+        "result_tokens": results.counts("results"),
         "examples": examples,
     }
 
@@ -137,19 +131,13 @@ def decode(subject: Subject, top: int, on_progress: Progress = no_progress) -> l
     return found
 
 
-# --- results of equations ---------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
-class ResultTokens:
+class ResultTokens(FirstTokens):
     """The token that tells the result of each step: the 12 in "<<3*4=12>>" or "3 * 4 = 12"."""
 
     # for each question and step the first token of the result; None where the step is no
     # equation, or its result does not begin a token
     first: tuple[tuple[int | None, ...], ...]
-    num_whole: int  # results that are one token
-    num_begun: int  # results of several tokens, told by the first
-    num_left_out: int  # results that do not begin a token
 
     @property
     def most_steps(self) -> int:
@@ -189,23 +177,14 @@ def result_tokens(subject: Subject) -> ResultTokens:
     )
 
 
-# --- hits and chance --------------------------------------------------------------------------
-
-
 def hits_and_chance(
     decoded: Decoded, wanted: Callable[[int], Iterable[int]], top: int
 ) -> tuple[list[bool], list[float]]:
-    """Return for each question whether a wanted token is among its first, and how often by chance.
+    """Return for each question whether a wanted token is among its top ones, and how often by
+    chance: the share of the other questions that have one there (none for a single question).
 
-    Args:
-        decoded: One thought.
-        wanted: Number of a question → its tokens; questions without any are left out.
-        top: How many tokens are looked at. With more than one, a question may want one at most:
-            the chances of several do not add up.
-
-    Returns:
-        Hits; and for each the share of the other questions, among those that want any, that have a
-        wanted token there (none for a single question).
+    Questions that want no token are left out. With `top` above 1 a question may want one at most,
+    since the chances of several do not add up.
     """
     pairs = zip(decoded.numbers, decoded.tokens, strict=True)
     rows = [(set(wanted(number)), tokens[:top]) for number, tokens in pairs]

@@ -1,11 +1,7 @@
-"""Accuracy on questions unlike those of training: one model, or several side by side.
+"""Accuracy on questions unlike those of training (`question_sets.py`): one model, or several.
 
-`question_sets.py` makes the questions. They are put to each model in two ways, where these differ:
-
-    trained      as many thoughts as in training: more hops get no more thoughts
-    one_a_hop    as many thoughts as the shortest path has edges (times c)
-
-All models answer the same questions, and are compared with the first by McNemar's test.
+Each is asked with the thoughts of training (`trained`) and, where these differ, with as many as the
+shortest path has edges, times c (`one_a_hop`). All answer the same questions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +25,6 @@ from latentcot.analysis.shared.question_sets import (
 )
 from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress, with_own_names
-from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
 from latentcot.models.loading import check_lengths
 from latentcot.tasks.prosqa.generator import make_splits
@@ -43,20 +38,12 @@ Thoughts = Literal["trained", "one_a_hop"]
 
 
 @dataclass(frozen=True)
-class _Made:
-    """A set with its questions, and how many hops each has."""
-
-    kind: QuestionSet
-    examples: list[Example]
-    hops: list[int]
-
-
-@dataclass(frozen=True)
 class _Answered:
     """What a model made of a set."""
 
     subject: str  # its name
-    made: _Made  # the set
+    kind: QuestionSet  # the set
+    hops: list[int]  # how many hops each question has
     thoughts: Thoughts  # by which rule latent positions were given
     num_latents: list[int]  # how many each question had
     are_right: list[bool]  # whether the answer is right, for each
@@ -98,30 +85,35 @@ def measure(
     kinds, left_out = question_sets(base, num_names(subject, base))
     sets, answered, same = Rows(), list[_Answered](), list[int]()
     for kind in kinds:
-        made = _make(kind, num_questions, seed, subjects)
-        if isinstance(made, LeftOut) and kind.name == SAME:
-            raise UsageError(f"distribution: no questions like those of training: {made.reason}")
-        if isinstance(made, LeftOut):
-            left_out.append(made)
-        else:
-            found = graph_stats(made.examples)
-            num_edges = [len(example.meta["edges"]) for example in made.examples]
-            same = same or num_edges
-            sets.append(
-                {
-                    "name": kind.name,
-                    "about": kind.about,
-                    "options": asdict(kind.options),
-                    "num_questions": len(made.examples),
-                    "hops": {str(hops): count for hops, count in found.hop_histogram.items()},
-                    "share_as_long": fmean(min(same) <= num <= max(same) for num in num_edges),
-                    "nodes": round(found.nodes.mean, 2),
-                    "edges": round(found.edges.mean, 2),
-                    "shortest_paths": round(found.shortest_paths.mean, 2),
-                    "right_by_deeper": round(found.accuracy_deeper_candidate, 4),
-                }
-            )
-            answered += [row for one in subjects for row in _answer(one, made, on_progress)]
+        try:
+            posed = _posed(kind, num_questions, seed, subjects)
+        except DataError as error:
+            if kind.name == SAME:
+                raise UsageError(
+                    f"distribution: no questions like those of training: {error}"
+                ) from None
+            left_out.append(LeftOut(kind.name, str(error)))
+            continue
+        examples = posed[0].examples
+        found = graph_stats(examples)
+        num_edges = [len(example.meta["edges"]) for example in examples]
+        same = same or num_edges
+        sets.append(
+            {
+                "name": kind.name,
+                "about": kind.about,
+                "options": asdict(kind.options),
+                "num_questions": len(examples),
+                "hops": {str(hops): count for hops, count in found.hop_histogram.items()},
+                "share_as_long": fmean(min(same) <= num <= max(same) for num in num_edges),
+                "nodes": round(found.nodes.mean, 2),
+                "edges": round(found.edges.mean, 2),
+                "shortest_paths": round(found.shortest_paths.mean, 2),
+                "right_by_deeper": round(found.accuracy_deeper_candidate, 4),
+            }
+        )
+        for one, with_set in zip(subjects, posed, strict=True):
+            answered += _answer(one, with_set, kind, on_progress)
     return {
         "schema_version": SCHEMA_VERSION,
         "subjects": [
@@ -144,33 +136,25 @@ def measure(
     }
 
 
-# --- making -----------------------------------------------------------------------------------
-
-
-def _make(
+def _posed(
     kind: QuestionSet, num_questions: int, seed: int, subjects: Sequence[Subject]
-) -> _Made | LeftOut:
-    """Draw the questions of a set; leave it out if there are none, or a model cannot read them."""
-    try:
-        examples = make_splits(kind.options, {kind.name: num_questions}, seed)[kind.name]
-        made = _Made(kind, examples, [len(example.steps) for example in examples])
-        ids = [example.id for example in examples]
-        for subject in subjects:  # with their thoughts and their chain they must fit
-            posed = _posed(subject, made)
-            words = _longest_text(posed) + 1
-            check_lengths(posed.reasoner.model, posed.prompts(), ids, new_tokens=words)
-            if has_latents(posed):
-                most = posed.prompts(max(_one_a_hop(posed, made)))
-                check_lengths(posed.reasoner.model, most, ids, new_tokens=words)
-    except DataError as error:
-        return LeftOut(kind.name, str(error))
-    return made
+) -> list[Subject]:
+    """Put every model before the questions of a set.
 
-
-def _posed(subject: Subject, made: _Made) -> Subject:
-    """Put a model before the questions of a set."""
-    encoded = tuple(subject.reasoner.encode(made.examples))
-    return replace(subject, examples=tuple(made.examples), encoded=encoded, source=None)
+    Raises:
+        DataError: There are none, or a model cannot read them, with thoughts and chain.
+    """
+    examples = tuple(make_splits(kind.options, {kind.name: num_questions}, seed)[kind.name])
+    ids, found = [example.id for example in examples], []
+    for subject in subjects:
+        encoded = tuple(subject.reasoner.encode(examples))
+        posed = replace(subject, examples=examples, encoded=encoded, source=None)
+        most = [None, max(_one_a_hop(posed))] if has_latents(posed) else [None]
+        for count in most:
+            layouts, words = posed.prompts(count), _longest_text(posed) + 1
+            check_lengths(posed.reasoner.model, layouts, ids, new_tokens=words)
+        found.append(posed)
+    return found
 
 
 def _longest_text(subject: Subject) -> int:
@@ -178,32 +162,31 @@ def _longest_text(subject: Subject) -> int:
     return max(sum(map(len, one.steps or ())) + len(one.answer) for one in subject.encoded)
 
 
-def _one_a_hop(posed: Subject, made: _Made) -> list[int]:
-    return [hops * posed.reasoner.rules.plan.thoughts_per_step for hops in made.hops]
+def _one_a_hop(posed: Subject) -> list[int]:
+    c = posed.reasoner.rules.plan.thoughts_per_step
+    return [len(example.steps) * c for example in posed.examples]
 
 
-# --- asking -----------------------------------------------------------------------------------
-
-
-def _answer(subject: Subject, made: _Made, on_progress: Progress) -> list[_Answered]:
+def _answer(
+    subject: Subject, posed: Subject, kind: QuestionSet, on_progress: Progress
+) -> list[_Answered]:
     """Let a model answer with the thoughts of training and, if these are others, one a hop."""
-    posed = _posed(subject, made)
-    # Longer chains may be written as well: the room beside the longest stays what it was.
+    # Longer chains may be written as well: the room beyond the longest stays what it was.
     room = posed.reasoner.info.max_new_tokens
     room += max(0, _longest_text(posed) - _longest_text(subject))
-    own, wanted = own_numbers(posed), _one_a_hop(posed, made)
-    ways: list[tuple[Thoughts, list[int]]] = [("trained", own)]
+    own, wanted = own_numbers(posed), _one_a_hop(posed)
+    ways: dict[Thoughts, list[int]] = {"trained": own}
     if has_latents(posed) and wanted != own:
-        ways.append(("one_a_hop", wanted))
-    found = []
-    for way, latents in ways:
+        ways["one_a_hop"] = wanted
+    hops, found = [len(example.steps) for example in posed.examples], []
+    for way, latents in ways.items():
         answers = ask(posed, None if way == "trained" else latents, room, on_progress)
         are_right, are_other = [], []
         for i, (example, graph) in enumerate(zip(posed.examples, posed.graphs, strict=True)):
             other = posed.answer_naming(i, graph.names[graph.neg_target])
             are_right.append(posed.task.is_correct(answers[i], example.answer))
             are_other.append(posed.task.is_correct(answers[i], other))
-        found.append(_Answered(posed.name, made, way, latents, are_right, are_other))
+        found.append(_Answered(posed.name, kind, hops, way, latents, are_right, are_other))
     return found
 
 
@@ -226,16 +209,11 @@ def ask(
     return [answers[i] for i in range(len(chosen))]
 
 
-# --- as plain values --------------------------------------------------------------------------
-
-
 def _rows(answered: Sequence[_Answered], first: str) -> Rows:
-    reference = {
-        (one.made.kind.name, one.thoughts): one for one in answered if one.subject == first
-    }
+    reference = {(one.kind.name, one.thoughts): one for one in answered if one.subject == first}
     rows: Rows = []
     for one in answered:
-        name, p = one.made.kind.name, None
+        name, p = one.kind.name, None
         if one.subject != first:  # with the same thoughts, or else with the first model's own
             other = reference.get((name, one.thoughts)) or reference[name, "trained"]
             p = mcnemar_of(one.are_right, other.are_right)
@@ -259,14 +237,14 @@ def _rows(answered: Sequence[_Answered], first: str) -> Rows:
 
 def _by_hops(answered: Sequence[_Answered]) -> Rows:
     """Join the sets that differ in hops alone: those of training, and other chains."""
-    alike = [one for one in answered if one.made.kind.name == SAME or one.made.kind.is_about_hops]
+    alike = [one for one in answered if one.kind.name == SAME or one.kind.is_about_hops]
     rows = []
     for subject in dict.fromkeys(one.subject for one in alike):
         mine = [one for one in alike if one.subject == subject]
         ways = {"trained": [one for one in mine if one.thoughts == "trained"]}
-        forced = {one.made.kind.name: one for one in mine if one.thoughts == "one_a_hop"}
+        forced = {one.kind.name: one for one in mine if one.thoughts == "one_a_hop"}
         if forced:  # where both are the same, it was asked once
-            ways["one_a_hop"] = [forced.get(one.made.kind.name, one) for one in ways["trained"]]
+            ways["one_a_hop"] = [forced.get(one.kind.name, one) for one in ways["trained"]]
         rows += [
             {"subject": subject, "thoughts": way, "hops": hops, **_accuracy(rights)}
             for way, some in ways.items()
@@ -279,7 +257,7 @@ def _grouped(answered: Sequence[_Answered]) -> dict[int, list[bool]]:
     """Return whether each answer was right, by the hops of the question."""
     groups: dict[int, list[bool]] = {}
     for one in answered:
-        for hops, is_right in zip(one.made.hops, one.are_right, strict=True):
+        for hops, is_right in zip(one.hops, one.are_right, strict=True):
             groups.setdefault(hops, []).append(is_right)
     return dict(sorted(groups.items()))
 
@@ -325,7 +303,7 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
     with style.figure(style.COLUMN, height) as sets:  # from top to bottom
         axes = sets.subplots()
         for (name, way), look in looks.items():
-            rows = _chosen(result["accuracy"], name, way)
+            rows = [r for r in result["accuracy"] if (r["subject"], r["thoughts"]) == (name, way)]
             shift = ((subjects.index(name) + 0.5) / len(subjects) - 0.5) * 0.7
             at = [names.index(row["set"]) + shift for row in rows]
             look = look | {"linestyle": "none"}
@@ -344,7 +322,7 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
     with style.figure(style.COLUMN, 2.1 + 0.14 * len(subjects)) as by_hops:
         axes = by_hops.subplots()
         for (name, way), look in looks.items():
-            rows = _chosen(result["by_hops"], name, way)
+            rows = [r for r in result["by_hops"] if (r["subject"], r["thoughts"]) == (name, way)]
             at, line = [row["hops"] for row in rows], "-" if way == "trained" else "--"
             style.points(axes, at, rows, "accuracy", ends="", linestyle=line, **look)
         axes.axhline(0.5, color=style.GREY, linestyle=":", linewidth=0.8, zorder=0)
@@ -353,10 +331,6 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
         axes.set(ylim=(-0.02, 1.04), xlabel="hops", ylabel="accuracy")
         by_hops.legend(handles=handles, loc="outside lower center", ncols=2)
     return {"distribution": sets, "distribution-hops": by_hops}
-
-
-def _chosen(rows: Sequence[Row], subject: str, way: str) -> Rows:
-    return [row for row in rows if row["subject"] == subject and row["thoughts"] == way]
 
 
 def _handle(label: str, colour: str, marker: str, **look: Any) -> Line2D:

@@ -1,18 +1,10 @@
 """The shape of thoughts: how long they are, how many directions they fill, how they turn.
 
-Over the questions, for each thought i: its norm, also in units of the mean norm of the token
-embeddings; its cosine to the mean thought i, and to the next thought; and of the thoughts less
-their mean
+Effective rank is exp of the entropy of the singular values over their sum (Roy 2007), participation
+ratio (Σ s²)² / Σ s⁴, both of the thoughts less their mean. One more state than there are thoughts,
+at the last latent position, is what another one would have been.
 
-    effective rank      exp of the entropy of the singular values over their sum (Roy 2007)
-    participation ratio (Σ s²)² / Σ s⁴
-
-Thought i is the last hidden state at the column before latent position i; with continuous thoughts
-it is what is fed there. One more state, at the last latent position, is what another thought would
-have been. Where pauses stand in the latent positions, all of them hold one vector, and the states
-before them are looked at.
-
-Shapes: R vectors, D hidden size, G groups.
+Shapes: R vectors, D hidden size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,9 +103,6 @@ def _spread(name: str, values: Sequence[float]) -> Row:
     return found
 
 
-# --- how many directions ----------------------------------------------------------------------
-
-
 def spectrum(vectors_RD: Tensor) -> Tensor:
     """Return the singular values of vectors less their mean, in rising order: (D,)."""
     centred = vectors_RD - vectors_RD.mean(0)
@@ -127,10 +116,8 @@ def _roots(gram_DD: Tensor) -> Tensor:
 
 def effective_rank(singular_D: Tensor) -> float:
     """Return exp of the entropy of the singular values over their sum; 0 if all are 0."""
-    if not bool((singular_D > 0).any()):
-        return 0.0
-    shares = singular_D[singular_D > 0] / singular_D.sum()
-    return float((-(shares * shares.log()).sum()).exp())
+    total = singular_D.sum()
+    return float(torch.special.entr(singular_D / total).sum().exp()) if total > 0 else 0.0
 
 
 def participation_ratio(singular_D: Tensor) -> float:

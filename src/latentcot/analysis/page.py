@@ -5,10 +5,9 @@ from pathlib import Path
 
 from latentcot.analysis.analyze import Done
 from latentcot.analysis.registry import Result
-from latentcot.analysis.shared.subject import NUM_LISTED, Subject
-from latentcot.data.examples import Example
+from latentcot.analysis.shared.subject import NUM_LISTED, Subject, asked
 from latentcot.methods import METHODS
-from latentcot.pages import Question, pick, write_page
+from latentcot.pages import pick, write_page
 from latentcot.pages.analysis import (
     ChangedAnswer,
     DepthMass,
@@ -20,15 +19,10 @@ from latentcot.pages.analysis import (
     Readings,
 )
 from latentcot.runs.provenance import code_of, provenance
-from latentcot.tasks.prosqa.generator import chain_of, graph_of
 
 
 def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[Done]]]) -> bool:
-    """Write the page, if there is enough for one.
-
-    Args:
-        path: Of the file.
-        measured: One model or two, with what became of their analyses.
+    """Write the page of one model or two, with what became of their analyses.
 
     Returns:
         Whether it was written: it needs the outcomes and the tree of each model.
@@ -63,20 +57,6 @@ def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[D
     }
     write_page(path, "analysis", data)
     return True
-
-
-def asked(example: Example) -> Question:
-    """Return a question of ProsQA as the pages draw it."""
-    graph = graph_of(example)
-    return {
-        "id": example.id,
-        "nodes": list(graph.names),
-        "edges": [list(edge) for edge in graph.edges],
-        "root": graph.root,
-        "target": graph.target,
-        "neg_target": graph.neg_target,
-        "path": list(chain_of(example, graph) or ()),
-    }
 
 
 def _method(subject: Subject, results: Mapping[str, Result]) -> MethodResults:

@@ -76,18 +76,12 @@ class Analysis:
 def _ours(name: str, summary: str, *requires: str, compares: bool = False) -> Analysis:
     """Return a row whose file is imported when it is used."""
 
-    def module() -> Any:
-        return import_module(f"latentcot.analysis.{name}")
+    def of_file(function: str) -> Callable[..., Any]:
+        home = f"latentcot.analysis.{name}"
+        return lambda *given, **more: getattr(import_module(home), function)(*given, **more)
 
-    return Analysis(
-        name,
-        summary,
-        measure=lambda *given, **more: module().measure(*given, **more),
-        draw=lambda result: module().draw(result),
-        tables=lambda result: module().tables(result),
-        requires=requires,
-        compares=compares,
-    )
+    measure, draw, tables = map(of_file, ("measure", "draw", "tables"))
+    return Analysis(name, summary, measure, draw, tables, requires, compares)
 
 
 ANALYSES: dict[str, Analysis] = {

@@ -1,9 +1,7 @@
 """The latent search tree: the values of the nodes that a model chooses between after k thoughts.
 
-A model that searches gives high values to the nodes from which the target can be reached and low
-ones to the others, and tells them apart the better the lower they stand (arXiv 2412.06769,
-section 5). Three looks at that: value against height, questions that one more thought puts right,
-and the values themselves, for the page.
+Three looks at it: value against height, questions that one more thought puts right, and the values
+themselves, for the page (arXiv 2412.06769, section 5).
 """
 
 from collections import defaultdict
@@ -17,7 +15,7 @@ from matplotlib.figure import Figure
 
 from latentcot.analysis.shared import case, style
 from latentcot.analysis.shared.statistics import Row, Rows, mean_of
-from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
+from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, asked, no_progress
 from latentcot.analysis.shared.values import (
     form_of,
     nodes_at,
@@ -27,13 +25,16 @@ from latentcot.analysis.shared.values import (
     values_after,
 )
 from latentcot.evaluation.reasoner import Output
-from latentcot.tasks.prosqa.generator import chain_of
 from latentcot.tasks.prosqa.graphs import Graph, distances
 
 SCHEMA_VERSION = 1
 
 HeightRule = Literal["longest", "shortest"]
-HEIGHT_RULES: tuple[HeightRule, ...] = ("longest", "shortest")
+HEIGHT_RULES: dict[HeightRule, str] = {
+    "longest": "height (longest path)",
+    "shortest": "height (shortest path)",
+}
+"""How height is counted → the words below the axis."""
 
 DEFINITIONS = {
     "value": "product of the probabilities of the tokens of a node's name where a step names it: "
@@ -128,9 +129,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     }
 
 
-# --- value against height ---------------------------------------------------------------------
-
-
 def _sums(seen: Sequence[Seen], k: int) -> Row:
     """Return how the values after k thoughts add up, over the nodes scored and over the others."""
     depth, sums = seen[0].depths[k], defaultdict[str, list[float]](list)
@@ -176,9 +174,6 @@ def _by_height(seen: Sequence[Seen], counts: Sequence[int]) -> Iterator[Row]:
                 }
 
 
-# --- questions that one more thought puts right -----------------------------------------------
-
-
 class Lead(NamedTuple):
     """The best node on a way to the target, the best one that is not, and their distance."""
 
@@ -216,7 +211,13 @@ def _correction(seen: Sequence[Seen], k: int) -> Row:
         leads = _leads(one, k)
         if leads is not None:
             groups[one.is_right[k], one.is_right[k + 1]].append(leads)
-    corrected = groups[False, True]
+
+    def mean_leads(pairs: Sequence[tuple[Lead, Lead]]) -> Row:
+        """Return the mean lead after k and after k + 1 thoughts."""
+        ways = zip(("from", "to"), zip(*pairs, strict=True), strict=True)
+        return {when: mean_of([lead.value for lead in leads], lowest=-1.0) for when, leads in ways}
+
+    corrected, always = groups[False, True], groups[True, True]
     return {
         "from": k,
         "to": k + 1,
@@ -224,18 +225,8 @@ def _correction(seen: Sequence[Seen], k: int) -> Row:
         "num_corrected": len(corrected),
         "num_broken": len(groups[True, False]),
         "num_overtaken": sum(first.value < 0 < second.value for first, second in corrected),
-        "lead_corrected": _mean_leads(corrected),
-        "lead_always_right": _mean_leads(groups[True, True]),
-    }
-
-
-def _mean_leads(leads: Sequence[tuple[Lead, Lead]]) -> Row | None:
-    if not leads:
-        return None
-    first, second = zip(*leads, strict=True)
-    return {
-        when: mean_of([lead.value for lead in found], lowest=-1.0)
-        for when, found in (("from", first), ("to", second))
+        "lead_corrected": mean_leads(corrected) if corrected else None,
+        "lead_always_right": mean_leads(always) if always else None,
     }
 
 
@@ -255,16 +246,15 @@ def _case(subject: Subject, seen: Sequence[Seen], counts: Sequence[int]) -> Row 
         return None
     _, k, number = max(found)  # ties go to fewer thoughts, then to the question that comes first
     k, number = -k, -number
-    example, one = subject.examples[number], seen[number]
-    graph, height, states, why = one.graph, heights(one.graph, "longest"), Rows(), list[str]()
+    one, states, why = seen[number], Rows(), list[str]()
+    graph, height = one.graph, heights(one.graph, "longest")
     for n, lead in zip((k, k + 1), _leads(one, k) or (), strict=True):
         values, is_right = one.values[n], one.is_right[n]
-        keys = ("node", "name", "value", "height")
-        both: Rows = [
-            dict(zip(keys, (i, graph.names[i], round(values[i], 5), height[i]), strict=True))
+        about: Rows = [
+            {"node": i, "name": graph.names[i], "value": round(values[i], 5), "height": height[i]}
             for i in (lead.correct, lead.wrong)
         ]
-        best, wrong = both
+        best, wrong = about
         text = one.outputs[n].text
         states.append(
             {
@@ -289,16 +279,10 @@ def _case(subject: Subject, seen: Sequence[Seen], counts: Sequence[int]) -> Row 
             f"{'right' if is_right else 'wrong'}."
         )
     return {
-        "id": example.id,
+        **asked(subject.examples[number]),
         "number": number,
         "from": k,
         "to": k + 1,
-        "nodes": list(graph.names),
-        "edges": [list(edge) for edge in graph.edges],
-        "root": graph.root,
-        "target": graph.target,
-        "neg_target": graph.neg_target,
-        "path": list(chain_of(example, graph) or ()),
         "states": states,
         "why": " ".join(why),
     }
@@ -319,7 +303,6 @@ MOST_PANELS = 3
 """Numbers of thoughts that get a panel, from the smallest on; the CSV has all."""
 
 _LOOKS = {True: ("correct", style.BLUE, "o", "-"), False: ("incorrect", style.VERMILION, "s", "--")}
-_RULES = {"longest": "height (longest path)", "shortest": "height (shortest path)"}
 
 
 def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
@@ -338,8 +321,8 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
         titles = {None: "all k"} | titles
     most = max(row["height"] for row in result["heights"])
     with style.figure(2 * style.COLUMN if len(titles) > 2 else style.COLUMN, 3.2) as drawn:
-        grid = drawn.subplots(len(_RULES), len(titles), sharey=True, squeeze=False)
-        for panels, (rule, label) in zip(grid, _RULES.items(), strict=True):
+        grid = drawn.subplots(len(HEIGHT_RULES), len(titles), sharey=True, squeeze=False)
+        for panels, (rule, label) in zip(grid, HEIGHT_RULES.items(), strict=True):
             for panel, k in zip(panels, titles, strict=True):
                 rows = [row for row in result["heights"] if row["definition"] == rule]
                 rows = sorted((r for r in rows if r["k"] == k), key=lambda row: row["height"])

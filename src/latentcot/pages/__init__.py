@@ -4,12 +4,10 @@ report/      of the quickstart: a table of methods, how they learned, the search
 analysis/    of `latentcot analyze`: inside the thoughts of one model, or of two
 shared/      what both show: the frame of the file, graphs, charts, controls
 
-A folder holds `page.html` (what is in the body), styles and scripts, which are joined as they are,
-without a build step; of the scripts, `start.js` comes last. What they read is plain values: the
-dicts that its `__init__` describes, and those here. A number may be missing (None) or not finite
-(a loss that became NaN): it is drawn as a gap. Texts from data stand in the file as JSON or are
-escaped, scripts put them into text nodes, never into HTML, and a Content-Security-Policy forbids
-every request.
+A folder holds `page.html`, styles and scripts, which are joined as they are; `start.js` comes last.
+What they read is described by its `__init__`, and here. A number that is missing (None) or not
+finite is drawn as a gap. Texts from data stand in the file as JSON or are escaped, scripts put them
+into text nodes, and a Content-Security-Policy forbids every request.
 """
 
 import html
@@ -57,12 +55,9 @@ def pick(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
 
 
 def write_page(path: Path | str, folder: str, data: Mapping[str, Any]) -> None:
-    """Write a page as one self-contained HTML file, whole or not at all.
+    """Write the page of a folder (`report` or `analysis`) as one HTML file, whole or not at all.
 
-    Args:
-        path: Of the file.
-        folder: Whose page: `report` or `analysis`.
-        data: What its scripts read; `title` is the name of the window.
+    `data` is what its scripts read; `title` in it is the name of the window.
 
     Raises:
         DataError: The file would be larger than `MOST_BYTES`.

@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from latentcot.analysis import superposition
-from latentcot.analysis.page import asked
-from latentcot.analysis.shared.subject import open_subject
+from latentcot.analysis.shared.subject import asked, open_subject
 from latentcot.data.examples import Example
 from latentcot.evaluation.comparison import Row
 from latentcot.evaluation.results import Evaluation, Record

@@ -1,8 +1,7 @@
 """One question twice: its graph with the values after k and after k + 1 thoughts.
 
-The root is on top and every node as far below it as it is away from it. Of the nodes that cannot be
-reached from the root only the distractor is drawn, and those with a value worth seeing, beside the
-others and without their edges.
+Of the nodes that cannot be reached from the root only the distractor is drawn, and those with a
+value worth seeing, next to the others and without their edges.
 """
 
 from collections import defaultdict
@@ -80,9 +79,6 @@ def rows(case: Case) -> list[dict[str, Any]]:
         values = {f"value after {state['k']}": state["values"][node] for state in case["states"]}
         found.append(about | values)
     return found
-
-
-# --- where nodes stand ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
-"""What stands in the latent positions: recorded in an unchanged run, and ready to be replaced one
-by one.
+"""What stands in the latent positions: recorded, and ready to be replaced one by one.
 
 Pauses are tokens that one pass reads. Fed one after the other as embeddings they give the same
 states, since nothing that comes later is seen: so the controls can be treated as thoughts are.
@@ -82,11 +81,8 @@ def compared(
 ) -> dict[str, Any]:
     """Measure one subject and, if there is one, the first of others that are asked the same.
 
-    Args:
-        subject: With latent positions.
-        against: Others; where the first has no latent positions the result says so.
-        measure: Returns what it finds of one as plain values, and what can be compared.
-        comparison: What can be compared of both → plain values.
+    Where the second has no latent positions the result says so. `measure` returns what it finds of
+    one as plain values, and what can be compared; `comparison` makes plain values of both.
 
     Raises:
         UsageError: The subject has no latent positions, or the two are not asked the same.
@@ -97,18 +93,19 @@ def compared(
         about = {"name": subject.name, "method": method, "has_thoughts": subject.has_thoughts}
         return about | found[0], found[1]
 
+    second = against[0] if against else None
+    if second is not None and second.has_latents:
+        mine, others = ([(e.id, e.question) for e in s.examples] for s in (subject, second))
+        if mine != others:
+            raise UsageError(
+                f"{second.name}: must be asked the same {len(mine)} questions as {subject.name}, "
+                f"in the same order, got {len(others)}. Open both with the same data and limit."
+            )
     result, one = measured(subject)
-    if not against:
+    if second is None:
         return result
-    second = against[0]
     if not second.has_latents:
         return result | {"against": {"name": second.name, "reason": "has no latent positions"}}
-    asked, others = ([(e.id, e.question) for e in each.examples] for each in (subject, second))
-    if asked != others:
-        raise UsageError(
-            f"{second.name}: must be asked the same {len(asked)} questions as {subject.name}, in "
-            f"the same order, got {len(others)}. Open both with the same data and limit."
-        )
     found, other = measured(second)
     return result | {"against": found, "comparison": comparison(one, other)}
 
@@ -158,9 +155,7 @@ def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
     A result that names its model, as those of `compared` do, may hold a second one: its rows stand
     below those of the first, and a column says which is which. `comparison` is of both.
 
-    Args:
-        result: Of an analysis.
-        **parts: Name of a file, with _ for - → the key of its rows.
+    `parts` tell the key of the rows for the name of each file, with _ for -.
     """
     found: dict[str, Rows] = {}
     for name, part in parts.items():
@@ -172,9 +167,6 @@ def tables_of(result: Mapping[str, Any], **parts: str) -> dict[str, Rows]:
         if rows:
             found[name.replace("_", "-")] = rows
     return found
-
-
-# --- recording --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -248,9 +240,6 @@ def record(subject: Subject) -> Chains:
             states[numbers, 0] = before_first.pop()
             states[numbers, 1 : width + 1] = rollout.latent_states.cpu()
     return Chains(latent_inputs, states, num_latents)
-
-
-# --- randomness that no batch changes ---------------------------------------------------------
 
 
 def stream(*parts: object) -> Random:

@@ -1,19 +1,8 @@
 """Groups of nodes, and of edges, seen from a search that has come some way from the root.
 
-The groups of arXiv 2505.12514, made disjoint where they can be. At depth d, a node at distance x
-from the root is
-
-    unreachable     no path leads to it from the root
-    passed          x < d: the search has been there (the root is one of them)
-    frontier        x = d: a breadth-first search stands there now
-    not_yet         x > d
-
-and two groups part the frontier: `optimal`, the nodes on a shortest path from root to target, and
-`off_path`, the others. That paper's "reachable" is passed and frontier together; its "not
-reachable" is unreachable and not_yet.
-
-An edge is in the group of its parent, where the search must be to go along it; it is `optimal` if
-the edge itself is on a shortest path.
+The groups of arXiv 2505.12514, made disjoint where they can be: see NODE_GROUPS and EDGE_GROUPS.
+That paper's "reachable" is passed and frontier together; its "not reachable" is unreachable and
+not_yet.
 """
 
 from collections.abc import Sequence
@@ -145,33 +134,36 @@ def _places(
     )
 
 
-# --- names ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class FirstTokens:
+    """How many names, or results, are told by what."""
+
+    num_whole: int  # those that are one token
+    num_begun: int  # those of several tokens, told by the first
+    num_left_out: int  # those that begin like another of their question, or cannot be told
+
+    def counts(self, things: str = "nodes") -> dict[str, int]:
+        """Return the same as results say it; their sum is `num_{things}`."""
+        return {
+            f"num_{things}": self.num_whole + self.num_begun + self.num_left_out,
+            "num_whole": self.num_whole,
+            "num_by_first_token": self.num_begun,
+            "num_left_out": self.num_left_out,
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class NameTokens:
+class NameTokens(FirstTokens):
     """One token for each node by which its name is told, for each question."""
 
     ids: tuple[tuple[int, ...], ...]  # the name's first token; 0 where it cannot be used
     # whether no other name of the question begins with the same token
     is_used: tuple[tuple[bool, ...], ...]
-    num_whole: int  # names that are one token
-    num_begun: int  # names of several tokens, told by the first
-    num_left_out: int  # names that begin like another of their question, or cannot be written
 
     def padded(self, numbers: Sequence[int]) -> Tensor:
         """Return the ids of some questions side by side, (B, M), padded with 0."""
         rows = [torch.tensor(self.ids[i]) for i in numbers]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-    def counts(self) -> dict[str, int]:
-        """Return how many names are told by what, as results say it."""
-        return {
-            "num_nodes": self.num_whole + self.num_begun + self.num_left_out,
-            "num_whole": self.num_whole,
-            "num_by_first_token": self.num_begun,
-            "num_left_out": self.num_left_out,
-        }
 
 
 def name_tokens(subject: Subject) -> NameTokens:
@@ -186,4 +178,4 @@ def name_tokens(subject: Subject) -> NameTokens:
         is_whole += [ok and len(name) == 1 for name, ok in zip(names, usable, strict=True)]
     num_used, num_whole = sum(map(sum, is_used)), sum(is_whole)
     num_left_out = len(is_whole) - num_used
-    return NameTokens(tuple(ids), tuple(is_used), num_whole, num_used - num_whole, num_left_out)
+    return NameTokens(num_whole, num_used - num_whole, num_left_out, tuple(ids), tuple(is_used))

@@ -1,44 +1,13 @@
 """What a text says about a graph: its chain read exactly, and one of six outcomes.
 
-The outcomes are those of arXiv 2412.06769, section 5, and cover all texts without overlap:
+Those of arXiv 2412.06769, section 5: `correct_path` (a shortest one, or its end), `longer_path`,
+`hallucination` (an edge or a name that there is not, steps that do not join, or a start to which
+nothing leads), `wrong_target`; and where no step is written, `correct_label` or `incorrect_label`.
+The chain decides, not the answer. It stands before the first mark of the answer; the answer is
+behind the last one, where scoring reads it.
 
-    correct_path      a shortest path from the root to the target, or the end of one
-    longer_path       a path to the target, or the end of one, that is longer
-    hallucination     an edge that does not exist, a name that no node has, steps that do not join,
-                      or a start to which nothing leads
-    wrong_target      a path from the root, or the end of one, to another node
-    correct_label     no step is written; the answer is right
-    incorrect_label   no step is written; the answer is wrong, or there is none
-
-**A chain that begins in the middle.** After k thoughts the first steps are not written. The chain
-is right if something can be put in front of it, and the paper does not say how much. Two readings:
-
-    any       a path of any length leads from the root to its start. Without thoughts there is
-              nothing that could stand for a step, so at k = 0 the whole chain must be written
-              ("Coconut (k = 0) and CoT generate the full path").
-    given_k   a path of exactly so many edges leads there as steps were thought: k / c. Where that
-              is no whole number, both neighbours will do.
-
-With several paths to the start the shortest that is allowed counts: the chain is the end of a
-shortest path if that one and the written edges together are as short as a path can be.
-
-**A chain that ends early.** Two readings again, for texts that give no answer:
-
-    as_written    the chain leads to the last node that it names.
-    open          it could have gone on from there: it is the middle of a path to the target, if
-                  there is one.
-
-Where an answer is given the chain has ended, and the last node that it names is where it leads.
-
-**Answer and chain.** The chain alone decides, as it does in the paper ("the destination node is not
-the one being asked"). An answer that names another node than the last of the chain changes nothing;
-such texts are counted apart (`is_inconsistent`), since they are right by accuracy and not by their
-path, or the other way round.
-
-**Reading.** The chain stands before the first mark of the answer, the answer behind the last one,
-where scoring reads it. In words every "[Every] A is a B" is a step; what stands between is passed
-over (`has_junk`). In symbols every word is a step, so a word that is no node's name is a
-hallucination. A name that the limit of tokens has cut off is no name yet, and its step is left out.
+In words every "[Every] A is a B" is a step, and what stands between is junk. In symbols every word
+is one. A name that the limit of tokens has cut off is none yet.
 """
 
 import re
@@ -92,17 +61,10 @@ class Written:
         return bool(self.edges and self.label) and self.label != self.edges[-1][1]
 
 
-# --- reading ----------------------------------------------------------------------------------
-
-
 def read(text: str, form: Form, names: Collection[str], *, is_finished: bool = True) -> Written:
-    """Read the steps and the answer of a text.
+    """Read the steps and the answer of all that was written behind the thoughts.
 
-    Args:
-        text: All that was written behind the thoughts.
-        form: How.
-        names: Of the nodes; only to see whether the last one was cut off.
-        is_finished: Whether the text ended by itself, and not at a limit of tokens.
+    A text that did not end by itself (`is_finished`) may have the last of the names cut off.
     """
     body, mark, _ = text.partition(form.answer_start.strip())
     is_cut = not is_finished and not mark
@@ -128,9 +90,6 @@ def read(text: str, form: Form, names: Collection[str], *, is_finished: bool = T
     return Written(tuple(edges), label, bool(mark), has_junk)
 
 
-# --- classifying ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Judge:
     """One graph, ready to judge any number of texts about it."""
@@ -150,8 +109,10 @@ class Judge:
         Args:
             written: The text.
             is_right: Whether its answer counts as right; only read where no step is written.
-            hidden: How many steps may be missing in front; None for any number.
-            end: What a chain without an answer leads to.
+            hidden: How many steps may be missing in front, behind thoughts; None for any number.
+                Of several ways to the first node written the shortest that is allowed counts.
+            end: What a chain without an answer leads to: the last node that it names
+                (`as_written`), or whatever it could have gone on to from there (`open`).
         """
         if not written.edges:
             return "correct_label" if is_right else "incorrect_label"

@@ -1,17 +1,9 @@
 """Questions unlike those of training: other numbers of hops, joins, dead ends, denser graphs.
 
-All are made by ProsQA's generator from the options of the training data, with one of them changed;
-nothing is trained. Two things bound what can be asked:
-
-- **Names.** A model knows only the names of nodes that it has seen, so no graph has more nodes.
-- **Length.** More edges make a longer question, and a model that has seen questions of one length
-  may fail at any other, whatever the graph. So of two families each set has as many edges as the
-  training data where that can be done: what is added somewhere is taken away elsewhere. Sets whose
-  name ends with `-longer` have more edges. `shorter` has fewer, to show what length alone does.
-
-What cannot be made is left out, with the reason. The streams of random numbers are not those of the
-training data, but whether a graph happens to be one of them is not looked at. With few names that
-can be, in the set `in-distribution` as much as in any test file of the same options.
+ProsQA's generator makes them from the options of the training data with one of them changed. No
+graph has more nodes than the model knows names of; and since a model may fail at any other length
+of question, a set has as many edges as the training data where that can be done. Sets whose name
+ends with `-longer` have more, and `shorter` has fewer, to show what length alone does.
 """
 
 from collections import Counter
@@ -80,9 +72,6 @@ def question_sets(base: ProsqaOptions, num_names: int) -> tuple[list[QuestionSet
     return sets, [one for one in found if isinstance(one, LeftOut)]
 
 
-# --- two families -----------------------------------------------------------------------------
-
-
 def _of_two_families(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut]:
     layers, shared, joins = base.layers, base.shared, base.joins
     nodes = base.family_nodes or base.width * layers
@@ -133,9 +122,6 @@ def _of_two_families(base: ProsqaOptions, num_names: int) -> list[QuestionSet | 
     return found
 
 
-# --- the official construction ----------------------------------------------------------------
-
-
 def _of_paper(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut]:
     """Return sets of the official construction.
 
@@ -176,14 +162,10 @@ def _of_paper(base: ProsqaOptions, num_names: int) -> list[QuestionSet | LeftOut
     ]
 
 
-# --- what the training data were --------------------------------------------------------------
-
-
 def training_options(subject: Subject) -> tuple[ProsqaOptions, str]:
     """Return the options of the training data, and in words where they are from."""
-    beside = None if subject.source is None else options_beside(subject.source)
-    if beside is not None:
-        return beside, "data.json beside the questions"
+    if subject.source and (found := options_beside(subject.source)):
+        return found, "data.json beside the questions"
     return guess_options(subject), "read off the questions' graphs"
 
 

@@ -31,11 +31,7 @@ def share_fields(
 ) -> Row:
     """Return a share with its Wilson interval; None throughout where there is nothing.
 
-    Args:
-        name: Of the share.
-        are_so: What is counted.
-        ends: What stands before `low` and `high`; `{name}_` if left out.
-        digits: To round to.
+    `ends` is what stands before `low` and `high` in the keys; `{name}_` if left out.
     """
     found = share_with_interval(sum(are_so), len(are_so)) if are_so else (None, None, None)
     ends = f"{name}_" if ends is None else ends
@@ -52,15 +48,9 @@ def mean_fields(
     highest: float = inf,
     digits: int = 6,
 ) -> Row:
-    """Return the mean of one value a question, with Student's 95 % interval cut off at its limits.
+    """Return the mean of at least one value, one a question, with Student's 95 % interval.
 
-    Args:
-        name: Of the mean.
-        values: One a question, at least one.
-        ends: What stands before `low` and `high`; `{name}_` if left out.
-        lowest: The interval ends there,
-        highest: and there.
-        digits: To round to.
+    It is cut off at `lowest` and `highest`. `ends` is as for `share_fields`.
     """
     low, high = mean_interval(values) or (None, None)
     ends = f"{name}_" if ends is None else ends
@@ -75,9 +65,6 @@ def mean_of(values: Sequence[float], lowest: float = 0.0) -> Row:
     """Return {"mean", "low", "high", "num_questions"} of values in lowest … 1, one a question."""
     found = mean_fields("mean", values, ends="", lowest=lowest, highest=1.0, digits=5)
     return found | {"num_questions": len(values)}
-
-
-# --- two measurements of the same questions ---------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +124,7 @@ def paired(
 def more_rows(keys: Sequence[str], here: Values, there: Values) -> Rows:
     """Return how much more of each there is here, question by question (paired t-test, Holm).
 
-    Args:
-        keys: The names of the parts by which `here` and `there` tell what is measured.
-        here: Of one model.
-        there: Of another; what it lacks, and questions that it lacks, are left out.
+    `keys` name the parts by which both tell what is measured. What only one has is left out.
     """
     rows: Rows = []
     for key, first, second in paired(here, there):
@@ -160,10 +144,7 @@ def mcnemar_of(first: Sequence[bool], second: Sequence[bool]) -> float:
 def adjust(rows: Sequence[Row], key: str = "p", raw: str | None = None) -> None:
     """Write p-values adjusted by Holm into rows, with three digits; rows without one stay.
 
-    Args:
-        rows: Changed in place.
-        key: Where the adjusted ones go.
-        raw: Where the others come from, and stay rounded; also `key` if left out.
+    They come from `raw`, where they stay, rounded; or from `key`, where the adjusted ones go.
     """
     tested = [row for row in rows if row[raw or key] is not None]
     for row, p in zip(tested, holm([row[raw or key] for row in tested]), strict=True):

@@ -61,12 +61,7 @@ def figure(width: float = COLUMN, height: float = 2.3) -> Iterator[Figure]:
 
 
 def save(drawn: Figure, path: Path, note: str = "") -> None:
-    """Write a figure as PNG and as PDF, whatever the suffix of `path`.
-
-    Args:
-        drawn: The figure.
-        path: Where it goes.
-        note: Stands at its side: what was measured, and on how many questions.
+    """Write a figure as PNG and as PDF, whatever the suffix of `path`, with a note at its side.
 
     Raises:
         RunError: It cannot be written.
@@ -91,16 +86,11 @@ def look_of(number: int) -> dict[str, Any]:
     return {"fmt": f"-{marker}", "color": colour, "elinewidth": 0.8}
 
 
-# --- points with intervals --------------------------------------------------------------------
-
-
 def errors(rows: Sequence[Row], name: str, ends: str | None = None) -> list[list[float]]:
     """Return how far intervals reach below and above their means; 0 where there are none.
 
-    Args:
-        rows: Of a result.
-        name: The key of the means.
-        ends: What stands before `low` and `high` in the keys of the ends; `{name}_` if left out.
+    `name` is the key of the means, `ends` what stands before `low` and `high` in those of the ends
+    (`{name}_` if left out).
     """
     ends = f"{name}_" if ends is None else ends
     found = [(row[name], row[f"{ends}low"], row[f"{ends}high"]) for row in rows]
@@ -121,16 +111,9 @@ def points(
     is_sideways: bool = False,
     **look: Any,
 ) -> None:
-    """Draw a measure of rows at some places, with intervals.
+    """Draw a measure of rows at some places, one a row, with intervals (`errors`).
 
-    Args:
-        axes: Where to.
-        at: The places, one a row.
-        rows: Of a result.
-        name: The key of the measure.
-        ends: See `errors`.
-        is_sideways: The places are heights, and the measure goes to the right.
-        **look: As `Axes.errorbar` takes it.
+    With `is_sideways` the places are heights, and the measure goes to the right.
     """
     means, reach = [row[name] for row in rows], errors(rows, name, ends)
     if is_sideways:
@@ -140,14 +123,7 @@ def points(
 
 
 def draw_groups(axes: Axes, rows: Sequence[Row], place: str, name: str) -> None:
-    """Draw a measure of each of GROUPS over places, with intervals; groups stand side by side.
-
-    Args:
-        axes: Where to.
-        rows: Of a result.
-        place: The key of the places: thoughts, or columns.
-        name: The key of the measure; its interval is `{name}_low` and `{name}_high`.
-    """
+    """Draw a measure of each of GROUPS over places (thoughts, or columns), side by side."""
     for number, (group, (label, colour, marker, _)) in enumerate(GROUPS.items()):
         chosen = [row for row in rows if row["group"] == group]
         shift = 0.09 * (number - 2)  # marks on top of each other could not be told apart
@@ -163,9 +139,6 @@ def draw_uniform(axes: Axes, rows: Sequence[Row], place: str, name: str, label: 
     for number, (at, level) in enumerate(sorted(levels.items())):
         named = label if number == 0 else None
         axes.plot([at - 0.35, at + 0.35], [level, level], label=named, **look)
-
-
-# --- panels -----------------------------------------------------------------------------------
 
 
 def panel_grid(fig: Figure, count: int, across: int, xlabel: str) -> list[Axes]:

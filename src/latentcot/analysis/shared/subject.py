@@ -11,11 +11,12 @@ from latentcot.curriculum.views import Update
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner, load
+from latentcot.pages import Question
 from latentcot.tasks import Task, task_named
-from latentcot.tasks.prosqa.generator import fact, rendering_of
+from latentcot.tasks.prosqa.generator import chain_of, fact, graph_of, rendering_of
 from latentcot.tasks.prosqa.graphs import Graph
 from latentcot.thinking.decoding import roll_out
-from latentcot.thinking.think import Rollout, Thinker
+from latentcot.thinking.think import Rollout
 
 NUM_LISTED = 40
 """Questions whose results are kept one by one; the page shows them."""
@@ -33,23 +34,14 @@ def no_progress(count: int) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and the questions that it is looked at with.
+    """A model and the questions that it is looked at with."""
 
-    Attributes:
-        name: What tables and figures call it: its method, or what was given.
-        reasoner: The model with its checkpoint's settings.
-        examples: The questions.
-        encoded: The same as token ids.
-        batch_size: Questions at a time; no result depends on it but for rounding.
-        source: Where the questions were read from; None if they were made.
-    """
-
-    name: str
-    reasoner: Reasoner
-    examples: tuple[Example, ...]
-    encoded: tuple[EncodedExample, ...]
-    batch_size: int = 100
-    source: str | None = None
+    name: str  # what tables and figures call it: its method, or what was given
+    reasoner: Reasoner  # the model with its checkpoint's settings
+    examples: tuple[Example, ...]  # the questions
+    encoded: tuple[EncodedExample, ...]  # the same as token ids
+    batch_size: int = 100  # questions at a time; no result depends on it but for rounding
+    source: str | None = None  # where the questions were read from; None if they were made
 
     @property
     def task(self) -> Task:
@@ -114,13 +106,10 @@ class Subject:
         graph = self.graphs[question]
         return fact(graph.names[graph.root], name) if self.is_in_words else name
 
-    # --- asking -------------------------------------------------------------------------------
-
     def prompts(self, num_thoughts: int | None = None) -> list[Layout]:
         """Lay every question out up to where the model takes over.
 
-        Args:
-            num_thoughts: This number of latent positions for each; as in training if left out.
+        With this number of latent positions for each; as in training if left out.
         """
         return self.reasoner.prompts(self.encoded, num_thoughts)
 
@@ -150,10 +139,11 @@ class Subject:
         """
         prompts, found = self.prompts(num_thoughts), dict[int, Output]()
         for chosen in self.batches(prompts):
+            update = None if update_for is None else update_for(chosen)
             outputs = self.reasoner.answer_prompts(
                 [prompts[i] for i in chosen],
                 batch_size=len(chosen),
-                thinker=None if update_for is None else self._thinker(update_for(chosen)),
+                thinker=None if update is None else self.reasoner.thinker.with_update(update),
                 force_steps=force_steps,
             )
             found.update(zip(chosen, outputs, strict=True))
@@ -169,13 +159,10 @@ class Subject:
         """
         prompts = self.prompts(num_thoughts)
         for chosen in self.batches(prompts):
-            thinker = self._thinker(None if update_for is None else update_for(chosen))
+            thinker = self.reasoner.thinker
+            if update_for is not None:
+                thinker = thinker.with_update(update_for(chosen))
             yield chosen, roll_out(self.reasoner.model, [prompts[i] for i in chosen], thinker)
-
-    def _thinker(self, update: Update | None) -> Thinker:
-        """Return how latent positions are filled, with another update if one is given."""
-        thinker = self.reasoner.thinker
-        return thinker if update is None else thinker.with_update(update)
 
     def are_right(self, outputs: Sequence[Output]) -> list[bool]:
         """Return which answers count as right."""
@@ -209,6 +196,20 @@ REQUIREMENTS: dict[str, Callable[[Subject], str | None]] = {
     "thoughts": lambda one: None if one.has_thoughts else "it has no continuous thoughts",
 }
 """What an analysis may require → what is missing, in words; None if it is there."""
+
+
+def asked(example: Example) -> Question:
+    """Return a question of ProsQA as results list it and the pages draw it."""
+    graph = graph_of(example)
+    return {
+        "id": example.id,
+        "nodes": list(graph.names),
+        "edges": [list(edge) for edge in graph.edges],
+        "root": graph.root,
+        "target": graph.target,
+        "neg_target": graph.neg_target,
+        "path": list(chain_of(example, graph) or ()),
+    }
 
 
 def with_own_names(subject: Subject, others: Sequence[Subject]) -> list[Subject]:

@@ -1,13 +1,8 @@
 """The value of a node after k thoughts: the probability of writing its name where a step would.
 
-After k thoughts the text is made to go on with the beginning of a step ("Every" in words, nothing
-in symbols, where a step is a name). The value of a node is the product of the probabilities of the
-tokens of its name from there on (arXiv 2412.06769, section 5). All nodes of the graph get one, the
-unreachable ones too.
-
-The question and the thoughts are read once for all nodes. The first token of every name comes from
-one softmax; names of several tokens are read side by side, each over a copy of its question's
-cache.
+That is the product of the probabilities of its tokens, behind "Every" in words and behind nothing
+in symbols (arXiv 2412.06769, section 5), for all nodes, the unreachable ones too. Question and
+thoughts are read once; names of several tokens are read over copies of their question's cache.
 
 Shapes: B questions of a batch, P candidates (pairs of a question and a name), D hidden size,
 C positions that a pass adds, V vocabulary.
@@ -39,7 +34,6 @@ MOST_THOUGHTS = 6
 """The paper's largest k: thoughts up to which a model is asked, whatever it was trained for."""
 
 _FRONT: dict[Form, str] = {"words": "Every", "symbols": ""}
-_BEHIND: dict[Form, str] = {"words": " is", "symbols": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +48,6 @@ class Candidates:
     def num_positions(self) -> int:
         """The most positions that are read behind a prompt: the last token is never read."""
         return len(self.front) + max(len(ids) for names in self.names for ids in names) - 1
-
-
-# --- which thoughts, which nodes --------------------------------------------------------------
 
 
 def form_of(subject: Subject) -> Form:
@@ -131,39 +122,24 @@ def scored_counts(subject: Subject) -> list[int]:
     return counts
 
 
-# --- the candidates ---------------------------------------------------------------------------
-
-
-def candidates_of(subject: Subject, *, with_end: bool = False) -> Candidates:
+def candidates_of(subject: Subject) -> Candidates:
     """Return the tokens of all names, as they stand in a step.
 
-    Args:
-        subject: Its tokenizer, and the graphs of its questions.
-        with_end: Count what follows a name (" is", or the end of a step) as part of it. That tells
-            names apart of which one begins another, which the plain product does not; no name of
-            the official data begins another.
-
     Raises:
-        DataError: The tokenizer joins the name with what stands before or behind it.
+        DataError: The tokenizer joins the name with what stands before it.
     """
-    form = form_of(subject)
+    begin = _FRONT[form_of(subject)]
     names = sorted({name for graph in subject.graphs for name in graph.names})
-    texts = [f"{_FRONT[form]} {name}".lstrip() for name in names]  # up to the end of the name
-    behind = (_BEHIND[form] or subject.reasoner.info.template.step_end) if with_end else ""
-
-    def ids_of(texts: list[str]) -> list[Ids]:
-        ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [tuple(tokens) for tokens in ids]
-
-    front, *starts = ids_of([_FRONT[form], *texts])
-    wholes = ids_of([text + behind for text in texts]) if behind else starts
+    texts = [begin, *(f"{begin} {name}".lstrip() for name in names)]  # up to the end of the name
+    ids = subject.reasoner.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    front, *wholes = map(tuple, ids)
     found = {}
-    for name, text, start, whole in zip(names, texts, starts, wholes, strict=True):
-        if start[: len(front)] != front or whole[: len(start)] != start or start == front:
+    for name, text, whole in zip(names, texts[1:], wholes, strict=True):
+        if whole[: len(front)] != front or whole == front:
             raise DataError(
-                f"node {name!r}: the tokens of {text + behind!r} are not those of "
-                f"{_FRONT[form]!r}, the name and {behind!r} in a row, so the name has no "
-                "probability of its own. Use a tokenizer that keeps words apart."
+                f"node {name!r}: the tokens of {text!r} are not those of {begin!r} and of the name "
+                "in a row, so the name has no probability of its own. Use a tokenizer that keeps "
+                "words apart."
             )
         found[name] = whole[len(front) :]
     return Candidates(
@@ -171,24 +147,14 @@ def candidates_of(subject: Subject, *, with_end: bool = False) -> Candidates:
     )
 
 
-# --- their values -----------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def values_after(
     subject: Subject,
     counts: Sequence[int],
     *,
-    with_end: bool = False,
     on_progress: Progress = no_progress,
 ) -> list[Tensor]:
     """Return the value of every node after each number of thoughts.
-
-    Args:
-        subject: The model and the questions.
-        counts: Numbers of thoughts.
-        with_end: See `candidates_of`.
-        on_progress: Called with the number of questions that have just been done, for all counts.
 
     Returns:
         For each question (counts, nodes), float64, on the CPU.
@@ -200,7 +166,7 @@ def values_after(
     reasoner, rows_of = subject.reasoner, defaultdict[int, list[Tensor]](list)
     for numbers in subject.batches(subject.prompts(0)):
         part = subject.of(numbers)
-        candidates = candidates_of(part, with_end=with_end)
+        candidates = candidates_of(part)
         pairs = [(row, ids) for row, names in enumerate(candidates.names) for ids in names]
         rows = torch.tensor([row for row, _ in pairs])
         first = torch.tensor([ids[0] for _, ids in pairs])
