@@ -23,8 +23,7 @@ from latentcot.tasks import generators
 from latentcot.tasks.arithmetic import generator as arithmetic
 from latentcot.tasks.arithmetic import problems as arithmetic_problems
 from latentcot.tasks.arithmetic.generator import icot_line, make_splits, write_icot
-from latentcot.tasks.arithmetic.options import ArithmeticOptions
-from latentcot.tasks.arithmetic.problems import draw_problem
+from latentcot.tasks.arithmetic.problems import ArithmeticOptions, draw_problem
 from latentcot.tasks.arithmetic.stats import arithmetic_stats
 from latentcot.tasks.arithmetic.steps import check_steps, evaluate, numbers_in, split_step
 from latentcot.tasks.arithmetic.stories import templates
