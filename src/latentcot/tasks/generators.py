@@ -1,16 +1,7 @@
 """What all generators of data share: options that check themselves, and splits without a clash.
 
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class MyOptions:
-        hops: Annotated[int, Range(1)] = 5
-        order: Literal["random", "forward"] = "random"
-
-        def __post_init__(self) -> None:
-            check("mine", self)
-
-The fields of such a class are the command line of `latentcot data make`, and its docstring the
-help. `fill_splits` makes small splits first, each from its own stream of random numbers, so that a
-larger training split leaves validation and test as they are.
+`fill_splits` makes small splits first, each from its own stream of random numbers, so that a larger
+training split leaves validation and test as they are. docs/data-format.md shows a task made so.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

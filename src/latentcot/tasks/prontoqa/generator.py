@@ -1,10 +1,5 @@
 """ProntoQA as data: fictional ontologies to examples, splits without a common ontology.
 
-An ontology says what each concept is: "Each vumpus is a brimpus.", "Brimpuses are not cold." The
-question is whether something holds for an individual of which only the lowest concept is told:
-"Max is a vumpus. True or false: Max is not cold." The steps are the fact, then one (rule,
-conclusion) pair for each hop.
-
 The shape of an ontology is that of the official 5-hop file, the same in all of its 60 examples:
 - a chain of concepts, each of which is the next and one other concept (a distractor); the last is
   two others. One of these has no property, every other one has one;
