@@ -172,7 +172,7 @@ class TestRun:
         assert result.share_stopped_with_chain is None
 
     @pytest.mark.parametrize(
-        "last", [5, 6, 11, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 7, 8, 9))]
+        "last", [5, 6, *(pytest.param(n, marks=SLOW) for n in (3, 7, 8, 9, 11))]
     )
     def test_ended_and_resumed_it_is_the_same(self, last, recipe, run, tmp_path):
         """Also where a token has just been removed: that is no end of a phase with a checkpoint."""

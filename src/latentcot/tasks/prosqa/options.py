@@ -197,4 +197,5 @@ def options_named(preset: str, **changes: Any) -> ProsqaOptions:
         RecipeError: No such preset or field, a wrong value, or a field that the construction or
             rendering would ignore.
     """
-    return chosen("ProsQA", PRESETS, preset, changes)
+    options: ProsqaOptions = chosen("ProsQA", PRESETS, preset, changes)
+    return options
