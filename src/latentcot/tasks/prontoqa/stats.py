@@ -106,7 +106,8 @@ def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
         return fmean(scores)
 
     def named_elsewhere(one: _Parsed) -> list[Statement]:
-        names = Counter(name for rule in one.rules for name in (rule.subject, rule.said.word))
+        """Those of them whose concept another rule speaks of."""
+        names = Counter(name for rule in {*one.rules} for name in {rule.subject, rule.said.word})
         return [rule for rule in one.asked_rules if names[rule.subject] > 1]
 
     return ProntoqaStats(
