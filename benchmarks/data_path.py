@@ -36,7 +36,7 @@ from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import Recipe, make_recipe
 from latentcot.runs.provenance import provenance
 from latentcot.tasks.arithmetic.generator import make_splits
-from latentcot.tasks.arithmetic.options import ArithmeticOptions
+from latentcot.tasks.arithmetic.problems import ArithmeticOptions
 from latentcot.thinking.batch import collate_views
 from latentcot.training.build import Run, TrainingData, _collector_at_rest, tokenizer_from_scratch
 from latentcot.training.loader import Loader, UpdateBatch

@@ -19,9 +19,8 @@ from latentcot.cli.evaluate import evaluate
 from latentcot.data.examples import write_examples
 from latentcot.recipes.recipe import make_recipe
 from latentcot.recipes.values import RECIPES
+from latentcot.tasks.prontoqa.generator import ProntoqaOptions, official_json
 from latentcot.tasks.prontoqa.generator import make_splits as make_prontoqa
-from latentcot.tasks.prontoqa.generator import official_json
-from latentcot.tasks.prontoqa.options import ProntoqaOptions
 from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.training.train import train

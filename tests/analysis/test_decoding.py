@@ -16,7 +16,7 @@ from latentcot.analysis.decoding import Decoded, decode, hits_and_chance, result
 from latentcot.analysis.registry import ANALYSES
 from latentcot.methods import Plan
 from latentcot.tasks.arithmetic.generator import make_splits
-from latentcot.tasks.arithmetic.options import ArithmeticOptions
+from latentcot.tasks.arithmetic.problems import ArithmeticOptions
 from latentcot.tasks.prosqa.graphs import distances
 
 

@@ -133,6 +133,7 @@ def run(recipe, tmp_path_factory):
     return run, learned
 
 
+SLOW = pytest.mark.slow
 STAGES = [0] * 5 + [1] * 2 + [2] * 2 + [3] * 5
 
 
@@ -170,7 +171,9 @@ class TestRun:
         assert result.thoughts_per_question == 0
         assert result.share_stopped_with_chain is None
 
-    @pytest.mark.parametrize("last", [3, 5, 6, 7, 8, 9, 11])
+    @pytest.mark.parametrize(
+        "last", [5, 6, *(pytest.param(n, marks=SLOW) for n in (3, 7, 8, 9, 11))]
+    )
     def test_ended_and_resumed_it_is_the_same(self, last, recipe, run, tmp_path):
         """Also where a token has just been removed: that is no end of a phase with a checkpoint."""
         with in_update(last, press_ctrl_c):

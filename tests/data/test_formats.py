@@ -346,8 +346,7 @@ def test_only_a_prefix_makes_a_source_one_of_the_hub() -> None:
 # --- whatever a file holds, nothing but our own errors comes out ---
 
 FUZZ = settings(
-    max_examples=150,
-    deadline=None,
+    max_examples=80,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -389,7 +388,7 @@ texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=14).map
 encoded = texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=200)
 @given(content=st.binary(max_size=60) | encoded)
 def test_random_bytes_and_text(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fuzz").write_bytes(content)

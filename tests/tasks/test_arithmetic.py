@@ -5,7 +5,6 @@ the package. For stories the numbers are followed: each one of the text is used,
 one of the text or an earlier result.
 """
 
-import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -23,8 +22,7 @@ from latentcot.tasks import generators
 from latentcot.tasks.arithmetic import generator as arithmetic
 from latentcot.tasks.arithmetic import problems as arithmetic_problems
 from latentcot.tasks.arithmetic.generator import icot_line, make_splits, write_icot
-from latentcot.tasks.arithmetic.options import ArithmeticOptions
-from latentcot.tasks.arithmetic.problems import draw_problem
+from latentcot.tasks.arithmetic.problems import ArithmeticOptions
 from latentcot.tasks.arithmetic.stats import arithmetic_stats
 from latentcot.tasks.arithmetic.steps import check_steps, evaluate, numbers_in, split_step
 from latentcot.tasks.arithmetic.stories import templates
@@ -66,7 +64,7 @@ def texts(options: ArithmeticOptions, num: int, seed: int = 0) -> list[str]:
 # --- what every example must be -------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 @given(options=OPTIONS, seed=SEEDS)
 def test_every_example_is_sound(options: ArithmeticOptions, seed: int) -> None:
     [example] = make_splits(options, {"test": 1}, seed)["test"]
@@ -98,7 +96,7 @@ def assert_all_is_used(steps: list[tuple[int, str, int, int]], given_numbers: li
         assert operands[number] >= times, number
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=SEEDS)
 def test_a_chain_continues_from_each_result_and_undoes_no_move(seed: int) -> None:
     options = ArithmeticOptions(shape="chain", min_steps=2)
@@ -124,7 +122,7 @@ def test_operands_stand_in_either_order() -> None:
 # --- solvable from the text -----------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=SEEDS,
     options=st.sampled_from(
@@ -219,26 +217,21 @@ def test_stories_vary_and_leave_nothing_to_fill_in() -> None:
 
 
 def test_the_short_wording_has_few_words() -> None:
-    questions = texts(ArithmeticOptions(wording="short", max_number=30), 2_000)
+    questions = texts(ArithmeticOptions(wording="short", max_number=30), 1_000)
     words = {word for text in questions for word in re.findall(r"\w+", text) if word.isalpha()}
     themes = {theme["things"] for theme in THEMES} | {"coins"}
     assert len(words - themes - MEN_AND_WOMEN) < 50
-
-
-def test_the_longest_problems_are_short_enough_to_read() -> None:
-    examples = make_splits(ArithmeticOptions(wording="short", min_steps=8), {"test": 300}, seed=0)[
-        "test"
-    ]
-    assert max(len(one.question.split()) for one in examples) < 80
 
 
 # --- splits ---------------------------------------------------------------------------------------
 
 
 def test_numbers_of_steps_are_equally_frequent() -> None:
-    found = arithmetic_stats(make_splits(ArithmeticOptions(), {"train": 4_000}, 0)["train"])
-    assert list(found.step_histogram) == list(range(1, 9))
-    assert all(abs(count - 500) < 90 for count in found.step_histogram.values())  # 4 sd
+    made = make_splits(ArithmeticOptions(wording="short"), {"train": 4_000}, 0)["train"]
+    counts = Counter(len(one.steps) for one in made)
+    assert set(counts) == {*range(1, 9)}
+    assert all(abs(count - 500) < 90 for count in counts.values())  # 4 sd
+    assert max(len(one.question.split()) for one in made) < 80
 
 
 def test_no_question_stands_twice() -> None:
@@ -270,14 +263,6 @@ def test_problems_that_do_not_fit_are_an_error(monkeypatch: pytest.MonkeyPatch) 
     options = ArithmeticOptions(operations="*/", min_steps=8, max_number=10)
     with pytest.raises(DataError, match="20 draws .* 8 steps of \\*/ has no number above 10"):
         make_splits(options, {"test": 1}, seed=0)
-
-
-def test_the_tightest_numbers_are_reached() -> None:
-    """Where one operation is all, the least `max_number` that is let through can be met."""
-    for operations, least in (("+", 4), ("-", 5), ("*", 4), ("/", 6)):
-        options = ArithmeticOptions(operations=operations, max_steps=1, max_number=10)
-        object.__setattr__(options, "max_number", least)  # below what options allow
-        assert draw_problem(random.Random(0), options, 1).answer >= 2
 
 
 # --- the form of GSM8k-Aug ------------------------------------------------------------------------
@@ -410,7 +395,7 @@ def test_statistics_worked_out_by_hand() -> None:
 @pytest.mark.parametrize("wording", ["story", "short"])
 def test_guessing_pays_little(wording: str) -> None:
     options = ArithmeticOptions(wording=wording)  # type: ignore[arg-type]
-    found = arithmetic_stats(make_splits(options, {"train": 1_500}, seed=0)["train"])
+    found = arithmetic_stats(make_splits(options, {"train": 800}, seed=0)["train"])
     assert found.share_correct == 1
     assert found.share_answer_in_question == 0
     assert found.accuracy_most_frequent < 0.04

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -27,16 +28,12 @@ from latentcot.tasks.prontoqa.generator import (
     CONCEPTS,
     PERSONS,
     PROPERTY_FAMILIES,
+    ProntoqaOptions,
     draw_ontology,
     make_splits,
     official_json,
     render,
     write_official,
-)
-from latentcot.tasks.prontoqa.options import (
-    NUM_CONCEPTS,
-    NUM_OFFICIAL_CONCEPTS,
-    ProntoqaOptions,
 )
 from latentcot.tasks.prontoqa.prover import (
     Literal,
@@ -65,6 +62,7 @@ OPTIONS = st.sampled_from(
 )
 
 
+@cache
 def made(number: int, **options: object) -> list[Example]:
     return make_splits(ProntoqaOptions(**options), {"test": number}, seed=1)["test"]  # type: ignore[arg-type]
 
@@ -72,7 +70,7 @@ def made(number: int, **options: object) -> list[Example]:
 # --- what every example must be -------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(options=OPTIONS, seed=SEEDS)
 def test_every_example_is_sound(options: ProntoqaOptions, seed: int) -> None:
     for example in make_splits(options, {"test": 2}, seed)["test"]:
@@ -182,8 +180,8 @@ def test_names_are_those_of_the_official_file() -> None:
     said = [one for e in read_examples(OFFICIAL) for one in parse_facts(e.meta["facts"])]
     words = {word for one in said for word in (one.subject, one.said.word)}
     properties = {word for family in PROPERTY_FAMILIES for word in family}
-    assert len(CONCEPTS) == NUM_CONCEPTS
-    assert words == {*PERSONS, *CONCEPTS[:NUM_OFFICIAL_CONCEPTS], *properties}
+    assert len(CONCEPTS) == 38
+    assert words == {*PERSONS, *CONCEPTS[:17], *properties}
     assert len(properties) == sum(map(len, PROPERTY_FAMILIES)) == 45
 
 
@@ -202,7 +200,7 @@ def test_only_the_property_asked_about_shares_its_family() -> None:
 
 @pytest.mark.parametrize("decoy", ["lone", "twin"])
 def test_the_query_says_nothing_about_the_answer(decoy: str) -> None:
-    found = prontoqa_stats(made(1_500, decoy=decoy))
+    found = prontoqa_stats(made(900, decoy=decoy))
     assert found.share_true == 0.5  # of each two examples, one
     for share in (
         found.share_query_negated,
@@ -222,7 +220,7 @@ def test_true_and_false_do_not_alternate() -> None:
     assert abs(fmean(answer == "True" for answer in answers[::2]) - 0.5) < 0.1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(hops=st.integers(1, 5), order=st.sampled_from(["random", "forward"]), seed=SEEDS)
 def test_with_a_twin_only_the_place_of_the_individual_decides(
     hops: int, order: str, seed: int
@@ -338,16 +336,10 @@ def test_statistics_name_the_example_that_is_wrong() -> None:
 # --- options --------------------------------------------------------------------------------------
 
 
-def test_all_problems_of_options_come_in_one_error() -> None:
-    with pytest.raises(RecipeError) as caught:
-        ProntoqaOptions(hops=0, distractors=True, order="backward", negation=1)  # type: ignore[arg-type]
-    for part in ("order must be one of random, forward", "hops must be", "distractors", "negation"):
-        assert part in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"order": "backward"}, "order must be one of random, forward, got 'backward'"),
         ({"min_hops": 6}, "min_hops must not be above hops, got 6 and 5"),
         ({"num_concepts": 13}, "num_concepts must be from 14, the largest example, to 38, got 13"),
         ({"num_concepts": 39}, "to 38, got 39"),

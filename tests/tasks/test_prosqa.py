@@ -49,7 +49,7 @@ from latentcot.tasks.prosqa.graphs import (
     two_family_graph,
 )
 from latentcot.tasks.prosqa.options import NUM_SPECIES, ProsqaOptions, options_named
-from latentcot.tasks.prosqa.stats import depth, graph_stats
+from latentcot.tasks.prosqa.stats import graph_stats
 
 OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "prosqa_valid.json"
 needs_official = pytest.mark.skipif(not OFFICIAL.exists(), reason=f"{OFFICIAL} is not here")
@@ -116,6 +116,8 @@ def test_searches_on_a_graph_worked_out_by_hand() -> None:
     assert shortest_paths(BRANCHING, 0, 9) == []
     assert count_shortest_paths(BRANCHING, 0, 9) == 0
     assert shortest_paths(BRANCHING, 0, 0) == [(0,)]
+    with pytest.raises(DataError, match="no path leads from root 0 to target 9"):
+        draw_shortest_path(random.Random(0), replace(BRANCHING, target=9))
 
 
 def test_each_shortest_path_is_drawn_equally_often() -> None:
@@ -125,15 +127,10 @@ def test_each_shortest_path_is_drawn_equally_often() -> None:
     assert all(abs(count - 1_000) < 120 for count in drawn.values())  # 4 standard deviations
 
 
-def test_no_path_to_draw_is_an_error() -> None:
-    with pytest.raises(DataError, match="no path leads from root 0 to target 9"):
-        draw_shortest_path(random.Random(0), replace(BRANCHING, target=9))
-
-
 # --- what every example must be -------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(options=OPTIONS, seed=SEEDS)
 def test_every_example_is_sound(options: ProsqaOptions, seed: int) -> None:
     [example] = make_splits(options, {"test": 1}, seed)["test"]
@@ -187,23 +184,6 @@ def assert_in_symbols(example: Example, graph: Graph, options: ProsqaOptions) ->
     assert example.answer == example.steps[-1] == graph.names[graph.target]
 
 
-@pytest.mark.parametrize(
-    ("changes", "between"),
-    [({}, (" ", " | ")), ({"separator": False}, (" ", " ")), ({"joined": True}, (">", " "))],
-)
-def test_an_edge_is_three_tokens_or_two_or_one(
-    changes: dict[str, bool], between: tuple[str, str]
-) -> None:
-    options = options_named("paper", rendering="symbols", **changes)
-    bars = options_named("paper", rendering="symbols")
-    plain = make_splits(bars, {"test": 5}, 2)["test"]
-    for told, one in zip(make_splits(options, {"test": 5}, 2)["test"], plain, strict=True):
-        facts, asked = one.question.split("[Q]")
-        pairs = [pair.split(" ") for pair in facts.removesuffix(" | ").split(" | ")]
-        facts = "".join(f"{a}{between[0]}{b}{between[1]}" for a, b in pairs)
-        assert told == replace(one, question=f"{facts}[Q]{asked}")
-
-
 @needs_official
 def test_the_official_file_is_sound_by_the_same_rules() -> None:
     for example in read_examples(OFFICIAL):
@@ -222,7 +202,7 @@ def test_names_are_those_of_the_official_file() -> None:
 # --- nothing tells the answer ---------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(draw=st.sampled_from([two_family, balanced]), seed=SEEDS)
 def test_turning_the_last_coin_swaps_the_roles(
     draw: Callable[[random.Random], Graph], seed: int
@@ -235,7 +215,7 @@ def test_turning_the_last_coin_swaps_the_roles(
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers=st.integers(1, 6), shared=st.integers(0, 4), seed=SEEDS)
 def test_two_families_are_of_one_shape(layers: int, shared: int, seed: int) -> None:
     graph = two_family_graph(random.Random(seed), layers, shared)
@@ -270,25 +250,6 @@ def test_the_question_puts_the_answer_anywhere(preset: str) -> None:
     assert abs(fmean(answer_later) - 0.5) < 2 / len(answer_later) ** 0.5
 
 
-@pytest.mark.parametrize("draw", [two_family, balanced])
-def test_features_without_the_root_are_at_chance(draw: Callable[[random.Random], Graph]) -> None:
-    rng = random.Random(5)
-    drawn = [draw(rng) for _ in range(600)]
-    features: dict[str, Callable[[Graph, int], int]] = {
-        "depth": depth,
-        "parents": lambda graph, node: len(graph.parents[node]),
-        "siblings": lambda graph, node: sum(len(graph.children[p]) for p in graph.parents[node]),
-        "order of creation": lambda graph, node: node,
-    }
-    for name, feature in features.items():
-        scores = [
-            (feature(graph, graph.target) > feature(graph, graph.neg_target))
-            - (feature(graph, graph.target) < feature(graph, graph.neg_target))
-            for graph in drawn
-        ]
-        assert abs(fmean(scores)) < 4 / len(scores) ** 0.5, name
-
-
 def test_official_candidates_leak_by_construction() -> None:
     rng = random.Random(2)
     for _ in range(200):
@@ -301,7 +262,7 @@ def test_official_candidates_leak_by_construction() -> None:
 
 
 def test_means_are_those_of_the_paper() -> None:
-    found = graph_stats(make_splits(options_named("paper"), {"train": 2_000}, seed=0)["train"])
+    found = graph_stats(make_splits(options_named("paper"), {"train": 1_000}, seed=0)["train"])
     assert found.nodes.mean == pytest.approx(23.0, abs=0.35)
     assert found.edges.mean == pytest.approx(36.0, abs=1.0)
     assert found.hops.mean == pytest.approx(3.8, abs=0.1)
@@ -327,14 +288,6 @@ def test_means_of_the_official_file() -> None:
 
 
 # --- splits ---------------------------------------------------------------------------------------
-
-
-def test_splits_share_no_graph() -> None:
-    options = options_named("two-family", layers=2, shared=0, ids="creation")
-    splits = make_splits(options, {"train": 60, "valid": 10, "test": 10}, seed=0)
-    graphs_made = [graph_of(one) for examples in splits.values() for one in examples]
-    assert len(set(graphs_made)) == 80
-    assert [one.id for one in splits["valid"]] == [f"valid-{number}" for number in range(10)]
 
 
 def test_a_space_too_small_is_an_error() -> None:
@@ -458,8 +411,6 @@ def test_validation_and_test_are_what_they_were_without_two_families() -> None:
             without[split] for split in ("valid", "test")
         ]
     assert without == make_splits(options_named("paper", rendering="symbols"), sizes, seed=3)
-    larger = make_splits(mixed(0.5), sizes | {"train": 90}, seed=3)["train"]
-    assert make_splits(mixed(0.5), sizes, seed=3)["train"] == larger[:60]
 
 
 def test_the_smallest_graphs_that_leave_room_for_two_families() -> None:
@@ -515,17 +466,11 @@ def test_a_chain_that_is_no_path_is_none() -> None:
 # --- options --------------------------------------------------------------------------------------
 
 
-def test_all_problems_come_in_one_error() -> None:
-    with pytest.raises(RecipeError) as caught:
-        options_named("paper", rendering="wrods", min_nodes=1, mean_in_degree=0)
-    for part in ("rendering must be one of words, symbols", "'wrods'", "min_nodes", "mean_in"):
-        assert part in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("preset", "changes", "message"),
     [
         ("papre", {}, "Did you mean 'paper'"),
+        ("paper", {"rendering": "wrods"}, "rendering must be one of words, symbols, got 'wrods'"),
         ("paper", {"min_node": 3}, "Did you mean 'min_nodes'"),
         ("paper", {"layers": 3}, "'layers' has no effect with construction 'paper'"),
         ("paper", {"ids": "random"}, "'ids' has no effect with rendering 'words'"),
@@ -547,11 +492,6 @@ def test_all_problems_come_in_one_error() -> None:
 def test_options_that_cannot_be(preset: str, changes: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         options_named(preset, **changes)
-
-
-def test_without_a_preset_too_words_are_not_made_of_numbers() -> None:
-    with pytest.raises(RecipeError, match="two_family is for construction paper in symbols"):
-        ProsqaOptions(two_family=0.5)
 
 
 @pytest.mark.parametrize("share", [0, 0.0, 1, 1.0])

@@ -9,7 +9,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -82,13 +82,7 @@ class Curriculum:
     @property
     def plan(self) -> Plan:
         """What each stage removes and puts in."""
-        return Plan(
-            num_stages=self.num_stages,
-            thoughts_per_step=self.thoughts_per_step,
-            pad_to_num_stages=self.pad_to_num_stages,
-            final_stage_without_text=self.final_stage_without_text,
-            tokens_until_all=self.tokens_until_all,
-        )
+        return Plan(**{one.name: getattr(self, one.name) for one in fields(Plan)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,14 @@
 """Tasks: where data comes from, how an answer is read off a text, and when it counts as right.
 
-`table.py` says what a task is, `scoring.py` compares answers, `generators.py` and `statistics.py`
-have what several tasks share. A new task is a folder of its own, or a row from outside
-(`register_task`).
+`registry.py` says what a task is, `scoring.py` compares answers, `generators.py` and
+`statistics.py` have what several tasks share. A new task is a folder of its own, or a row from
+outside (`register_task`).
 """
 
 from latentcot.tasks.arithmetic import ARITHMETIC, GSM8K
 from latentcot.tasks.prontoqa import PRONTOQA
 from latentcot.tasks.prosqa import PROSQA
-from latentcot.tasks.scoring import AnswerMatch, extract_answer, same_number
-from latentcot.tasks.table import (
+from latentcot.tasks.registry import (
     CUSTOM,
     ENTRY_POINTS,
     TASKS,
@@ -19,6 +18,7 @@ from latentcot.tasks.table import (
     task_named,
     task_of,
 )
+from latentcot.tasks.scoring import AnswerMatch, extract_answer, same_number
 
 __all__ = [
     "CUSTOM",

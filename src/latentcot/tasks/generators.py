@@ -1,32 +1,13 @@
 """What all generators of data share: options that check themselves, and splits without a clash.
 
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class MyOptions:
-        hops: Annotated[int, Range(1)] = 5
-        order: Literal["random", "forward"] = "random"
-
-        def __post_init__(self) -> None:
-            check("mine", self)
-
-The fields of such a class are the command line of `latentcot data make`, and its docstring the
-help. `fill_splits` makes small splits first, each from its own stream of random numbers, so that a
-larger training split leaves validation and test as they are.
+`fill_splits` makes small splits first, each from its own stream of random numbers, so that a larger
+training split leaves validation and test as they are. docs/data-format.md shows a task made so.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from random import Random
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    Protocol,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, RecipeError, did_you_mean
@@ -36,10 +17,10 @@ MAX_CLASHES = 1_000
 PROGRESS_BLOCK = 100
 """Examples between two calls of `on_progress`: a progress bar moved for each takes longer."""
 
-Drawn = TypeVar("Drawn")
-Options = TypeVar("Options")
 Splits = dict[str, list[Example]]
 Progress = Callable[[int], None]
+New = Callable[[Callable[[], Any], Callable[[Any], Hashable]], Any]
+"""(drawn, key) → what `drawn` returns once it is in no split yet; with equal keys two are one."""
 
 # --- options ----------------------------------------------------------------------------------
 
@@ -101,10 +82,10 @@ def refuse(task: str, problems: Sequence[str]) -> None:
 
 def chosen(
     task: str,
-    presets: Mapping[str, Options],
+    presets: Mapping[str, Any],
     preset: str | None,
     changes: Mapping[str, Any],
-) -> Options:
+) -> Any:
     """Return a preset, the first if none is named, with some fields changed.
 
     Args:
@@ -123,25 +104,18 @@ def chosen(
             f"{task} preset {preset!r} does not exist.{did_you_mean(preset, presets)} "
             f"There are: {', '.join(presets)}."
         )
-    base: Any = presets[preset]
+    base = presets[preset]
     changes = {name: value for name, value in changes.items() if value is not None}
     allowed = [field.name for field in fields(base)]
     unknown = [name for name in changes if name not in allowed]
     refuse(task, [f"{one!r} is no option.{did_you_mean(one, allowed)}" for one in unknown])
-    options: Any = replace(base, **changes)
+    options = replace(base, **changes)
     if hasattr(options, "refuse_ignored"):
         options.refuse_ignored(changes)
-    return options  # type: ignore[no-any-return]
+    return options
 
 
 # --- splits -----------------------------------------------------------------------------------
-
-
-class New(Protocol):
-    """Draws until something comes that is in no split yet."""
-
-    def __call__(self, drawn: Callable[[], Drawn], key: Callable[[Drawn], Hashable]) -> Drawn:
-        """Return what `drawn` returns; two are the same if their keys are."""
 
 
 def fill_splits(
@@ -171,7 +145,7 @@ def fill_splits(
     """
     taken: set[Hashable] = set()
 
-    def new(drawn: Callable[[], Drawn], key: Callable[[Drawn], Hashable]) -> Drawn:
+    def new(drawn: Callable[[], Any], key: Callable[[Any], Hashable]) -> Any:
         for _ in range(MAX_CLASHES):
             found = drawn()
             identity = key(found)

@@ -1,10 +1,10 @@
 """Word problems whose answer is a number: GSM8k(-Aug), and a stand-in that is made offline."""
 
 from latentcot.tasks.arithmetic.generator import make_splits, write_icot
-from latentcot.tasks.arithmetic.options import ArithmeticOptions
+from latentcot.tasks.arithmetic.problems import ArithmeticOptions
 from latentcot.tasks.arithmetic.stats import arithmetic_stats
+from latentcot.tasks.registry import Task
 from latentcot.tasks.scoring import same_without_commas
-from latentcot.tasks.table import Task
 
 GSM8K = Task(
     name="gsm8k",

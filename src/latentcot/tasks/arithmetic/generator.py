@@ -15,8 +15,7 @@ from random import Random
 
 from latentcot.data.examples import Example
 from latentcot.errors import DataError
-from latentcot.tasks.arithmetic.options import ArithmeticOptions
-from latentcot.tasks.arithmetic.problems import draw_problem
+from latentcot.tasks.arithmetic.problems import ArithmeticOptions, draw_problem
 from latentcot.tasks.arithmetic.stories import tell
 from latentcot.tasks.generators import New, Progress, Splits, fill_splits
 from latentcot.utils.files import written_whole
@@ -47,7 +46,8 @@ def make_splits(
             steps = tuple(form.format(*equation) for equation in problem.equations)
             return Example(f"{split}-{number}", question, steps, str(problem.answer))
 
-        return new(drawn, lambda example: example.question)
+        example: Example = new(drawn, lambda example: example.question)
+        return example
 
     advice = "raise max_number or min_steps, or use wording story"
     return fill_splits(

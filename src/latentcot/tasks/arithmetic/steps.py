@@ -3,7 +3,10 @@
 Independent of how our problems are made, so that it can check ours and the official ones alike.
 """
 
+import ast
+import operator
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from latentcot.data.examples import Example
@@ -30,7 +33,10 @@ MAX_DIGITS = 300
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|\.\d+")
 _WORD_OR_NUMBER = re.compile(rf"{_NUMBER.pattern}|[a-z]+")
-_STEP_TOKEN = re.compile(rf"{_NUMBER.pattern}|[-+*/()]")
+_OPERATORS: dict[type, Callable[..., Fraction]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.UAdd: operator.pos, ast.USub: operator.neg,
+}  # fmt: skip
 
 
 def numbers_in(text: str) -> list[Fraction]:
@@ -87,46 +93,31 @@ def evaluate(expression: str, where: str = "step") -> Fraction:
     Raises:
         DataError: It is no such expression, or divides by 0.
     """
-    text = "".join(expression.split())
-    tokens = _STEP_TOKEN.findall(text)
+    text, numbers = "".join(expression.split()), list[Fraction]()
 
-    # Each takes what it reads from the front of the tokens.
-    def total() -> Fraction:
-        value = product()
-        while tokens and tokens[0] in "+-":
-            value += product() if tokens.pop(0) == "+" else -product()
-        return value
+    def placeholder(match: re.Match[str]) -> str:  # so that 1,200 is one number, and .1 exact
+        numbers.append(_value(match[0]))
+        return f" n{len(numbers) - 1} "
 
-    def product() -> Fraction:
-        value = factor()
-        while tokens and tokens[0] in "*/":
-            value = value * factor() if tokens.pop(0) == "*" else value / factor()
-        return value
-
-    def factor() -> Fraction:
-        token = tokens.pop(0)
-        if token in "+-":
-            return factor() if token == "+" else -factor()
-        if token != "(":
-            return _value(token)
-        value = total()
-        if tokens.pop(0) != ")":
-            raise ValueError
-        return value
+    def value_of(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.BinOp):
+            return _OPERATORS[type(node.op)](value_of(node.left), value_of(node.right))
+        if isinstance(node, ast.UnaryOp):
+            return _OPERATORS[type(node.op)](value_of(node.operand))
+        if isinstance(node, ast.Name):
+            return numbers[int(node.id[1:])]
+        raise ValueError
 
     try:
-        if "".join(tokens) != text:
+        if set(_NUMBER.sub("", text)) - {*"+-*/()"}:
             raise ValueError
-        value = total()
-        if tokens:
-            raise ValueError
-    except (ValueError, IndexError, RecursionError):
+        return value_of(ast.parse(_NUMBER.sub(placeholder, text).strip(), mode="eval").body)
+    except (ValueError, SyntaxError, KeyError, RecursionError, MemoryError):
         raise DataError(
             f"{where}: must be made of numbers, + - * / and parentheses, got {shown(expression)}."
         ) from None
     except ZeroDivisionError:
         raise DataError(f"{where}: {shown(expression)} divides by 0.") from None
-    return value
 
 
 def _is_number(text: str) -> bool:

@@ -13,8 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from latentcot.tasks.arithmetic.options import Wording
-from latentcot.tasks.arithmetic.problems import Move, Problem
+from latentcot.tasks.arithmetic.problems import Move, Problem, Wording
 from latentcot.tasks.arithmetic.steps import FRACTIONS, NUMERALS
 from latentcot.utils.parsing import parse_yaml
 

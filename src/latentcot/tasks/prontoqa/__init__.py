@@ -1,9 +1,8 @@
 """ProntoQA: true or false, by a chain of rules about fictional concepts (arXiv 2210.01240)."""
 
-from latentcot.tasks.prontoqa.generator import make_splits, write_official
-from latentcot.tasks.prontoqa.options import ProntoqaOptions
+from latentcot.tasks.prontoqa.generator import ProntoqaOptions, make_splits, write_official
 from latentcot.tasks.prontoqa.stats import prontoqa_stats
-from latentcot.tasks.table import Task
+from latentcot.tasks.registry import Task
 
 PRONTOQA = Task(
     name="prontoqa",

@@ -1,10 +1,5 @@
 """ProntoQA as data: fictional ontologies to examples, splits without a common ontology.
 
-An ontology says what each concept is: "Each vumpus is a brimpus.", "Brimpuses are not cold." The
-question is whether something holds for an individual of which only the lowest concept is told:
-"Max is a vumpus. True or false: Max is not cold." The steps are the fact, then one (rule,
-conclusion) pair for each hop.
-
 The shape of an ontology is that of the official 5-hop file, the same in all of its 60 examples:
 - a chain of concepts, each of which is the next and one other concept (a distractor); the last is
   two others. One of these has no property, every other one has one;
@@ -22,16 +17,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from latentcot.data.examples import Example
 from latentcot.data.formats import HELP
 from latentcot.errors import DataError
-from latentcot.tasks.generators import New, Progress, Splits, fill_splits
-from latentcot.tasks.prontoqa.options import ProntoqaOptions, Wording
+from latentcot.tasks.generators import New, Progress, Range, Splits, check, fill_splits, refuse
 from latentcot.tasks.prosqa.generator import SPECIES
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import shown
+
+Decoy = Literal["lone", "twin"]
+Order = Literal["random", "forward"]
+Wording = Literal["official", "short"]
 
 # The names that occur in the official file.
 PERSONS = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella", "Wren")
@@ -41,6 +39,7 @@ _OFFICIAL = """
 """
 CONCEPTS = (*_OFFICIAL.split(), *(name for name in SPECIES if name not in _OFFICIAL.split()))
 """More of the kind are from ProsQA's files."""
+_NUM_OFFICIAL = len(_OFFICIAL.split())
 
 # No two properties of an official example come from one line, but for the one asked about.
 _PROPERTIES = """
@@ -62,6 +61,82 @@ PROPERTY_FAMILIES = tuple(tuple(line.split()) for line in _PROPERTIES.strip().sp
 
 NEGATED_SHARE = 0.3
 """How often a property that is not asked about is negated: 181 of 600 in the official file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProntoqaOptions:
+    """How ProntoQA data is made. The defaults are the official 5-hop data.
+
+    Attributes:
+        hops: Rules to apply one after the other; the last of them is about a property.
+        min_hops: If given, each example has min_hops … hops of them, each number equally likely.
+        distractors: Further concepts that each concept of the chain belongs to (official: 1). With
+            any, the last one belongs to one more, about which nothing is said.
+        decoy: Which concept has the opposite of the property asked about. `lone` is official: one
+            that no other sentence names, which gives the answer away. `twin`: the end of a second
+            chain of the same shape, told from the first only by where the individual stands.
+        negation: Whether properties that are not asked about may be negated, too (officially three
+            in ten are). The one asked about always is, on one of its two concepts.
+        negated_queries: Whether half of the queries say "not" (official). Without, the answer is
+            what the last step says; with, it is that or its opposite, which a model from scratch
+            learns late (docs/log.md).
+        order: `random`, or `forward`: the rules of a chain stand in the order of their use, at
+            random places. The two facts about the individual come last in both.
+        wording: `official` ("Each X is a Y.", "Every X is a Y.", "Xs are Ys."), or `short`
+            ("x y.", "x not cold.", "Max x.") for small models trained from scratch.
+        num_concepts: How many names concepts are drawn from; None for the official 17, or as many
+            as the largest example needs.
+
+    Raises:
+        RecipeError: With all problems at once.
+    """
+
+    hops: Annotated[int, Range(1)] = 5
+    min_hops: Annotated[int | None, Range(1)] = None
+    distractors: Annotated[int, Range(0)] = 1
+    decoy: Decoy = "lone"
+    negation: bool = True
+    negated_queries: bool = True
+    order: Order = "random"
+    wording: Wording = "official"
+    num_concepts: Annotated[int | None, Range(1)] = None
+
+    def __post_init__(self) -> None:
+        check("ProntoQA", self)
+        problems, needed = [], self.num_concepts_needed(self.hops)
+        if self.min_hops is not None and self.min_hops > self.hops:
+            problems.append(
+                f"min_hops must not be above hops, got {self.min_hops} and {self.hops}."
+            )
+        if needed > len(CONCEPTS):
+            problems.append(
+                f"there are {len(CONCEPTS)} names for concepts, but an example would need "
+                f"{needed}. Lower hops or distractors, or use decoy lone."
+            )
+        elif self.num_concepts is not None and not needed <= self.num_concepts <= len(CONCEPTS):
+            problems.append(
+                f"num_concepts must be from {needed}, the largest example, to {len(CONCEPTS)}, "
+                f"got {self.num_concepts}."
+            )
+        refuse("ProntoQA", problems)
+
+    @property
+    def concepts_drawn_from(self) -> int:
+        """How many names concepts are drawn from."""
+        return self.num_concepts or max(_NUM_OFFICIAL, self.num_concepts_needed(self.hops))
+
+    def num_concepts_needed(self, hops: int) -> int:
+        """Return how many concepts an example with this number of hops has (official: 14)."""
+        a_chain = hops + hops * self.distractors + (self.distractors > 0)
+        return a_chain + 3 if self.decoy == "lone" else 2 * a_chain + 2
+
+    def num_properties_needed(self, hops: int) -> int:
+        """Return how many different properties an example has (official: 11).
+
+        There are always enough of them: every property is on a concept, and concepts run out first.
+        """
+        a_chain = hops - 1 + hops * self.distractors
+        return (2 if self.decoy == "twin" else 1) * a_chain + 2
 
 
 class Rule(NamedTuple):

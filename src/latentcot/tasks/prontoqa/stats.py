@@ -4,6 +4,7 @@ The last statistics are shortcuts: half is what a guess gets, more is a leak. Th
 have one (the concept that is named elsewhere, 100 %): see `generator.py`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -80,15 +81,6 @@ class _Parsed:
         """Those about the property asked about."""
         return [rule for rule in self.rules if rule.said.word == self.query.said.word]
 
-    @property
-    def rules_named_elsewhere(self) -> list[Statement]:
-        """Those of them whose concept another rule speaks of."""
-        return [
-            rule
-            for rule in self.asked_rules
-            if any(rule.subject in (o.subject, o.said.word) for o in self.rules if o != rule)
-        ]
-
 
 def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
     """Return the statistics of ProntoQA examples, ours or official.
@@ -113,6 +105,11 @@ def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
             scores.append(float(one.answer in guesses) if len(guesses) == 1 else 0.5)
         return fmean(scores)
 
+    def named_elsewhere(one: _Parsed) -> list[Statement]:
+        """Those of them whose concept another rule speaks of."""
+        names = Counter(name for rule in {*one.rules} for name in {rule.subject, rule.said.word})
+        return [rule for rule in one.asked_rules if names[rule.subject] > 1]
+
     return ProntoqaStats(
         num_examples=len(parsed),
         sentences=MeanSd.of([len(one.statements) for one in parsed]),
@@ -125,5 +122,5 @@ def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
         share_true_if_negated=share_true(negated),
         share_true_if_plain=share_true(plain),
         accuracy_later_rule=accuracy(lambda one: one.asked_rules[-1:]),
-        accuracy_named_elsewhere=accuracy(lambda one: one.rules_named_elsewhere),
+        accuracy_named_elsewhere=accuracy(named_elsewhere),
     )

@@ -3,7 +3,7 @@
 from latentcot.tasks.prosqa.generator import graph_of, make_splits
 from latentcot.tasks.prosqa.options import PRESETS, ProsqaOptions
 from latentcot.tasks.prosqa.stats import graph_stats
-from latentcot.tasks.table import Task
+from latentcot.tasks.registry import Task
 
 PROSQA = Task(
     name="prosqa",

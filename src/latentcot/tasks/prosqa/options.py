@@ -1,6 +1,6 @@
 """What can be chosen about ProsQA data: one dataclass, two presets, all problems in one message."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -146,18 +146,27 @@ class ProsqaOptions:
         for one, names in _ONLY_FOR.items():
             if one != self.construction:
                 ignored |= dict.fromkeys(names, f"construction {self.construction!r}")
-        if self.rendering == "words":
-            ignored |= dict.fromkeys(_ONLY_FOR_SYMBOLS, "rendering 'words'")
-        if self.joined:
-            ignored["separator"] = "joined"
-        if self.ids == "creation":
-            ignored["num_symbols"] = "ids 'creation'"
-        problems = [
-            f"{name!r} has no effect with {why}. Leave it out."
-            for name, why in ignored.items()
-            if name in given
-        ]
-        refuse("ProsQA", problems)
+        ignored |= ignored_by_rendering(self.rendering, self.ids, self.joined)
+        refuse("ProsQA", without_effect(ignored, given))
+
+
+def ignored_by_rendering(
+    rendering: Rendering, ids: IdOrder | None, joined: bool | None
+) -> dict[str, str]:
+    """Return which options of a rendering have no effect, each with what it has none with."""
+    if rendering == "words":
+        return dict.fromkeys(_ONLY_FOR_SYMBOLS, "rendering 'words'")
+    ignored = {"separator": "joined"} if joined else {}
+    return ignored if ids == "random" else ignored | {"num_symbols": "ids 'creation'"}
+
+
+def without_effect(ignored: Mapping[str, str], given: Collection[str]) -> list[str]:
+    """Return a problem for each ignored option that was given."""
+    return [
+        f"{name!r} has no effect with {why}. Leave it out."
+        for name, why in ignored.items()
+        if name in given
+    ]
 
 
 def most_joins(layers: int, width: int, family_nodes: int | None = None) -> int:
@@ -188,4 +197,5 @@ def options_named(preset: str, **changes: Any) -> ProsqaOptions:
         RecipeError: No such preset or field, a wrong value, or a field that the construction or
             rendering would ignore.
     """
-    return chosen("ProsQA", PRESETS, preset, changes)
+    options: ProsqaOptions = chosen("ProsQA", PRESETS, preset, changes)
+    return options

@@ -10,7 +10,7 @@ an example whose question, steps or answer say something else than its graph is 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from random import Random
 from typing import Annotated
@@ -35,10 +35,8 @@ from latentcot.tasks.prosqa.generator import (
     write_out,
 )
 from latentcot.tasks.prosqa.graphs import Edge, Graph
-from latentcot.tasks.prosqa.options import IdOrder, Rendering
+from latentcot.tasks.prosqa.options import IdOrder, Rendering, ignored_by_rendering, without_effect
 from latentcot.utils.parsing import shown
-
-_ONLY_FOR_SYMBOLS = ("ids", "separator", "joined", "num_symbols")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +65,9 @@ class RenderOptions:
 
     def __post_init__(self) -> None:
         check("ProsQA rendering", self)
-        ignored = {}
-        if self.rendering == "words":
-            ignored = dict.fromkeys(_ONLY_FOR_SYMBOLS, "rendering 'words'. Leave it out.")
-        else:
-            if self.joined:
-                ignored["separator"] = "joined. Leave it out."
-            if self.ids != "random":
-                ignored["num_symbols"] = "ids 'creation'. Use ids 'random', or leave it out."
-        problems = [
-            f"{name!r} has no effect with {why}"
-            for name, why in ignored.items()
-            if getattr(self, name) is not None
-        ]
-        refuse("ProsQA rendering", problems)
+        given = [one.name for one in fields(self) if getattr(self, one.name) is not None]
+        ignored = ignored_by_rendering(self.rendering, self.ids, self.joined)
+        refuse("ProsQA rendering", without_effect(ignored, given))
 
 
 def render_again(
