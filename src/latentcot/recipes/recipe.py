@@ -291,8 +291,10 @@ def _across_fields(recipe: Recipe) -> list[str]:
             "lora: adapters change little of what a model can do already, and one made from "
             "scratch can do nothing. Leave lora out, or name a pretrained model."
         )
-    problems += _stream_problems(recipe)
-    problems += _stop_problems(recipe)
+    if recipe.data.num_examples is not None and not recipe.data.stream:
+        problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
+    if recipe.stop.rule != "constant":
+        problems += _problems_of_classifiers(recipe)
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1
@@ -304,21 +306,12 @@ def _across_fields(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _stream_problems(recipe: Recipe) -> list[str]:
-    if recipe.data.num_examples is None or recipe.data.stream:
-        return []
-    return ["data.num_examples: is for data.stream: true; otherwise all are counted."]
-
-
-def _stop_problems(recipe: Recipe) -> list[str]:
-    if recipe.stop.rule == "constant":
-        return []
+def _problems_of_classifiers(recipe: Recipe) -> list[str]:
     problems = []
     if not isinstance(recipe.bound_method.view.latents, Sequential):
         problems.append(
             "stop: a classifier needs latent positions that are filled one by one, which "
-            f"{recipe.method_name} "
-            "does not have. Use stop: constant."
+            f"{recipe.method_name} does not have. Use stop: constant."
         )
     if recipe.curriculum.pad_to_num_stages:
         problems.append(
