@@ -149,7 +149,7 @@ def update_batches(
     wanted = min(max(1, lengths.num_examples // batch_size), _STRETCH) * batch_size
     sample = (lengths.sample * -(-wanted // len(lengths.sample)))[:wanted]
 
-    def shapes_of(update: Sequence[LaidOut]) -> tuple[list[Shape], int]:
+    def shapes_of(update: Sequence[LaidOut]) -> Any:
         """Cut a batch as `TrainStep.shard_of` does; of each part, that of the first device."""
         size = gpus * (recipe.training.micro_batch_size or max(1, len(update) // gpus))
         shapes = []
@@ -209,6 +209,6 @@ def _mean(shapes: Sequence[Shape]) -> Shape:
     def mean(pairs: Any) -> Any:
         return tuple(map(tuple, np.mean(pairs, axis=0).round().astype(int).tolist()))
 
-    first, *others = mean([shape.views for shape in shapes])
+    (prefix, latents, suffix), *others = mean([shape.views for shape in shapes])
     targets = mean([shape.targets for shape in shapes]) if shapes[0].targets else ()
-    return Shape(shapes[0].rows, *first, tuple(others), targets)
+    return Shape(shapes[0].rows, prefix, latents, suffix, tuple(others), targets)
