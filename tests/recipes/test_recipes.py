@@ -60,17 +60,6 @@ def test_icot_follows_its_own_paper(task: str, last: int) -> None:
     assert rules.tokens_until_all == last
 
 
-@pytest.mark.parametrize(
-    "name", ["llama-3.2-1b", "llama-3.2-3b", "llama-3-8b", "qwen3-0.6b", "llama-3.2-3b-lora"]
-)
-def test_larger_models_have_one_thought_a_step_and_one_epoch_a_stage(name: str) -> None:
-    recipe = read_recipe(f"gsm8k/{name}")
-    rules = recipe.curriculum
-    assert recipe.model != "openai-community/gpt2"
-    assert rules.thoughts_per_step == 1
-    assert (rules.epochs_stage_0, rules.epochs_per_stage) == (3, 1)
-
-
 # --- extends and for_method -----------------------------------------------------------------------
 
 

@@ -69,13 +69,10 @@ def test_a_folder_is_begun_once_and_resumed_with_its_seed_and_its_time(tmp_path)
     (out / "coconut").mkdir()
     assert open_folder(out, None, resume=False, overwrite=True) == (0, 0.0)
     assert not (out / "coconut").exists()
-
-
-def test_overwrite_deletes_nothing_but_quickstarts(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
+    (out / "quickstart.json").rename(out / "thesis.txt")
     with pytest.raises(RunError, match="something else than a quickstart"):
-        open_folder(tmp_path, 0, resume=False, overwrite=True)
-    assert (tmp_path / "thesis.txt").exists()
+        open_folder(out, 0, resume=False, overwrite=True)
+    assert (out / "thesis.txt").exists()
 
 
 @pytest.fixture
@@ -100,7 +97,7 @@ def test_what_is_done_is_shown_and_not_done_again(done, latentcot):
     assert list(done.glob("*.log")) == []  # no process was started
 
     result = json.loads((done / "result.json").read_text())
-    assert result["seed"] == 0
+    assert (result["format_version"], result["seed"]) == (1, 0)
     methods = [row["method"] for row in result["rows"]]
     assert sorted(methods) == sorted(METHODS)
     assert {row["accuracy"]["n"] for row in result["rows"]} == {8}
@@ -113,6 +110,7 @@ def test_what_is_done_is_shown_and_not_done_again(done, latentcot):
     assert data["conclusion"] in " ".join(shown.out.split())
 
     frontier = json.loads((done / "coconut" / "analysis" / "frontier.json").read_text())
+    assert frontier["format_version"] == 1
     assert (frontier["method"], frontier["num_questions"]) == ("coconut", 8)
     assert [mass["thought"] for mass in frontier["mass"]] == [1, 2]
     assert data["frontier"]["mass"] == frontier["mass"]

@@ -189,13 +189,6 @@ class TestRun:
         assert newest == sorted(newest) and len(newest) > 6
         assert (newest[0], newest[-1]) == (4, 8)
 
-    def test_its_checksums_are_sent_last(self, copy, remote, monkeypatch):
-        sent = []
-        add_checkpoint(copy.run, 4)
-        monkeypatch.setattr(remote, "put", lambda path, name: sent.append(path.name))
-        copy.push()
-        assert len(sent) == 4 and sent[-1] == "checksums.json"
-
     def test_one_that_has_changed_there_is_passed_over(self, copy, remote, fetched, tmp_path):
         add_checkpoint(copy.run, 4)
         add_checkpoint(copy.run, 8)

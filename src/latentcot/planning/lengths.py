@@ -7,6 +7,7 @@ come from the loader of training.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -148,34 +149,31 @@ def update_batches(
     wanted = min(max(1, lengths.num_examples // batch_size), _STRETCH) * batch_size
     sample = (lengths.sample * -(-wanted // len(lengths.sample)))[:wanted]
 
-    names = views_of(method)
-
     def shapes_of(update: Sequence[LaidOut]) -> Any:
         """Cut a batch as `TrainStep.shard_of` does; of each part, that of the first device."""
         size = gpus * (recipe.training.micro_batch_size or max(1, len(update) // gpus))
         shapes = []
         for start in range(0, len(update), size):
             together = update[start : start + size]
-            mine, sizes = together[::gpus], list[int]()
-            for name in names:
-                layouts = [one.layouts[name] for one in mine]
-                sizes.append(max(len(one.prefix) for one in layouts))
-                sizes.append(max(one.layouts[name].num_latents for one in together))
-                sizes.append(max(len(one.suffix) for one in layouts))
-            for term in update[0].targets:
-                groups = [group for one in mine for group in one.targets[term]]
-                sizes.append(max(len(one.targets[term]) for one in update))
-                sizes.append(max(map(len, groups), default=0))
-            shapes.append((len(mine), *sizes))
+            mine = together[::gpus]
+            first, *others = [
+                (
+                    max(len(one.layouts[name].prefix) for one in mine),
+                    max(one.layouts[name].num_latents for one in together),
+                    max(len(one.layouts[name].suffix) for one in mine),
+                )
+                for name in views_of(method)
+            ]
+            targets = tuple(
+                (
+                    max(len(one.targets[term]) for one in update),
+                    max((len(group) for one in mine for group in one.targets[term]), default=0),
+                )
+                for term in update[0].targets
+            )
+            shapes.append(Shape(len(mine), *first, tuple(others), targets))
         return shapes, sum(len(one) for laid in update for one in laid.layouts.values())
 
-    def shape(numbers: np.ndarray) -> Shape:
-        rows, *rest = (round(float(number)) for number in numbers)
-        (prefix, latents, suffix), *others = zip(*[iter(rest[:end])] * 3, strict=True)
-        targets = tuple(zip(*[iter(rest[end:])] * 2, strict=True))
-        return Shape(rows, prefix, latents, suffix, tuple(others), targets)
-
-    end = 3 * len(names)
     rules = recipe.layout_rules(SpecialTokens(0, 0, 0, 0))
     nothing = cast(Any, None)  # no model is there, nor anything to write with
     run = Run(
@@ -192,15 +190,25 @@ def update_batches(
     found = {}
     for phase in phases:
         seen: list[Any] = [loader.update_batch(n, phase, n + 1).shard for n in range(count)]
-        shapes = np.array([sizes for cut, _ in seen for sizes in cut])
-        # The mean of shapes with as many rows, latent positions and groups: cost is nearly a plane
+        shapes = [shape for cut, _ in seen for shape in cut]
+        # Of shapes with as many rows, latent positions and groups the mean: cost is nearly a plane
         # in the rest.
-        fixed = [0, *range(2, 1 + end, 3), *range(1 + end, shapes.shape[1], 2)]
-        kinds, which = np.unique(shapes[:, fixed], axis=0, return_inverse=True)
-        alike = [shapes[which.ravel() == kind] for kind in range(len(kinds))]
+        alike = defaultdict[Any, list[Shape]](list)
+        for one in shapes:
+            latents, groups = [view[1] for view in one.views], [many for many, _ in one.targets]
+            alike[one.rows, *latents, *groups].append(one)
         found[phase] = UpdateBatch(
-            tuple((shape(same.mean(axis=0)), len(same) / count) for same in alike),
-            max(map(shape, shapes), key=lambda one: one.positions),
+            tuple((_mean(same), len(same) / count) for same in alike.values()),
+            max(shapes, key=lambda one: one.positions),
             sum(tokens for _, tokens in seen) / count,
         )
     return found
+
+
+def _mean(shapes: Sequence[Shape]) -> Shape:
+    def mean(pairs: Any) -> Any:
+        return tuple(map(tuple, np.mean(pairs, axis=0).round().astype(int).tolist()))
+
+    (prefix, latents, suffix), *others = mean([shape.views for shape in shapes])
+    targets = mean([shape.targets for shape in shapes]) if shapes[0].targets else ()
+    return Shape(shapes[0].rows, prefix, latents, suffix, tuple(others), targets)

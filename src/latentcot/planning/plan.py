@@ -14,7 +14,7 @@ from latentcot.errors import UsageError
 from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import Device
-from latentcot.planning.lengths import Lengths, lengths_of, update_batches
+from latentcot.planning.lengths import Lengths, UpdateBatch, lengths_of, update_batches
 from latentcot.planning.work import (
     Shape,
     Subject,
@@ -162,13 +162,16 @@ def make_plan(
         )
     job = _Job(recipe, device, gpus, sharded and gpus > 1, lengths or lengths_of(recipe))
     reached = [(phase, n) for phase, n in zip(job.phases, job.updates(), strict=True) if n]
+    batches = update_batches(recipe, job.method, job.lengths, [phase for phase, _ in reached], gpus)
     # Of the phases in which single tokens are removed, all are one row.
     rows: dict[int, StagePlan] = {}
     for phase, count in reached:
-        key, row = -1 if phase.is_minor else phase.stage, job.stage(phase, count)
+        key, row = -1 if phase.is_minor else phase.stage, job.stage(phase, batches[phase], count)
         rows[key] = rows[key].plus(row) if key in rows else row
-    longest = (job.batches[phase].longest for phase, _ in reached)
-    worst = max(longest, key=lambda shape: work_of(job.subject, shape).peak)
+    worst = max(
+        (batch.longest for batch in batches.values()),
+        key=lambda shape: work_of(job.subject, shape).peak,
+    )
     notes = job.notes
     if not device.is_measured:
         notes.append(f"{device.name} was not measured: {device.source}")
@@ -201,14 +204,13 @@ class _Job:
         self, recipe: Recipe, device: Device, gpus: int, is_sharded: bool, lengths: Lengths
     ) -> None:
         self.recipe, self.device, self.gpus, self.is_sharded = recipe, device, gpus, is_sharded
-        self.notes = list(lengths.notes)
+        self.lengths, self.notes = lengths, list(lengths.notes)
         self.method = recipe.bound_method
         if recipe.stop.rule == "classifier":
             self.method = with_stop_classifier(self.method, recipe.stop.loss_weight)
         self.phases = phases_of(recipe.curriculum, self.method.view)
         self.batch_size = min(recipe.training.batch_size, lengths.num_examples)
         self.updates_per_epoch = max(1, lengths.num_examples // self.batch_size)
-        self.batches = update_batches(recipe, self.method, lengths, self.phases, gpus)
         self.subject = Subject(
             config_of(recipe.model, vocabulary_size=lengths.vocabulary_size),
             self.method,
@@ -237,9 +239,9 @@ class _Job:
             clock.record(None)
         return counts
 
-    def stage(self, phase: Phase, count: int) -> StagePlan:
+    def stage(self, phase: Phase, batch: UpdateBatch, count: int) -> StagePlan:
         """Return what so many updates of a phase take."""
-        training, batch = self.recipe.training, self.batches[phase]
+        training = self.recipe.training
         held, trained = self.weights.held_bytes, self.weights.trained_bytes
         optimized = trained / self.gpus if self.is_sharded else trained
         work = update_work(self.subject, batch.micro_batches, optimized)

@@ -250,22 +250,23 @@ def work_of(subject: Subject, shape: Shape, *, has_gradients: bool = False) -> W
 def _counted(subject: Subject, shape: Shape, num_layers: int, has_gradients: bool) -> "_Counter":
     counter: Any = _Counter()
 
-    def on_gradient(tensor: Tensor) -> None:
+    def begin_part(tensor: Any) -> None:
+        """Begin one at this tensor, forward and backward."""
+        counter.begin_part()
         if tensor.requires_grad:
-            tensor.register_hook(lambda grad: counter.begin_part())  # type: ignore[no-untyped-call]
-
-    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-        counter.begin_part()
-        on_gradient(kwargs["inputs_embeds"])
-
-    def after(module: nn.Module, args: Any, output: Any) -> None:
-        counter.begin_part()
-        on_gradient(output.last_hidden_state)
+            tensor.register_hook(lambda grad: counter.begin_part())
 
     objective = subject.objective(num_layers)
     batches = collate_views(examples_of(subject.method, shape))
     with FakeTensorMode():
-        _put_on_cpu(objective)
+        # In place of what has no memory on `meta`, what has none on the CPU; what is tied stays so.
+        empty: dict[int, Any] = {
+            id(one): torch.empty(one.shape, dtype=one.dtype)
+            for one in (*objective.parameters(), *objective.buffers())
+        }
+        for weight in objective.parameters():
+            empty[id(weight)] = nn.Parameter(empty[id(weight)], weight.requires_grad)
+        objective = copy.deepcopy(objective, empty)
         tensors = [torch.zeros(one.shape, dtype=one.dtype) for one in batches.tensors]
         batches = batches.with_tensors(tensors)
         if has_gradients:
@@ -274,34 +275,18 @@ def _counted(subject: Subject, shape: Shape, num_layers: int, has_gradients: boo
         # The blocks begin and end with each pass of a backbone, forward and backward.
         models = [part for part in objective.modules() if isinstance(part, PreTrainedModel)]
         for backbone in {model.base_model for model in models}:
-            backbone.register_forward_pre_hook(before, with_kwargs=True)
-            backbone.register_forward_hook(after)
+            backbone.register_forward_pre_hook(
+                lambda module, args, kwargs: begin_part(kwargs["inputs_embeds"]), with_kwargs=True
+            )
+            backbone.register_forward_hook(
+                lambda module, args, output: begin_part(output.last_hidden_state)
+            )
         is_low = subject.precision == "bfloat16"
         with counter:
             with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
                 sums = objective(batches)
             sums.sum().backward()
     return counter  # type: ignore[no-any-return]
-
-
-def _put_on_cpu(module: nn.Module) -> None:
-    """Give a module that was made on `meta` empty tensors on the CPU; what was tied stays so.
-
-    Within `FakeTensorMode` they take no memory.
-    """
-    made: dict[int, Any] = {}
-    for part in module.modules():
-        for kept in (part._parameters, part._buffers):
-            for name, tensor in kept.items():
-                if tensor is None:
-                    continue
-                if id(tensor) not in made:
-                    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                    is_weight = isinstance(tensor, nn.Parameter)
-                    made[id(tensor)] = (
-                        nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
-                    )
-                kept[name] = made[id(tensor)]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]

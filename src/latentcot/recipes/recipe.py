@@ -136,25 +136,21 @@ def _rule_alone(value: Any) -> Any:
     return {"rule": value} if isinstance(value, str) else value
 
 
-def _known(find: Callable[[Any], object]) -> Callable[[Any], Any]:
-    """Make a validator of a function that raises for a name that does not exist."""
+def _validator(find: Callable[[Any], Any]) -> AfterValidator:
+    """Make one of a function that raises for a name that does not exist."""
 
     def check(name: Any) -> Any:
         try:
-            find(name)
+            return find(name)
         except LatentcotError as error:
             raise ValueError(str(error)) from None
-        return name
 
-    return check
+    return AfterValidator(check)
 
 
-def _resolved(choice: Any) -> Any:
-    """Write all settings of a method out, so that a run knows them whatever the defaults become."""
-    try:
-        return method_named(choice).choice
-    except LatentcotError as error:
-        raise ValueError(str(error)) from None
+# All settings of a method are written out, so that a run knows them whatever the defaults become.
+_KnownMethod = Annotated[str | dict[str, Any], _validator(lambda name: method_named(name).choice)]
+_KnownTask = Annotated[str | AnswerMatch, _validator(lambda name: task_named(name) and name)]
 
 
 @dataclass(frozen=True)
@@ -165,9 +161,9 @@ class Recipe:
 
     data: Data
     """Files."""
-    method: Annotated[str | dict[str, Any], AfterValidator(_resolved)] = "coconut"
+    method: _KnownMethod = "coconut"
     """A name of `latentcot list methods`, or `{name: …}` with settings of the method."""
-    task: Annotated[str | AnswerMatch, AfterValidator(_known(task_named))] = "prosqa"
+    task: _KnownTask = "prosqa"
     """How answers are scored: `latentcot list tasks`, or how to match those of your own data."""
     model: str | FromScratch = "openai-community/gpt2"
     """A hub id, a folder, or the settings of a model made from scratch."""
@@ -291,8 +287,10 @@ def _across_fields(recipe: Recipe) -> list[str]:
             "lora: adapters change little of what a model can do already, and one made from "
             "scratch can do nothing. Leave lora out, or name a pretrained model."
         )
-    problems += _stream_problems(recipe)
-    problems += _stop_problems(recipe)
+    if recipe.data.num_examples is not None and not recipe.data.stream:
+        problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
+    if recipe.stop.rule != "constant":
+        problems += _problems_of_classifiers(recipe)
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1
@@ -304,21 +302,12 @@ def _across_fields(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _stream_problems(recipe: Recipe) -> list[str]:
-    if recipe.data.num_examples is None or recipe.data.stream:
-        return []
-    return ["data.num_examples: is for data.stream: true; otherwise all are counted."]
-
-
-def _stop_problems(recipe: Recipe) -> list[str]:
-    if recipe.stop.rule == "constant":
-        return []
+def _problems_of_classifiers(recipe: Recipe) -> list[str]:
     problems = []
     if not isinstance(recipe.bound_method.view.latents, Sequential):
         problems.append(
             "stop: a classifier needs latent positions that are filled one by one, which "
-            f"{recipe.method_name} "
-            "does not have. Use stop: constant."
+            f"{recipe.method_name} does not have. Use stop: constant."
         )
     if recipe.curriculum.pad_to_num_stages:
         problems.append(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from latentcot.pages.report import (
     LossPoint,
     ReportData,
     SearchQuestion,
+    TableRow,
 )
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import code_of, provenance
 from latentcot.utils.files import write_json
 
-SCHEMA_VERSION = 1
+FORMAT_VERSION = 1
 NUM_SHOWN = 12
 NUM_POINTS = 300
 CAPTION = (
@@ -43,7 +45,7 @@ def measure_frontier(run: Path, data: Path) -> dict[str, Any]:
     mass = superposition.measure(subject)["frontier"]
     records = Evaluation.read(run / "evals" / f"{data.stem}.json").records
     frontier = {
-        "schema_version": SCHEMA_VERSION,
+        "format_version": FORMAT_VERSION,
         "method": subject.reasoner.info.method,
         "num_questions": len(subject.examples),
         "mass": [pick(DepthMass, row) for row in mass],
@@ -86,7 +88,7 @@ def write_result(
     write_json(
         path,
         {
-            "schema_version": SCHEMA_VERSION,
+            "format_version": FORMAT_VERSION,
             "seed": rows[0].seed,
             "seconds": round(seconds, 1),
             "jobs": num_jobs,
@@ -154,19 +156,12 @@ def write_quickstart_report(
         "conclusion": conclusion(rows),
         "caption": CAPTION,
         "rows": [
-            {
-                "method": row.method,
-                "summary": METHODS[row.method].summary,
-                "accuracy": row.result.accuracy.value,
-                "low": row.result.accuracy.low,
-                "high": row.result.accuracy.high,
-                "num_questions": row.result.accuracy.n,
-                "tokens_per_question": row.result.tokens_per_question,
-                "thoughts_per_question": row.result.thoughts_per_question,
-                "seconds_per_question": row.result.seconds_per_question,
-                "seed": row.seed,
-                "updates": row.updates,
-            }
+            pick(
+                TableRow,
+                {**row.values(), **asdict(row.result.accuracy)}
+                | {"accuracy": row.result.accuracy.value, "num_questions": row.result.accuracy.n}
+                | {"summary": METHODS[row.method].summary},
+            )
             for row in rows
         ],
         "curves": curves,
