@@ -2,12 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from latentcot.curriculum.layout import Template
 
 
 def convert(
@@ -52,12 +49,31 @@ def convert(
             method has none.
         overwrite: Replace the checkpoint in this folder.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
+    import yaml
+
+    from latentcot.curriculum.layout import Template
+    from latentcot.errors import UsageError
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
     from latentcot.tasks import AnswerMatch
 
+    template = Template()
+    for change in set_:  # values are read as YAML, as those of recipes are
+        key, is_given, text = change.partition("=")
+        name = key.strip().removeprefix("template.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:  # such as #### without quotes
+            value = None
+        if not is_given or name not in asdict(template) or not isinstance(value, str):
+            keys = ", ".join(f"template.{key}" for key in asdict(template))
+            raise UsageError(
+                f"--set: must be KEY=TEXT with one of {keys} and the text in double quotes, as in "
+                f"'template.answer_start=\\"  ### \\"', got {change!r}."
+            )
+        template = replace(template, **{name: value})
     match = None
     if task in ("exact", "number"):
         match = AnswerMatch(match=task)  # type: ignore[arg-type]  # mypy does not narrow `in`
@@ -70,7 +86,7 @@ def convert(
         num_stages=num_stages,
         stage=stage,
         pad_to_num_stages=pad_to_num_stages,
-        template=_template(set_),
+        template=template,
         max_new_tokens=max_new_tokens,
         special_tokens_start_from=special_tokens_start_from,
     )
@@ -88,30 +104,3 @@ def convert(
     for note in done.notes:
         print(f"  note      {note}")
     print(f"Evaluate it: latentcot eval {done.folder} --data FILE")
-
-
-def _template(changes: tuple[str, ...]) -> "Template":
-    """Apply overrides `template.KEY=VALUE` to the default, values read as YAML, as recipes are."""
-    from dataclasses import asdict, replace
-
-    import yaml
-
-    from latentcot.curriculum.layout import Template
-    from latentcot.errors import UsageError
-
-    template = Template()
-    for change in changes:
-        key, is_given, text = change.partition("=")
-        name = key.strip().removeprefix("template.")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:  # such as #### without quotes
-            value = None
-        if not is_given or name not in asdict(template) or not isinstance(value, str):
-            keys = ", ".join(f"template.{key}" for key in asdict(template))
-            raise UsageError(
-                f"--set: must be KEY=TEXT with one of {keys} and the text in double quotes, as in "
-                f"'template.answer_start=\\"  ### \\"', got {change!r}."
-            )
-        template = replace(template, **{name: value})
-    return template
