@@ -1,10 +1,16 @@
 """`latentcot convert`: external weights → a checkpoint of ours; adapters → plain weights."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
+import yaml
 from cyclopts import Parameter
+
+from latentcot.curriculum.layout import Template
+from latentcot.errors import UsageError
 
 
 def convert(
@@ -49,31 +55,10 @@ def convert(
             method has none.
         overwrite: Replace the checkpoint in this folder.
     """
-    from dataclasses import asdict, replace
-
-    import yaml
-
-    from latentcot.curriculum.layout import Template
-    from latentcot.errors import UsageError
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
     from latentcot.tasks import AnswerMatch
 
-    template = Template()
-    for change in set_:  # values are read as YAML, as those of recipes are
-        key, is_given, text = change.partition("=")
-        name = key.strip().removeprefix("template.")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:  # such as #### without quotes
-            value = None
-        if not is_given or name not in asdict(template) or not isinstance(value, str):
-            keys = ", ".join(f"template.{key}" for key in asdict(template))
-            raise UsageError(
-                f"--set: must be KEY=TEXT with one of {keys} and the text in double quotes, as in "
-                f"'template.answer_start=\\"  ### \\"', got {change!r}."
-            )
-        template = replace(template, **{name: value})
     match = None
     if task in ("exact", "number"):
         match = AnswerMatch(match=task)  # type: ignore[arg-type]  # mypy does not narrow `in`
@@ -86,7 +71,7 @@ def convert(
         num_stages=num_stages,
         stage=stage,
         pad_to_num_stages=pad_to_num_stages,
-        template=template,
+        template=_template(set_),
         max_new_tokens=max_new_tokens,
         special_tokens_start_from=special_tokens_start_from,
     )
@@ -104,3 +89,22 @@ def convert(
     for note in done.notes:
         print(f"  note      {note}")
     print(f"Evaluate it: latentcot eval {done.folder} --data FILE")
+
+
+def _template(changes: Iterable[str]) -> Template:
+    template = Template()
+    for change in changes:  # values are read as YAML, as those of recipes are
+        key, is_given, text = change.partition("=")
+        name = key.strip().removeprefix("template.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:  # such as #### without quotes
+            value = None
+        if not is_given or name not in asdict(template) or not isinstance(value, str):
+            keys = ", ".join(f"template.{key}" for key in asdict(template))
+            raise UsageError(
+                f"--set: must be KEY=TEXT with one of {keys} and the text in double quotes, as in "
+                f"'template.answer_start=\\"  ### \\"', got {change!r}."
+            )
+        template = replace(template, **{name: value})
+    return template
