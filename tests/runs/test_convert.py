@@ -91,6 +91,10 @@ def official(model: PreTrainedModel, before: str = "") -> dict[str, Tensor]:
     return {before + name: value for name, value in names.items()}
 
 
+def slow_case(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 class Desk:
     """Where what others have saved lies, and what becomes of it."""
 
@@ -249,7 +253,9 @@ def test_the_stage_tells_the_number_of_thoughts(request_, stage, num_thoughts, d
 # --- plain fine-tuning --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["whole", "shards", "bin", "bin-shards", "safetensors-file"])
+@pytest.mark.parametrize(
+    "form", ["whole", "shards", "bin", slow_case("bin-shards"), "safetensors-file"]
+)
 def test_a_plain_folder_or_file(form, desk):
     model = trained(num_rows=SIZE)
     folder = desk.folder / "tuned"
@@ -326,7 +332,7 @@ def test_some_of_the_official_special_tokens_or_both_kinds_are_refused():
 # --- rows that are no tokens --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_padding", [1, 3, 8])
+@pytest.mark.parametrize("num_padding", [slow_case(1), 3, slow_case(8)])
 def test_padding_is_not_taken_for_special_tokens(num_padding, desk):
     """Three rows of padding look like three special tokens: only the base's own table tells."""
     source = desk.saved(trained("llama", SIZE + num_padding).state_dict())
@@ -349,10 +355,10 @@ def test_the_official_code_cuts_padding_off(desk):
 @pytest.mark.parametrize(
     ("family", "num_added", "is_wrapped", "num_padding"),
     [
-        ("gpt2", -2, True, 0),
+        slow_case("gpt2", -2, True, 0),
         ("gpt2", 1, False, 0),
         ("gpt2", 4, True, 0),
-        ("gpt2", 4, False, 0),
+        slow_case("gpt2", 4, False, 0),
         # As many rows as the base has; but the official wrapper leaves no padding,
         ("llama", 8, True, 8),
         # and a token without a row is never right.
@@ -485,7 +491,7 @@ def test_an_untied_head_must_be_there(desk):
     assert "1 missing: lm_head.weight" in desk.refusal(weights, base=desk.base("llama"))
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("kind", [torch.bfloat16, slow_case(torch.float16), torch.float64])
 def test_other_kinds_of_numbers_become_float32(kind, desk):
     weights = {name: value.to(kind) for name, value in official(trained("llama")).items()}
     done = desk.convert(weights, base=desk.base("llama"))
