@@ -91,11 +91,11 @@ def test_statistics_of_many_are_those_of_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_module("latentcot.cli.data"), "MOST_SHOWN", 10)
-    run("make", "prosqa", "--out", tmp_path, "--train", "1200", "--valid", "10", "--test", "11")
+    run("make", "prosqa", "--out", tmp_path, "--train", "40", "--valid", "10", "--test", "11")
     head, _, rest = capsys.readouterr().out.partition("examples ")
     assert " ".join(head.split()).count("first 10") == 2  # train and test, not valid
     assert rest.partition("\n")[0].split() == ["│", "10", "│", "10", "│", "10", "│"]
-    assert len(read_examples(tmp_path / "train.jsonl")) == 1200  # all are written
+    assert len(read_examples(tmp_path / "train.jsonl")) == 40  # all are written
 
 
 def test_a_folder_with_files_is_left_alone_unless_told(tmp_path: Path) -> None:

@@ -467,7 +467,9 @@ class TestCommand:
         rows = json.loads(latentcot("compare", *runs, "--json").out)
         assert [row["method"] for row in rows] == ["coconut", "cot"]
 
-    def test_several_seeds_are_one_row(self, latentcot, twins):
+    def test_several_seeds_are_one_row_in_the_table_of_their_task(self, latentcot, twins, make_run):
+        others = [make_run(f"other-{n}", "10", task="gsm8k", seed=n) for n in (0, 1)]
+        assert "gsm8k, questions 2" in latentcot("compare", *twins, *others).out
         shown = latentcot("compare", *twins)
         assert shown.code == 0
         assert "prosqa, questions 10, updates 100, seeds 3" in shown.out
@@ -504,17 +506,6 @@ class TestCommand:
         as_json = latentcot("compare", study, "--runs", "--json")
         assert len(json.loads(as_json.out)) == 3
         assert "seed 2 has no result" in as_json.err
-
-    def test_tasks_have_a_table_each(self, latentcot, make_run):
-        runs = [
-            make_run(f"{task}-{seed}", right, task=task, seed=seed)
-            for task, right in (("gsm8k", "10"), ("prosqa", "110"))
-            for seed in (0, 1)
-        ]
-        shown = latentcot("compare", *runs).out
-        assert "gsm8k, questions 2" in shown and "prosqa, questions 3" in shown
-        by_run = latentcot("compare", *runs, "--runs").out
-        assert by_run.count("gsm8k") == by_run.count("prosqa") == 2
 
     def test_one_seed_twice_is_told_apart_by_folder(self, latentcot, make_run):
         runs = [make_run(name, "110") for name in ("a", "b" * 150)]

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from base_tokenizers import base_tokenizer
 from interrupts import in_update
 from latentcot import load, train
+from latentcot.cli.show_run import model_of
 from latentcot.errors import CheckpointError, DamagedError, RecipeError
 from latentcot.models.loading import load_pretrained
 from latentcot.models.lora import (
@@ -33,7 +34,6 @@ from latentcot.models.lora_files import load_adapted, save_adapters
 from latentcot.recipes.recipe import Training
 from latentcot.runs.checkpoint import load_checkpoint
 from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folders
-from latentcot.runs.checkpoint_summary import model_of
 from latentcot.thinking.batch import collate
 from losses import LanguageLoss, train_step_of
 from reference import VOCAB_SIZE, reference_generate, reference_loss, reference_states, tiny_model

@@ -4,12 +4,10 @@ What a converted checkpoint thinks and says is held to the slow reference on the
 with the official ids.
 """
 
-import hashlib
 import json
 import os
 import pickle
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     T5Config,
 )
@@ -40,8 +37,6 @@ from latentcot.tasks import AnswerMatch
 from latentcot.training.train import train
 from reference import reference_generate, reference_states
 
-Make = Callable[..., Any]
-"""A fixture that is a function."""
 QUESTION = "Tom has 3 apples. How many are left?"
 COCONUT = Request("coconut", "gsm8k", 2, 3, 3, True, max_new_tokens=12)
 COT = Request("cot", "gsm8k", max_new_tokens=12)
@@ -96,47 +91,59 @@ def official(model: PreTrainedModel, before: str = "") -> dict[str, Tensor]:
     return {before + name: value for name, value in names.items()}
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Make:
-    """A function (family, rows of its table) → a folder with configuration and tokenizer alone."""
+def slow_case(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
-    def make(family: str = "gpt2", num_rows: int = SIZE, **options: Any) -> str:
-        folder = tmp_path / f"base-{family}-{num_rows}"
+
+class Desk:
+    """Where what others have saved lies, and what becomes of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out = folder, folder / "out"
+
+    def base(self, family: str = "gpt2", num_rows: int = SIZE, **options: Any) -> str:
+        """A folder with configuration and tokenizer alone."""
+        folder = self.folder / f"base-{family}-{num_rows}"
         FAMILIES[family][1](num_rows, **options).save_pretrained(folder)
         TOKENIZER.save_pretrained(folder)
         return str(folder)
 
-    return make
+    def saved(self, what: Any) -> Path:
+        """A file that `torch.save` wrote, named as the official code does; of a path that path."""
+        if isinstance(what, Path):
+            return what
+        torch.save(what, self.folder / "checkpoint_33")
+        return self.folder / "checkpoint_33"
 
+    def convert(
+        self, what: Any, request: Request = COCONUT, base: str | None = "", **options: Any
+    ) -> Conversion:
+        """Convert weights, or what lies at a path; the base is that of GPT-2 if none is said."""
+        base = self.base() if base == "" else base
+        return convert(self.saved(what), self.out, request, base=base, **options)
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Make:
-    """A function (anything) → a file that `torch.save` wrote, named as the official code does."""
-
-    def save(what: Any) -> Path:
-        torch.save(what, tmp_path / "checkpoint_33")
-        return tmp_path / "checkpoint_33"
-
-    return save
-
-
-@pytest.fixture
-def refusal(tmp_path: Path) -> Make:
-    """A function (source, request, base) → the message; nothing may have been written."""
-
-    def refuse(
-        source: Path,
+    def refusal(
+        self,
+        what: Any,
         request: Request = COCONUT,
-        base: str | None = None,
+        base: str | None = "",
         kind: type[Exception] = CheckpointError,
     ) -> str:
-        before = sorted(tmp_path.rglob("*"))
+        """The message of `convert`; nothing may have been written."""
+        base, what = self.base() if base == "" else base, self.saved(what)
+        before = sorted(self.folder.rglob("*"))
         with pytest.raises(kind) as caught:
-            convert(source, tmp_path / "out", request, base=base)
-        assert sorted(tmp_path.rglob("*")) == before
+            self.convert(what, request, base)
+        assert sorted(self.folder.rglob("*")) == before
         return str(caught.value)
 
-    return refuse
+    def says(self) -> str:
+        return load(self.out).generate([QUESTION])[0].text
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
 
 
 def prompt(num_thoughts: int) -> tuple[list[int], int, list[int]]:
@@ -150,107 +157,77 @@ def ids_of(special_tokens: SpecialTokens) -> tuple[int, int, int]:
     return special_tokens.bot, special_tokens.eot, special_tokens.pause
 
 
-def says(out: Path) -> str:
-    return load(out).generate([QUESTION])[0].text
-
-
-def text_of(ids: list[int]) -> str:
-    return str(TOKENIZER.decode(ids))
-
-
-def file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def words_without_thoughts(model: PreTrainedModel) -> list[int]:
+    question = prompt(0)[0][:-1]
+    return reference_generate(model, question[:-1], 0, question[-1:], 12, 0)
 
 
 # --- weights of the official code ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("before", ["", "module."])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_official_checkpoint_thinks_and_says_the_same(
-    family: str, before: str, base: Make, saved: Make, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("family", "before"), [("gpt2", ""), ("llama", "module.")])
+def test_an_official_checkpoint_thinks_and_says_the_same(family, before, desk):
     model = trained(family)
-    source = saved(official(model, before))
-    was = file_hash(source)
-    done = convert(source, tmp_path / "out", COCONUT, base=base(family))
-    assert file_hash(source) == was
+    source = desk.saved(official(model, before))
+    was = source.read_bytes()
+    done = desk.convert(source, base=desk.base(family))
+    assert source.read_bytes() == was
     assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
     assert done.num_rows == SIZE + 3
 
-    reasoner = load(tmp_path / "out")
-    assert (reasoner.info.method, reasoner.info.stage, reasoner.info.num_thoughts) == (
-        "coconut",
-        3,
-        6,
-    )
+    reasoner = load(desk.out)
+    info = reasoner.info
+    assert (info.method, info.stage, info.num_thoughts) == ("coconut", 3, 6)
     prefix, count, suffix = prompt(6)
     states, thoughts = reference_states(model, prefix, count, suffix)
     thinking = reasoner.think([QUESTION])
     torch.testing.assert_close(thinking.thoughts[0], thoughts, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(thinking.last_states[0], states[0], rtol=1e-3, atol=1e-4)
-    eos = TOKENIZER.convert_tokens_to_ids(END)
-    words = reference_generate(model, prefix, count, suffix, 12, eos)
+    words = reference_generate(model, prefix, count, suffix, 12, 0)
     said = reasoner.generate([QUESTION])[0]
     assert said.text == reasoner.tokenizer.decode(words)
     assert said.num_thoughts == 6
     assert len(words) > 5
 
 
-def test_pause_tokens_are_the_official_latent_token(
-    base: Make, saved: Make, tmp_path: Path
-) -> None:
+def test_pause_tokens_are_the_official_latent_token(desk):
     model = trained()
-    request = replace(COCONUT, method="coconut-pause-as-thought")
-    convert(saved(official(model)), tmp_path / "out", request, base=base())
+    desk.convert(official(model), replace(COCONUT, method="coconut-pause-as-thought"))
     prefix, count, suffix = prompt(6)
-    pauses = [SIZE + 2] * count
-    words = reference_generate(model, prefix, 0, [*pauses, *suffix], 12, 0)
-    reasoner = load(tmp_path / "out")
+    words = reference_generate(model, prefix, 0, [*[SIZE + 2] * count, *suffix], 12, 0)
+    reasoner = load(desk.out)
     said = reasoner.generate([QUESTION])[0]
-    assert said.text == reasoner.tokenizer.decode(words)
-    assert said.num_thoughts == 0
+    assert (said.text, said.num_thoughts) == (reasoner.tokenizer.decode(words), 0)
 
 
-@pytest.mark.parametrize("num_added", [0, 3])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_chain_of_thought_checkpoint_says_the_same(
-    family: str, num_added: int, base: Make, saved: Make, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("family", "num_added"), [("gpt2", 0), ("gpt2", 3), ("llama", 0)])
+def test_a_chain_of_thought_checkpoint_says_the_same(family, num_added, desk):
     """Saved without the wrapper, with or without the three rows, which it never reads."""
     model = trained(family, SIZE + num_added)
-    source = saved(model.state_dict())
-    done = convert(source, tmp_path / "out", COT, base=base(family))
+    done = desk.convert(model.state_dict(), COT, desk.base(family))
     assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
-    question = prompt(0)[0][:-1]
-    words = reference_generate(model, question[:-1], 0, question[-1:], 12, 0)
-    reasoner = load(tmp_path / "out")
+    reasoner = load(desk.out)
     said = reasoner.generate([QUESTION])[0]
-    assert said.text == reasoner.tokenizer.decode(words)
+    assert said.text == reasoner.tokenizer.decode(words_without_thoughts(model))
     assert (said.num_thoughts, reasoner.info.stage) == (0, 0)
-    table = reasoner.model.get_input_embeddings().weight.detach()
-    torch.testing.assert_close(table[: SIZE + num_added], trained_table(model), rtol=0, atol=0)
+    table = reasoner.model.get_input_embeddings().weight
+    assert torch.equal(table[: SIZE + num_added], model.get_input_embeddings().weight)
     if not num_added:
         copied = table[TOKENIZER.convert_tokens_to_ids("<<")]
         assert all(torch.equal(row, copied) for row in table[SIZE:])
 
 
-def trained_table(model: PreTrainedModel) -> Tensor:
-    return model.get_input_embeddings().weight.detach()
-
-
-def test_what_an_example_becomes_is_the_official_layout(
-    base: Make, saved: Make, tmp_path: Path
-) -> None:
-    convert(saved(official(trained())), tmp_path / "out", COCONUT, base=base())
-    reasoner = load(tmp_path / "out")
+def test_what_an_example_becomes_is_the_official_layout(desk):
+    desk.convert(official(trained()))
+    reasoner = load(desk.out)
     example = Example("1", QUESTION, ("<<3+4=7>>", "<<7-2=5>>"), "5")
     [layout] = reasoner.prompts(reasoner.encode([example]))
     prefix, count, suffix = prompt(6)
     assert (list(layout.prefix), layout.num_latents, list(layout.suffix)) == (prefix, count, suffix)
     [encoded] = encode([example], reasoner.tokenizer, reasoner.info.template)
     whole = [*encoded.question, *(t for step in encoded.steps or () for t in step)]
-    assert text_of([*whole, *encoded.answer]) == f"{QUESTION}\n<<3+4=7>>\n<<7-2=5>>\n### 5"
+    text = TOKENIZER.decode([*whole, *encoded.answer])
+    assert text == f"{QUESTION}\n<<3+4=7>>\n<<7-2=5>>\n### 5"
 
 
 @pytest.mark.parametrize(
@@ -266,11 +243,8 @@ def test_what_an_example_becomes_is_the_official_layout(
         (replace(COT, method="icot"), 39, 0),
     ],
 )
-def test_the_stage_tells_the_number_of_thoughts(
-    request_: Request, stage: int, num_thoughts: int, base: Make, saved: Make, tmp_path: Path
-) -> None:
-    convert(saved(official(trained())), tmp_path / "out", request_, base=base())
-    info = load(tmp_path / "out").info
+def test_the_stage_tells_the_number_of_thoughts(request_, stage, num_thoughts, desk):
+    info = desk.convert(official(trained()), request_).info
     assert (info.stage, info.num_thoughts) == (stage, num_thoughts)
     assert info.plan.final_stage_without_text == (stage == 4)
     assert (info.update, info.zero_thoughts, info.template) == (0, "both", Template())
@@ -279,26 +253,25 @@ def test_the_stage_tells_the_number_of_thoughts(
 # --- plain fine-tuning --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["whole", "shards", "bin", "bin-shards", "safetensors-file"])
-def test_a_plain_folder_or_file(form: str, base: Make, saved: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form", ["whole", "shards", "bin", slow_case("bin-shards"), "safetensors-file"]
+)
+def test_a_plain_folder_or_file(form, desk):
     model = trained(num_rows=SIZE)
-    folder = tmp_path / "tuned"
+    folder = desk.folder / "tuned"
     model.save_pretrained(folder, max_shard_size="20KB" if "shards" in form else "1GB")
     TOKENIZER.save_pretrained(folder)
-    assert len(list(folder.glob("*.safetensors"))) == (1 if "shards" not in form else 3)
-    source, given = folder, None
+    assert len(list(folder.glob("*.safetensors"))) == (3 if "shards" in form else 1)
     if form.startswith("bin"):
         as_torch_files(folder)
-    if form == "safetensors-file":
-        source, given = folder / "model.safetensors", base()
-    done = convert(source, tmp_path / "out", COT, base=given)
+    is_file = form == "safetensors-file"
+    source = folder / "model.safetensors" if is_file else folder
+    done = desk.convert(source, COT, "" if is_file else None)
     assert done.notes == ("The special tokens were added, each a copy of '<<'; cot uses none.",)
-    question = prompt(0)[0][:-1]
-    words = reference_generate(model, question[:-1], 0, question[-1:], 12, 0)
-    assert load(tmp_path / "out").generate([QUESTION])[0].text == text_of(words)
+    assert desk.says() == TOKENIZER.decode(words_without_thoughts(model))
 
 
-def as_torch_files(folder: Path) -> None:
+def as_torch_files(folder):
     """Rewrite the weights of a folder as older transformers did."""
     names = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -312,155 +285,118 @@ def as_torch_files(folder: Path) -> None:
         index.unlink()
 
 
-def with_official_tokens() -> PreTrainedTokenizerBase:
+def with_tokens(*tokens):
     tokenizer = base_tokenizer()
-    for token in OFFICIAL:
+    for token in tokens:
         tokenizer.add_tokens(token)
     return tokenizer
 
 
-def test_a_folder_whose_tokenizer_has_the_official_special_tokens(tmp_path: Path) -> None:
+def test_a_folder_whose_tokenizer_has_the_official_special_tokens(desk):
     """Its table is padded too: only the names show which rows are special tokens."""
     model = trained("llama", SIZE + 8)
-    model.save_pretrained(tmp_path / "tuned")
-    with_official_tokens().save_pretrained(tmp_path / "tuned")
-    done = convert(tmp_path / "tuned", tmp_path / "out", COCONUT)
+    model.save_pretrained(desk.folder / "tuned")
+    with_tokens(*OFFICIAL).save_pretrained(desk.folder / "tuned")
+    done = desk.convert(desk.folder / "tuned", COCONUT, None)
     assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
     assert done.notes == ("The tokenizer has the special tokens.",)
-    words = reference_generate(model, *prompt(6), 12, 0)
-    reasoner = load(tmp_path / "out")
-    assert reasoner.generate([QUESTION])[0].text == reasoner.tokenizer.decode(words)
+    reasoner = load(desk.out)
+    assert desk.says() == reasoner.tokenizer.decode(reference_generate(model, *prompt(6), 12, 0))
 
 
-def test_renaming_special_tokens_changes_nothing_else() -> None:
-    theirs = with_official_tokens()
+def test_renaming_special_tokens_changes_nothing_else(tmp_path):
+    theirs = with_tokens(*OFFICIAL)
     ours = rename_official(theirs)
-    assert {OFFICIAL.get(token, token): i for token, i in theirs.get_vocab().items()} == (
-        ours.get_vocab()
-    )
-    assert len(ours) == len(theirs)
-    texts = [*TEXTS, QUESTION, "  Ünïcode \t<<>>", END, "a<|latent|b", "<bo t>"]
-    for text in texts:
+    renamed = {OFFICIAL.get(token, token): i for token, i in theirs.get_vocab().items()}
+    assert ours.get_vocab() == renamed
+    for text in [*TEXTS, QUESTION, "  Ünïcode \t<<>>", END, "a<|latent|b", "<bo t>"]:
         ids = theirs(text)["input_ids"]
         assert ours(text)["input_ids"] == ids
         assert ours.decode(ids) == theirs.decode(ids)
-    marked = "x<|start-latent|> <|latent|><|end-latent|>\n"
-    renamed = marked
-    for official_name, name in OFFICIAL.items():
-        renamed = renamed.replace(official_name, name)
-    assert ours(renamed)["input_ids"] == theirs(marked)["input_ids"]
+    marked = theirs("x<|start-latent|> <|latent|><|end-latent|>\n")["input_ids"]
+    assert ours("x<bot> <pause><eot>\n")["input_ids"] == marked
     assert (ours.eos_token, ours.name_or_path) == (theirs.eos_token, theirs.name_or_path)
+    ours.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == renamed
 
 
-def test_renamed_special_tokens_last(tmp_path: Path) -> None:
-    rename_official(with_official_tokens()).save_pretrained(tmp_path)
-    vocabulary = AutoTokenizer.from_pretrained(tmp_path).get_vocab()
-    assert [vocabulary[name] for name in OFFICIAL.values()] == [SIZE, SIZE + 1, SIZE + 2]
-    assert not OFFICIAL.keys() & vocabulary.keys()
-
-
-def test_some_of_the_official_special_tokens_or_both_kinds_are_refused() -> None:
+def test_some_of_the_official_special_tokens_or_both_kinds_are_refused():
     tokenizer = base_tokenizer()
     assert rename_official(tokenizer) is tokenizer
-    tokenizer.add_tokens("<|latent|>")
     with pytest.raises(CheckpointError, match=r"all of <\|start-latent\|>"):
-        rename_official(tokenizer)
-    both = with_official_tokens()
-    both.add_tokens("<bot>")
+        rename_official(with_tokens("<|latent|>"))
     with pytest.raises(CheckpointError, match="none of <bot>"):
-        rename_official(both)
+        rename_official(with_tokens(*OFFICIAL, "<bot>"))
 
 
 # --- rows that are no tokens --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_padding", [1, 3, 8])
-def test_padding_is_not_taken_for_special_tokens(
-    num_padding: int, base: Make, saved: Make, tmp_path: Path, refusal: Make
-) -> None:
+@pytest.mark.parametrize("num_padding", [slow_case(1), 3, slow_case(8)])
+def test_padding_is_not_taken_for_special_tokens(num_padding, desk):
     """Three rows of padding look like three special tokens: only the base's own table tells."""
-    source = saved(trained("llama", SIZE + num_padding).state_dict())
-    padded = base("llama", SIZE + num_padding)
-    message = refusal(source, COCONUT, padded)
-    assert "needs special tokens that were trained" in message
-    done = convert(source, tmp_path / "out", COT, base=padded)
+    source = desk.saved(trained("llama", SIZE + num_padding).state_dict())
+    padded = desk.base("llama", SIZE + num_padding)
+    assert "needs special tokens that were trained" in desk.refusal(source, COCONUT, padded)
+    done = desk.convert(source, COT, padded)
     assert done.notes[-1].startswith("The special tokens were added")
     assert done.num_rows == max(SIZE + num_padding, SIZE + 3)
 
 
-def test_the_official_code_cuts_padding_off(base: Make, saved: Make, tmp_path: Path) -> None:
+def test_the_official_code_cuts_padding_off(desk):
     """It sets the number of rows to that of the tokens, special tokens included."""
-    source = saved(official(trained("llama")))
-    for number, padding in enumerate((3, 8)):
-        out = tmp_path / f"out-{number}"
-        done = convert(source, out, COCONUT, base=base("llama", SIZE + padding))
+    source = desk.saved(official(trained("llama")))
+    for padding in (3, 8):
+        done = desk.convert(source, base=desk.base("llama", SIZE + padding), overwrite=True)
         assert ids_of(done.special_tokens) == (SIZE, SIZE + 1, SIZE + 2)
         assert done.num_rows == SIZE + 3
 
 
-@pytest.mark.parametrize("num_added", [-2, 1, 4])
-@pytest.mark.parametrize("is_wrapped", [True, False])
-def test_another_number_of_rows_is_refused(
-    is_wrapped: bool, num_added: int, base: Make, saved: Make, refusal: Make
-) -> None:
-    model = trained(num_rows=SIZE + num_added)
-    source = saved(official(model) if is_wrapped else model.state_dict())
+@pytest.mark.parametrize(
+    ("family", "num_added", "is_wrapped", "num_padding"),
+    [
+        slow_case("gpt2", -2, True, 0),
+        ("gpt2", 1, False, 0),
+        ("gpt2", 4, True, 0),
+        slow_case("gpt2", 4, False, 0),
+        # As many rows as the base has; but the official wrapper leaves no padding,
+        ("llama", 8, True, 8),
+        # and a token without a row is never right.
+        ("llama", -2, False, -2),
+    ],
+)
+def test_another_number_of_rows_is_refused(family, num_added, is_wrapped, num_padding, desk):
+    model = trained(family, SIZE + num_added)
+    source = desk.saved(official(model) if is_wrapped else model.state_dict())
+    base = desk.base(family, SIZE + num_padding)
     for request in (COCONUT, COT):
-        message = refusal(source, request, base())
+        message = desk.refusal(source, request, base)
         assert f"has {SIZE + num_added} rows, but the tokenizer has {SIZE} tokens" in message
 
 
-def test_rows_that_do_not_fit_the_tokenizer_are_refused_although_the_base_has_as_many(
-    base: Make, saved: Make, refusal: Make
-) -> None:
-    """The official wrapper leaves no padding; and a token without a row is never right."""
-    wrapped = saved(official(trained("llama", SIZE + 8)))
-    for request in (COCONUT, COT):
-        assert f"has {SIZE + 8} rows, but" in refusal(wrapped, request, base("llama", SIZE + 8))
-    few = saved(trained("llama", SIZE - 2).state_dict())
-    assert f"has {SIZE - 2} rows, but" in refusal(few, COT, base("llama", SIZE - 2))
+@pytest.mark.parametrize(
+    ("tokens", "is_wrapped"), [(["<pause>"], True), (OFFICIAL, True), (OFFICIAL, False)]
+)
+def test_a_base_with_special_tokens_and_three_more_rows_is_ambiguous(tokens, is_wrapped, desk):
+    """Which of them would be the special tokens?"""
+    base = desk.base(num_rows=SIZE + len(tokens))
+    with_tokens(*tokens).save_pretrained(base)
+    model = trained(num_rows=SIZE + len(tokens) + 3)
+    message = desk.refusal(official(model) if is_wrapped else model.state_dict(), COCONUT, base)
+    assert f"has {SIZE + len(tokens) + 3} rows, but the tokenizer has" in message
 
 
-def test_some_of_our_special_tokens_in_a_base_and_three_more_rows(
-    saved: Make, tmp_path: Path, refusal: Make
-) -> None:
-    gpt2(SIZE + 1).save_pretrained(tmp_path / "base")
-    tokenizer = base_tokenizer()
-    tokenizer.add_tokens("<pause>")
-    tokenizer.save_pretrained(tmp_path / "base")
-    source = saved(official(trained(num_rows=SIZE + 4)))
-    assert f"has {SIZE + 4} rows, but" in refusal(source, COCONUT, str(tmp_path / "base"))
+@pytest.mark.parametrize("method", ["coconut", "pause", "coconut-pause-as-thought"])
+def test_untrained_special_tokens_are_no_latent_run(method, desk):
+    message = desk.refusal(trained(num_rows=SIZE).state_dict(), replace(COCONUT, method=method))
+    assert f"{method} needs special tokens that were trained" in message
 
 
-def test_untrained_special_tokens_are_no_latent_run(base: Make, saved: Make, refusal: Make) -> None:
-    for method in ("coconut", "pause", "coconut-pause-as-thought"):
-        message = refusal(
-            saved(trained(num_rows=SIZE).state_dict()), replace(COCONUT, method=method), base()
-        )
-        assert f"{method} needs special tokens that were trained" in message
-
-
-def test_a_base_with_special_tokens_and_three_more_rows_is_ambiguous(
-    saved: Make, tmp_path: Path, refusal: Make
-) -> None:
-    """Which of the six would be the special tokens?"""
-    gpt2(SIZE + 3).save_pretrained(tmp_path / "base")
-    with_official_tokens().save_pretrained(tmp_path / "base")
-    model = trained(num_rows=SIZE + 6)
-    for weights in (official(model), model.state_dict()):
-        message = refusal(saved(weights), COCONUT, str(tmp_path / "base"))
-        assert f"{SIZE + 6} rows, but the tokenizer has {SIZE + 3} tokens" in message
-
-
-def test_the_token_that_special_tokens_start_from_must_be_one(
-    base: Make, saved: Make, tmp_path: Path, refusal: Make
-) -> None:
-    source = saved(trained(num_rows=SIZE).state_dict())
+def test_the_token_that_special_tokens_start_from_must_be_one(desk):
+    source = desk.saved(trained(num_rows=SIZE).state_dict())
     request = replace(COT, special_tokens_start_from="hello world")
-    assert "which is" in refusal(source, request, base(), RecipeError)
-    done = convert(
-        source, tmp_path / "out", replace(COT, special_tokens_start_from=END), base=base()
-    )
+    assert "which is" in desk.refusal(source, request, kind=RecipeError)
+    done = desk.convert(source, replace(COT, special_tokens_start_from=END))
     assert done.notes == (f"The special tokens were added, each a copy of {END!r}; cot uses none.",)
 
 
@@ -504,73 +440,65 @@ BIAS = IN_WRAPPER + "ln_f.bias"
         ({BIAS: torch.ones(16).to_sparse()}, "must be a plain dense tensor, got torch.sparse_coo"),
     ],
 )
-def test_what_does_not_fit_is_named(
-    changes: dict[str, Tensor | None], words: str, base: Make, saved: Make, refusal: Make
-) -> None:
+def test_what_does_not_fit_is_named(changes, words, desk):
     weights = {**official(trained()), **changes}
     left = {name: value for name, value in weights.items() if value is not None}
-    assert words in refusal(saved(left), COCONUT, base())
+    assert words in desk.refusal(left)
 
 
-def test_another_base_is_named(base: Make, saved: Make, refusal: Make) -> None:
-    message = refusal(saved(official(trained())), COCONUT, base("llama"))
-    assert "its tensors are not those of llama as" in message
-    assert "base-llama" in message
-    assert "Give the --base that the run started from" in message
+def test_another_base_is_named(desk):
+    message = desk.refusal(official(trained()), base=desk.base("llama"))
+    for words in ("its tensors are not those of llama as", "base-llama", "Give the --base that"):
+        assert words in message
 
 
-def test_masks_of_older_versions_are_left_out(base: Make, saved: Make, tmp_path: Path) -> None:
+def test_masks_of_older_versions_are_left_out(desk):
     weights = official(trained())
     weights["base_causallm.transformer.h.0.attn.bias"] = torch.ones(96, 96).tril() > 0
     weights["base_causallm.transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
-    done = convert(saved(weights), tmp_path / "out", COCONUT, base=base())
+    done = desk.convert(weights)
     assert done.notes[0].startswith("2 tensors are masks or frequencies")
 
 
 # --- tied heads, other kinds of numbers ---------------------------------------------------------
 
 
-def test_a_tied_head_may_be_absent_or_twice(base: Make, saved: Make, tmp_path: Path) -> None:
-    weights = official(trained())
+def test_a_tied_head_may_be_absent_or_twice(desk):
+    weights, said = official(trained()), []
     assert "base_causallm.lm_head.weight" in weights
-    convert(saved(weights), tmp_path / "a", COCONUT, base=base())
-    del weights["base_causallm.lm_head.weight"]
-    convert(saved(weights), tmp_path / "b", COCONUT, base=base())
-    assert says(tmp_path / "a") == says(tmp_path / "b")
-    for name in "ab":
-        assert load(tmp_path / name).model.config.tie_word_embeddings
+    for _ in range(2):
+        desk.convert(weights, overwrite=True)
+        assert load(desk.out).model.config.tie_word_embeddings
+        said.append(desk.says())
+        weights.pop("base_causallm.lm_head.weight", None)
+    assert said[0] == said[1]
 
 
-def test_a_head_that_differs_is_kept_and_untied(base: Make, saved: Make, tmp_path: Path) -> None:
+def test_a_head_that_differs_is_kept_and_untied(desk):
     model = trained(tie_word_embeddings=False)
-    done = convert(saved(official(model)), tmp_path / "out", COCONUT, base=base())
+    done = desk.convert(official(model))
     assert "the model is no longer tied" in done.notes[0]
-    reasoner = load(tmp_path / "out")
+    reasoner = load(desk.out)
     assert reasoner.model.config.tie_word_embeddings is False
     for table in ("get_input_embeddings", "get_output_embeddings"):
-        torch.testing.assert_close(
-            getattr(reasoner.model, table)().weight, getattr(model, table)().weight, rtol=0, atol=0
-        )
-    words = reference_generate(model, *prompt(6), 12, 0)
-    assert reasoner.generate([QUESTION])[0].text == reasoner.tokenizer.decode(words)
+        assert torch.equal(getattr(reasoner.model, table)().weight, getattr(model, table)().weight)
+    assert desk.says() == reasoner.tokenizer.decode(reference_generate(model, *prompt(6), 12, 0))
 
 
-def test_an_untied_head_must_be_there(base: Make, saved: Make, refusal: Make) -> None:
+def test_an_untied_head_must_be_there(desk):
     weights = official(trained("llama"))
     del weights["base_causallm.lm_head.weight"]
-    assert "1 missing: lm_head.weight" in refusal(saved(weights), COCONUT, base("llama"))
+    assert "1 missing: lm_head.weight" in desk.refusal(weights, base=desk.base("llama"))
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
-def test_other_kinds_of_numbers_become_float32(
-    kind: torch.dtype, base: Make, saved: Make, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("kind", [torch.bfloat16, slow_case(torch.float16), torch.float64])
+def test_other_kinds_of_numbers_become_float32(kind, desk):
     weights = {name: value.to(kind) for name, value in official(trained("llama")).items()}
-    done = convert(saved(weights), tmp_path / "out", COCONUT, base=base("llama"))
+    done = desk.convert(weights, base=desk.base("llama"))
     name = str(kind).removeprefix("torch.")
     how = "rounded" if kind == torch.float64 else "which changes no number"
     assert done.notes[0] == f"{len(weights) - 1} tensors are {name}: written as float32, {how}."
-    model = load(tmp_path / "out").model
+    model = load(desk.out).model
     assert model.dtype == torch.float32
     for key, value in model.state_dict().items():
         assert torch.equal(value, weights[f"base_causallm.{key}"].float())
@@ -591,150 +519,137 @@ class Malicious:
 
 @pytest.mark.parametrize("name", ["checkpoint_33", "pytorch_model.bin"])
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_code_in_a_file_is_never_run(
-    is_zip: bool,
-    name: str,
-    base: Make,
-    tmp_path: Path,
-    refusal: Make,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_code_in_a_file_is_never_run(is_zip, name, monkeypatch, desk):
     """Even if the environment asks torch to run it."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    trace = tmp_path / "trace"
-    folder = tmp_path / "theirs"
+    trace, folder = desk.folder / "trace", desk.folder / "theirs"
     folder.mkdir()
     weights = {**official(trained()), "base_causallm.extra": Malicious(trace)}
     torch.save(weights, folder / name, _use_new_zipfile_serialization=is_zip)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(folder / name, weights_only=True)
-    source = folder if name.endswith(".bin") else folder / name
-    message = refusal(source, COCONUT, base())
-    assert "Nothing of it was run" in message
-    assert "system" in message
+    message = desk.refusal(folder if name.endswith(".bin") else folder / name)
+    assert "Nothing of it was run" in message and "system" in message
     assert not trace.exists()
     torch.load(folder / name, weights_only=False)  # it would have
     assert trace.exists()
 
 
-def test_files_of_something_else(base: Make, saved: Make, tmp_path: Path, refusal: Make) -> None:
-    weights = trained().state_dict()
-    inner = {"model": weights, "epoch": 3}
-    assert "got OrderedDict under 'model'" in refusal(saved(inner), COCONUT, base())
-    assert "got a Tensor" in refusal(saved(torch.ones(3)), COCONUT, base())
-    assert "got nothing" in refusal(saved({}), COCONUT, base())
-    assert "got Tensor under 3" in refusal(saved({3: torch.ones(3)}), COCONUT, base())
-    junk = tmp_path / "junk"
-    junk.write_bytes(b"PK\x03\x04 not a checkpoint at all")
-    assert "torch file" in refusal(junk, COCONUT, base())
-    (tmp_path / "junk.safetensors").write_bytes(b"junk")
-    assert "cannot be read as safetensors" in refusal(tmp_path / "junk.safetensors", COT, base())
-    whole = saved(weights).read_bytes()
-    (tmp_path / "torn").write_bytes(whole[: len(whole) // 2])
-    assert "torch file" in refusal(tmp_path / "torn", COT, base())
-    assert "no such file or folder" in refusal(tmp_path / "nowhere", COT, base())
+def test_files_of_something_else(desk):
+    base, folder = desk.base(), desk.folder
+    whole = desk.saved(weights := trained().state_dict()).read_bytes()
+    (folder / "torn").write_bytes(whole[: len(whole) // 2])
+    (folder / "junk").write_bytes(b"PK\x03\x04 not a checkpoint at all")
+    (folder / "junk.safetensors").write_bytes(b"junk")
+    for what, words in (
+        ({"model": weights, "epoch": 3}, "got OrderedDict under 'model'"),
+        (torch.ones(3), "got a Tensor"),
+        ({}, "got nothing"),
+        ({3: torch.ones(3)}, "got Tensor under 3"),
+        (folder / "junk", "torch file"),
+        (folder / "junk.safetensors", "cannot be read as safetensors"),
+        (folder / "torn", "torch file"),
+        (folder / "nowhere", "no such file or folder"),
+    ):
+        assert words in desk.refusal(what, COT, base)
 
 
-def test_folders_of_something_else(
-    base: Make, tmp_path: Path, refusal: Make, tiny_run: Path
-) -> None:
-    folder = tmp_path / "tuned"
+def test_folders_of_something_else(desk, tiny_run):
+    base, folder = desk.base(), desk.folder / "tuned"
     folder.mkdir()
-    assert "holds no weights" in refusal(folder, COT, base())
+    assert "holds no weights" in desk.refusal(folder, COT, base)
     (folder / "adapter_config.json").write_text("{}")
-    assert "holds an adapter" in refusal(folder, COT, base())
+    assert "holds an adapter" in desk.refusal(folder, COT, base)
     index = folder / "model.safetensors.index.json"
     for text in ("[]", "{", "[" * 10_000, '{"weight_map": {"a": 3}}', '{"weight_map": {}}'):
         index.write_text(text)
-        assert str(index) in refusal(folder, COT, base())
+        assert str(index) in desk.refusal(folder, COT, base)
     for name in ("../elsewhere.safetensors", "/etc/passwd", "..", "", "a\0.bin", "x.pickle"):
         index.write_text(json.dumps({"weight_map": {"a": name}}))
-        assert "must name files next to it" in refusal(folder, COT, base())
+        assert "must name files next to it" in desk.refusal(folder, COT, base)
     index.write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
     for number in (1, 2):
         save_file({"a": torch.ones(2)}, folder / f"{number}.safetensors")
-    assert "which another shard holds as well" in refusal(folder, COT, base())
+    assert "which another shard holds as well" in desk.refusal(folder, COT, base)
     for own in (tiny_run, tiny_run / "checkpoints" / "update-00000012"):
-        assert "is latentcot's own already" in refusal(own, COT)
+        assert "is latentcot's own already" in desk.refusal(own, COT, None)
 
 
-def test_bases_of_something_else(base: Make, saved: Make, tmp_path: Path, refusal: Make) -> None:
-    source = saved(official(trained()))
-    assert "its configuration cannot be loaded" in refusal(source, COCONUT, str(tmp_path / "no"))
-    T5Config().save_pretrained(tmp_path / "t5")
-    TOKENIZER.save_pretrained(tmp_path / "t5")
-    assert "no causal language model" in refusal(source, COCONUT, str(tmp_path / "t5"))
-    gpt2().save_pretrained(tmp_path / "bare")
-    assert "its tokenizer cannot be loaded" in refusal(source, COCONUT, str(tmp_path / "bare"))
-    (tmp_path / "t5" / "config.json").write_text('{"model_type": "gemma3"}')
-    assert "has no vocab_size" in refusal(source, COCONUT, str(tmp_path / "t5"))
-    quantized = base(num_rows=SIZE + 1, quantization_config={"quant_method": "gptq", "bits": 4})
-    assert "is a quantized model" in refusal(source, COCONUT, quantized)
+def test_bases_of_something_else(desk):
+    source, t5, bare = desk.saved(official(trained())), desk.folder / "t5", desk.folder / "bare"
+    T5Config().save_pretrained(t5)
+    TOKENIZER.save_pretrained(t5)
+    gpt2().save_pretrained(bare)
+    quantized = {"quant_method": "gptq", "bits": 4}
+    for base, words in (
+        (desk.folder / "no", "its configuration cannot be loaded"),
+        (t5, "no causal language model"),
+        (bare, "its tokenizer cannot be loaded"),
+        (desk.base(num_rows=SIZE + 1, quantization_config=quantized), "is a quantized model"),
+    ):
+        assert words in desk.refusal(source, base=str(base))
+    (t5 / "config.json").write_text('{"model_type": "gemma3"}')
+    assert "has no vocab_size" in desk.refusal(source, base=str(t5))
 
 
-def test_code_of_a_base_is_never_run(saved: Make, tmp_path: Path, refusal: Make) -> None:
-    folder, trace = tmp_path / "remote", tmp_path / "trace"
+def test_code_of_a_base_is_never_run(desk):
+    folder, trace = desk.folder / "remote", desk.folder / "trace"
     TOKENIZER.save_pretrained(folder)
     code = f"from pathlib import Path\nPath({str(trace)!r}).touch()\nclass C: ...\n"
     (folder / "theirs.py").write_text(code)
     config = {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.C"}}
     (folder / "config.json").write_text(json.dumps(config))
-    assert "is never run" in refusal(saved(official(trained())), COCONUT, str(folder))
+    assert "is never run" in desk.refusal(official(trained()), base=str(folder))
     assert not trace.exists()
 
 
-def test_a_tokenizer_without_an_end_of_text(tmp_path: Path, refusal: Make) -> None:
-    trained(num_rows=SIZE).save_pretrained(tmp_path / "tuned")
+def test_a_tokenizer_without_an_end_of_text(desk):
+    folder = desk.folder / "tuned"
+    trained(num_rows=SIZE).save_pretrained(folder)
     endless = PreTrainedTokenizerFast(tokenizer_object=base_tokenizer().backend_tokenizer)
-    endless.save_pretrained(tmp_path / "tuned")
-    assert "no end of text" in refusal(tmp_path / "tuned", COT, None, RecipeError)
+    endless.save_pretrained(folder)
+    assert "no end of text" in desk.refusal(folder, COT, None, RecipeError)
 
 
 # --- what must be said --------------------------------------------------------------------------
 
 
-def asked(message: str) -> list[str]:
+def asked(message):
     return re.findall(r"^  (--[\w-]+)", message, re.M)
 
 
-WITH_SLOTS = ["--thoughts-per-step", "--num-stages", "--pad-to-num-stages"]
+OF_THOUGHTS = ["--thoughts-per-step", "--num-stages", "--pad-to-num-stages"]
 
 
 @pytest.mark.parametrize(
     ("request_", "options"),
     [
-        (Request(), ["--base", "--method", "--task", *WITH_SLOTS, "--stage"]),
-        (Request("coconut"), ["--base", "--task", *WITH_SLOTS, "--stage"]),
-        (Request("pause", "gsm8k"), ["--base", *WITH_SLOTS]),
-        (Request("coconut-no-curriculum", "gsm8k", 2), ["--base", *WITH_SLOTS[1:]]),
+        (Request("coconut"), ["--base", "--task", *OF_THOUGHTS, "--stage"]),
+        (Request("pause", "gsm8k"), ["--base", *OF_THOUGHTS]),
+        (Request("coconut-no-curriculum", "gsm8k", 2), ["--base", *OF_THOUGHTS[1:]]),
         (Request("cot"), ["--base", "--task"]),
         (Request("icot", "gsm8k"), ["--base"]),
         (COCONUT, ["--base"]),
     ],
 )
-def test_all_that_is_missing_is_asked_for_at_once(
-    request_: Request, options: list[str], saved: Make, refusal: Make
-) -> None:
-    message = refusal(saved(official(trained())), request_, None, UsageError)
+def test_all_that_is_missing_is_asked_for_at_once(request_, options, desk):
+    message = desk.refusal(official(trained()), request_, None, UsageError)
     assert asked(message) == options
 
 
-def test_a_folder_is_asked_only_for_what_it_lacks(
-    base: Make, tmp_path: Path, refusal: Make
-) -> None:
-    model = trained(num_rows=SIZE)
-    model.save_pretrained(tmp_path / "tuned")
-    message = refusal(tmp_path / "tuned", COT, None, UsageError)
+def test_a_folder_is_asked_only_for_what_it_lacks(desk):
+    model, folder = trained(num_rows=SIZE), desk.folder / "tuned"
+    model.save_pretrained(folder)
+    message = desk.refusal(folder, COT, None, UsageError)
     assert asked(message) == ["--base"]
-    assert "tokenizer.json" in message
-    assert "config.json" not in message
-    convert(tmp_path / "tuned", tmp_path / "a", COT, base=base())
-    TOKENIZER.save_pretrained(tmp_path / "tuned")
-    convert(tmp_path / "tuned", tmp_path / "b", COT)
-    assert says(tmp_path / "a") == says(tmp_path / "b")
-    (tmp_path / "c").mkdir()
+    assert "(tokenizer.json cannot be told" in message
+    desk.convert(folder, COT)
+    said = desk.says()
+    TOKENIZER.save_pretrained(folder)
+    desk.convert(folder, COT, None, overwrite=True)
+    assert desk.says() == said
     with pytest.raises(UsageError, match="nothing would be taken"):
-        convert(tmp_path / "tuned", tmp_path / "c", COT, base=base())
+        desk.convert(folder, COT)
 
 
 @pytest.mark.parametrize(
@@ -753,84 +668,60 @@ def test_a_folder_is_asked_only_for_what_it_lacks(
         (replace(COCONUT, max_new_tokens=0), "--max-new-tokens: must be at", UsageError),
     ],
 )
-def test_values_that_cannot_be(
-    request_: Request, words: str, kind: type[Exception], base: Make, saved: Make, refusal: Make
-) -> None:
-    assert words in refusal(saved(official(trained())), request_, base(), kind)
+def test_values_that_cannot_be(request_, words, kind, desk):
+    assert words in desk.refusal(official(trained()), request_, kind=kind)
 
 
 # --- where it goes ------------------------------------------------------------------------------
 
 
-def test_what_is_there_is_not_lost(base: Make, saved: Make, tmp_path: Path) -> None:
-    source, out = saved(official(trained())), tmp_path / "out"
-    given = base()
-
-    def write(**options: Any) -> Conversion:
-        return convert(source, out, COCONUT, base=given, **options)
-
+def test_what_is_there_is_not_lost(desk):
+    source, out = desk.saved(official(trained())), desk.out
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(RunError, match="is no checkpoint of latentcot"):
-            write(overwrite=overwrite)
+            desk.convert(source, overwrite=overwrite)
     assert (out / "mine.txt").read_text() == "mine"
     (out / "mine.txt").unlink()
-    write()  # an empty folder is in nobody's way
+    desk.convert(source)  # an empty folder is in nobody's way
     with pytest.raises(RunError, match="Give --overwrite"):
-        write()
+        desk.convert(source)
     (out / "modules.safetensors").touch()
-    write(overwrite=True)
+    desk.convert(source, overwrite=True)
     assert not (out / "modules.safetensors").exists()
     assert load(out).info.method == "coconut"
-
-
-def test_inputs_are_not_overwritten(base: Make, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    given = base()
-    torch.save(official(trained()), tmp_path / "checkpoint_33")
-    convert(tmp_path / "checkpoint_33", out, COCONUT, base=given)
-    (tmp_path / "checkpoint_33").rename(out / "checkpoint_33")
+    source = source.rename(out / "checkpoint_33")
     with pytest.raises(RunError, match="is read from there"):
-        convert(out / "checkpoint_33", out, COCONUT, base=given, overwrite=True)
-    assert (out / "checkpoint_33").exists()
+        desk.convert(source, overwrite=True)
+    assert source.exists()
 
 
-def test_a_failure_leaves_nothing_behind(
-    base: Make, saved: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_nothing_behind(desk, monkeypatch):
     def full(*args: Any, **options: Any) -> None:
         raise OSError("No space left on device")
 
-    source, given = saved(official(trained())), base()
-    before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(GPT2LMHeadModel, "save_pretrained", full)
-    with pytest.raises(RunError, match="No space left"):
-        convert(source, tmp_path / "out", COCONUT, base=given)
-    assert sorted(tmp_path.iterdir()) == before
+    assert "No space left" in desk.refusal(official(trained()), kind=RunError)
 
 
-def test_a_converted_checkpoint_can_be_trained_on(
-    base: Make, saved: Make, tmp_path: Path, make_recipe: Make
-) -> None:
+def test_a_converted_checkpoint_can_be_trained_on(desk, make_recipe):
     """As the official code starts Coconut from a chain-of-thought checkpoint."""
-    convert(saved(trained(num_rows=SIZE).state_dict()), tmp_path / "cot", COT, base=base())
+    desk.convert(trained(num_rows=SIZE).state_dict(), COT)
     recipe = make_recipe(
-        model=str(tmp_path / "cot"), training={"max_updates": 1}, data={"max_train": 8}
+        model=str(desk.out), training={"max_updates": 1}, data={"max_train": 8}, seed=1
     )
-    assert train(replace(recipe, seed=1), tmp_path / "run", is_quiet=True)
-    assert load(tmp_path / "run").tokenizer.get_vocab()["<bot>"] == SIZE
+    assert train(recipe, desk.folder / "run", is_quiet=True)
+    assert load(desk.folder / "run").tokenizer.get_vocab()["<bot>"] == SIZE
 
 
 # --- the command line ---------------------------------------------------------------------------
 
 
-def test_the_command_and_what_comes_after_it(
-    latentcot: Make, base: Make, saved: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    saved(official(trained()))
-    base()
+def test_the_command_and_what_comes_after_it(latentcot, desk, monkeypatch):
+    monkeypatch.chdir(desk.folder)
+    desk.saved(official(trained()))
+    desk.base()
     numbers = ("--thoughts-per-step", 2, "--num-stages", 3, "--stage", 3, "--pad-to-num-stages")
     words = ("convert", "checkpoint_33", "--out", "out", "--base", f"base-gpt2-{SIZE}")
     what = ("--method", "coconut", "--task", "gsm8k", "--max-new-tokens", 12)
@@ -847,30 +738,23 @@ def test_the_command_and_what_comes_after_it(
     ]
     example = {"question": QUESTION, "steps": ["<<3+4=7>>"], "answer": "7"}
     Path("data.jsonl").write_text(json.dumps(example) + "\n")
-    shown = latentcot("eval", "out", "--data", "data.jsonl", "--json")
-    result = json.loads(shown.out)
+    result = json.loads(latentcot("eval", "out", "--data", "data.jsonl", "--json").out)
     assert (result["method"], result["thoughts_per_question"]) == ("coconut", 6)
-    said = latentcot("generate", "out", QUESTION)
-    assert said.out.rstrip("\n") == load("out").generate([QUESTION])[0].text.rstrip("\n")
-    assert result["records"][0]["text"] == load("out").generate([QUESTION])[0].text
-    again = latentcot(*words, *what, *numbers)
-    assert (again.code, "exists already" in again.err) == (2, True)
+    assert result["records"][0]["text"] == desk.says()
 
 
-def test_the_command_asks(latentcot: Make, saved: Make, tmp_path: Path) -> None:
-    done = latentcot("convert", saved(official(trained())), "--out", tmp_path / "out")
+def test_the_command_asks(latentcot, desk):
+    done = latentcot("convert", desk.saved(official(trained())), "--out", desk.out)
     assert done.code == 2
-    assert asked(done.err) == ["--base", "--method", "--task", *WITH_SLOTS, "--stage"]
+    assert asked(done.err) == ["--base", "--method", "--task", *OF_THOUGHTS, "--stage"]
 
 
-def test_the_command_takes_another_template_and_rule(
-    latentcot: Make, base: Make, saved: Make, tmp_path: Path
-) -> None:
-    source = saved(trained(num_rows=SIZE).state_dict())
-    words = ("convert", source, "--out", tmp_path / "out", "--base", base(), "--method", "cot")
+def test_the_command_takes_another_template_and_rule(latentcot, desk):
+    source = desk.saved(trained(num_rows=SIZE).state_dict())
+    words = ("convert", source, "--out", desk.out, "--base", desk.base(), "--method", "cot")
     sets = ("--set", r'template.answer_start="So: "', "--set", r'template.step_end="\n\n"')
     assert latentcot(*words, *sets, "--task", "regex:[a-z]+").code == 0
-    info = load(tmp_path / "out").info
+    info = load(desk.out).info
     assert info.template == Template("\n", "\n\n", "So: ")
     assert info.task == AnswerMatch("regex", "[a-z]+")
     for wrong in ("template.answer_start=### ", "template.start=x", "step_end=3", "step_end"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from latentcot import load
 from latentcot.cli.show_run import RunSummary, summarize_run
 from latentcot.data.formats import source_hash
 from latentcot.errors import CheckpointError, RecipeError, RunError
@@ -56,14 +57,9 @@ class TestWhatIsTold:
         assert {one.format_version for one in found.checkpoints} == {FORMAT_VERSION}
         on_disk = [path.stat().st_size for path in (run / NEWEST).iterdir()]
         assert found.checkpoints[-1].num_bytes == sum(on_disk)
-
-    def test_the_parameters_are_those_of_the_model(self, run: Path) -> None:
-        from latentcot import load
-
         model = load(run).model
-        found = summarize_run(run).model
-        assert found.num_parameters == model.num_parameters()
-        assert (found.architecture, found.pretrained) == (type(model).__name__, None)
+        assert found.model.num_parameters == model.num_parameters()
+        assert (found.model.architecture, found.model.pretrained) == (type(model).__name__, None)
 
     def test_evaluations(self, run: Path, data: Path, latentcot: Run) -> None:
         assert latentcot("eval", run, "--quiet").code == 0
@@ -167,16 +163,14 @@ class TestDamage:
         assert states(found)[NEWEST.name] == "damaged"
         assert "latentcot.json" in found.problems[-1]
 
-    def test_an_older_checkpoint_has_no_checksums(self, run: Path) -> None:
-        (run / EARLIER / "checksums.json").unlink()
-        change(run / EARLIER / "latentcot.json", format_version=2)
-        [old, _] = summarize_run(run).checkpoints
+    def test_an_older_and_a_newer_checkpoint(self, run: Path) -> None:
+        for place, version in ((EARLIER, 2), (NEWEST, FORMAT_VERSION + 1)):
+            (run / place / "checksums.json").unlink()
+            change(run / place / "latentcot.json", format_version=version)
+        found = summarize_run(run)
+        old = found.checkpoints[0]
         assert (old.state, old.format_version, old.is_usable) == ("no checksums", 2, True)
-
-    def test_a_newer_checkpoint_is_told(self, run: Path) -> None:
-        (run / NEWEST / "checksums.json").unlink()
-        change(run / NEWEST / "latentcot.json", format_version=FORMAT_VERSION + 1)
-        [problem] = summarize_run(run).problems
+        [problem] = found.problems
         assert f"has format_version {FORMAT_VERSION + 1}" in problem and "Upgrade" in problem
 
     def test_one_that_training_has_set_aside(self, run: Path) -> None:

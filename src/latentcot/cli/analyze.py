@@ -1,14 +1,9 @@
 """`latentcot analyze`: what goes on inside the thoughts of a trained model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from latentcot.analysis.analyze import Done
 
 
 def analyze(
@@ -43,7 +38,7 @@ def analyze(
     from latentcot.analysis.analyze import analyze_other
     from latentcot.analysis.page import write_analysis_page
     from latentcot.analysis.registry import ANALYSES, chosen
-    from latentcot.analysis.shared.subject import Progress, Subject, open_subject, with_own_names
+    from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
     from latentcot.cli.tables import print_table
     from latentcot.errors import UsageError
     from latentcot.runs.folder import recipe_test_file, run_of
@@ -69,7 +64,7 @@ def analyze(
             return lambda count: bars.advance(bar, count)
 
         done = do(subject, analyses, folder, others, on_start)
-        measured: list[tuple[Subject, Sequence[Done]]] = [(subject, done)]
+        measured = [(subject, done)]
         if others:
             measured.append((others[0], analyze_other(others[0], done, folder, on_start)))
     has_page = write_analysis_page(folder / "report.html", measured)

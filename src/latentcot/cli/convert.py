@@ -1,13 +1,16 @@
 """`latentcot convert`: external weights → a checkpoint of ours; adapters → plain weights."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import yaml
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from latentcot.curriculum.layout import Template
+from latentcot.curriculum.layout import Template
+from latentcot.errors import UsageError
 
 
 def convert(
@@ -52,8 +55,6 @@ def convert(
             method has none.
         overwrite: Replace the checkpoint in this folder.
     """
-    from dataclasses import asdict
-
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
     from latentcot.tasks import AnswerMatch
@@ -90,17 +91,9 @@ def convert(
     print(f"Evaluate it: latentcot eval {done.folder} --data FILE")
 
 
-def _template(changes: tuple[str, ...]) -> "Template":
-    """Apply overrides `template.KEY=VALUE` to the default, values read as YAML, as recipes are."""
-    from dataclasses import asdict, replace
-
-    import yaml
-
-    from latentcot.curriculum.layout import Template
-    from latentcot.errors import UsageError
-
+def _template(changes: Iterable[str]) -> Template:
     template = Template()
-    for change in changes:
+    for change in changes:  # values are read as YAML, as those of recipes are
         key, is_given, text = change.partition("=")
         name = key.strip().removeprefix("template.")
         try:

@@ -5,10 +5,11 @@ is damaged ends nothing: it stands among the problems, next to all that can stil
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
+from safetensors import SafetensorError, safe_open
 
 from latentcot.cli.tables import print_table, print_text
 from latentcot.data.formats import is_hub, source_hash
@@ -23,21 +25,19 @@ from latentcot.errors import CheckpointError, DataError, LatentcotError, RunErro
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.tables import figures
 from latentcot.methods import method_named
+from latentcot.models.lora_files import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
-from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint
-from latentcot.runs.checkpoint_summary import (
-    CheckpointSummary,
-    Model,
-    model_of,
-    summarize_checkpoint,
-)
+from latentcot.runs.checkpoint import FORMAT_VERSION
+from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint, verify
 from latentcot.runs.folder import RECIPE, read_metrics
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
 from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
-from latentcot.utils.parsing import one_line
+from latentcot.utils.parsing import one_line, parse_json
+from latentcot.utils.versions import read_versioned
 
-State = Literal["same", "changed", "missing", "unreadable", "not checked"]
+State = Literal["whole", "no checksums", "damaged", "set aside"]
+DataState = Literal["same", "changed", "missing", "unreadable", "not checked"]
 
 MAX_TEXT = 2_000
 SHORT = 10
@@ -56,7 +56,54 @@ class DataFile:
 
     file: str
     sha256: str
+    state: DataState
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is trained.
+
+    Attributes:
+        architecture: The class of transformers, or the family as the recipe names it before there
+            is a checkpoint; None if unknown.
+        pretrained: Where its first weights came from; None for a model from scratch.
+        num_parameters: Tied ones count once; None if unknown.
+        num_adapted: Those of its adapters, where these alone are saved.
+    """
+
+    architecture: str | None
+    pretrained: str | None
+    num_parameters: int | None
+    num_adapted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSummary:
+    """A checkpoint folder.
+
+    Attributes:
+        name: Of the folder.
+        update: Updates that its weights have seen.
+        stage: That they were trained for; None if it is damaged.
+        num_bytes: On disk.
+        is_best: Whether validation chose it.
+        state: `whole` if all files are what was written, `no checksums` if nothing tells (formats 1
+            and 2), `damaged` if it cannot be used, `set aside` if training has passed it over.
+        format_version: Of its files; None if it is damaged.
+    """
+
+    name: str
+    update: int
+    stage: int | None
+    num_bytes: int
+    is_best: bool
     state: State
+    format_version: int | None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be loaded, as far as is known."""
+        return self.state in ("whole", "no checksums")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +267,7 @@ def summarize_run(path: Path) -> RunSummary:
     )
 
 
-def _state_of(file: str, digest: str) -> State:
+def _state_of(file: str, digest: str) -> DataState:
     """Compare a data file with the hash that it had in training."""
     try:
         now = None if is_hub(file) else source_hash(file)
@@ -261,6 +308,67 @@ def _lone_checkpoint(folder: Path) -> RunSummary:
     except (KeyError, TypeError, ValueError):
         reason = problems[0] if problems else f"{folder / INFO_FILE}: is damaged."
         raise CheckpointError(reason) from None
+
+
+def summarize_checkpoint(
+    folder: Path, problems: MutableSequence[str], *, is_best: bool = False
+) -> tuple[CheckpointSummary, dict[str, Any]]:
+    """Read what a checkpoint is, and compare its files with their checksums.
+
+    Args:
+        folder: The checkpoint.
+        problems: What is wrong is added here, in words.
+        is_best: Whether validation chose it.
+
+    Returns:
+        The summary, and what `latentcot.json` holds; nothing where it is damaged.
+    """
+    info: dict[str, Any] = {}
+    state: State = "set aside"
+    if not folder.name.startswith("damaged-"):
+        try:
+            is_verified = verify(folder)
+            info = read_versioned(folder / INFO_FILE, FORMAT_VERSION)
+            state = "whole" if is_verified else "no checksums"
+        except (LatentcotError, FileNotFoundError) as error:
+            state = "damaged"
+            problems.append(f"{folder}: {error}" if isinstance(error, OSError) else str(error))
+    num_bytes = 0
+    with suppress(OSError):  # deleted meanwhile
+        num_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    number = folder.name.rpartition("-")[2]
+    update, stage = info.get("update"), info.get("stage")
+    return CheckpointSummary(
+        name=folder.name,
+        update=update if isinstance(update, int) else int(number) if number.isdecimal() else 0,
+        stage=stage if isinstance(stage, int) else None,
+        num_bytes=num_bytes,
+        is_best=is_best,
+        state=state,
+        format_version=info.get("format_version", 1) if info else None,
+    ), info
+
+
+def model_of(folder: Path, pretrained: str | None = None) -> Model:
+    """Read what model a checkpoint holds; what cannot be read is None."""
+
+    def count(pattern: str) -> int | None:
+        """Add up the shapes in the heads of the weight files."""
+        num = 0
+        for path in folder.glob(pattern):
+            with safe_open(path, framework="pt") as file:
+                num += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        return num or None
+
+    architecture = num_parameters = num_adapted = None
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = str(config["architectures"][0])
+    with suppress(OSError, SafetensorError):
+        num_adapted = count(WEIGHTS_FILE)
+    with suppress(OSError, SafetensorError):
+        num_parameters = count("model*.safetensors")
+    return Model(architecture, pretrained, num_parameters, num_adapted)
 
 
 # --- as text ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ out[0].answer, out[0].num_thoughts
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,29 @@ class Thinking:
     last_states: Tensor
 
 
+BATCH_SIZE = 100
+"""Questions at a time where nothing else is said."""
+
+
+class Options(TypedDict, total=False):
+    """How answers are written; each can be left out.
+
+    Attributes:
+        force_steps: Make every text begin with a step of the chain.
+        max_new_tokens: Words at most; as in training if left out. A text that reaches the model's
+            last position stops there.
+        batch_size: Questions at a time, `BATCH_SIZE` if left out; the results do not depend on it.
+        sampling: How words are drawn; greedy if left out.
+        on_progress: Told the number of questions that are done.
+    """
+
+    force_steps: bool
+    max_new_tokens: int | None
+    batch_size: int
+    sampling: Sampling | None
+    on_progress: Callable[[int], None] | None
+
+
 class Reasoner:
     """A model, its tokenizer, and what its checkpoint says of method, stage and thoughts.
 
@@ -110,10 +134,7 @@ class Reasoner:
         questions: Sequence[str],
         *,
         num_thoughts: int | None = None,
-        force_steps: bool = False,
-        max_new_tokens: int | None = None,
-        batch_size: int = 100,
-        sampling: Sampling | None = None,
+        **options: Unpack[Options],
     ) -> list[Output]:
         """Think about each question and answer it.
 
@@ -121,49 +142,26 @@ class Reasoner:
             questions: Texts as in the training data, without steps or answer.
             num_thoughts: This number of thoughts, instead of what was trained for; a stop
                 classifier is not asked then.
-            force_steps: Make every text begin with a step of the chain.
-            max_new_tokens: Words at most; as in training if left out. A text that reaches the
-                model's last position stops there.
-            batch_size: Questions at a time; the results do not depend on it.
-            sampling: How words are drawn; greedy if left out.
+            **options: How answers are written: see `Options`.
 
         Raises:
             DataError: A question does not fit the vocabulary or the model's positions.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
-        return self.answer(
-            encoded,
-            num_thoughts=num_thoughts,
-            force_steps=force_steps,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            sampling=sampling,
-        )
+        return self.answer(encoded, num_thoughts=num_thoughts, **options)
 
     def answer(
         self,
         encoded: Sequence[EncodedExample],
         *,
         num_thoughts: int | None = None,
-        force_steps: bool = False,
-        max_new_tokens: int | None = None,
-        batch_size: int = 100,
-        sampling: Sampling | None = None,
-        on_progress: Callable[[int], None] | None = None,
+        **options: Unpack[Options],
     ) -> list[Output]:
         """Answer encoded examples; their latent positions are counted as in training."""
         stop = self._stop_rule() if num_thoughts is None else None
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
-        return self.answer_prompts(
-            prompts,
-            stop=stop,
-            force_steps=force_steps,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            sampling=sampling,
-            on_progress=on_progress,
-        )
+        return self.answer_prompts(prompts, stop=stop, **options)
 
     def answer_prompts(
         self,
@@ -173,7 +171,7 @@ class Reasoner:
         stop: StopRule | None = None,
         force_steps: bool = False,
         max_new_tokens: int | None = None,
-        batch_size: int = 100,
+        batch_size: int = BATCH_SIZE,
         sampling: Sampling | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:

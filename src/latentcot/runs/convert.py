@@ -100,12 +100,23 @@ def convert(
         RunError: `out` is taken or cannot be written.
         RecipeError: The model cannot think in batches, or has no end of text.
     """
+    inputs = [source, *([Path(base)] if base else [])]
     if (source / INFO_FILE).is_file() or (source / "recipe.yaml").is_file():
-        return _merge(source, out, request, base=base, overwrite=overwrite)
+        if not has_adapters(source):
+            raise CheckpointError(
+                f"{source}: is latentcot's own already: `latentcot eval` takes it."
+            )
+        if request != Request():
+            raise UsageError(
+                f"convert: {source} is latentcot's own, and tells of itself all that --method, "
+                "--task and the like would. Leave them out."
+            )
+        _refuse_taken(out, inputs, overwrite=overwrite)
+        return _merge(source, out, base)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder.")
     info = _info(request, lacking(source, base))
-    _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
+    _refuse_taken(out, inputs, overwrite=overwrite)
     external = load_external(source, base)
     check_reads_last_state(external.model)
     check_thinks_in_batches(external.model)
@@ -119,18 +130,8 @@ def convert(
     )
 
 
-def _merge(
-    source: Path, out: Path, request: Request, *, base: str | None, overwrite: bool
-) -> Conversion:
+def _merge(source: Path, out: Path, base: str | None) -> Conversion:
     """Turn a checkpoint with adapters into one with plain weights."""
-    if not has_adapters(source):
-        raise CheckpointError(f"{source}: is latentcot's own already: `latentcot eval` takes it.")
-    if request != Request():
-        raise UsageError(
-            f"convert: {source} is latentcot's own, and tells of itself all that --method, --task "
-            "and the like would. Leave them out."
-        )
-    _refuse_taken(out, [source, *([Path(base)] if base else [])], overwrite=overwrite)
     found = load_checkpoint(source, base=base)
     adapters = adapters_of(found.model)
     assert adapters is not None
