@@ -33,6 +33,7 @@ from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, 
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.views import Update
 from latentcot.evaluation.reasoner import Output
+from latentcot.models.loading import width_of
 from latentcot.thinking.think import Latent
 
 SCHEMA_VERSION = 1
@@ -159,7 +160,7 @@ def embedding_directions(subject: Subject) -> Tensor:
 
 def random_directions(subject: Subject, most: int) -> Tensor:
     """Return a direction for each of so many thoughts of each question: (Q, N, D)."""
-    size, thoughts = subject.reasoner.model.config.hidden_size, range(1, most + 1)
+    size, thoughts = width_of(subject.reasoner.model), range(1, most + 1)
     pairs = [(example.id, i) for example in subject.examples for i in thoughts]
     noise = torch.stack([unit_noise(size, SEED, "steer", id, i) for id, i in pairs])
     return noise.reshape(len(subject.examples), most, size)

@@ -26,7 +26,7 @@ from latentcot.errors import UsageError
 from latentcot.methods.stopping import STOP, StopRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
-from latentcot.models.loading import check_lengths, max_positions
+from latentcot.models.loading import check_lengths, max_positions, width_of
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
@@ -222,7 +222,7 @@ class Reasoner:
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded])
         if not prompts:
-            size = self.model.config.hidden_size
+            size = width_of(self.model)
             latents = self.info.num_thoughts if num_thoughts is None else num_thoughts
             return Thinking(torch.zeros(0, latents, size), torch.zeros(0, size))
         rollout = roll_out(self.model, _without_words(prompts), self.thinker, stop)

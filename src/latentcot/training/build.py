@@ -52,7 +52,7 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.tasks import extract_answer, task_named
-from latentcot.thinking.capability import check_thinks_in_batches
+from latentcot.thinking.capability import choose_way
 from latentcot.training.objective import Objective, make_modules
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
@@ -160,7 +160,7 @@ def build(recipe: Recipe) -> Run:
         _refuse_short_chains(recipe, method, train)
         if isinstance(recipe.model, str):
             model, tokenizer = load_pretrained(recipe.model)
-            check_thinks_in_batches(model)
+            choose_way(model, is_trained=True)
             before = fingerprint(model) if recipe.lora is not None else ""
             install_special_tokens(tokenizer, model, recipe.special_tokens_start_from)
         else:

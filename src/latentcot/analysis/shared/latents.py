@@ -21,6 +21,7 @@ from latentcot.curriculum.layout import EncodedExample, Layout
 from latentcot.curriculum.views import Sequential, Tokens, Update
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Reasoner
+from latentcot.models.loading import width_of
 from latentcot.thinking.think import Latent
 
 T = TypeVar("T")
@@ -202,7 +203,7 @@ def record(subject: Subject) -> Chains:
         UsageError: None of the questions has a latent position.
     """
     num_latents = tuple(prompt.num_latents for prompt in subject.prompts())
-    most, size = max(num_latents), subject.reasoner.model.config.hidden_size
+    most, size = max(num_latents), width_of(subject.reasoner.model)
     if most == 0:
         raise UsageError(
             f"{subject.name}: none of the {len(num_latents)} questions has a latent position, "
