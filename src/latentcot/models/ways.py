@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Iterable
+from threading import Lock
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
@@ -29,6 +31,16 @@ def way_of(model: PreTrainedModel) -> Way:
 def set_way(model: PreTrainedModel, way: Way) -> None:
     """Let a model read in this way from now on."""
     setattr(backbone_of(model), _WAY, way)
+
+
+_LOCKS: WeakKeyDictionary[nn.Module, Lock] = WeakKeyDictionary()
+_GUARD = Lock()
+
+
+def lock_of(backbone: nn.Module) -> Lock:
+    """Return what a thread holds while it lets a model read: a pass patches blocks and config."""
+    with _GUARD:
+        return _LOCKS.setdefault(backbone, Lock())
 
 
 def window_of(model: PreTrainedModel) -> int | None:

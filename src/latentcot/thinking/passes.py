@@ -32,7 +32,14 @@ from latentcot.models.backend.split_cache import (
     takes_split_cache,
 )
 from latentcot.models.loading import width_of
-from latentcot.models.ways import backbone_of, forget_lengths, rope_switch_of, way_of, window_of
+from latentcot.models.ways import (
+    backbone_of,
+    forget_lengths,
+    lock_of,
+    rope_switch_of,
+    way_of,
+    window_of,
+)
 
 
 class Passes:
@@ -51,6 +58,7 @@ class Passes:
         self, model: PreTrainedModel, batch_size: int, *, saves_memory: bool = False
     ) -> None:
         self.backbone = backbone_of(model)
+        self.lock = lock_of(self.backbone)
         self.blocks = blocks_of(self.backbone)
         is_checkpointed = any(getattr(one, "gradient_checkpointing", False) for one in self.blocks)
         if model.training and is_checkpointed:
@@ -116,6 +124,7 @@ class Passes:
         is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
         is_pruned = is_less and is_first and self.has_split_cache
         with ExitStack() as way:
+            way.enter_context(self.lock)
             if layers_at_B is not None:
                 self.layers_BD = self._keep_layers(way, layers_at_B)
             if self.has_split_cache:
@@ -158,12 +167,13 @@ class Passes:
             zip(self.embeds, self.is_real_BK, strict=True)
         ):
             at = is_real_K.nonzero()[:, 0]
-            forget_lengths(self.backbone)
             with ExitStack() as way:
+                way.enter_context(self.lock)
                 if layers_at_B is not None:
                     column = first + layers_at_B[row]
                     kept = self._keep_layers(way, (at < column).sum()[None])
                     layers.append(kept)
+                forget_lengths(self.backbone)
                 hidden_KD: Tensor = self.backbone(
                     inputs_embeds=embeds_KD[at][None], use_cache=False
                 ).last_hidden_state[0]
