@@ -35,3 +35,53 @@ def test_an_answer_that_does_not_come_back_is_refused(
         write_examples(files[split], [odd, *others])
     with pytest.raises(DataError, match=r"'valid-0': its answer .* could never be right"):
         build(make_recipe(data=files))
+
+
+def changed(data: Path, tmp_path: Path, split: str, change: Any) -> str:
+    """The file of a split with other examples."""
+    path = tmp_path / f"{split}.jsonl"
+    write_examples(path, change(read_examples(data / f"{split}.jsonl")))
+    return str(path)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_questions_that_stand_in_two_splits_are_counted_once(
+    make_recipe: Any, data: Path, tmp_path: Path, split: str, capsys: Any
+) -> None:
+    build(make_recipe())
+    assert "training data too" not in capsys.readouterr().err
+    train = [replace(one, id=f"again-{one.id}") for one in read_examples(data / "train.jsonl")[:2]]
+    file = changed(data, tmp_path, split, lambda examples: [*examples, *train])
+    build(make_recipe(data={split: file}))
+    said = capsys.readouterr().err
+    count = len(read_examples(file))
+    name = {"valid": "validation", "test": "test"}[split]
+    assert said.count(f"Note: 2 of {count} {name} questions stand in the training data too") == 1
+
+
+def test_long_examples_are_left_out_where_that_is_asked_for(
+    make_recipe: Any, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    def lengthen(examples: Any) -> Any:
+        return [replace(examples[0], question=" ".join([examples[0].question] * 12)), *examples[1:]]
+
+    file = changed(data, tmp_path, "train", lengthen)
+    count = len(read_examples(file))
+    with pytest.raises(DataError, match=r"'train-0': needs .* data\.skip_long: true"):
+        build(make_recipe(data={"train": file}))
+    run = build(make_recipe(data={"train": file, "skip_long": True}))
+    assert len(run.data.train) == count - 1
+    assert f"Note: 1 of {count} training examples are too long" in capsys.readouterr().err
+
+
+def test_a_script_without_blanks_is_told(
+    make_recipe: Any, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    question = "小明有三个苹果又买了两个请问一共有几个苹果？"
+
+    def unspaced(examples: Any) -> Any:
+        return [replace(one, question=question) for one in examples]
+
+    files = {split: changed(data, tmp_path, split, unspaced) for split in ("train", "valid")}
+    build(make_recipe(data=files))
+    assert "Set model.tokenizer: bpe for such a script" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.evaluation.results import Estimate, Evaluation, Record
 from latentcot.evaluation.statistics import share_with_interval
-from latentcot.tasks import task_named
+from latentcot.tasks import AnswerMatch, task_named
 
 
 def evaluate(
@@ -22,6 +22,7 @@ def evaluate(
     force_steps: bool = False,
     max_new_tokens: int | None = None,
     batch_size: int = 100,
+    match: AnswerMatch | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Let a reasoner answer examples, greedily, and score it by its task's rule.
@@ -34,6 +35,7 @@ def evaluate(
         force_steps: Make every text begin with a step of the chain.
         max_new_tokens: Words at most; as in training if left out.
         batch_size: Questions at a time.
+        match: When an answer counts as right, instead of the task's rule.
         on_progress: Called with the number of questions that have just been answered.
 
     Raises:
@@ -41,7 +43,7 @@ def evaluate(
     """
     if not examples:
         raise UsageError("evaluate: needs at least one example, got none.")
-    info, task = reasoner.info, task_named(reasoner.info.task)
+    info, task = reasoner.info, task_named(reasoner.info.task if match is None else match)
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()
     outputs = reasoner.answer(

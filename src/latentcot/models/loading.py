@@ -268,6 +268,6 @@ def check_lengths(
                 f"example {id_!r}: needs {len(layout) + new_tokens} positions "
                 f"({len(layout.prefix)} for the question, {layout.num_latents} latent positions, "
                 f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
-                "Leave it out, shorten it, or use a model with more positions (for one made from "
-                "scratch, model.num_positions)."
+                "Leave it out (data.skip_long: true does, in training), shorten it, or use a model "
+                "with more positions (for one made from scratch, model.num_positions)."
             )
