@@ -18,6 +18,7 @@ from typing import Any, Literal
 from latentcot.curriculum.views import Plan, Tokens, View
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
+from latentcot.utils.parsing import shown
 
 NO_LABEL = -100
 CHUNK = 2_000
@@ -43,6 +44,7 @@ class Template:
     answer_start: str = "### "
 
 
+MOST_THOUGHTS = 1_000_000
 SPECIAL_TOKENS = ("<bot>", "<eot>", "<pause>")
 """As they are written; the end of text has each tokenizer's own name."""
 
@@ -231,10 +233,10 @@ def lay_out(
         num_thoughts: Forces another number of latent positions (evaluation with K thoughts).
 
     Raises:
-        UsageError: `num_thoughts` is negative, or the view has no latent positions.
+        UsageError: `num_thoughts` is out of range, or the view has no latent positions.
     """
-    if num_thoughts is not None and num_thoughts < 0:
-        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
+    if num_thoughts is not None and not 0 <= num_thoughts <= MOST_THOUGHTS:
+        raise UsageError(f"num_thoughts: must be 0 … {MOST_THOUGHTS:,}, got {shown(num_thoughts)}.")
     if num_thoughts and not view.has_latents:
         raise UsageError(
             f"num_thoughts: this method has no thoughts, so it must be 0 or left out, got "

@@ -13,7 +13,7 @@ from typing import Any
 
 from latentcot.data.fields import plain_fields
 from latentcot.data.formats import HELP, read_records
-from latentcot.errors import DataError
+from latentcot.errors import DataError, UsageError
 from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import has_control, named, shown
 
@@ -37,6 +37,14 @@ class Example:
     steps: tuple[str, ...]
     answer: str
     meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse one text for steps: it would be split into letters."""
+        if isinstance(self.steps, str):
+            raise UsageError(
+                f"Example: steps must be several texts, got one: {shown(self.steps)}. Put it into "
+                "a tuple."
+            )
 
 
 def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:

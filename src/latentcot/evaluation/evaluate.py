@@ -11,6 +11,7 @@ from latentcot.evaluation.reasoner import Reasoner
 from latentcot.evaluation.results import Estimate, Evaluation, Record
 from latentcot.evaluation.statistics import share_with_interval
 from latentcot.tasks import AnswerMatch, task_named
+from latentcot.utils.parsing import shown
 
 
 def evaluate(
@@ -41,8 +42,11 @@ def evaluate(
     Raises:
         UsageError: There are no examples.
     """
-    if not examples:
-        raise UsageError("evaluate: needs at least one example, got none.")
+    if not examples or not all(isinstance(example, Example) for example in examples):
+        got = "none" if not examples else shown(examples)
+        raise UsageError(
+            f"evaluate: needs at least one example, as read_examples(file) gives them, got {got}."
+        )
     info, task = reasoner.info, task_named(reasoner.info.task if match is None else match)
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()

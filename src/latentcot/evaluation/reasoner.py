@@ -33,6 +33,7 @@ from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_ou
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from latentcot.utils.distributed import every_nth, gathered, own_device
+from latentcot.utils.parsing import one_line, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +302,13 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
 
     Raises:
         CheckpointError: It is none, it is damaged, or it is of a newer format.
+        UsageError: There is no such device.
     """
+    try:
+        device = torch.device(device or own_device())
+    except RuntimeError as error:
+        raise UsageError(f"device: {one_line(str(error))}, got {shown(device)}.") from None
     found = load_checkpoint(path)
-    device = device or own_device()
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     modules = dict(found.modules.to(device).items())
     return Reasoner(found.model, found.tokenizer, found.info, modules)
@@ -315,6 +320,8 @@ def _without_words(prompts: Sequence[Layout]) -> list[Layout]:
 
 
 def _texts(questions: Sequence[str]) -> list[str]:
-    if isinstance(questions, str):
-        raise TypeError("questions must be a list of strings, got one string: put it in a list.")
-    return list(questions)
+    texts = [questions] if isinstance(questions, str) else list(questions)
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"questions: must be texts, got {shown(text)} among them.")
+    return texts

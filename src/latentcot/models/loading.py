@@ -21,7 +21,7 @@ from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.utils.parsing import one_line, shown
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)
