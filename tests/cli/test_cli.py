@@ -155,7 +155,11 @@ REFUSED = [
     ("train {h}/list.yaml --out {h}/new", "RecipeError", "must hold keys and values"),
     (f"{TRAIN} --set data.train={{h}}/nowhere.jsonl", "DataError", "nowhere.jsonl: no such file"),
     (f"{TRAIN} --set data.train={{h}}/torn.jsonl", "DataError", "torn.jsonl:2: not valid JSON"),
-    (f"{TRAIN} --set data.train={{h}}/no-steps.jsonl", "DataError", "'steps' must be a list"),
+    (
+        f"{TRAIN} --set data.train={{h}}/no-steps.jsonl",
+        "DataError",
+        "no example has steps",
+    ),
     ("train {h}/recipe.yaml --out {h}/run", "RunError", "exists already"),
     ("train {h}/recipe.yaml --out {h}/run --resume --overwrite", "RunError", "exclude each other"),
     ("train {h}/recipe.yaml --out {h}/full --overwrite", "RunError", "is no run folder"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,11 +163,39 @@ def test_stats_as_json_are_those_of_the_file(
     assert json.loads(capsys.readouterr().out)["share_correct"] == 0
 
 
-def test_stats_of_a_damaged_graph_name_the_example(tmp_path: Path) -> None:
+def test_stats_of_a_damaged_graph_name_the_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "other.jsonl"
     path.write_text('{"question": "1+1?", "steps": [], "answer": "2", "edges": [[0, 1]]}\n')
+    run("stats", path)  # a key of another task makes no graph of it
+    said = capsys.readouterr()
+    assert "counted as custom data, since example 1: has no 'idx_to_symbol'" in said.err
+    assert "different answers" in said.out
     with pytest.raises(DataError, match="example 1: has no 'idx_to_symbol'"):
-        run("stats", path)
+        run("stats", path, "--task", "prosqa")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"question": "True or false: a triangle has four sides.", "answer": "False"},
+        {"question": "Which shop is nearer?", "answer": "A", "query": "nearest shop"},
+        {"question": "How many edges?", "answer": "2", "edges": 2},
+        {
+            "question": "Grimpuses are vumpuses. Max is a grimpus. True or false: Max is a vumpus.",
+            "steps": ["Max is a grimpus.", "Grimpuses are vumpuses. Max is a vumpus."],
+            "answer": "True",
+        },
+    ],
+)
+def test_a_word_of_another_task_stops_no_statistics(
+    tmp_path: Path, record: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "custom.json"
+    path.write_text(json.dumps([record]))
+    run("stats", path)
+    assert "examples" in capsys.readouterr().out
 
 
 def test_stats_of_custom_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

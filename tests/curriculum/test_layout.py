@@ -465,3 +465,33 @@ def test_thoughts_are_refused_where_the_method_has_none(name: str) -> None:
     )
     with pytest.raises(UsageError, match="num_thoughts: this method has no thoughts, .* got 2"):
         lay_out(EXAMPLE, METHODS[name].view, 1, RULES, num_thoughts=2)
+
+
+@pytest.mark.parametrize("token", ["<bot>", "<eot>", "<pause>", "<eos>"])
+@pytest.mark.parametrize("part", ["question", "answer", "steps"])
+def test_a_special_token_in_a_text_is_refused(part: str, token: str) -> None:
+    """It would open latent mode, or end the text, in silence."""
+    text = f"b {token} is c."
+    odd = dataclasses.replace(WORDY, id="odd", **{part: (text,) if part == "steps" else text})
+    with pytest.raises(DataError, match=f"'odd': holds the special token '{token}'"):
+        encode([WORDY, odd], word_tokenizer(TEXTS), TEMPLATE)
+    with pytest.raises(DataError, match=f"'0': holds the special token '{token}'"):
+        encode_questions([text], word_tokenizer(TEXTS), TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (Template("", "; ", ""), r"its step 1 .*: 'c;', .* which template\.step_end '; ' makes"),
+        (
+            Template("\n", "", ""),
+            r"its question .*: '\\n', which template\.question_end '\\n' makes",
+        ),
+    ],
+)
+def test_what_the_template_makes_of_a_word_is_named(template: Template, words: str) -> None:
+    example = dataclasses.replace(WORDY, question="b c", steps=("b c",), answer="b")
+    tokenizer = word_tokenizer(["b c"])
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    with pytest.raises(DataError, match=words):
+        encode([example], tokenizer, template)

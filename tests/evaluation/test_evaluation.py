@@ -8,7 +8,8 @@ import pytest
 
 from latentcot import Evaluation, evaluate, load, read_examples
 from latentcot.data.formats import source_hash
-from latentcot.evaluation.results import Estimate, Record
+from latentcot.errors import RunError
+from latentcot.evaluation.results import Estimate, Evaluated, Questions, Record
 from latentcot.evaluation.statistics import percent, share_with_interval
 from latentcot.methods import method_named
 from latentcot.utils.versions import EVALUATION_VERSION
@@ -152,8 +153,39 @@ def test_the_result_file(tiny_run, data, latentcot, tmp_path):
 
     read, expected = Evaluation.read(out), evaluate(load(tiny_run), read_examples(file))
     same = dict.fromkeys(("checkpoint", "data", "provenance"), None) | {"seconds_per_question": 0.0}
+    assert len(written.pop("sha256")) == 64
     assert json.loads(json.dumps(read.values())) == written
     assert replace(read, **same) == replace(expected, **same)
+
+
+@pytest.mark.parametrize("is_hashed", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"is_correct": true', '"is_correct": false'),
+        ('"value": 0.', '"value": 0.4'),
+        ('"n": 8', '"n": 9'),
+        ('"answer": "', '"answer": "1'),
+    ],
+)
+def test_a_result_that_was_changed_is_refused(speaker, examples, tmp_path, old, new, is_hashed):
+    """One flipped bit made 42.5 % of 2.5 %, in a comparison that was published."""
+    path = tmp_path / "test.json"
+    result = evaluate(speaker("[A]", examples[0].answer), examples)
+    questions, checkpoint = Questions("0" * 64), Evaluated(1)
+    replace(result, data=questions, checkpoint=checkpoint).write(path)
+    assert Evaluation.read(path).accuracy == result.accuracy
+    text = path.read_text()
+    if not is_hashed:  # as files of older versions
+        text = json.dumps({k: v for k, v in json.loads(text).items() if k != "sha256"}, indent=1)
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    if is_hashed:
+        with pytest.raises(RunError, match="does not hold what was written there"):
+            Evaluation.read(path)
+    elif "answer" not in old:
+        with pytest.raises(RunError, match="its accuracy is not that of its records"):
+            Evaluation.read(path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import yaml
 from latentcot import CheckpointError, RecipeError, RunError, load, read_examples, read_recipe
 from latentcot.errors import DataError, LatentcotError, UsageError
 from latentcot.evaluation.comparison import summarize
+from latentcot.evaluation.statistics import share_with_interval
 from latentcot.evaluation.tables import write_summaries
 from latentcot.models.loading import load_pretrained, load_tokenizer
 from latentcot.runs.checkpoint import load_training_state
@@ -362,9 +363,10 @@ def write_result(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
     """A function (KEY=VALUE) → a run with a result of two questions."""
 
     def write(**changes: Any) -> Path:
+        share, low, high = share_with_interval(1, 2)
         values = {
-            "schema_version": 2, "method": "cot", "task": "prosqa", "accuracy": 0.5, "low": 0.1,
-            "high": 0.9, "num_questions": 2, "tokens_per_question": 1.0,
+            "schema_version": 2, "method": "cot", "task": "prosqa", "accuracy": share, "low": low,
+            "high": high, "num_questions": 2, "tokens_per_question": 1.0,
             "thoughts_per_question": 0.0, "passes_per_question": 1.0, "seconds_per_question": 0.1,
             "batch_size": 2, "checkpoint": {"run_updates": 1}, "data": {"sha256": "x"},
             "records": [{"id": str(i), "is_correct": i == 0} for i in range(2)],

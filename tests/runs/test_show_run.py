@@ -208,7 +208,7 @@ class TestDamage:
         path = run / "evals" / "test.json"
         accuracy = json.loads(path.read_text())["accuracy"]
         change(path, accuracy=accuracy["value"], low=accuracy["low"], high=accuracy["high"],
-               num_questions=accuracy["n"], checkpoint={"update": 8, "run_updates": 12},
+               num_questions=accuracy["n"], checkpoint={"update": 8, "run_updates": 12}, sha256=...,
                format_version=..., provenance=...)  # fmt: skip
         [one] = summarize_run(run).evaluations.values()
         assert (one.format_version, one.accuracy.n, one.checkpoint.update) == (1, 8, 8)

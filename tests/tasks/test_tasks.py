@@ -118,21 +118,40 @@ def test_the_answer_stands_behind_the_last_mark(text: str, start: str, answer: s
         ("7, or 8", "7", True),
         ("7, or 8", "8", False),  # the first number counts
         ("3.14159", "3.1416", False),
-        ("0.1", "0.10000000000000001", False),  # by value, not by float
+        ("0.1", "0.10000000000000001", True),  # what floats leave
+        ("21557.25", "21557.250000000004", True),
+        ("21557.25", "21557.2500001", False),
         ("1000000000000000000001", "1000000000000000000000", False),
         ("none", "3", False),
         ("3", "none", False),
-        ("none", "none", False),
-        ("-", "-", False),
+        ("none", "none", True),  # a gold answer that is no number is a text
         ("12%", "12", True),
-        ("5-3", "5", True),
+        ("5-3", "5", False),
+        ("1/3", "1/2", False),
+        ("0.5", "1/2", True),
+        ("3:45", "3:30", False),
+        ("3", "3:30", False),
+        ("3:30", "3:30", True),
+        ("10-30", "10-20", False),
+        ("2024-11-28", "2024", False),
+        ("14", r"\frac{14}{3}", False),
+        ("14/3", r"\dfrac{14}{3}", True),
+        ("1/0", "1", False),
+        ("5", "-$5", False),
+        ("-5", "-$5", True),
+        ("-5", "- 5", True),
+        ("-5", "($5)", True),
+        ("-5", "–5", True),
+        ("(5)", "5", True),
+        ("€5", "$5", True),
+        ("a1", "1", False),
         ("1e5", "100,000", True),
         ("−3", "-3", True),
         ("2e-1", ".2", True),
         ("1e", "1", True),
     ],
 )
-def test_by_the_first_number(predicted: str, gold: str, is_right: bool) -> None:
+def test_by_the_number(predicted: str, gold: str, is_right: bool) -> None:
     assert NUMBER(predicted, gold) is is_right
 
 

@@ -5,42 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config
 
 from latentcot.data.examples import read_examples, write_examples
 from latentcot.errors import DataError, RecipeError
-from latentcot.thinking.capability import check_thinks_in_batches
+from latentcot.models.special_tokens import bpe_tokenizer
 from latentcot.training.build import build
-from reference import tiny_models
-
-SMALL = {"vocab_size": 40, "hidden_size": 32, "bos_token_id": 1, "eos_token_id": 2}
 
 
-def model_of(family: str, **settings: Any) -> Any:
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(family, initializer_range=0.3, **SMALL, **settings)
-    return AutoModelForCausalLM.from_config(config)
-
-
-@pytest.mark.parametrize("model", [pytest.param(m, id=n) for n, m in dict(tiny_models()).items()])
-def test_families_with_plain_attention_are_accepted(model: Any) -> None:
-    check_thinks_in_batches(model.train())
-    assert model.training, "the model is left in its mode"
-
-
-def test_a_local_window_that_counts_pads_is_refused() -> None:
-    model = model_of(
-        "gpt_neo",
-        num_layers=2,
-        attention_types=[[["global", "local"], 1]],
-        num_heads=4,
-        intermediate_size=32,
-        window_size=16,
-        max_position_embeddings=64,
-    )
-    with pytest.raises(RecipeError, match="GPTNeoForCausalLM gives other results for a row in a"):
-        check_thinks_in_batches(model)
+def test_a_model_that_cannot_think_is_refused(make_recipe: Any, tmp_path: Path) -> None:
+    capped = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+    capped |= {"num_key_value_heads": 2, "intermediate_size": 16, "vocab_size": 400}
+    tokenizer = bpe_tokenizer(["a b"], 300)
+    AutoModelForCausalLM.from_config(Gemma2Config(**capped)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match="Gemma2ForCausalLM does not compute its logits"):
+        build(make_recipe(model=str(tmp_path)))
 
 
 def test_an_answer_that_does_not_come_back_is_refused(
@@ -55,3 +35,53 @@ def test_an_answer_that_does_not_come_back_is_refused(
         write_examples(files[split], [odd, *others])
     with pytest.raises(DataError, match=r"'valid-0': its answer .* could never be right"):
         build(make_recipe(data=files))
+
+
+def changed(data: Path, tmp_path: Path, split: str, change: Any) -> str:
+    """The file of a split with other examples."""
+    path = tmp_path / f"{split}.jsonl"
+    write_examples(path, change(read_examples(data / f"{split}.jsonl")))
+    return str(path)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_questions_that_stand_in_two_splits_are_counted_once(
+    make_recipe: Any, data: Path, tmp_path: Path, split: str, capsys: Any
+) -> None:
+    build(make_recipe())
+    assert "training data too" not in capsys.readouterr().err
+    train = [replace(one, id=f"again-{one.id}") for one in read_examples(data / "train.jsonl")[:2]]
+    file = changed(data, tmp_path, split, lambda examples: [*examples, *train])
+    build(make_recipe(data={split: file}))
+    said = capsys.readouterr().err
+    count = len(read_examples(file))
+    name = {"valid": "validation", "test": "test"}[split]
+    assert said.count(f"Note: 2 of {count} {name} questions stand in the training data too") == 1
+
+
+def test_long_examples_are_left_out_where_that_is_asked_for(
+    make_recipe: Any, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    def lengthen(examples: Any) -> Any:
+        return [replace(examples[0], question=" ".join([examples[0].question] * 12)), *examples[1:]]
+
+    file = changed(data, tmp_path, "train", lengthen)
+    count = len(read_examples(file))
+    with pytest.raises(DataError, match=r"'train-0': needs .*data\.skip_long: true"):
+        build(make_recipe(data={"train": file}))
+    run = build(make_recipe(data={"train": file, "skip_long": True}))
+    assert len(run.data.train) == count - 1
+    assert f"Note: 1 of {count} training examples are too long" in capsys.readouterr().err
+
+
+def test_a_script_without_blanks_is_told(
+    make_recipe: Any, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    question = "小明有三个苹果又买了两个请问一共有几个苹果？"
+
+    def unspaced(examples: Any) -> Any:
+        return [replace(one, question=question) for one in examples]
+
+    files = {split: changed(data, tmp_path, split, unspaced) for split in ("train", "valid")}
+    build(make_recipe(data=files))
+    assert "Set model.tokenizer: bpe for such a script" in capsys.readouterr().err

@@ -30,6 +30,7 @@ from latentcot.analysis.shared.latents import (
 )
 from latentcot.analysis.shared.statistics import Row, Rows, Values, mean_fields, more_rows
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.models.loading import width_of
 
 SCHEMA_VERSION = 1
 NUM_GROUPS = 10
@@ -79,7 +80,7 @@ def measure(
             "thought_means": MEANING[subject.has_thoughts],
             "num_thoughts": chains.most,
             "num_questions": len(subject.examples),
-            "hidden_size": model.config.hidden_size,
+            "hidden_size": width_of(model),
             "embeddings": {
                 "num": len(norms),
                 **_spread("norm", norms),

@@ -20,7 +20,7 @@ from latentcot.cli.study import study
 from latentcot.cli.train import train
 from latentcot.errors import LatentcotError, UsageError
 from latentcot.utils.distributed import is_main, is_of_others, num_started
-from latentcot.utils.parsing import one_line
+from latentcot.utils.parsing import one_line, printable
 
 SHARED = ("train", "eval", "generate")
 """Commands that several processes do together."""
@@ -85,5 +85,5 @@ def _end_with(message: str) -> None:
     """Print what went wrong, and in which process if there are several."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     where = "" if is_main() else f"process {os.environ['RANK']}: "
-    console.print(f"{where}{message}", markup=False, emoji=False)
+    console.print(printable(f"{where}{message}"), markup=False, emoji=False)
     sys.exit(2)

@@ -26,7 +26,8 @@ from latentcot.data.examples import read_examples, write_examples
 from latentcot.errors import DataError
 from latentcot.tasks import TASKS, Task, load_entry_points, task_named, task_of
 from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
-from latentcot.tasks.statistics import histogram, rows_of
+from latentcot.tasks.statistics import custom_stats, histogram, rows_of
+from latentcot.utils.display import say
 from latentcot.utils.files import write_json
 
 data = App(name="data", help="Make data sets, and look at what a data file holds.")
@@ -184,7 +185,14 @@ def stats(
         as_json: Print JSON instead of a table.
     """
     examples = read_examples(file)
-    found = (task_of(examples) if task is None else task_named(task)).stats(examples)
+    if task is not None:
+        found = task_named(task).stats(examples)
+    else:
+        try:
+            found = task_of(examples).stats(examples)
+        except DataError as error:  # a word or a key of another task, and none of its questions
+            say(f"Note: counted as custom data, since {error}")
+            found = custom_stats(examples)
     if as_json:
         sys.stdout.write(json.dumps(asdict(found), indent=1) + "\n")
     else:

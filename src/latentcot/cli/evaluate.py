@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,6 +16,7 @@ def evaluate(
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     limit: int | None = None,
     batch_size: int = 100,
+    match: Literal["exact", "number"] | None = None,
     out: Path | None = None,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -31,6 +32,8 @@ def evaluate(
         force_steps: Make it write at least one step of its chain behind the thoughts.
         limit: Use this many examples, from the beginning of the file.
         batch_size: Questions at a time; answers do not depend on it.
+        match: When an answer counts as right: the same text, or the same number; the rule of the
+            checkpoint's task if left out.
         out: Where to write the result; if left out RUN/evals/DATA.json, after the data file, with
             what differs (checkpoint, thoughts, limit) in its name.
         as_json: Print the result as JSON, records included.
@@ -45,9 +48,11 @@ def evaluate(
     from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
     from latentcot.runs.provenance import provenance
-    from latentcot.utils.display import progress_bar
+    from latentcot.tasks import AnswerMatch, same_number
+    from latentcot.utils.display import progress_bar, say
     from latentcot.utils.distributed import is_main, join
     from latentcot.utils.files import refuse_unwritable
+    from latentcot.utils.parsing import shown
 
     # Before the work, not after it.
     if limit is not None and limit < 1:
@@ -66,6 +71,7 @@ def evaluate(
             num_thoughts=num_thoughts,
             force_steps=force_steps,
             batch_size=batch_size,
+            match=AnswerMatch(match) if match else None,
             on_progress=move_on,
         )
     if not is_main():
@@ -81,10 +87,20 @@ def evaluate(
         data=Questions(source_hash(file), file),
         provenance=provenance(),
     )
-    target = out or folder.eval_path(checkpoint, file, num_thoughts, limit, force_steps=force_steps)
+    target = out or folder.eval_path(
+        checkpoint, file, num_thoughts, limit, force_steps=force_steps, match=match
+    )
     if target is not None:
         result.write(target)
     if as_json:
         print(json.dumps(result.values(), ensure_ascii=False))
     else:
         print_evaluation(result, target)
+    wrong = [one for one in result.records if not one.is_correct]
+    same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
+    if same and match is None:
+        say(
+            f"Note: {len(same)} of {len(wrong)} wrong answers are the same number as the gold one, "
+            f"such as {shown(same[0].answer)} for {shown(same[0].gold)}. --match number counts "
+            "them as right."
+        )

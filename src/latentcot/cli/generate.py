@@ -41,11 +41,15 @@ def generate(
     from latentcot.evaluation.reasoner import load
     from latentcot.thinking.decoding import Sampling
     from latentcot.utils.distributed import from_main, is_main, join
+    from latentcot.utils.parsing import printable
 
     join()
-    texts = list(questions) or from_main(
-        lambda: [line.strip() for line in sys.stdin if line.strip()]
-    )
+    try:
+        texts = list(questions) or from_main(
+            lambda: [line.strip() for line in sys.stdin if line.strip()]
+        )
+    except UnicodeDecodeError as error:
+        raise DataError(f"generate: the questions are no UTF-8 text: {error}.") from None
     if not texts:
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     if temperature is None and (top_p, top_k) != (1.0, 0):
@@ -66,4 +70,4 @@ def generate(
         if as_json:
             print(json.dumps({"question": question, **asdict(output)}, ensure_ascii=False))
         else:
-            print(output.text)
+            print(printable(output.text))  # a stranger's vocabulary may hold escapes

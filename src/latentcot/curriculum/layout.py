@@ -18,6 +18,7 @@ from typing import Any, Literal
 from latentcot.curriculum.views import Plan, Tokens, View
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
+from latentcot.utils.parsing import shown
 
 NO_LABEL = -100
 CHUNK = 2_000
@@ -41,6 +42,11 @@ class Template:
     question_end: str = "\n"
     step_end: str = "\n"
     answer_start: str = "### "
+
+
+MOST_THOUGHTS = 1_000_000
+SPECIAL_TOKENS = ("<bot>", "<eot>", "<pause>")
+"""As they are written; the end of text has each tokenizer's own name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +233,10 @@ def lay_out(
         num_thoughts: Forces another number of latent positions (evaluation with K thoughts).
 
     Raises:
-        UsageError: `num_thoughts` is negative, or the view has no latent positions.
+        UsageError: `num_thoughts` is out of range, or the view has no latent positions.
     """
-    if num_thoughts is not None and num_thoughts < 0:
-        raise UsageError(f"num_thoughts: must be 0 or more, got {num_thoughts}.")
+    if num_thoughts is not None and not 0 <= num_thoughts <= MOST_THOUGHTS:
+        raise UsageError(f"num_thoughts: must be 0 … {MOST_THOUGHTS:,}, got {shown(num_thoughts)}.")
     if num_thoughts and not view.has_latents:
         raise UsageError(
             f"num_thoughts: this method has no thoughts, so it must be 0 or left out, got "
@@ -281,6 +287,7 @@ def encode(
         DataError: A text that will be read holds something that the tokenizer cannot represent, or
             the tokenizer cannot tell where the answer proper begins.
     """
+    _refuse_special_tokens(examples, tokenizer)
     questions = _ids(tokenizer, [e.question + template.question_end for e in examples], True)
     words = {s + template.step_end for e in examples for s in e.steps}
     words |= {template.answer_start + e.answer for e in examples}
@@ -300,7 +307,7 @@ def encode(
         )
         for example, question in zip(examples, questions, strict=True)
     ]
-    _refuse_unwritable(encoded, examples, tokenizer, reads_steps=reads_steps)
+    _refuse_unwritable(encoded, examples, tokenizer, template, reads_steps=reads_steps)
     return encoded
 
 
@@ -336,10 +343,11 @@ def encode_questions(
     Raises:
         DataError: A question holds something that the tokenizer cannot represent.
     """
+    examples = [Example(str(i), question, (), "") for i, question in enumerate(questions)]
+    _refuse_special_tokens(examples, tokenizer)
     ids = _ids(tokenizer, [question + template.question_end for question in questions], True)
     encoded = [EncodedExample(str(i), tokens, None, ()) for i, tokens in enumerate(ids)]
-    examples = [Example(str(i), question, (), "") for i, question in enumerate(questions)]
-    _refuse_unwritable(encoded, examples, tokenizer)
+    _refuse_unwritable(encoded, examples, tokenizer, template)
     return encoded
 
 
@@ -362,10 +370,24 @@ def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ..
     ]
 
 
+def _refuse_special_tokens(examples: Sequence[Example], tokenizer: Any) -> None:
+    """Refuse texts in which a tokenizer would read thoughts, pauses or the end of the text."""
+    tokens = [*SPECIAL_TOKENS, *([tokenizer.eos_token] if tokenizer.eos_token else [])]
+    for example in examples:
+        for text in (example.question, *example.steps, example.answer):
+            found = next((token for token in tokens if token in text), None)
+            if found is not None:
+                raise DataError(
+                    f"example {example.id!r}: holds the special token {found!r}, which the model "
+                    f"would not read as text, got {_short(text)!r}. Write it in another way."
+                )
+
+
 def _refuse_unwritable(
     encoded: Sequence[EncodedExample],
     examples: Sequence[Example],
     tokenizer: Any,
+    template: Template,
     *,
     reads_steps: bool = True,
 ) -> None:
@@ -375,29 +397,32 @@ def _refuse_unwritable(
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         return  # byte-level vocabularies represent everything; GPT-2 names its <eos> as unk
+
+    def lacking(words: list[str]) -> list[str]:
+        ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
+        return [repr(word) for word, one in zip(words, ids, strict=True) if unknown in one]
+
     for ids, example in zip(encoded, examples, strict=True):
-        texts = [
-            ("question", example.question, ids.question),
-            ("answer", example.answer, ids.answer),
-        ]
-        texts += [
-            (f"step {number}", text, step)
-            for number, (text, step) in enumerate(
-                zip(example.steps, ids.steps or (), strict=True), start=1
+        parts = [("question", "question_end", example.question, ids.question)]
+        parts += [("answer", "answer_start", example.answer, ids.answer)]
+        steps = zip(example.steps, ids.steps or (), strict=True) if reads_steps else ()
+        parts += [(f"step {i}", "step_end", *step) for i, step in enumerate(steps, start=1)]
+        for part, key, text, tokens in parts:
+            if unknown not in tokens:
+                continue
+            around = getattr(template, key)
+            whole = around + text if key == "answer_start" else text + around
+            # First the words as they stand, then what the template makes of them.
+            words = [word.strip(".,?!") for word in text.split()]
+            missing = lacking(list(dict.fromkeys(words)))
+            if not missing:
+                missing = lacking(list(dict.fromkeys([*whole.split(), around])))
+                missing += [f"which template.{key} {around!r} makes"]
+            raise DataError(
+                f"example {example.id!r}: its {part} cannot be written in the model's "
+                f"vocabulary, got {_short(text)!r}. Not in the vocabulary: "
+                f"{', '.join(missing[:5])}. Use data like the training data, or another template."
             )
-            if reads_steps
-        ]
-        for part, text, tokens in texts:
-            if unknown in tokens:
-                words = list(dict.fromkeys(word.strip(".,?!") for word in text.split()))
-                pieces = tokenizer(words, add_special_tokens=False)["input_ids"]
-                missing = [w for w, ids in zip(words, pieces, strict=True) if unknown in ids]
-                shown = ", ".join(repr(word) for word in missing[:5]) or "part of it"
-                raise DataError(
-                    f"example {example.id!r}: its {part} cannot be written in the model's "
-                    f"vocabulary, got {_short(text)!r}. Not in the vocabulary: {shown}. Use data "
-                    "like the training data."
-                )
 
 
 def _short(text: str) -> str:

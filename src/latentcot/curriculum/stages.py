@@ -19,6 +19,7 @@ from latentcot.curriculum.views import Plan, Schedule, View
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[float, Field(gt=0, le=1e6)]
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Curriculum:
     """Start the optimizer anew when the stage changes, as in the paper."""
     advance: Literal["epochs", "learned"] = "epochs"
     """When a stage ends: after its epochs, or once `learned_below` is reached."""
-    epochs_stage_0: Annotated[float, Field(gt=0)] = 5
+    epochs_stage_0: Epochs = 5
     """Epochs at stage 0, with `advance: epochs`; its two parts, if it has two, share them."""
-    epochs_per_stage: Annotated[float, Field(gt=0)] = 5
+    epochs_per_stage: Epochs = 5
     """Epochs at each later stage but the last, which goes on until training ends."""
     learned_below: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 0.4
     """With `advance: learned`: nats per token of the first remaining step, averaged over

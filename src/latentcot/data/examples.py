@@ -1,7 +1,8 @@
 """An example of a task, read from any of the forms in `formats.py`, and written as JSON Lines.
 
-Every record has `question`, `steps` and `answer`; `id` is optional; every other key is kept in
-`meta`. docs/data-format.md shows all forms.
+Every record has `question` and `answer`, and `steps` where there is a chain (`fields.py` knows the
+names of other data sets); `id` is optional; every other key is kept in `meta`.
+docs/data-format.md shows all forms.
 """
 
 import json
@@ -10,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from latentcot.data.fields import plain_fields
 from latentcot.data.formats import HELP, read_records
-from latentcot.errors import DataError
+from latentcot.errors import DataError, UsageError
 from latentcot.utils.files import written_whole
-from latentcot.utils.parsing import has_control, shown
+from latentcot.utils.parsing import has_control, named, shown
 
 MAX_ID = 200
 
@@ -35,6 +37,14 @@ class Example:
     steps: tuple[str, ...]
     answer: str
     meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse one text for steps: it would be split into letters."""
+        if isinstance(self.steps, str):
+            raise UsageError(
+                f"Example: steps must be several texts, got one: {shown(self.steps)}. Put it into "
+                "a tuple."
+            )
 
 
 def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
@@ -92,23 +102,28 @@ def example_of(record: Any, where: str, default_id: str) -> Example:
     """
     if not isinstance(record, dict):
         raise DataError(f"{where}: must be an object, got {_kind(record)}. {HELP}")
-    rest = {key: value for key, value in record.items() if key not in ("question", "answer")}
-    for key in ("question", "answer"):
-        text = record.get(key)
+    try:
+        rest = plain_fields(record)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}. {HELP}") from None
+    question, steps, answer = rest.pop("question"), rest.pop("steps"), rest.pop("answer")
+    id_ = rest.pop("id", default_id)
+    for key, text in (("question", question), ("answer", answer)):
         if not isinstance(text, str) or not text.strip():
             got = "an empty string" if isinstance(text, str) else _kind(text)
-            raise DataError(f"{where}: {key!r} must be a string with text in it, got {got}. {HELP}")
-    steps, id_ = rest.pop("steps", None), rest.pop("id", default_id)
+            keys = ", ".join(map(named, record)) or "none"
+            raise DataError(
+                f"{where}: {key!r} must be a string with text in it, got {got}. Its keys are: "
+                f"{keys}. Call the right one {key!r}. {HELP}"
+            )
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")
-    if any(not step.strip() for step in steps):
-        raise DataError(f"{where}: 'steps' holds an empty step. Leave it out. {HELP}")
     if not isinstance(id_, str | int):
         raise DataError(f"{where}: 'id' must be a string or a number, got {_kind(id_)}. {HELP}")
     if len(str(id_)) > MAX_ID or has_control(str(id_)):
         rule = f"'id' must be one line of at most {MAX_ID} characters"
         raise DataError(f"{where}: {rule}, got {shown(id_)}. {HELP}")
-    return Example(str(id_), record["question"], tuple(steps), record["answer"], rest)
+    return Example(str(id_), question, tuple(steps), answer, rest)
 
 
 def _kind(value: Any) -> str:

@@ -4,20 +4,29 @@
     one JSON list     the official ProsQA files
     one JSON object   what the official ProntoQA generator writes
     iCoT text         GSM8k-Aug: question||<<4-2=2>> <<2/.5=4>> #### 4
+    CSV, TSV          a table whose first line names its columns
+    Parquet           a table
+    any of these, compressed by gzip
     hub:NAME:SPLIT    a data set of the Hugging Face hub, or a folder that `datasets` can read
 
 `read_records` turns all of them into the same plain records (question, steps, answer, …);
 `examples.py` checks these. docs/data-format.md shows each form.
 """
 
+import csv
 import glob
+import gzip
 import hashlib
+import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from latentcot.data.fields import ANSWERS, QUESTIONS
 from latentcot.errors import DataError
+from latentcot.utils.display import say
 from latentcot.utils.parsing import named, one_line, parse_json, shown
 
 HELP = "See docs/data-format.md."
@@ -40,14 +49,18 @@ def read_records(source: Path | str) -> Iterator[Record]:
             yield f"{source}:{number}", hub_record(row)
         return
     path = Path(source)
+    content = _content(path)
+    if content.startswith(b"PAR1"):
+        yield from _parquet_records(path, content)
+        return
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
+        text = content.decode("utf-8-sig")
+    except ValueError as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
     start = text.lstrip()[:1]
-    if start == "[":
+    if _is_table(text, path.suffix):
+        yield from _table_records(path, text)
+    elif start == "[":
         for number, record in enumerate(_parse(text, str(path))):
             yield f"{path}:{number}", record
     elif start == "{" and is_one_object(text):
@@ -135,6 +148,78 @@ def _file_hash(path: Path) -> str:
 # --- files ------------------------------------------------------------------------------------
 
 
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked; say where they are not those that were made."""
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: is no regular file. Give a file of examples. {HELP}")
+        content = path.read_bytes()
+        _compare_with_note(path, content)
+        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    except FileNotFoundError:
+        raise DataError(f"{one_line(str(path))}: no such file.") from None
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # of gzip; or no path at all
+        raise DataError(f"{one_line(str(path))}: cannot be read: {error}. {HELP}") from None
+
+
+def _compare_with_note(path: Path, content: bytes) -> None:
+    """Say where a file is not the one that `latentcot data make` wrote next to its note."""
+    try:
+        digests = parse_json((path.parent / NOTE).read_text(encoding="utf-8"))["sha256"]
+        expected = digests.get(path.name)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # none, or of something else
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        say(
+            f"Note: {path} has changed since {path.parent / NOTE} was written: its hash is another "
+            "one. Make the data again, or delete the note if the change was meant."
+        )
+
+
+def _is_table(text: str, ending: str) -> bool:
+    """Return whether the first line names the columns of a table, one of them a question.
+
+    One that is called a table is told what its columns lack.
+    """
+    first = text.lstrip("\n\r").split("\n", 1)[0]
+    if first.lstrip()[:1] in ("{", "[") or "||" in first:
+        return False
+    has_question = any(bool(set(_columns(first, mark)) & set(QUESTIONS)) for mark in ",\t;")
+    return has_question or (ending.lower() in (".csv", ".tsv") and bool(first.strip()))
+
+
+def _columns(line: str, mark: str) -> list[str]:
+    found = next(csv.reader([line], delimiter=mark), []) if mark in line else []
+    return [name.strip() for name in found]
+
+
+def _table_records(path: Path, text: str) -> Iterator[Record]:
+    """Read CSV, TSV or a table with semicolons; where a record ends names it."""
+    first = text.lstrip("\n\r").split("\n", 1)[0]
+    known = {*QUESTIONS, *ANSWERS}
+    mark = max(",\t;", key=lambda one: (len(known & set(_columns(first, one))), first.count(one)))
+    rows = csv.DictReader(io.StringIO(text.lstrip("\n\r")), delimiter=mark, strict=True)
+    try:
+        for row in rows:
+            where = f"{path}:{rows.line_num}"
+            if None in row or None in row.values():
+                raise DataError(f"{where}: has another number of columns than line 1. {HELP}")
+            yield where, {name.strip(): value or None for name, value in row.items()}
+    except csv.Error as error:
+        raise DataError(f"{path}:{rows.line_num}: is no row of a table: {error}. {HELP}") from None
+
+
+def _parquet_records(path: Path, content: bytes) -> Iterator[Record]:
+    from pyarrow import ArrowException, BufferReader, parquet  # type: ignore[import-untyped]
+
+    try:
+        rows = parquet.read_table(BufferReader(content)).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {one_line(str(error))}.") from None
+    for number, row in enumerate(rows):
+        yield f"{path}:{number}", row
+
+
 def _parse(text: str, where: str) -> Any:
     try:
         return parse_json(text)
@@ -153,7 +238,7 @@ def is_one_object(text: str) -> bool:
 
 
 def line_record(line: str, where: str, start: str) -> Any:
-    """Read a line of JSON Lines, or of iCoT text: its steps are split at blanks.
+    """Read a line of JSON Lines, or of iCoT text, whose chain `fields.split_chain` splits.
 
     Args:
         line: With text in it.
@@ -176,7 +261,7 @@ def line_record(line: str, where: str, start: str) -> Any:
             f"{where}: has no '####' before its answer, got {line.strip()[:80]!r}. The form is "
             f"question||step step #### answer. {HELP}"
         )
-    return {"question": question.strip(), "steps": chain.split(), "answer": answer.strip()}
+    return {"question": question.strip(), "steps": chain, "answer": answer.strip()}
 
 
 def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
@@ -210,10 +295,7 @@ def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
 
 def hub_record(row: Any) -> dict[str, Any]:
     """Return the record of a row of a data set."""
-    record = dict(row)
-    if "steps" not in record and isinstance(record.get("cot"), str):
-        record["steps"] = record.pop("cot").split()
-    return record
+    return dict(row)
 
 
 def hub_table(source: str, *, streaming: bool = False) -> Any:

@@ -12,7 +12,8 @@ from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import BATCH_SIZE, Options, Reasoner
 from latentcot.evaluation.results import Estimate, Evaluation, Record
 from latentcot.evaluation.statistics import share_with_interval
-from latentcot.tasks import task_named
+from latentcot.tasks import AnswerMatch, task_named
+from latentcot.utils.parsing import shown
 
 
 def evaluate(
@@ -21,6 +22,7 @@ def evaluate(
     *,
     encoded: Sequence[EncodedExample] | None = None,
     num_thoughts: int | None = None,
+    match: AnswerMatch | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
     """Let a reasoner answer examples, greedily, and score it by its task's rule.
@@ -30,14 +32,18 @@ def evaluate(
         examples: With gold answers.
         encoded: The same examples as token ids, where they are at hand.
         num_thoughts: This number of thoughts, instead of what was trained for.
+        match: When an answer counts as right, instead of the task's rule.
         **options: How answers are written: see `reasoner.Options`.
 
     Raises:
         UsageError: There are no examples.
     """
-    if not examples:
-        raise UsageError("evaluate: needs at least one example, got none.")
-    info, task = reasoner.info, task_named(reasoner.info.task)
+    if not examples or not all(isinstance(example, Example) for example in examples):
+        got = "none" if not examples else shown(examples)
+        raise UsageError(
+            f"evaluate: needs at least one example, as read_examples(file) gives them, got {got}."
+        )
+    info, task = reasoner.info, task_named(reasoner.info.task if match is None else match)
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()
     outputs = reasoner.answer(encoded, num_thoughts=num_thoughts, **options)

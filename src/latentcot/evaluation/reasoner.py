@@ -27,13 +27,14 @@ from latentcot.errors import UsageError
 from latentcot.methods.stopping import STOP, StopRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
-from latentcot.models.loading import check_lengths, max_positions
+from latentcot.models.loading import check_lengths, max_positions, width_of
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from latentcot.utils.distributed import every_nth, gathered, own_device
+from latentcot.utils.parsing import one_line, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ class Reasoner:
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded])
         if not prompts:
-            size = self.model.config.hidden_size
+            size = width_of(self.model)
             latents = self.info.num_thoughts if num_thoughts is None else num_thoughts
             return Thinking(torch.zeros(0, latents, size), torch.zeros(0, size))
         rollout = roll_out(self.model, _without_words(prompts), self.thinker, stop)
@@ -299,9 +300,13 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
 
     Raises:
         CheckpointError: It is none, it is damaged, or it is of a newer format.
+        UsageError: There is no such device.
     """
+    try:
+        device = torch.device(device or own_device())
+    except RuntimeError as error:
+        raise UsageError(f"device: {one_line(str(error))}, got {shown(device)}.") from None
     found = load_checkpoint(path)
-    device = device or own_device()
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     modules = dict(found.modules.to(device).items())
     return Reasoner(found.model, found.tokenizer, found.info, modules)
@@ -313,6 +318,8 @@ def _without_words(prompts: Sequence[Layout]) -> list[Layout]:
 
 
 def _texts(questions: Sequence[str]) -> list[str]:
-    if isinstance(questions, str):
-        raise TypeError("questions must be a list of strings, got one string: put it in a list.")
-    return list(questions)
+    texts = [questions] if isinstance(questions, str) else list(questions)
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"questions: must be texts, got {shown(text)} among them.")
+    return texts

@@ -3,6 +3,8 @@
 A file of an older form is read as if it were of the newest. No tensors are needed here.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,12 +13,17 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from latentcot.errors import RunError
+from latentcot.evaluation.statistics import share_with_interval
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import MAX_NAME, has_control, one_line
 from latentcot.utils.versions import EVALUATION_VERSION, problems_of, read_versioned
 
 CUSTOM_TASK = "own"
 """What custom data are called, whose recipe says how answers are matched."""
+
+
+HASH = "sha256"
+"""Key of the hash of everything else in the file."""
 
 
 def _label(text: str) -> str:
@@ -136,23 +143,45 @@ class Evaluation:
 
         Raises:
             FileNotFoundError: There is none.
-            RunError: It is damaged, no result of an evaluation, or a newer latentcot wrote it.
+            RunError: It is damaged or edited, no result of an evaluation, or of a newer latentcot.
         """
         values = read_versioned(path, EVALUATION_VERSION)
+        written = values.pop(HASH, None)  # not in files of older versions
+        if written is not None and written != _hash(values):
+            raise RunError(
+                f"{path}: does not hold what was written there: its hash is another one. It was "
+                "damaged or edited. Evaluate again."
+            )
         version = values.setdefault("format_version", 1)
         try:
             found: Self = TypeAdapter(cls).validate_python(_upgraded(values, version, task))
         except ValidationError as error:
             reason = problems_of(error)
             raise RunError(f"{path}: is no result file of latentcot: {reason}.") from None
+        found._refuse_other_records(path)
         if version > 1:
             return found
         tokens = found.tokens_per_question + found.thoughts_per_question
         return replace(found, tokens_per_question=tokens)
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all; RunError where it cannot be written."""
-        write_json(path, self.values())
+        """Write it as JSON with its hash, whole or not at all; RunError where that fails."""
+        values = self.values()
+        write_json(path, values | {HASH: _hash(values)})
+
+    def _refuse_other_records(self, path: Path) -> None:
+        """Make sure that the accuracy is that of the records: older files have no hash."""
+        num_right = sum(record.is_correct for record in self.records)
+        accuracy, share = self.accuracy, num_right / max(1, len(self.records))
+        if accuracy.n == len(self.records) and abs(accuracy.value - share) < 1e-9:
+            low, high = share_with_interval(num_right, accuracy.n)[1:]
+            if max(abs(accuracy.low - low), abs(accuracy.high - high)) < 1e-6:
+                return
+        raise RunError(
+            f"{path}: its accuracy is not that of its records: {accuracy.value:.4f} "
+            f"({accuracy.low:.4f} to {accuracy.high:.4f}) of {accuracy.n}, but {num_right} of "
+            f"{len(self.records)} are right. It was damaged or edited. Evaluate again."
+        )
 
     def values(self) -> dict[str, Any]:
         """Return it as plain values, as its file holds them."""
@@ -176,6 +205,12 @@ class Evaluation:
         """On which it was evaluated; None if unknown."""
         machine = self.provenance.get("machine")
         return one_line(str(machine)) if machine else None
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain values, as hex digits."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _upgraded(values: Mapping[str, Any], version: int, task: object) -> dict[str, Any]:

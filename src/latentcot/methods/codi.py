@@ -38,6 +38,7 @@ from latentcot.curriculum.views import (
 )
 from latentcot.methods.method import Method, Module, Term
 from latentcot.methods.terms import language, measures
+from latentcot.models.loading import width_of
 from latentcot.thinking.readings import Readings
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -65,7 +66,7 @@ class CodiSettings:
 
 def make_projection(model: PreTrainedModel) -> nn.Module:
     """Return P, (…, D) → (…, D)."""
-    size = model.config.hidden_size
+    size = width_of(model)
     layers = nn.Linear(size, size), nn.GELU(), nn.Linear(size, size), nn.LayerNorm(size)
     return nn.Sequential(*layers).to(model.dtype)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from latentcot.curriculum.layout import LaidOut
 from latentcot.methods.method import Method, Module, Term
+from latentcot.models.loading import width_of
 from latentcot.thinking.readings import Readings
 
 NUM_THRESHOLDS = 99
@@ -89,7 +90,7 @@ def with_stop_classifier(method: Method, weight: float = 1.0) -> Method:
     def count(laid: LaidOut) -> tuple[int, ...]:
         return (laid.layouts[view].num_latents,)
 
-    make = Module(lambda model: StopHead(model.config.hidden_size))
+    make = Module(lambda model: StopHead(width_of(model)))
     return method.with_(terms=(Term("stop_loss", total, count, weight),), modules={STOP: make})
 
 

@@ -21,7 +21,7 @@ from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.utils.parsing import one_line, shown
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         model = load_weights(name)
     except Exception as error:  # transformers, its hub and safetensors raise many kinds
         raise _not_loaded(name, error) from None
-    check_reads_last_state(model)
     return model, tokenizer
 
 
@@ -131,9 +130,9 @@ def load_weights(name: str) -> PreTrainedModel:
 
     Raises:
         Exception: Many kinds, by transformers and safetensors, if nothing can be loaded.
-        ValueError: Some of its weights are missing; transformers would draw them at random. Or it
-            holds adapters, whose settings can make peft import what they name; or its config.json
-            makes transformers fetch and run more than its own code.
+        ValueError: Some of its weights are missing, which transformers would draw at random, or are
+            no numbers. Or it holds adapters, whose settings can make peft import what they name; or
+            its config.json makes transformers fetch and run more than its own code.
     """
     if find_adapter_config_file(name) is not None:
         raise ValueError(
@@ -165,6 +164,11 @@ def load_weights(name: str) -> PreTrainedModel:
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}.")
+    damaged = [key for key, one in model.named_parameters() if not bool(one.isfinite().all())]
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} of its weights hold NaN or infinity, such as {damaged[0]}."
+        )
     return model
 
 
@@ -235,28 +239,13 @@ def make_from_scratch(
     return model
 
 
-def check_reads_last_state(model: PreTrainedModel) -> None:
-    """Make sure that the logits are the output head on the last hidden state, as thoughts need it.
+def width_of(model: PreTrainedModel) -> int:
+    """Return the width of what the model reads and of the states that it gives: D.
 
-    Raises:
-        RecipeError: The model scales or caps its logits, or has no such head.
+    Not always `config.hidden_size`: some project between the two (OPT-350m).
     """
-    head = model.get_output_embeddings()
-    ids = torch.tensor([[0, 1, 2]], device=model.device)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        states = model.base_model(input_ids=ids).last_hidden_state
-        is_plain = head is not None and torch.allclose(
-            head(states), model(input_ids=ids).logits, rtol=1e-3, atol=1e-4
-        )
-    model.train(was_training)
-    if not is_plain:
-        raise RecipeError(
-            f"model: {type(model).__name__} does not compute its logits as output head times last "
-            "hidden state, which continuous thoughts need. GPT-2, Llama, Qwen2, Qwen3 and Mistral "
-            "do."
-        )
+    table: Any = model.get_input_embeddings()  # adapters wrap it
+    return int(table.weight.shape[1])
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
@@ -279,6 +268,6 @@ def check_lengths(
                 f"example {id_!r}: needs {len(layout) + new_tokens} positions "
                 f"({len(layout.prefix)} for the question, {layout.num_latents} latent positions, "
                 f"{len(layout.suffix) + new_tokens} for what follows), but the model has {limit}. "
-                "Leave it out, shorten it, or use a model with more positions (for one made from "
-                "scratch, model.num_positions)."
+                "Leave it out (data.skip_long: true does, in training), shorten it, or use a model "
+                "with more positions (for one made from scratch, model.num_positions)."
             )

@@ -15,11 +15,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from latentcot.curriculum.layout import SpecialTokens
+from latentcot.curriculum.layout import SPECIAL_TOKENS, SpecialTokens
 from latentcot.errors import RecipeError, did_you_mean
 from latentcot.utils.parsing import shown
 
-BOT, EOT, PAUSE = "<bot>", "<eot>", "<pause>"
+BOT, EOT, PAUSE = SPECIAL_TOKENS
 END, UNKNOWN = "<eos>", "<unk>"
 
 # What stands between blanks, such as 12, [Q], ### or -2.5; a sign behind it is a word of its own.

@@ -55,6 +55,9 @@ class Data:
     """Use this many training examples at most, from the beginning of the file."""
     max_valid: Count | None = None
     """Use this many validation examples at most."""
+    skip_long: bool = False
+    """Leave out training examples that are longer than the model has positions, and say how many;
+    otherwise one of them is an error. Not with `stream`."""
     stream: bool = False
     """Read training examples while training goes on, for files that do not fit in memory; `train`
     may then be a folder or a pattern of files."""
@@ -277,6 +280,8 @@ def _across_fields(recipe: Recipe) -> list[str]:
         )
     if training.epochs is None and training.max_updates is None:
         problems.append("training: needs epochs or max_updates, both are empty.")
+    if recipe.data.skip_long and recipe.data.stream:
+        problems.append("data.skip_long: a stream is not read before training. Set it to false.")
     if (training.micro_batch_size or 1) > training.batch_size:
         problems.append(
             f"training.micro_batch_size: must not exceed batch_size {training.batch_size}, got "

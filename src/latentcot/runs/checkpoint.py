@@ -36,6 +36,7 @@ from latentcot.errors import CheckpointError, DamagedError, LatentcotError, RunE
 from latentcot.methods import method_named
 from latentcot.methods.method import Method
 from latentcot.methods.stopping import STOP, with_stop_classifier
+from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.lora import adapters_of
 from latentcot.models.lora_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
@@ -48,6 +49,7 @@ from latentcot.runs.checkpoint_folders import (
     write_checksums,
 )
 from latentcot.tasks import AnswerMatch, task_named
+from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import is_plain_name, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
@@ -235,6 +237,8 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
             f"{name}: its weights or tokenizer cannot be read: {one_line(str(error), 600)}. The "
             "checkpoint is damaged; take another one of the same run."
         ) from error
+    if not takes_split_cache(model):  # training or convert has looked at the others
+        choose_way(model)
     return Checkpoint(model.eval(), tokenizer, info, modules.eval())
 
 

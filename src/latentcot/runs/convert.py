@@ -10,7 +10,6 @@ from pathlib import Path
 from latentcot.curriculum.layout import SpecialTokens, Template, count_latents
 from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.methods import METHODS, Method, Plan, method_named
-from latentcot.models.loading import check_reads_last_state
 from latentcot.models.lora import adapters_of, merge_adapters
 from latentcot.models.special_tokens import (
     install_special_tokens,
@@ -26,7 +25,7 @@ from latentcot.runs.checkpoint import (
 from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.tasks import TASKS, AnswerMatch, task_named
-from latentcot.thinking.capability import check_thinks_in_batches
+from latentcot.thinking.capability import choose_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def convert(
         MethodError: There is no such method or task.
         CheckpointError: The weights cannot be read, or are not those of such a model or method.
         RunError: `out` is taken or cannot be written.
-        RecipeError: The model cannot think in batches, or has no end of text.
+        RecipeError: The model cannot think in continuous thoughts, or has no end of text.
     """
     inputs = [source, *([Path(base)] if base else [])]
     if (source / INFO_FILE).is_file() or (source / "recipe.yaml").is_file():
@@ -118,8 +117,7 @@ def convert(
     info = _info(request, lacking(source, base))
     _refuse_taken(out, inputs, overwrite=overwrite)
     external = load_external(source, base)
-    check_reads_last_state(external.model)
-    check_thinks_in_batches(external.model)
+    choose_way(external.model)
     note = _give_special_tokens(
         external, source, info.bound_method, request.special_tokens_start_from
     )

@@ -256,6 +256,7 @@ def eval_path(
     limit: int | None,
     *,
     force_steps: bool = False,
+    match: str | None = None,
 ) -> Path | None:
     """Return where the result of an evaluation goes: into its run, if it has one.
 
@@ -272,6 +273,8 @@ def eval_path(
         parts.append(f"{num_thoughts}-thoughts")
     if force_steps:
         parts.append("forced-steps")
+    if match is not None:
+        parts.append(f"by-{match}")
     if limit is not None:
         parts.append(f"first-{limit}")
     return run / "evals" / f"{'-'.join(parts)}.json"

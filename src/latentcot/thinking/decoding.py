@@ -34,7 +34,7 @@ class Sampling:
     """How words are drawn; leave it out for greedy decoding, as in the paper.
 
     Attributes:
-        temperature: Above 0; 1 leaves the model's distribution as it is.
+        temperature: 0.0001 to 10000; 1 leaves the model's distribution as it is.
         top_p: Keep the smallest set of words with this much probability.
         top_k: Keep this many words at most; 0 keeps all.
         seed: Prompt number i draws from a stream of its own, made of this seed and i.
@@ -47,9 +47,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
-        if not self.temperature > 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+        is_warm = 1e-4 <= self.temperature <= 1e4  # beyond, logits are no numbers any more
+        if not is_warm or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise UsageError(
-                "sampling needs temperature > 0, 0 < top_p ≤ 1 and top_k ≥ 0, got "
+                "sampling needs 0.0001 ≤ temperature ≤ 10000, 0 < top_p ≤ 1 and top_k ≥ 0, got "
                 f"temperature={self.temperature}, top_p={self.top_p}, top_k={self.top_k}. "
                 "For greedy decoding leave sampling out."
             )

@@ -1,21 +1,27 @@
 """How a model reads on: pass after pass of new columns, over one cache that only grows.
 
 Rows are padded on the right: in the first pass no real column can see a pad, so it needs no mask;
-in the later, short passes the pads are masked. Models of the families that
-`models/backend/split_cache.py` knows read by a faster way that gives the same; any other goes
-through transformers' own cache.
+in the later, short passes the pads are masked. There are three ways to read, and `capability.py`
+finds out which of them a model takes:
+
+- `fast`: a split cache, for the families that `models/backend/split_cache.py` knows;
+- `plain`: transformers' own cache;
+- `rows`: one row at a time without its pads and without a cache, everything computed again in each
+  pass. Slow, and right for every causal model. The other two go over to it, whatever the model,
+  where its windows would count pads or the length of one row would change what another gives.
 
 Shapes: B batch, C columns of one pass, K columns so far, W columns that are read, D hidden size.
 """
 
 from contextlib import ExitStack
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
-from latentcot.errors import DataError, TrainingError, UsageError
+from latentcot.errors import TrainingError
 from latentcot.models.backend.activation_checkpointing import checkpointed
 from latentcot.models.backend.last_layer import pruned_to
 from latentcot.models.backend.split_cache import (
@@ -24,6 +30,15 @@ from latentcot.models.backend.split_cache import (
     blocks_of,
     split_cache,
     takes_split_cache,
+)
+from latentcot.models.loading import width_of
+from latentcot.models.ways import (
+    backbone_of,
+    forget_lengths,
+    lock_of,
+    rope_switch_of,
+    way_of,
+    window_of,
 )
 
 
@@ -35,13 +50,15 @@ class Passes:
         is_real_BK: Which of those columns are real.
         lengths_B: How many real columns each row has; the position of its next one.
         num_passes: Calls of the backbone so far.
+        again_BKD: Where rows are read one by one, what the newest pass gave at every column.
         layers_BD: Where `read` was told to look, what each block read there, one (B, D) a block.
     """
 
     def __init__(
         self, model: PreTrainedModel, batch_size: int, *, saves_memory: bool = False
     ) -> None:
-        self.backbone = model.base_model
+        self.backbone = backbone_of(model)
+        self.lock = lock_of(self.backbone)
         self.blocks = blocks_of(self.backbone)
         is_checkpointed = any(getattr(one, "gradient_checkpointing", False) for one in self.blocks)
         if model.training and is_checkpointed:
@@ -53,15 +70,23 @@ class Passes:
         self.saves_memory = saves_memory
         self.has_split_cache = takes_split_cache(model)
         self.is_eager = model.config._attn_implementation == "eager"
-        num_blocks = len(self.blocks)
-        self.cache = (
-            split_cache(num_blocks) if self.has_split_cache else DynamicCache(config=model.config)
-        )
-        windows = [getattr(layer, "sliding_window", None) for layer in self.cache.layers]
-        self.window: int | None = min((one for one in windows if one), default=None)
+        self.reads_rows = way_of(model) == "rows"
+        self.cache: Cache | None = None
+        if self.has_split_cache:
+            self.cache = split_cache(len(self.blocks))
+        elif not self.reads_rows:
+            self.cache = DynamicCache(config=model.config)
+        self.window = window_of(model)
+        self.switch = rope_switch_of(model)
+        # What rows are read from; not kept where the cache is right whatever comes.
+        is_kept = self.reads_rows or self.window is not None or self.switch is not None
+        width = width_of(model)
+        nothing = torch.zeros(batch_size, 0, width, dtype=model.dtype, device=model.device)
+        self.embeds = nothing if is_kept else None
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
         self.num_passes = 0
+        self.again_BKD: Tensor | None = None
         self.layers_BD: list[Tensor] = []
 
     def read(
@@ -87,14 +112,21 @@ class Passes:
         # A column that is not real repeats its neighbour's position: always one the model has.
         positions_BC = (self.lengths_B[:, None] + is_real_BC.cumsum(1) - 1).clamp(min=0)
         self.lengths_B = self.lengths_B + is_real_BC.sum(1)
-        self._refuse_padded_window()
         self.num_passes += 1
+        if self.embeds is not None:
+            self.embeds = torch.cat([self.embeds, embeds_BCD], dim=1)
+        if self.reads_rows or self._is_beyond():
+            self.reads_rows, self.cache = True, None
+            rows_BCD = self._read_rows(embeds_BCD.shape[1], layers_at_B)
+            return rows_BCD if wanted_BW is None else _at(rows_BCD, wanted_BW)
+        assert self.cache is not None
         # Only the first pass has positions that nobody reads, and only a split cache can skip them.
         is_less = wanted_BW is not None and wanted_BW.shape[1] < embeds_BCD.shape[1]
         is_pruned = is_less and is_first and self.has_split_cache
         with ExitStack() as way:
+            way.enter_context(self.lock)
             if layers_at_B is not None:
-                self._keep_layers(way, layers_at_B)
+                self.layers_BD = self._keep_layers(way, layers_at_B)
             if self.has_split_cache:
                 way.enter_context(attends_over_split_cache(self.backbone.config))
                 is_plain = is_first and not self.is_eager
@@ -117,19 +149,63 @@ class Passes:
             return hidden_BCD
         if is_pruned:
             return hidden_BCD[:, : wanted_BW.shape[1]]
-        return hidden_BCD.gather(1, wanted_BW[:, :, None].expand(-1, -1, hidden_BCD.shape[-1]))
+        return _at(hidden_BCD, wanted_BW)
 
-    def _keep_layers(self, way: ExitStack, at_B: Tensor) -> None:
+    def _is_beyond(self) -> bool:
+        """Return whether the cache would give another result than each row alone."""
+        num_columns = self.is_real_BK.shape[1]
+        if self.window is not None and num_columns > self.window:
+            return not bool(self.is_real_BK.all())
+        return self.switch is not None and num_columns > self.switch
+
+    def _read_rows(self, num_new: int, layers_at_B: Tensor | None) -> Tensor:
+        """Read all columns again, each row alone; return states of the newest, (B, C, D)."""
+        assert self.embeds is not None
+        states, layers = [], list[list[Tensor]]()
+        first = self.is_real_BK.shape[1] - num_new
+        for row, (embeds_KD, is_real_K) in enumerate(
+            zip(self.embeds, self.is_real_BK, strict=True)
+        ):
+            at = is_real_K.nonzero()[:, 0]
+            with ExitStack() as way:
+                way.enter_context(self.lock)
+                if layers_at_B is not None:
+                    column = first + layers_at_B[row]
+                    kept = self._keep_layers(way, (at < column).sum()[None])
+                    layers.append(kept)
+                forget_lengths(self.backbone)
+                hidden_KD: Tensor = self.backbone(
+                    inputs_embeds=embeds_KD[at][None], use_cache=False
+                ).last_hidden_state[0]
+            nothing = hidden_KD.new_zeros(len(is_real_K), hidden_KD.shape[-1])
+            states.append(nothing.index_copy(0, at, hidden_KD))
+        if layers_at_B is not None:
+            self.layers_BD = [torch.cat(block) for block in zip(*layers, strict=True)]
+        self.again_BKD = torch.stack(states)
+        return self.again_BKD[:, first:]
+
+    def last_before(self, num_newest: int) -> Tensor | None:
+        """Return each row's state just before so many newest columns, where it was read again.
+
+        Where the length of a row changes all of its states, this is the one that goes with theirs.
+        """
+        if self.again_BKD is None:
+            return None
+        is_before_BK = self.is_real_BK[:, : self.is_real_BK.shape[1] - num_newest]
+        column = torch.arange(is_before_BK.shape[1], device=is_before_BK.device)
+        return _at(self.again_BKD, (is_before_BK * column).argmax(1)[:, None])[:, 0]
+
+    def _keep_layers(self, way: ExitStack, at_B: Tensor) -> list[Tensor]:
         """Keep what each block reads at one column of each row, and nothing else of it."""
-        self.layers_BD = []
+        kept: list[Tensor] = []
 
         def keep(block: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             hidden_BCD: Tensor = inputs[0] if inputs else named["hidden_states"]
-            at_B11 = at_B[:, None, None].expand(-1, 1, hidden_BCD.shape[-1])
-            self.layers_BD.append(hidden_BCD.gather(1, at_B11)[:, 0])
+            kept.append(_at(hidden_BCD, at_B[:, None])[:, 0])
 
         for block in self.blocks:
             way.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        return kept
 
     def rewind(self, is_real_BK: Tensor) -> None:
         """Forget the newest columns, so that the next ones stand in their place.
@@ -137,17 +213,14 @@ class Passes:
         Args:
             is_real_BK: Which of the columns that stay are real: those of the first pass, of which
                 some rows may lose more than others. What was read behind them is dropped.
-
-        Raises:
-            UsageError: The model has sliding windows, whose oldest columns may be gone.
         """
-        if self.window is not None:
-            raise UsageError(
-                "latents that are refined in parallel need full attention, but this model has a "
-                f"sliding window of {self.window}. Use another method, or another model."
-            )
-        num_dropped = self.is_real_BK.shape[1] - is_real_BK.shape[1]
-        if num_dropped:
+        num_kept = is_real_BK.shape[1]
+        num_dropped = self.is_real_BK.shape[1] - num_kept
+        if self.window is not None:  # its oldest columns may be gone
+            self.reads_rows, self.cache = True, None
+        if self.embeds is not None:
+            self.embeds = self.embeds[:, :num_kept]
+        if num_dropped and self.cache is not None:
             self.cache.crop(-num_dropped)
         self.is_real_BK, self.lengths_B = is_real_BK, is_real_BK.sum(1)
 
@@ -160,19 +233,27 @@ class Passes:
             return additive(is_before_CK)[None, None]
         return additive(is_before_CK & self.is_real_BK[:, None, None])
 
-    def _refuse_padded_window(self) -> None:
-        """Sliding windows count columns, so that pads would push real columns out of them."""
-        if self.window is None or self.is_real_BK.shape[1] <= self.window:
-            return
-        if not bool(self.is_real_BK.all()):
-            raise DataError(
-                f"a padded batch has {self.is_real_BK.shape[1]} columns, but this model's sliding "
-                f"window is {self.window}. Use batch size 1, shorter questions, or a model with "
-                "full attention."
-            )
+    def copied(self) -> "Passes":
+        """Return a copy that reads on by itself.
+
+        Tensors of a cache are replaced and never written into, so that it can share them.
+        """
+        other = copy(self)
+        if self.cache is not None:
+            other.cache = copy(self.cache)
+            other.cache.layers = [copy(layer) for layer in self.cache.layers]
+        return other
 
     def keep_rows(self, rows: Tensor) -> None:
-        """Drop all rows but these from the cache, so that finished ones cost nothing."""
-        self.cache.batch_select_indices(rows)
+        """Drop all rows but these, so that finished ones cost nothing."""
+        if self.cache is not None:
+            self.cache.batch_select_indices(rows)
+        if self.embeds is not None:
+            self.embeds = self.embeds[rows]
         self.is_real_BK = self.is_real_BK[rows]
         self.lengths_B = self.lengths_B[rows]
+
+
+def _at(hidden_BCD: Tensor, wanted_BW: Tensor) -> Tensor:
+    """Return the states at some columns of each row: (B, W, D)."""
+    return hidden_BCD.gather(1, wanted_BW[:, :, None].expand(-1, -1, hidden_BCD.shape[-1]))

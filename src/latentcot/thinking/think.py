@@ -238,6 +238,8 @@ class _Reading:
                 if not bool(is_thinking_B.any()):
                     break
         behind = hidden_BCD[:, 1:]
+        if stop is None and (again_BD := passes.last_before(words_BTD.shape[1])) is not None:
+            state_BD = again_BD
         num_passes_B = taken_B + 1
         if stop is not None and words_BTD.shape[1] > 0:
             behind = passes.read(words_BTD, is_real_BT)

@@ -6,7 +6,7 @@ What is wrong with data, model and method together comes up here, before a run f
 import gc
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Timer
@@ -52,7 +52,7 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.tasks import extract_answer, task_named
-from latentcot.thinking.capability import check_thinks_in_batches
+from latentcot.thinking.capability import choose_way
 from latentcot.training.objective import Objective, make_modules
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
@@ -158,9 +158,10 @@ def build(recipe: Recipe) -> Run:
                 "Use a method that is trained on answers alone, such as no-cot."
             )
         _refuse_short_chains(recipe, method, train)
+        _tell_overlap(recipe.data, train, valid)
         if isinstance(recipe.model, str):
             model, tokenizer = load_pretrained(recipe.model)
-            check_thinks_in_batches(model)
+            choose_way(model, is_trained=True)
             before = fingerprint(model) if recipe.lora is not None else ""
             install_special_tokens(tokenizer, model, recipe.special_tokens_start_from)
         else:
@@ -211,8 +212,11 @@ def build(recipe: Recipe) -> Run:
 def _refuse_long(run: Run) -> None:
     """Refuse examples that are too long in any phase, or when answered; those of a stream later."""
     phases = [phase for phase in run.phases if not phase.is_minor]
-    if not isinstance(run.data.train, EncodedStream):
-        run.check_lengths(phases, one_of_each_shape(run.data.train))
+    train = run.data.train
+    if not isinstance(train, EncodedStream):
+        if run.recipe.data.skip_long:
+            _leave_out_long(run, train, phases)
+        run.check_lengths(phases, one_of_each_shape(train))
     valid = one_of_each_shape(run.data.valid_encoded)
     for phase in phases:
         most = run.most_thoughts(phase) if run.recipe.stop.rule == "classifier" else None
@@ -222,6 +226,24 @@ def _refuse_long(run: Run) -> None:
         ]
         new_tokens = run.recipe.generation.max_new_tokens
         check_lengths(run.objective.model, prompts, [e.id for e in valid], new_tokens)
+
+
+def _leave_out_long(run: Run, train: list[EncodedExample], phases: Sequence[Phase]) -> None:
+    """Leave out training examples that are too long in any phase, and say how many."""
+
+    def fits(example: EncodedExample) -> bool:
+        with suppress(DataError):
+            run.check_lengths(phases, [example])
+            return True
+        return False
+
+    num_all = len(train)
+    train[:] = filter(fits, train)
+    if not train:
+        raise DataError(f"{run.recipe.data.train}: all {num_all:,} examples are too long.")
+    if len(train) < num_all:
+        count = num_all - len(train)
+        say(f"Note: {count:,} of {num_all:,} training examples are too long and left out.")
 
 
 def _training_examples(data: Data) -> list[Example] | Stream:
@@ -327,8 +349,37 @@ def tokenizer_from_scratch(
     are tokens.
     """
     if model.tokenizer == "words":
+        examples = list(examples)
+        some = "".join(example.question for example in examples[:100])
+        if len(some) > LONGEST_WORD * (1 + some.count(" ")):
+            say(
+                "Note: these questions have hardly a blank between words, and every word becomes a "
+                "token: a whole question may be one. Set model.tokenizer: bpe for such a script."
+            )
         return word_tokenizer(_texts(recipe, examples))
     return bpe_tokenizer(_texts(recipe, examples), model.vocabulary_size)
+
+
+LONGEST_WORD = 20
+"""Characters a blank, on average, beyond which a text is not written in words."""
+
+
+def _tell_overlap(data: Data, train: Sequence[Example] | Stream, valid: Sequence[Example]) -> None:
+    """Say once how many questions stand in more than one split: they tell nothing of new ones."""
+    if isinstance(train, Stream):
+        return  # read while training goes on; files that are named twice are refused
+    seen = {example.question.strip() for example in train}
+    others = {"validation": valid}
+    if data.test is not None and not is_hub(data.test):
+        with suppress(DataError):  # training does not need it
+            others["test"] = read_examples(data.test)
+    for split, examples in others.items():
+        count = sum(example.question.strip() in seen for example in examples)
+        if count:
+            say(
+                f"Note: {count:,} of {len(examples):,} {split} questions stand in the training "
+                "data too, so that remembering them looks like reasoning."
+            )
 
 
 def _refuse_lost_answers(

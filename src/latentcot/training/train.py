@@ -14,6 +14,7 @@ from latentcot.training.loop import Trainer
 from latentcot.training.saving import NUM_KEPT
 from latentcot.utils.display import say
 from latentcot.utils.files import written_whole
+from latentcot.utils.parsing import shown
 from latentcot.utils.problems import at_most
 
 
@@ -45,6 +46,10 @@ def train(
         LatentcotError: With what is wrong; what had been saved stays.
     """
     out = Path(out)
+    if not isinstance(recipe, Recipe):
+        raise UsageError(
+            f"train: needs a Recipe, as read_recipe(path) gives it, got {shown(recipe)}."
+        )
     if keep_checkpoints < 1:
         raise UsageError(f"keep_checkpoints: must be at least 1, got {keep_checkpoints}.")
     if resume:

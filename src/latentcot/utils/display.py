@@ -1,7 +1,7 @@
 """What a person sees while long work goes on."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -24,7 +24,8 @@ def say(text: str) -> None:
     """Tell the person something, as it is, once: lines of any length, brackets and all."""
     if not is_main():
         return
-    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # the terminal was closed: what goes on is worth more than the note
+        console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class RateColumn(ProgressColumn):

@@ -186,6 +186,13 @@ def one_line(text: str, limit: int = 300) -> str:
     return _cut(" ".join("".join(" " if has_control(c) else c for c in text).split()), limit)
 
 
+def printable(text: str) -> str:
+    """Return a text of others as it is, but for what would move the cursor or change colours."""
+    return "".join(
+        c if c in "\n\t" or not has_control(c) else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
 def _line(text: str, limit: int = 300) -> str:
     """Return the message of a library: its lines stay, other control characters do not."""
     return _cut("".join(c if c == "\n" or not has_control(c) else " " for c in text), limit)

@@ -16,7 +16,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note the first Ctrl-C or SIGTERM instead of raising; a second one takes effect at once.
+    """Note the first Ctrl-C, SIGTERM or SIGHUP instead of raising; a second takes effect at once.
+
+    SIGHUP comes when the terminal is closed.
 
     Not under a launcher: schedulers send a signal to all processes, the launcher among them, which
     passes it on, so that each comes twice. The launcher kills who does not end.
@@ -32,7 +34,9 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(which, handler)  # type: ignore[arg-type]
 
     try:
-        for which in (signal.SIGINT, signal.SIGTERM):
+        for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(which) is signal.SIG_IGN:  # as nohup wants it
+                continue
             before[which] = signal.signal(which, note)
     except ValueError:  # not in the main thread: there Ctrl-C never arrives
         before.clear()

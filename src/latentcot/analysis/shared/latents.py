@@ -21,6 +21,7 @@ from latentcot.curriculum.layout import EncodedExample, Layout
 from latentcot.curriculum.views import Sequential, Tokens, Update
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner
+from latentcot.models.loading import width_of
 from latentcot.thinking.think import Latent
 
 T = TypeVar("T")
@@ -217,7 +218,7 @@ def record(subject: Subject) -> Chains:
         UsageError: None of the questions has a latent position.
     """
     num_latents = tuple(prompt.num_latents for prompt in subject.prompts())
-    most, size = max(num_latents), subject.reasoner.model.config.hidden_size
+    most, size = max(num_latents), width_of(subject.reasoner.model)
     if most == 0:
         raise UsageError(
             f"{subject.name}: none of the {len(num_latents)} questions has a latent position, "
@@ -253,7 +254,7 @@ def random_directions(subject: Subject, latents: Sequence[int], *parts: object) 
     Each is drawn evenly from all directions, and belongs to `parts`, the question's id and the
     number of the latent position.
     """
-    size, found = subject.reasoner.model.config.hidden_size, list[Tensor]()
+    size, found = width_of(subject.reasoner.model), list[Tensor]()
     for example in subject.examples:
         for latent in latents:
             seed = stream(*parts, example.id, latent).getrandbits(63)

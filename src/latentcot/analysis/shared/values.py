@@ -10,7 +10,6 @@ C positions that a pass adds, V vocabulary.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -195,8 +194,7 @@ def values_after(
 def _log_of_rest(reasoner: Reasoner, passes: Passes, pairs: list[tuple[int, Ids]]) -> Tensor:
     """Return the log-probability of each name's tokens behind its first: (P,).
 
-    Reads them over a copy of the rows of `passes`, which itself is left as it is: tensors of a
-    cache are replaced and never written into, so that the copy can share them.
+    Reads them over a copy of the rows of `passes`, which itself is left as it is.
     """
     # Laid out as a prompt, a name's tokens are padded like any words.
     names = collate([Layout(ids, 0, ids[1:], ids[1:]) for _, ids in pairs])
@@ -204,9 +202,7 @@ def _log_of_rest(reasoner: Reasoner, passes: Passes, pairs: list[tuple[int, Ids]
     num_next = int(names.suffix_lengths.max())
     place = torch.arange(num_next, device=names.suffix.device)
     is_real_PC = place < names.suffix_lengths[:, None]
-    over = copy(passes)
-    over.cache = copy(passes.cache)
-    over.cache.layers = [copy(layer) for layer in passes.cache.layers]
+    over = passes.copied()
     over.keep_rows(torch.tensor([row for row, _ in pairs], device=names.suffix.device))
     embeds = reasoner.model.get_input_embeddings()(names.prefix[:, :num_next])
     log_PCV = _log_probabilities(reasoner, over.read(embeds, is_real_PC))

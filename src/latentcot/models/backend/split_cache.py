@@ -26,6 +26,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from latentcot.models.backend.joint_attention import Fixed, attend_jointly
+from latentcot.models.ways import rope_switch_of, way_of
 from latentcot.utils.display import say
 
 NAME = "latentcot-parts"
@@ -121,10 +122,12 @@ def blocks_of(backbone: nn.Module) -> list[nn.Module]:
 
 def takes_split_cache(model: PreTrainedModel) -> bool:
     """Return whether a model can attend over parts: plain causal attention of a known family."""
+    if way_of(model) != "fast":
+        return False
     kind = model.config._attn_implementation
     known = _TAKES_PARTS.setdefault(model, {})
     if kind not in known:
-        known[kind] = kind in ("eager", "sdpa", NAME) and _has_known_attention(model.config)
+        known[kind] = kind in ("eager", "sdpa", NAME) and _has_known_attention(model)
         if not known[kind]:
             say(
                 f"{type(model).__name__} with {kind!r} attention takes the slower way, in which "
@@ -138,11 +141,13 @@ _TAKES_PARTS: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary(
 """What has been found, and said, by the name of the attention."""
 
 
-def _has_known_attention(config: Any) -> bool:
+def _has_known_attention(model: PreTrainedModel) -> bool:
+    config = model.config
     return (
         config.model_type in FAMILIES
         and not getattr(config, "reorder_and_upcast_attn", False)
         and not getattr(config, "add_cross_attention", False)
+        and rope_switch_of(model) is None
         and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
     )
 
