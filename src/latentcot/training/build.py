@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from threading import Timer
 
@@ -326,9 +327,11 @@ def tokenizer_from_scratch(
     From the training examples alone: a word that only the test set has is an error, if whole words
     are tokens.
     """
+    parts = ((example.question, *example.steps, example.answer) for example in examples)
+    texts = chain(asdict(recipe.template).values(), chain.from_iterable(parts))
     if model.tokenizer == "words":
-        return word_tokenizer(_texts(recipe, examples))
-    return bpe_tokenizer(_texts(recipe, examples), model.vocabulary_size)
+        return word_tokenizer(texts)
+    return bpe_tokenizer(texts, model.vocabulary_size)
 
 
 def _refuse_lost_answers(
@@ -346,9 +349,3 @@ def _refuse_lost_answers(
                 f"back from the tokenizer as {answer!r}, so it could never be right. Write it in "
                 "another way, or change template.answer_start."
             )
-
-
-def _texts(recipe: Recipe, examples: Iterable[Example]) -> Iterator[str]:
-    yield from asdict(recipe.template).values()
-    for example in examples:
-        yield from (example.question, *example.steps, example.answer)
