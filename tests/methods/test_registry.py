@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from latentcot.curriculum.layout import EncodedExample, LayoutRules, SpecialTokens, lay_out
-from latentcot.errors import MethodError
+from latentcot.errors import MethodError, RecipeError
 from latentcot.methods import (
     ALL_AT_ONCE,
     ENTRY_POINTS,
@@ -30,6 +30,7 @@ from latentcot.methods import (
     register,
     row,
 )
+from latentcot.recipes.recipe import make_recipe
 from tiny_runs import rows_of
 
 FROM_THE_END = Schedule(
@@ -327,6 +328,9 @@ def test_terms_and_modules_come_from_outside(
 def test_settings_that_are_wrong_are_told(choice: Any, words: str) -> None:
     with pytest.raises(MethodError, match=words):
         method_named(choice)
+    with pytest.raises(RecipeError, match=words) as caught:
+        make_recipe({"method": choice, "data": {"train": "a.jsonl", "valid": "b.jsonl"}})
+    assert "method: method." not in str(caught.value)
 
 
 def test_a_method_that_trains_nothing_is_refused() -> None:

@@ -65,10 +65,9 @@ def cases(*names: str) -> list[str]:
     return [word for name in names for word in ("--case", name)]
 
 
+@pytest.mark.slow  # training/test_resume.py has quick ones
 @pytest.mark.parametrize(
-    ("names", "least", "others"),
-    [(FEW, 1, 2), pytest.param(OTHERS, 3, 5, marks=pytest.mark.slow)],
-    ids=["few", "others"],
+    ("names", "least", "others"), [(FEW, 1, 2), (OTHERS, 3, 5)], ids=["few", "others"]
 )
 def test_nothing_is_lost(names: tuple[str, ...], least: int, others: int, tmp_path: Path) -> None:
     out = tmp_path / "faults.json"

@@ -87,7 +87,7 @@ def test_yaml_keeps_merges_and_aliases() -> None:
     assert parse_yaml("") is None
 
 
-@given(st.recursive(SCALARS | st.text(), st.lists, max_leaves=200))
+@given(st.recursive(SCALARS | st.text(), st.lists, max_leaves=50))
 def test_what_is_shown_is_one_short_line(value: Any) -> None:
     assert len(shown(value)) <= 300 and not has_control(shown(value))
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from threading import Timer
 
@@ -348,16 +349,20 @@ def tokenizer_from_scratch(
     From the training examples alone: a word that only the test set has is an error, if whole words
     are tokens.
     """
+    rest = iter(examples)  # perhaps of a stream
+    first = list(islice(rest, 100))
+    examples = chain(first, rest)
+    parts = ((example.question, *example.steps, example.answer) for example in examples)
+    texts = chain(asdict(recipe.template).values(), chain.from_iterable(parts))
     if model.tokenizer == "words":
-        examples = list(examples)
-        some = "".join(example.question for example in examples[:100])
+        some = "".join(example.question for example in first)
         if len(some) > LONGEST_WORD * (1 + some.count(" ")):
             say(
                 "Note: these questions have hardly a blank between words, and every word becomes a "
                 "token: a whole question may be one. Set model.tokenizer: bpe for such a script."
             )
-        return word_tokenizer(_texts(recipe, examples))
-    return bpe_tokenizer(_texts(recipe, examples), model.vocabulary_size)
+        return word_tokenizer(texts)
+    return bpe_tokenizer(texts, model.vocabulary_size)
 
 
 LONGEST_WORD = 20
@@ -397,9 +402,3 @@ def _refuse_lost_answers(
                 f"back from the tokenizer as {answer!r}, so it could never be right. Write it in "
                 "another way, or change template.answer_start."
             )
-
-
-def _texts(recipe: Recipe, examples: Iterable[Example]) -> Iterator[str]:
-    yield from asdict(recipe.template).values()
-    for example in examples:
-        yield from (example.question, *example.steps, example.answer)

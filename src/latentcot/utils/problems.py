@@ -47,7 +47,9 @@ def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
         is_inside = not branch or place[-1] not in form.unions
         where = ".".join(place)
         if is_inside or where not in explained:
-            explained[where] = f"{where}: {_explain(problem, place, is_inside, form)}"
+            told = _explain(problem, place, is_inside, form)
+            names_place = told.startswith((f"{where}.", f"{where}: "))  # as errors of methods do
+            explained[where] = told if names_place else f"{where}: {told}"
     # A value inside a union is complained about by its other branch too, for the whole of it.
     inner = {where.rpartition(".")[0] for where in explained}
     return [

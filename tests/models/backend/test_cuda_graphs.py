@@ -146,8 +146,15 @@ class TestLearner:
     """With recorded updates, exactly the same training."""
 
     @pytest.mark.parametrize("has_head", [False, True])
-    @pytest.mark.parametrize("name", ["gpt2", "llama"])
-    @pytest.mark.parametrize("micro_batch_size", [None, 3])
+    @pytest.mark.parametrize(
+        ("name", "micro_batch_size"),
+        [
+            ("gpt2", None),
+            ("llama", 3),
+            pytest.param("gpt2", 3, marks=pytest.mark.slow),
+            pytest.param("llama", None, marks=pytest.mark.slow),
+        ],
+    )
     def test_makes_the_same_updates(self, name, micro_batch_size, has_head):
         """At stage 0 a stop classifier has nothing to learn, and gets a gradient of zeros."""
         head = StopHead(HIDDEN_SIZE).double()
