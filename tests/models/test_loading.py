@@ -207,3 +207,27 @@ def test_weights_of_which_some_are_missing(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RecipeError, match=r"transformer\.h\.0\.mlp\.c_fc\.weight"):
         load_pretrained(str(folder))
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "a/b/c", "runs/none/x", "model.safetensors", "~/x"])
+def test_a_path_that_is_no_hub_id_is_told_at_once(name: str) -> None:
+    with pytest.raises(RecipeError, match=r"cannot be loaded: no such folder\. Give a folder"):
+        load_pretrained(name)
+
+
+def test_a_file_is_no_model(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot be loaded: is a file\."):
+        load_pretrained(str(folder / "model.safetensors"))
+
+
+def test_weights_that_would_be_unpickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(RecipeError, match=r"a \.bin file, .* latentcot convert, or transformers'"):
+        load_pretrained(str(folder))
+
+
+def test_a_tokenizer_with_more_tokens_than_embeddings(folder: Path) -> None:
+    more = word_tokenizer(["a b c d e f g"])
+    more.save_pretrained(folder)
+    with pytest.raises(RecipeError, match=r"its tokenizer has a token 11, but it has 11 embedd"):
+        load_pretrained(str(folder))

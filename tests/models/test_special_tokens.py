@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from base_tokenizers import base_tokenizer
 from latentcot.curriculum.layout import SpecialTokens
 from latentcot.errors import RecipeError
 from latentcot.models.special_tokens import (
@@ -24,6 +25,7 @@ from latentcot.models.special_tokens import (
     word_tokenizer,
 )
 from latentcot.tasks import extract_answer, task_named
+from reference import tiny_model
 
 WORDS = [
     "Tom is a timpus. Every timpus is a dumpus. Every dumpus is a kerpus. Is Tom a kerpus or rex?",
@@ -245,3 +247,14 @@ def test_a_vocabulary_without_an_end_of_text_is_refused_in_words() -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<bot>", "<eot>", "<pause>"]})
     with pytest.raises(RecipeError, match="end of text"):
         special_tokens_of(tokenizer)
+
+
+def test_special_tokens_that_were_there_stay(tmp_path: Path) -> None:
+    """Those of a chat would be split into text once the tokenizer has been saved and read."""
+    tokenizer, model = base_tokenizer(), tiny_model("gpt2")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    install_special_tokens(tokenizer, model)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert {"<|user|>", "<bot>", "<eot>", "<pause>"} <= set(again.all_special_tokens)

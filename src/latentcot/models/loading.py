@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, RecipeError
-from latentcot.utils.parsing import one_line, shown
+from latentcot.utils.parsing import could_be_on_hub, one_line, shown
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -79,8 +80,14 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         RecipeError: Nothing of this name can be loaded.
     """
     try:
+        if not Path(name).is_dir() and not could_be_on_hub(name):
+            raise ValueError("is a file." if Path(name).is_file() else "no such folder.")
         tokenizer = load_tokenizer_of(name)
         model = load_weights(name)
+        rows = model.get_input_embeddings().get_parameter("weight").shape[0]
+        highest = max(tokenizer.get_vocab().values(), default=0)
+        if highest >= rows:  # they would be given rows that mean nothing
+            raise ValueError(f"its tokenizer has a token {highest}, but it has {rows} embeddings.")
     except Exception as error:  # transformers, its hub and safetensors raise many kinds
         raise _not_loaded(name, error) from None
     return model, tokenizer
@@ -115,6 +122,12 @@ def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
 
 def _not_loaded(name: str, error: Exception) -> RecipeError:
     reason = one_line(str(error)) or type(error).__name__
+    folder = Path(name)
+    if folder.is_dir() and any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        reason = (
+            "its weights are a .bin file, which could run code when it is unpickled. Write them as "
+            "safetensors: latentcot convert, or transformers' save_pretrained."
+        )
     return RecipeError(
         f"model: {shown(name)} cannot be loaded: {reason} Give a folder with a saved causal "
         "LM, a hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "

@@ -103,7 +103,9 @@ def install_special_tokens(
             f"special_tokens_start_from: must be one token of the vocabulary, got {start_from!r}, "
             f"which {problem}.{did_you_mean(start_from, tokenizer.get_vocab())}"
         )
-    tokenizer.add_special_tokens({"additional_special_tokens": missing})
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": missing}, replace_extra_special_tokens=False
+    )
     make_room(tokenizer, model)
     new = tokenizer.convert_tokens_to_ids(missing)
     with torch.no_grad():

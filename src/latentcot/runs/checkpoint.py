@@ -51,7 +51,7 @@ from latentcot.runs.checkpoint_folders import (
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import write_json
-from latentcot.utils.parsing import is_plain_name, one_line, parse_json, shown
+from latentcot.utils.parsing import could_be_on_hub, is_plain_name, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
 
 FORMAT_VERSION = 4
@@ -319,7 +319,9 @@ def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
             )
         verify(folder, leave_out=(STATE_FILE,))
         return str(folder), _read_info(folder / INFO_FILE)
-    if folder.is_absolute() or (len(folder.parts) > 1 and folder.parent.exists()):
+    if folder.is_file():
+        raise CheckpointError(f"{path}: is a file. Give a run or checkpoint folder, or a hub id.")
+    if not could_be_on_hub(path) or (len(folder.parts) > 1 and folder.parent.exists()):
         raise CheckpointError(f"{path}: no such folder.")
     try:
         return str(path), _read_info(Path(hf_hub_download(str(path), INFO_FILE)))

@@ -14,6 +14,7 @@ import re
 import reprlib
 import unicodedata
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -179,6 +180,16 @@ _CONTROL = {"Cc", "Cs", "Zl", "Zp"}
 def is_plain_name(text: str) -> bool:
     """Return whether a text can name a folder and stand in every table: letters, digits, - _ . +"""
     return _NAME.fullmatch(text) is not None
+
+
+def could_be_on_hub(name: Path | str) -> bool:
+    """Return whether a name that is no folder here may be asked for at the hub: NAME, OWNER/NAME.
+
+    A path that is misspelt, or a file, is told at once and not after the hub's retries.
+    """
+    is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(name)) is not None
+    ends_as_file = re.search(r"\.(safetensors|jsonl?|ya?ml|pt|bin|csv|txt)$", str(name))
+    return is_id and not ends_as_file and not Path(name).exists()
 
 
 def one_line(text: str, limit: int = 300) -> str:
