@@ -195,7 +195,8 @@ def test_larger_models_have_the_settings_of_the_papers_appendix(name):
     assert recipe.curriculum.thoughts_per_step == 1
     assert [phase.epochs for phase in phases[:-1]] == [3, 1, 1, 1]
     assert recipe.training.epochs == 7
-    assert {recipe.training.learning_rate, recipe.training.precision} == APPENDIX
+    if recipe.lora is None:
+        assert {recipe.training.learning_rate, recipe.training.precision} == APPENDIX
 
 
 def test_on_eight_gpus_no_gradients_of_the_largest_wait_in_memory():
