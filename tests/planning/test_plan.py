@@ -97,7 +97,9 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
         ("gpt2", False, Shape(3, 12, 0, 5), "coconut"),
         ("gpt2", True, Shape(3, 12, 2, 5), "coconut"),
         pytest.param("qwen3", True, Shape(3, 12, 0, 5), "coconut", marks=pytest.mark.slow),
-        ("llama", False, Shape(3, 12, 2, 5, ((11, 0, 9),)), "codi"),
+        pytest.param(
+            "llama", False, Shape(3, 12, 2, 5, ((11, 0, 9),)), "codi", marks=pytest.mark.slow
+        ),
         pytest.param(
             "gpt2", False, Shape(3, 12, 4, 5, ((11, 0, 9),)), "pccot", marks=pytest.mark.slow
         ),
@@ -148,6 +150,7 @@ def test_a_deep_model_is_a_straight_line_from_a_flat_one(
     assert found.peak == pytest.approx(whole.peak, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_adapters_train_few_weights_and_spare_products() -> None:
     pytest.importorskip("peft")
     whole = Subject(tiny("llama", 2), method_named("coconut"))
@@ -276,6 +279,7 @@ def test_each_view_and_each_step_to_be_spelled_is_part_of_the_plan(recipe_values
         assert plan.num_weights > 2 * make_plan(make_recipe(recipe_values()), CPU).num_weights
 
 
+@pytest.mark.slow
 def test_stages_of_one_token_are_one_row(recipe_values: Any) -> None:
     plan = make_plan(make_recipe(recipe_values("icot")), CPU)
     assert [one.stages[0] for one in plan.stages] == [0, 1]

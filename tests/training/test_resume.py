@@ -99,7 +99,9 @@ def test_a_second_ctrl_c_takes_effect_at_once(recipe, in_one_go, tmp_path, ctrl_
     check_resumed(recipe, run, in_one_go)
 
 
-@pytest.mark.parametrize("last_update", [6, 11, 13])
+@pytest.mark.parametrize(
+    "last_update", [11, *(pytest.param(one, marks=pytest.mark.slow) for one in (6, 13))]
+)
 def test_cut_off_and_resumed(last_update, recipe, in_one_go, tmp_path):
     """What came after the newest checkpoint is forgotten, and done again."""
     run = tmp_path / "run"
