@@ -7,11 +7,13 @@ from dataclasses import asdict, replace
 import pytest
 
 from latentcot import Evaluation, evaluate, load, read_examples
+from latentcot.cli.tables import print_evaluation
 from latentcot.data.formats import source_hash
 from latentcot.errors import RunError
 from latentcot.evaluation.results import Estimate, Evaluated, Questions, Record
 from latentcot.evaluation.statistics import percent, share_with_interval
 from latentcot.methods import method_named
+from latentcot.tasks import AnswerMatch
 from latentcot.utils.versions import EVALUATION_VERSION
 
 
@@ -194,3 +196,15 @@ def test_a_result_that_was_changed_is_refused(speaker, examples, tmp_path, old, 
 )
 def test_no_mistake_and_no_hit_is_rounded_away(share, shown):
     assert percent(share) == shown
+
+
+def test_answers_that_are_right_as_numbers_are_told(speaker, examples, capsys):
+    """A gold answer of 15.0 is never the text 15: 0.0 % of a model that is right."""
+    result = evaluate(speaker("[A]", "1"), examples)
+    records = tuple(replace(one, gold="1.0", is_correct=False) for one in result.records)
+    print_evaluation(replace(result, records=records), None)
+    assert "8 of 8 wrong answers, such as '1' for '1.0': --match number" in capsys.readouterr().out
+    told = [replace(example, answer="1") for example in examples]
+    assert evaluate(speaker("[A]", "1"), told, match=AnswerMatch("number")).accuracy.value == 1
+    print_evaluation(result, None)
+    assert "--match" not in capsys.readouterr().out

@@ -81,6 +81,7 @@ def measure(
             training fit all models.
     """
     subjects = [subject, *with_own_names(subject, against)]
+    infos = [one.reasoner.info for one in subjects]
     base, base_from = (options, "given") if options else training_options(subject)
     kinds, left_out = question_sets(base, num_names(subject, base))
     sets, answered, same = Rows(), list[_Answered](), list[int]()
@@ -89,9 +90,7 @@ def measure(
             posed = _posed(kind, num_questions, seed, subjects)
         except DataError as error:
             if kind.name == SAME:
-                raise UsageError(
-                    f"distribution: no questions like those of training: {error}"
-                ) from None
+                raise UsageError(f"distribution: none like in training: {error}") from None
             left_out.append(LeftOut(kind.name, str(error)))
             continue
         examples = posed[0].examples
@@ -117,12 +116,8 @@ def measure(
     return {
         "schema_version": SCHEMA_VERSION,
         "subjects": [
-            {
-                "name": one.name,
-                "method": one.reasoner.info.method_name,
-                "num_thoughts": one.reasoner.info.num_thoughts,
-            }
-            for one in subjects
+            {"name": one.name, "method": info.method_name, "num_thoughts": info.num_thoughts}
+            for one, info in zip(subjects, infos, strict=True)
         ],
         "num_questions": num_questions,
         "seed": seed,

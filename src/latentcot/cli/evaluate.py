@@ -48,11 +48,10 @@ def evaluate(
     from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
     from latentcot.runs.provenance import provenance
-    from latentcot.tasks import AnswerMatch, same_number
-    from latentcot.utils.display import progress_bar, say
+    from latentcot.tasks import AnswerMatch
+    from latentcot.utils.display import progress_bar
     from latentcot.utils.distributed import is_main, join
     from latentcot.utils.files import refuse_unwritable
-    from latentcot.utils.parsing import shown
 
     # Before the work, not after it.
     if limit is not None and limit < 1:
@@ -96,11 +95,3 @@ def evaluate(
         print(json.dumps(result.values(), ensure_ascii=False))
     else:
         print_evaluation(result, target)
-    wrong = [one for one in result.records if not one.is_correct]
-    same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
-    if same and match is None:
-        say(
-            f"Note: {len(same)} of {len(wrong)} wrong answers are the same number as the gold one, "
-            f"such as {shown(same[0].answer)} for {shown(same[0].gold)}. --match number counts "
-            "them as right."
-        )

@@ -20,6 +20,8 @@ from latentcot.evaluation.tables import (
     notes,
     texts,
 )
+from latentcot.tasks import same_number
+from latentcot.utils.parsing import shown
 
 
 def print_table(table: Table) -> None:
@@ -57,6 +59,14 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     if num_cut:
         share = percent(num_cut / accuracy.n)
         table.add_row("cut off", f"{share} of the texts, by generation.max_new_tokens")
+    wrong = [record for record in result.records if not record.is_correct]
+    same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
+    if same:  # 15 for a gold answer of 15.0
+        table.add_row(
+            "right as a number",
+            f"{len(same)} of {len(wrong)} wrong answers, such as {shown(same[0].answer)} for "
+            f"{shown(same[0].gold)}: --match number counts them",
+        )
     if result.share_stopped_with_chain is not None:
         share = percent(result.share_stopped_with_chain)
         table.add_row("as many thoughts as its chain", f"{share} of the questions")
