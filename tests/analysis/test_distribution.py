@@ -478,7 +478,7 @@ def test_what_does_not_fit_the_model_is_left_out_with_the_reason(
     assert "needs 32 positions" in reasons["hops-3"]
     assert "but the model has 31" in reasons["joins-2-longer"]
     unknown = replace(options_named("two-family", layers=2, shared=0), num_symbols=40)
-    with pytest.raises(UsageError, match="like those of training: .* cannot be written"):
+    with pytest.raises(UsageError, match="none like in training: .* cannot be written"):
         measure(subject, options=unknown, num_questions=3)
 
 

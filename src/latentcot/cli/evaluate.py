@@ -7,6 +7,14 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from latentcot.data.examples import read_examples
+from latentcot.data.formats import source_hash
+from latentcot.errors import UsageError
+from latentcot.tasks import AnswerMatch
+from latentcot.utils.display import progress_bar
+from latentcot.utils.distributed import is_main, join
+from latentcot.utils.files import refuse_unwritable
+
 
 def evaluate(
     checkpoint: str,
@@ -40,18 +48,11 @@ def evaluate(
         quiet: Show no progress.
     """
     from latentcot.cli.tables import print_evaluation
-    from latentcot.data.examples import read_examples
-    from latentcot.data.formats import source_hash
-    from latentcot.errors import UsageError
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
     from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
     from latentcot.runs.provenance import provenance
-    from latentcot.tasks import AnswerMatch
-    from latentcot.utils.display import progress_bar
-    from latentcot.utils.distributed import is_main, join
-    from latentcot.utils.files import refuse_unwritable
 
     # Before the work, not after it.
     if limit is not None and limit < 1:
@@ -75,8 +76,7 @@ def evaluate(
         )
     if not is_main():
         return
-    run = folder.run_of(checkpoint)
-    update = reasoner.info.update
+    run, update = folder.run_of(checkpoint), reasoner.info.update
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     rows = folder.read_metrics(run) if run else []
     updates = max([update, *(row["update"] for row in rows)])
