@@ -37,7 +37,14 @@ def plain_fields(record: dict[str, Any]) -> dict[str, Any]:
     if isinstance(body, str) and isinstance(question, str):
         question = f"{body.strip()} {question.strip()}"
     is_ours = record.get("answer") is not None
-    answer = _as_text(_taken(rest, ANSWERS))
+    answer = _taken(rest, ANSWERS)
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
+    if isinstance(answer, float) and math.isfinite(answer):
+        # 18.0 is 18. Of 21557.250000000004 the noise goes: no question has 15 significant digits.
+        answer = str(int(answer)) if answer == int(answer) else f"{answer:.12g}"
+    elif isinstance(answer, int) and not isinstance(answer, bool):
+        answer = str(answer)
     if not is_ours and isinstance(answer, str) and _WHOLE.fullmatch(answer):
         answer = answer.partition(".")[0]  # SVAMP's 51.0, in a table
     chain = _taken(rest, CHAINS)
@@ -79,15 +86,3 @@ def _taken(rest: dict[str, Any], names: tuple[str, ...]) -> Any:
         if empty in rest and rest[empty] is None:
             del rest[empty]
     return None if name is None else rest.pop(name)
-
-
-def _as_text(answer: Any) -> Any:
-    """Return a number as a text, 18.0 as "18"; a list of one answer as that answer."""
-    if isinstance(answer, list) and len(answer) == 1:
-        answer = answer[0]
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return answer
-    if isinstance(answer, float) and math.isfinite(answer) and answer == int(answer):
-        return str(int(answer))
-    # Of 21557.250000000004 the noise goes: no question has 15 significant digits.
-    return str(answer) if isinstance(answer, int) else f"{answer:.12g}"

@@ -51,7 +51,14 @@ def read_records(source: Path | str) -> Iterator[Record]:
     path = Path(source)
     content = _content(path)
     if content.startswith(b"PAR1"):
-        yield from _parquet_records(path, content)
+        from pyarrow import ArrowException, BufferReader, parquet  # type: ignore[import-untyped]
+
+        try:
+            rows = parquet.read_table(BufferReader(content)).to_pylist()
+        except (ArrowException, OSError) as error:
+            reason = one_line(str(error))
+            raise DataError(f"{path}: cannot be read as Parquet: {reason}.") from None
+        yield from ((f"{path}:{number}", row) for number, row in enumerate(rows))
         return
     try:
         text = content.decode("utf-8-sig")
@@ -207,17 +214,6 @@ def _table_records(path: Path, text: str) -> Iterator[Record]:
             yield where, {name.strip(): value or None for name, value in row.items()}
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: is no row of a table: {error}. {HELP}") from None
-
-
-def _parquet_records(path: Path, content: bytes) -> Iterator[Record]:
-    from pyarrow import ArrowException, BufferReader, parquet  # type: ignore[import-untyped]
-
-    try:
-        rows = parquet.read_table(BufferReader(content)).to_pylist()
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {one_line(str(error))}.") from None
-    for number, row in enumerate(rows):
-        yield f"{path}:{number}", row
 
 
 def _parse(text: str, where: str) -> Any:

@@ -234,6 +234,14 @@ def _summary(task: str, method: str, rows: Sequence[Row], failures: Mapping[int,
     num_questions = results[0].accuracy.n
     interval = mean_interval(accuracies)
     stopped = [share for r in results if (share := r.share_stopped_with_chain) is not None]
+    # Recipes should differ in their seed alone; files may be called otherwise elsewhere, and an
+    # older latentcot wrote fewer keys.
+    recipes = [row.recipe for row in rows]
+    keyed = [dict(flat(recipe)) for recipe in recipes]
+    keys = set.intersection(*map(set, keyed)) - {"seed", "data.train", "data.valid", "data.test"}
+    differing = {key for key in keys if any(one[key] != keyed[0][key] for one in keyed)}
+    # A model by its name and one by its settings have no key in common below `model`.
+    kinds = {name: {isinstance(one.get(name), Mapping) for one in recipes} for name in recipes[0]}
     return Summary(
         task=task,
         method=method,
@@ -255,24 +263,10 @@ def _summary(task: str, method: str, rows: Sequence[Row], failures: Mapping[int,
         batch_sizes=tuple(sorted({r.batch_size for r in results if r.batch_size})),
         failed=failed,
         unfinished=tuple(row.seed for row in rows if row.result.stage < row.result.last_stage),
-        varied=_varied([row.recipe for row in rows]),
+        varied=tuple(sorted(differing | {name for name, kind in kinds.items() if len(kind) > 1})),
         commits=tuple(sorted({r.commit for r in results if r.commit})),
         machines=tuple(sorted({r.machine for r in results if r.machine})),
     )
-
-
-def _varied(recipes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the keys in which recipes differ that should differ in their seed alone.
-
-    Files may be called otherwise elsewhere, and an older latentcot wrote fewer keys.
-    """
-    keyed = [dict(flat(recipe)) for recipe in recipes]
-    expected = {"seed", "data.train", "data.valid", "data.test"}
-    keys = set.intersection(*(set(one) for one in keyed)) - expected
-    differing = {key for key in keys if any(one[key] != keyed[0][key] for one in keyed)}
-    # A model by its name and one by its settings have no key in common below `model`.
-    kinds = {name: {isinstance(one.get(name), Mapping) for one in recipes} for name in recipes[0]}
-    return tuple(sorted(differing | {name for name, kind in kinds.items() if len(kind) > 1}))
 
 
 def _against(

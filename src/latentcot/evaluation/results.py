@@ -158,7 +158,16 @@ class Evaluation:
         except ValidationError as error:
             reason = problems_of(error)
             raise RunError(f"{path}: is no result file of latentcot: {reason}.") from None
-        found._refuse_other_records(path)
+        # Files of older versions have no hash: their accuracy must be that of the records.
+        num_right, accuracy = sum(one.is_correct for one in found.records), found.accuracy
+        share, *ends = share_with_interval(num_right, max(1, len(found.records)))
+        apart = [accuracy.value - share, accuracy.low - ends[0], accuracy.high - ends[1]]
+        if accuracy.n != len(found.records) or max(map(abs, apart)) > 1e-6:
+            raise RunError(
+                f"{path}: its accuracy is not that of its records: {accuracy.value:.4f} "
+                f"({accuracy.low:.4f} to {accuracy.high:.4f}) of {accuracy.n}, but {num_right} of "
+                f"{len(found.records)} are right. It was damaged or edited. Evaluate again."
+            )
         if version > 1:
             return found
         tokens = found.tokens_per_question + found.thoughts_per_question
@@ -168,20 +177,6 @@ class Evaluation:
         """Write it as JSON with its hash, whole or not at all; RunError where that fails."""
         values = self.values()
         write_json(path, values | {HASH: _hash(values)})
-
-    def _refuse_other_records(self, path: Path) -> None:
-        """Make sure that the accuracy is that of the records: older files have no hash."""
-        num_right = sum(record.is_correct for record in self.records)
-        accuracy, share = self.accuracy, num_right / max(1, len(self.records))
-        if accuracy.n == len(self.records) and abs(accuracy.value - share) < 1e-9:
-            low, high = share_with_interval(num_right, accuracy.n)[1:]
-            if max(abs(accuracy.low - low), abs(accuracy.high - high)) < 1e-6:
-                return
-        raise RunError(
-            f"{path}: its accuracy is not that of its records: {accuracy.value:.4f} "
-            f"({accuracy.low:.4f} to {accuracy.high:.4f}) of {accuracy.n}, but {num_right} of "
-            f"{len(self.records)} are right. It was damaged or edited. Evaluate again."
-        )
 
     def values(self) -> dict[str, Any]:
         """Return it as plain values, as its file holds them."""

@@ -68,8 +68,23 @@ def lengths_of(recipe: Recipe) -> Lengths:
         else:
             examples = read_examples(data.train, data.max_train)
             number = len(examples)
-    except DataError as error:
-        return _typical(recipe, error)
+    except DataError as error:  # typical examples of its task stand in
+        tasks: dict[Any, Any] = json.loads(TYPICAL.read_text(encoding="utf-8"))
+        known = tasks.get(recipe.task if isinstance(recipe.task, str) else None)
+        if known is None:
+            raise DataError(
+                f"{error} A plan needs it, since the task has no typical lengths."
+            ) from None
+        number = min(known["num_examples"], data.max_train or known["num_examples"])
+        shapes = [
+            EncodedExample("", (0,) * q, tuple((0,) * step for step in steps), (0,) * a)
+            for q, steps, a in known["shapes"]
+        ]
+        note = (
+            f"{data.train} is not here: {number:,} examples of typical length, as {len(shapes)} "
+            f"picked from {known['source']}, in roughly counted tokens"
+        )
+        return Lengths(shapes, number, None if isinstance(recipe.model, str) else _WORDS, (note,))
     sample = examples[:: max(1, len(examples) // wanted)][:wanted]
     notes = []
     if number > len(examples):
@@ -101,26 +116,6 @@ def roughly_encoded(example: Example, recipe: Recipe) -> EncodedExample:
         tuple(ids(step + template.step_end) for step in example.steps),
         ids(template.answer_start + example.answer),
     )
-
-
-def _typical(recipe: Recipe, error: DataError) -> Lengths:
-    """Return examples of the recipe's task, since its file cannot be read."""
-    tasks: dict[Any, Any] = json.loads(TYPICAL.read_text(encoding="utf-8"))
-    known = tasks.get(recipe.task if isinstance(recipe.task, str) else None)
-    if known is None:
-        raise DataError(
-            f"{error} A plan needs it, since the task has no typical lengths."
-        ) from None
-    number = min(known["num_examples"], recipe.data.max_train or known["num_examples"])
-    sample = [
-        EncodedExample("", (0,) * q, tuple((0,) * step for step in steps), (0,) * a)
-        for q, steps, a in known["shapes"]
-    ]
-    note = (
-        f"{recipe.data.train} is not here: {number:,} examples of typical length, as "
-        f"{len(sample)} picked from {known['source']}, in roughly counted tokens"
-    )
-    return Lengths(sample, number, None if isinstance(recipe.model, str) else _WORDS, (note,))
 
 
 # --- micro-batches ------------------------------------------------------------------------------

@@ -250,28 +250,7 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         recipe = _ADAPTER.validate_python(given)
     except ValidationError as error:
         raise RecipeError(listed(where, explain_all(error.errors(), _FORM))) from None
-    problems = _across_fields(recipe)
-    if problems:
-        raise RecipeError(listed(where, problems))
-    return recipe
-
-
-def write_recipe(recipe: Recipe) -> str:
-    """Return the fully resolved recipe as YAML."""
-    return yaml.safe_dump(
-        _ADAPTER.dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True
-    )
-
-
-def differences(before: Recipe, now: Recipe) -> list[str]:
-    """Return in words which keys of two recipes differ."""
-    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]
-
-
-def _across_fields(recipe: Recipe) -> list[str]:
-    problems = []
+    problems = []  # those that several fields together have
     training, curriculum = recipe.training, recipe.curriculum
     if not recipe.template.answer_start.strip():
         problems.append(
@@ -295,7 +274,18 @@ def _across_fields(recipe: Recipe) -> list[str]:
     if recipe.data.num_examples is not None and not recipe.data.stream:
         problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
     if recipe.stop.rule != "constant":
-        problems += _problems_of_classifiers(recipe)
+        if not isinstance(recipe.bound_method.view.latents, Sequential):
+            problems.append(
+                "stop: a classifier needs latent positions that are filled one by one, which "
+                f"{recipe.method_name} does not have. Use stop: constant."
+            )
+        if curriculum.pad_to_num_stages:
+            problems.append(
+                "stop: a classifier learns where each chain ends, so that every example must have "
+                "its own number of thoughts. Set curriculum.pad_to_num_stages: false."
+            )
+        if curriculum.num_stages == 0:
+            problems.append("stop: a classifier needs thoughts. Set curriculum.num_stages above 0.")
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1
@@ -304,21 +294,20 @@ def _across_fields(recipe: Recipe) -> list[str]:
                 f"curriculum.{name}: a list needs one value for each phase but the last, that is "
                 f"{needed}, got {len(value)}."
             )
-    return problems
+    if problems:
+        raise RecipeError(listed(where, problems))
+    return recipe
 
 
-def _problems_of_classifiers(recipe: Recipe) -> list[str]:
-    problems = []
-    if not isinstance(recipe.bound_method.view.latents, Sequential):
-        problems.append(
-            "stop: a classifier needs latent positions that are filled one by one, which "
-            f"{recipe.method_name} does not have. Use stop: constant."
-        )
-    if recipe.curriculum.pad_to_num_stages:
-        problems.append(
-            "stop: a classifier learns where each chain ends, so that every example must have its "
-            "own number of thoughts. Set curriculum.pad_to_num_stages: false."
-        )
-    if recipe.curriculum.num_stages == 0:
-        problems.append("stop: a classifier needs thoughts. Set curriculum.num_stages above 0.")
-    return problems
+def write_recipe(recipe: Recipe) -> str:
+    """Return the fully resolved recipe as YAML."""
+    return yaml.safe_dump(
+        _ADAPTER.dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True
+    )
+
+
+def differences(before: Recipe, now: Recipe) -> list[str]:
+    """Return in words which keys of two recipes differ."""
+    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]

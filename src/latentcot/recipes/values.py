@@ -86,8 +86,9 @@ def read_values(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, An
     """
     file, method = find_recipe(path)
     layers = _layers(file, method, depth=0)
-    method = _method_of(_all_of(layers, None, overrides))
-    return _all_of(layers, method, overrides)
+    asked = _all_of(layers, None, overrides).get("method") or DEFAULT_METHOD
+    method = asked.get("name") if isinstance(asked, dict) else asked
+    return _all_of(layers, str(method), overrides)
 
 
 def _all_of(
@@ -99,13 +100,28 @@ def _all_of(
         values = _merged(values, {k: v for k, v in layer.items() if k != "for_method"})
         values = _merged(values, layer.get("for_method", {}).get(method, {}))
     for override in overrides:
-        _apply(values, override)
+        key, is_given, text = override.partition("=")
+        if not is_given or not key.strip():
+            raise RecipeError(
+                f"override {shown(override)}: must be KEY=VALUE, like training.batch_size=64."
+            )
+        key = RENAMED.get(key.strip(), key.strip())
+        *parents, last = key.split(".")
+        if parents[:1] == ["method"] and isinstance(values.get("method"), str):
+            values["method"] = {"name": values["method"]}
+        holder = values
+        for parent in parents:
+            inner = holder[parent] = holder.get(parent) or {}
+            if not isinstance(inner, dict):
+                raise RecipeError(
+                    f"override {shown(override)}: {named(parent)} holds a value, not keys."
+                )
+            holder = inner
+        try:
+            holder[last] = parse_yaml(text)
+        except ValueError:  # such as <<, which YAML keeps for itself
+            holder[last] = text
     return values
-
-
-def _method_of(values: Mapping[str, Any]) -> str:
-    method = values.get("method") or DEFAULT_METHOD
-    return str(method.get("name") if isinstance(method, dict) else method)
 
 
 def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:
@@ -113,7 +129,21 @@ def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:
     values = read_yaml(path)
     try:
         values = with_new_keys(values)
-        values["for_method"] = _of_methods(values.get("for_method"))
+        of_methods = values.get("for_method")
+        of_methods = {} if of_methods is None else of_methods
+        if not isinstance(of_methods, dict) or not all(
+            isinstance(keys, dict) for keys in of_methods.values()
+        ):
+            raise RecipeError(
+                "for_method: must hold names of methods, and below each the keys that differ, got "
+                f"{shown(of_methods)}."
+            )
+        for name, keys in of_methods.items():
+            method_named(str(name))
+            wrong = keys.keys() & {"method", "extends", "for_method"}
+            if wrong:
+                raise RecipeError(f"for_method.{name}.{min(wrong)}: cannot differ by method.")
+        values["for_method"] = {str(name): with_new_keys(one) for name, one in of_methods.items()}
     except (RecipeError, MethodError) as error:
         raise RecipeError(f"{path}: {error}") from None
     if method is not None:
@@ -133,23 +163,6 @@ def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:
         if depth:
             raise
         raise RecipeError(f"{path}: extends: {error}") from None
-
-
-def _of_methods(value: object) -> dict[str, dict[str, Any]]:
-    """Return method → keys that differ; `for_method: {icot: {curriculum: …}}` as it must be."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(keys, dict) for keys in value.values()):
-        raise RecipeError(
-            "for_method: must hold names of methods, and below each the keys that differ, got "
-            f"{shown(value)}."
-        )
-    for name, keys in value.items():
-        method_named(str(name))
-        wrong = keys.keys() & {"method", "extends", "for_method"}
-        if wrong:
-            raise RecipeError(f"for_method.{name}.{min(wrong)}: cannot differ by method.")
-    return {str(name): with_new_keys(keys) for name, keys in value.items()}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -206,29 +219,6 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, is_given, text = override.partition("=")
-    if not is_given or not key.strip():
-        raise RecipeError(
-            f"override {shown(override)}: must be KEY=VALUE, like training.batch_size=64."
-        )
-    key = RENAMED.get(key.strip(), key.strip())
-    *parents, last = key.split(".")
-    if parents[:1] == ["method"] and isinstance(values.get("method"), str):
-        values["method"] = {"name": values["method"]}
-    for parent in parents:
-        inner = values[parent] = values.get(parent) or {}
-        if not isinstance(inner, dict):
-            raise RecipeError(
-                f"override {shown(override)}: {named(parent)} holds a value, not keys."
-            )
-        values = inner
-    try:
-        values[last] = parse_yaml(text)
-    except ValueError:  # such as <<, which YAML keeps for itself
-        values[last] = text
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

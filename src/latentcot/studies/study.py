@@ -240,49 +240,44 @@ def cells_of(study: Study) -> list[Cell]:
     cells, problems = [], []
     for seed, task, method in product(study.seeds, study.tasks, study.methods):
         try:
-            cells.append(_cell(study, task, method, seed))
+            of_task, of_method = study.tasks[task], study.methods[method]
+            path = of_task["recipe"].replace(METHOD, _method_of(method, of_method))
+            values = read_values(path)
+            values.pop("method", None)  # with its settings: that of the cell takes its place
+            parts = [{k: v for k, v in part.items() if k not in _NOT_OF_RECIPES}
+                     for part in (of_task, {"method": method, **of_method})]  # fmt: skip
+            for key, value in chain(flat(study.set), *map(flat, parts)):
+                *parents, last = key.split(".")
+                holder = values
+                for parent in parents:
+                    inner = holder.get(parent) or {}
+                    if not isinstance(inner, dict):
+                        raise RecipeError(f"{named(key)}: {named(parent)} holds a value, not keys.")
+                    holder[parent] = inner
+                    holder = inner
+                holder[last] = deepcopy(value)
+            recipe = make_recipe({**values, "seed": seed}, where=path)
+            if recipe.data.test is None:
+                raise RecipeError(
+                    f"{named(path)}: data.test: is missing; a study evaluates every run on it."
+                )
+            needs = asdict(study.resources)
+            for part in (of_task, of_method):
+                asked = part.get("resources") or {}
+                if not isinstance(asked, dict):
+                    raise RecipeError(f"resources: must hold keys and values, got {shown(asked)}.")
+                needs |= asked
+            try:
+                resources = _RESOURCES.validate_python(needs)
+            except ValidationError as error:
+                form = Form("the resources of a run", Resources, unions={}, inner={})
+                raise RecipeError(listed("resources", explain_all(error.errors(), form))) from None
+            cells.append(Cell(task, method, seed, recipe, resources))
         except RecipeError as error:
             problems.append(f"{task}/{method}: {error}")
     if problems:
         raise RecipeError("\n".join(at_most(list(dict.fromkeys(problems)), "and {} more")))
     return cells
-
-
-def _cell(study: Study, task: str, method: str, seed: int) -> Cell:
-    of_task, of_method = study.tasks[task], study.methods[method]
-    path = of_task["recipe"].replace(METHOD, _method_of(method, of_method))
-    values = read_values(path)
-    values.pop("method", None)  # with its settings: that of the cell takes its place
-    parts = [{k: v for k, v in part.items() if k not in _NOT_OF_RECIPES}
-             for part in (of_task, {"method": method, **of_method})]  # fmt: skip
-    for key, value in chain(flat(study.set), *map(flat, parts)):
-        *parents, last = key.split(".")
-        holder = values
-        for parent in parents:
-            inner = holder.get(parent) or {}
-            if not isinstance(inner, dict):
-                raise RecipeError(f"{named(key)}: {named(parent)} holds a value, not keys.")
-            holder[parent] = inner
-            holder = inner
-        holder[last] = deepcopy(value)
-    recipe = make_recipe({**values, "seed": seed}, where=path)
-    if recipe.data.test is None:
-        raise RecipeError(
-            f"{named(path)}: data.test: is missing; a study evaluates every run on it."
-        )
-
-    needs = asdict(study.resources)
-    for part in (of_task, of_method):
-        asked = part.get("resources") or {}
-        if not isinstance(asked, dict):
-            raise RecipeError(f"resources: must hold keys and values, got {shown(asked)}.")
-        needs |= asked
-    try:
-        resources = _RESOURCES.validate_python(needs)
-    except ValidationError as error:
-        form = Form("the resources of a run", Resources, unions={}, inner={})
-        raise RecipeError(listed("resources", explain_all(error.errors(), form))) from None
-    return Cell(task, method, seed, recipe, resources)
 
 
 def selected(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:

@@ -157,8 +157,16 @@ def generate(
         rooms = [math.inf if max_length is None else max_length - len(prompts[i]) for i in chosen]
         limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
         batch = [prompts[i] for i in chosen]
-        texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
-        if texts is None:
+        recorded = None if recorder is None else recorder.write(batch, limits, eos_id)
+        if recorded is not None:
+            words, inputs_BND, num_passes_B = recorded
+            texts = [
+                _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
+                for text, inputs_ND, num_passes, prompt in zip(
+                    words, inputs_BND, num_passes_B.tolist(), batch, strict=True
+                )
+            ]
+        else:
             rollout = roll_out(model, batch, thinker, stop)
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
             if recorder is not None:
@@ -173,22 +181,6 @@ def generate(
 def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:
     """Return how many prompts all processes have finished, to judge by this one."""
     return done * len(order) // len(mine)
-
-
-def _recorded(
-    recorder: GreedyRecorder, prompts: Sequence[Layout], limits: Sequence[int], eos_id: int
-) -> list[Generation] | None:
-    """Return what a recorded run gave, or None if it would not do."""
-    found = recorder.write(prompts, limits, eos_id)
-    if found is None:
-        return None
-    words, inputs_BND, num_passes_B = found
-    return [
-        _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
-        for text, inputs_ND, num_passes, prompt in zip(
-            words, inputs_BND, num_passes_B.tolist(), prompts, strict=True
-        )
-    ]
 
 
 @torch.no_grad()

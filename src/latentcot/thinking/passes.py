@@ -115,7 +115,11 @@ class Passes:
         self.num_passes += 1
         if self.embeds is not None:
             self.embeds = torch.cat([self.embeds, embeds_BCD], dim=1)
-        if self.reads_rows or self._is_beyond():
+        num_columns = self.is_real_BK.shape[1]
+        is_beyond = self.switch is not None and num_columns > self.switch
+        if self.window is not None and num_columns > self.window:  # pads would stand in it
+            is_beyond = is_beyond or not bool(self.is_real_BK.all())
+        if self.reads_rows or is_beyond:
             self.reads_rows, self.cache = True, None
             rows_BCD = self._read_rows(embeds_BCD.shape[1], layers_at_B)
             return rows_BCD if wanted_BW is None else _at(rows_BCD, wanted_BW)
@@ -150,13 +154,6 @@ class Passes:
         if is_pruned:
             return hidden_BCD[:, : wanted_BW.shape[1]]
         return _at(hidden_BCD, wanted_BW)
-
-    def _is_beyond(self) -> bool:
-        """Return whether the cache would give another result than each row alone."""
-        num_columns = self.is_real_BK.shape[1]
-        if self.window is not None and num_columns > self.window:
-            return not bool(self.is_real_BK.all())
-        return self.switch is not None and num_columns > self.switch
 
     def _read_rows(self, num_new: int, layers_at_B: Tensor | None) -> Tensor:
         """Read all columns again, each row alone; return states of the newest, (B, C, D)."""

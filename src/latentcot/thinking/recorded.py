@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import Layout
 from latentcot.models.backend.cuda_graphs import SIGHTS, Captured, Record
-from latentcot.thinking.batch import ROUNDED, Batch, collate
+from latentcot.thinking.batch import ROUNDED, collate
 from latentcot.thinking.think import Thinker, think
 
 STEP = 4
@@ -74,14 +74,25 @@ class GreedyRecorder:
             return None
         batch = collate(prompts, columns=ROUNDED).to(self.model.device)
 
-        device, table = self.model.device.type, self.model.get_input_embeddings()
+        device, head = self.model.device.type, self.model.get_output_embeddings()
+        table = self.model.get_input_embeddings()
         is_on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
         @torch.no_grad()
         def run(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             # Weights that an autocast around us keeps in another precision are gone when it ends.
             with torch.autocast(device, dtype, enabled=is_on, cache_enabled=False):
-                return self._run(batch.with_tensors(tensors), num_words)
+                own = batch.with_tensors(tensors)
+                rollout = think(self.model, own, self.thinker)
+                at_B11 = own.suffix_lengths[:, None, None].expand(-1, 1, rollout.states.shape[-1])
+                state_BD = rollout.states.gather(1, at_B11)[:, 0]
+                words_B = [head(state_BD).argmax(-1)]
+                is_real = torch.ones_like(words_B[0], dtype=torch.bool)[:, None]
+                while len(words_B) < num_words:
+                    state_BD = rollout.passes.read(table(words_B[-1])[:, None], is_real)[:, 0]
+                    words_B.append(head(state_BD).argmax(-1))
+                words_BW = torch.stack(words_B, dim=1)
+                return words_BW, rollout.latent_inputs, rollout.num_passes_B
 
         weight = table.get_parameter("weight")
         kind = batch.max_latents, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
@@ -93,15 +104,3 @@ class GreedyRecorder:
         if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
             return None
         return words, inputs_BND.cpu(), num_passes_B.cpu()
-
-    def _run(self, batch: Batch, num_words: int) -> tuple[Tensor, Tensor, Tensor]:
-        embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
-        rollout = think(self.model, batch, self.thinker)
-        at_B11 = batch.suffix_lengths[:, None, None]
-        state_BD = rollout.states.gather(1, at_B11.expand(-1, 1, rollout.states.shape[-1]))[:, 0]
-        words_B = [head(state_BD).argmax(-1)]
-        is_real = torch.ones_like(words_B[0], dtype=torch.bool)[:, None]
-        while len(words_B) < num_words:
-            state_BD = rollout.passes.read(embed(words_B[-1])[:, None], is_real)[:, 0]
-            words_B.append(head(state_BD).argmax(-1))
-        return torch.stack(words_B, dim=1), rollout.latent_inputs, rollout.num_passes_B

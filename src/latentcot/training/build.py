@@ -135,6 +135,14 @@ class Run:
                 layouts = self.layouts(example, phase.stage, phase).values()
                 check_lengths(self.objective.model, layouts, [example.id] * len(layouts))
 
+    def fits(self, phases: Sequence[Phase], example: EncodedExample) -> bool:
+        """Return whether an example is short enough for the model in all phases."""
+        try:
+            self.check_lengths(phases, [example])
+        except DataError:
+            return False
+        return True
+
 
 def build(recipe: Recipe) -> Run:
     """Load the data, load or make the model, and put together all that training needs.
@@ -216,7 +224,13 @@ def _refuse_long(run: Run) -> None:
     train = run.data.train
     if not isinstance(train, EncodedStream):
         if run.recipe.data.skip_long:
-            _leave_out_long(run, train, phases)
+            num_all = len(train)
+            train[:] = (example for example in train if run.fits(phases, example))
+            if not train:
+                raise DataError(f"{run.recipe.data.train}: all {num_all:,} examples are too long.")
+            if len(train) < num_all:
+                count = num_all - len(train)
+                say(f"Note: {count:,} of {num_all:,} training examples are too long and left out.")
         run.check_lengths(phases, one_of_each_shape(train))
     valid = one_of_each_shape(run.data.valid_encoded)
     for phase in phases:
@@ -229,55 +243,33 @@ def _refuse_long(run: Run) -> None:
         check_lengths(run.objective.model, prompts, [e.id for e in valid], new_tokens)
 
 
-def _leave_out_long(run: Run, train: list[EncodedExample], phases: Sequence[Phase]) -> None:
-    """Leave out training examples that are too long in any phase, and say how many."""
-
-    def fits(example: EncodedExample) -> bool:
-        with suppress(DataError):
-            run.check_lengths(phases, [example])
-            return True
-        return False
-
-    num_all = len(train)
-    train[:] = filter(fits, train)
-    if not train:
-        raise DataError(f"{run.recipe.data.train}: all {num_all:,} examples are too long.")
-    if len(train) < num_all:
-        count = num_all - len(train)
-        say(f"Note: {count:,} of {num_all:,} training examples are too long and left out.")
-
-
 def _training_examples(data: Data) -> list[Example] | Stream:
     if not data.stream:
         return _read("train", data.train, data.max_train)
     if not is_hub(data.train):
-        _check_files(data)
+        if not is_pattern(data.train):
+            _refuse_missing("train", data.train)
+        try:
+            files = {file.resolve(): file for file in files_of(data.train)}
+        except DataError as error:
+            raise DataError(f"data.train: {error}") from None
+        is_one = not is_pattern(data.train) and not Path(data.train).is_dir()
+        for key, other in (("valid", data.valid), ("test", data.test)):
+            if is_one or other is None or is_hub(other):
+                continue
+            found = files.get(Path(other).resolve())
+            if found is not None:  # of several files, what is judged by is none
+                raise DataError(
+                    f"data.train: {data.train} holds data.{key} ({found.name}), which would be "
+                    "trained on. Move it, or give a pattern such as "
+                    f"{found.with_name(f'train*{found.suffix}')}."
+                )
     note = Timer(SLOW, say, [f"Counting the examples of {data.train} …"])
     note.start()
     try:
         return open_stream(data.train, data.max_train, data.num_examples)
     finally:
         note.cancel()
-
-
-def _check_files(data: Data) -> None:
-    """Make sure that there are files, and that examples to be judged by are not among several."""
-    if not is_pattern(data.train):
-        _refuse_missing("train", data.train)
-    try:
-        files = {file.resolve(): file for file in files_of(data.train)}
-    except DataError as error:
-        raise DataError(f"data.train: {error}") from None
-    if not is_pattern(data.train) and not Path(data.train).is_dir():
-        return
-    for key, other in (("valid", data.valid), ("test", data.test)):
-        found = None if other is None or is_hub(other) else files.get(Path(other).resolve())
-        if found is not None:
-            raise DataError(
-                f"data.train: {data.train} holds data.{key} ({found.name}), which would be trained "
-                "on. Move it, or give a pattern such as "
-                f"{found.with_name(f'train*{found.suffix}')}."
-            )
 
 
 @contextmanager

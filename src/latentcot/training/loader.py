@@ -53,7 +53,12 @@ class Loader:
             phases = [phase for phase in run.phases if not phase.is_minor]
             train.check = partial(run.check_lengths, phases)
         else:
-            self.train, self.lengths = train, self._lengths_of(train)
+            first = run.phases[0]
+            shapes = {
+                one.shape: sum(map(len, run.layouts(one, first.stage, first).values()))
+                for one in one_of_each_shape(train)
+            }
+            self.train, self.lengths = train, [shapes[example.shape] for example in train]
         self._order = 0, self._order_of(0)
         self.updates_per_epoch = len(self._order[1])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="latentcot-loader")
@@ -133,14 +138,6 @@ class Loader:
                 layouts = {name: replace(one, num_next=0) for name, one in layouts.items()}
             laid.append(self.run.method.lay_out(layouts, example, self.run.rules[phase]))
         return UpdateBatch(examples, stages, self.shard_of(laid))
-
-    def _lengths_of(self, examples: Sequence[EncodedExample]) -> list[int]:
-        first = next(iter(self.run.phases))
-        shapes = {
-            one.shape: sum(map(len, self.run.layouts(one, first.stage, first).values()))
-            for one in one_of_each_shape(examples)
-        }
-        return [shapes[example.shape] for example in examples]
 
     def _order_of(self, epoch: int) -> Any:
         seed = f"{self.run.recipe.seed}/{epoch}"

@@ -111,7 +111,14 @@ class TrainStep:
         self._grads: list[tuple[Tensor, Tensor]] = []
         if record is not None:
             self._captured = Captured(self._without_trace(record), sights=1)
-        elif self._can_record() and (graphs := cuda_graphs(self.accelerator.device)):
+        elif (  # an update can be one CUDA graph
+            self.accelerator.device.type == "cuda"
+            and self.accelerator.distributed_type == DistributedType.NO
+            and self.wrapped is objective
+            and not training.save_memory
+            and takes_split_cache(self.model)
+            and (graphs := cuda_graphs(self.accelerator.device))
+        ):
             self._captured = Captured(self._without_trace(graphs))
         if self._captured is not None:
             self._grads = [(weight, torch.zeros_like(weight)) for weight in weights]
@@ -196,7 +203,21 @@ class TrainStep:
             elif not is_last:
                 alone = accelerator.no_sync(self.wrapped)
             with alone, enough_memory(self.training, len(micro_batch)):
-                totals += self._gradients(micro_batch.to(accelerator.device), coefficients)
+                batches = micro_batch.to(accelerator.device)
+                if self._captured is None:
+                    totals += self._backward(batches, coefficients)
+                    continue
+                # Recordings add to the gradients that they have seen, whoever has taken them away.
+                for weight, grad in self._grads:
+                    if weight.grad is not grad:
+                        grad.zero_()
+                        weight.grad = grad
+
+                def backward(*inputs: Tensor, batches: Batches = batches) -> Tensor:
+                    return self._backward(batches.with_tensors(inputs[:-1]), inputs[-1])
+
+                given = (*batches.tensors, coefficients)
+                totals += self._captured(batches.max_latents, backward, given)
         if self.shards:
             let_go(self.wrapped)
         sums = accelerator.reduce(totals).tolist()
@@ -211,24 +232,6 @@ class TrainStep:
             self.optimizer.zero_grad(set_to_none=not self._grads)
         return {**shard.counts.means(sums), "total": total}
 
-    def _gradients(self, batches: Batches, coefficients: Tensor) -> Tensor:
-        """Add a micro-batch's gradients; return the sums of its terms."""
-        if self._captured is None:
-            return self._backward(batches, coefficients)
-        # Recordings add to the gradients that they have seen, whoever has taken them away.
-        for weight, grad in self._grads:
-            if weight.grad is not grad:
-                grad.zero_()
-                weight.grad = grad
-
-        def backward(*inputs: Tensor) -> Tensor:
-            return self._backward(batches.with_tensors(inputs[:-1]), inputs[-1])
-
-        sums: Tensor = self._captured(
-            batches.max_latents, backward, (*batches.tensors, coefficients)
-        )
-        return sums
-
     def _backward(self, batches: Batches, coefficients: Tensor) -> Tensor:
         with self.autocast():
             sums: Tensor = self.wrapped(batches)
@@ -236,16 +239,6 @@ class TrainStep:
         loss = (sums * coefficients).sum() * self.accelerator.num_processes
         self.accelerator.backward(loss)
         return sums.detach().float()
-
-    def _can_record(self) -> bool:
-        """Return whether an update can be one CUDA graph, see `models/backend/cuda_graphs.py`."""
-        return (
-            self.accelerator.device.type == "cuda"
-            and self.accelerator.distributed_type == DistributedType.NO
-            and self.wrapped is self.objective
-            and not self.training.save_memory
-            and takes_split_cache(self.model)
-        )
 
     def _without_trace(self, record: Record) -> Record:
         """Let recording, which runs the update several times, leave no gradients behind.

@@ -47,7 +47,28 @@ def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
         is_inside = not branch or place[-1] not in form.unions
         where = ".".join(place)
         if is_inside or where not in explained:
-            told = _explain(problem, place, is_inside, form)
+            if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+                owner: Any = form.root
+                for part in place[:-1]:
+                    if part in form.inner:
+                        owner = form.inner[part]
+                    elif dataclasses.is_dataclass(owner):
+                        kinds = {f.name: f.type for f in dataclasses.fields(owner)}
+                        owner = kinds.get(part, owner)
+                fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
+                allowed = [field.name for field in fields]
+                keys = f"There are: {', '.join(allowed)}." if allowed else "There are none."
+                meant = did_you_mean(place[-1], allowed)
+                told = f"is not a key of {form.what}.{meant} {keys}"
+            elif problem["type"] == "missing":
+                told = "is missing."
+            elif not is_inside:
+                told = f"must be {form.unions[place[-1]]}, got {shown(problem['input'])}."
+            else:
+                message = one_line(problem["msg"].removeprefix("Value error, "), MAX_REASON)
+                is_told = problem["type"] == "value_error"  # the value too
+                got = "" if is_told else f", got {shown(problem['input'])}."
+                told = f"{message[0].lower()}{message[1:]}{got}"
             names_place = told.startswith((f"{where}.", f"{where}: "))  # as errors of methods do
             explained[where] = told if names_place else f"{where}: {told}"
     # A value inside a union is complained about by its other branch too, for the whole of it.
@@ -57,28 +78,6 @@ def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
         for where, text in explained.items()
         if not (where.rpartition(".")[2] in form.unions and where in inner)
     ]
-
-
-def _explain(problem: Any, place: Sequence[str], is_inside: bool, form: Form) -> str:
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        owner: Any = form.root
-        for part in place[:-1]:
-            if part in form.inner:
-                owner = form.inner[part]
-            elif dataclasses.is_dataclass(owner):
-                kinds = {f.name: f.type for f in dataclasses.fields(owner)}
-                owner = kinds.get(part, owner)
-        fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
-        allowed = [field.name for field in fields]
-        keys = f"There are: {', '.join(allowed)}." if allowed else "There are none."
-        return f"is not a key of {form.what}.{did_you_mean(place[-1], allowed)} {keys}"
-    if problem["type"] == "missing":
-        return "is missing."
-    if not is_inside:
-        return f"must be {form.unions[place[-1]]}, got {shown(problem['input'])}."
-    message = one_line(problem["msg"].removeprefix("Value error, "), MAX_REASON)
-    got = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}."
-    return f"{message[0].lower()}{message[1:]}{got}"
 
 
 def listed(where: str, problems: Sequence[str]) -> str:

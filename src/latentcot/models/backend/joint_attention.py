@@ -95,21 +95,13 @@ class _Attention(Function):
         used = used.to(query.dtype)
         dS_fixed, dS_rest = dS.split([num_fixed, keys.shape[1]], dim=-1)
         dQ = torch.baddbmm(dS_fixed @ fixed.keys_NFE, dS_rest, keys)
-        if _is_summed(fixed.token):
+        # Not where this backward pass does not come to `_Sum`, asked for other gradients: what was
+        # noted for nothing would be added to the sum of a later pass over the same graph.
+        node = None if fixed.token is None else fixed.token.grad_fn
+        if node is not None and torch._C._will_engine_execute_node(node):
             fixed.notes.append((dS_fixed, query, used[..., :num_fixed], dO))
         dK, dV = dS_rest.mT @ query, used[..., num_fixed:].mT @ dO
         return dQ, dK, dV, None if fixed.token is None else dO.new_zeros(()), None, None, None
-
-
-def _is_summed(token: Tensor | None) -> bool:
-    """Return whether this backward pass comes to `_Sum`: not if it is asked for other gradients.
-
-    What was noted for nothing would be added to the sum of a later pass over the same graph.
-    """
-    if token is None or token.grad_fn is None:
-        return False
-    will_run: bool = torch._C._will_engine_execute_node(token.grad_fn)
-    return will_run
 
 
 class _Sum(Function):

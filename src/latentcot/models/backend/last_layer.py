@@ -63,9 +63,15 @@ class _Narrow:
         cache = next(v for v in (*args, *kwargs.values()) if isinstance(v, Cache))
         layer: Any = cache.layers[-1]
         num_columns = hidden_BQD.shape[1]
-        with _as(_Fills, layer), _left_early():
-            self.forward(hidden_BQD, *args, **kwargs)
-        layer.mask_B1CK = self._mask(num_columns)
+        with _as(_Fills, layer):
+            try:  # `_Known` leaves the block as soon as the cache is filled
+                self.forward(hidden_BQD, *args, **kwargs)
+            except _Known:
+                pass
+            else:
+                raise AssertionError("the last block has not used the cache")
+        column = torch.arange(num_columns, device=self.wanted_BW.device)
+        layer.mask_B1CK = additive(column <= self.wanted_BW[:, None, :, None])
         with _as(_Holds, layer):
             output_BWD: Tensor = self.forward(
                 self._pick(hidden_BQD, num_columns),
@@ -75,10 +81,6 @@ class _Narrow:
         rest = num_columns - output_BWD.shape[1]
         # The backbone wants as many columns back as it gave. Repeats cost no memory, and no head.
         return torch.cat([output_BWD, output_BWD[:, :1].expand(-1, rest, -1)], dim=1)
-
-    def _mask(self, num_columns: int) -> Tensor:
-        column = torch.arange(num_columns, device=self.wanted_BW.device)
-        return additive(column <= self.wanted_BW[:, None, :, None])
 
     def _pick(self, value: Any, num_columns: int) -> Any:
         """Cut whatever has a row for each column (positions, their sines) down to the wanted."""
@@ -99,12 +101,3 @@ def _as(kind: type[SplitLayer], layer: SplitLayer) -> Iterator[None]:
         yield
     finally:
         layer.__class__ = SplitLayer
-
-
-@contextmanager
-def _left_early() -> Iterator[None]:
-    try:
-        yield
-    except _Known:
-        return
-    raise AssertionError("the last block has not used the cache")

@@ -124,10 +124,18 @@ def takes_split_cache(model: PreTrainedModel) -> bool:
     """Return whether a model can attend over parts: plain causal attention of a known family."""
     if way_of(model) != "fast":
         return False
-    kind = model.config._attn_implementation
+    config: Any = model.config
+    kind = config._attn_implementation
     known = _TAKES_PARTS.setdefault(model, {})
     if kind not in known:
-        known[kind] = kind in ("eager", "sdpa", NAME) and _has_known_attention(model)
+        known[kind] = (
+            kind in ("eager", "sdpa", NAME)
+            and config.model_type in FAMILIES
+            and not getattr(config, "reorder_and_upcast_attn", False)
+            and not getattr(config, "add_cross_attention", False)
+            and rope_switch_of(model) is None
+            and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+        )
         if not known[kind]:
             say(
                 f"{type(model).__name__} with {kind!r} attention takes the slower way, in which "
@@ -139,17 +147,6 @@ def takes_split_cache(model: PreTrainedModel) -> bool:
 
 _TAKES_PARTS: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
 """What has been found, and said, by the name of the attention."""
-
-
-def _has_known_attention(model: PreTrainedModel) -> bool:
-    config = model.config
-    return (
-        config.model_type in FAMILIES
-        and not getattr(config, "reorder_and_upcast_attn", False)
-        and not getattr(config, "add_cross_attention", False)
-        and rope_switch_of(model) is None
-        and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-    )
 
 
 def split_cache(num_blocks: int) -> Cache:
@@ -210,20 +207,15 @@ def _attend(
                 enable_gqa=keys.shape[1] != query.shape[1],
             )  # fmt: skip
         elif seen.rest is None:
-            found = _attend_within(query * scaling, seen.first, seen.mask_B1CK, dropout)
+            keys, values = seen.first
+            rows = (query * scaling).reshape(*keys.shape[:2], -1, keys.shape[-1])
+            scores = rows @ keys.mT
+            scores_BHCK = scores.view(*query.shape[:-1], -1) + seen.mask_B1CK  # float32 at least
+            weights = nn.functional.dropout(scores_BHCK.softmax(-1), dropout).to(query.dtype)
+            found = (weights.view_as(scores) @ values).view(query.shape)
         else:
             found = attend_jointly(query * scaling, seen.fixed, *seen.rest, seen.mask_B1CK, dropout)
     return found.transpose(1, 2), None
-
-
-def _attend_within(query: Tensor, part: Part, mask_B1CK: Tensor, dropout: float) -> Tensor:
-    """Attend scaled queries over one part."""
-    keys, values = part
-    rows = query.reshape(*keys.shape[:2], -1, keys.shape[-1])
-    scores = rows @ keys.mT
-    scores_BHCK = scores.view(*query.shape[:-1], -1) + mask_B1CK  # in float32 at least
-    weights = nn.functional.dropout(scores_BHCK.softmax(-1), dropout).to(query.dtype)
-    return (weights.view_as(scores) @ values).view(query.shape)
 
 
 def in_autocast(tensor: Tensor) -> Tensor:
