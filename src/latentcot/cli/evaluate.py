@@ -86,6 +86,7 @@ def evaluate(
         checkpoint=Evaluated(updates, update, checkpoint),
         data=Questions(source_hash(file), file),
         provenance=provenance(),
+        notes=tuple(folder.notes_on(run, rows, result.stage, result.last_stage) if run else ()),
     )
     target = out or folder.eval_path(
         checkpoint, file, num_thoughts, limit, force_steps=force_steps, match=match
@@ -96,6 +97,8 @@ def evaluate(
         print(json.dumps(result.values(), ensure_ascii=False))
     else:
         print_evaluation(result, target)
+        for note in result.notes:
+            say(f"Note: {note}")
     wrong = [one for one in result.records if not one.is_correct]
     same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
     if same and match is None:

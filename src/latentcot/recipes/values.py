@@ -231,6 +231,28 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values[last] = text
 
 
+def with_defaults_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with what it means where it says nothing.
+
+    Where its model is made from scratch, that is what `_from_scratch.yaml` says. Who says how many
+    epochs a stage or the training takes has said when they end.
+    """
+    model = values.get("model")
+    if not isinstance(model, Mapping):
+        return dict(values)
+    defaults = _merged({}, read_yaml(RECIPES / "_from_scratch.yaml"))
+    if model.get("tokenizer") == "bpe":  # reads line breaks, which are no words
+        del defaults["template"]
+    for part, keys, implied in (
+        ("curriculum", ("epochs_stage_0", "epochs_per_stage"), "advance"),
+        ("training", ("epochs",), "max_updates"),
+    ):
+        given = values.get(part)
+        if isinstance(given, Mapping) and any(given.get(key) is not None for key in keys):
+            del defaults[part][implied]
+    return _merged(defaults, values)
+
+
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (a.b, value), so that `training: {epochs: 1}` leaves the other keys of training."""
     for key, value in values.items():
