@@ -7,6 +7,7 @@ later one wins: the file that is extended, its `for_method`, the file, its `for_
 Recipes that come with the package are found by their name (`latentcot list recipes`), `gsm8k`.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -229,6 +230,17 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values[last] = parse_yaml(text)
     except ValueError:  # such as <<, which YAML keeps for itself
         values[last] = text
+
+
+def command_for(file: Path | str) -> str | None:
+    """Return the command that makes a file of data, where comments of a packaged recipe say so."""
+    for path in RECIPES.rglob("*.yaml"):
+        text = re.sub(r"\\\n *#", "", path.read_text(encoding="utf-8"))
+        for command in re.findall(r"latentcot data make [^`\n]+ --out [^`\n]+", text):
+            words = command.split()
+            if words[words.index("--out") + 1 :][:1] == [str(Path(file).parent)]:
+                return " ".join(words)
+    return None
 
 
 def with_defaults_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
