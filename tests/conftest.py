@@ -55,22 +55,26 @@ def recipe_values(data: Path) -> Recipes:
     """A function (method, part={key: value}, key=value, …) → the values of a tiny recipe."""
 
     def make(method: str = "coconut", **changes: Any) -> Values:
+        # The paper's defaults, said: those of a model from scratch are meant for longer runs.
         values: Values = {
             "method": method,
             "data": {split: str(data / f"{split}.jsonl") for split in SIZES},
             "model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "num_positions": 96},
             "template": {"question_end": "", "step_end": "", "answer_start": "[A] "},
             # 4 updates an epoch, so stages begin after updates 4 and 8.
-            "curriculum": {"num_stages": NUM_STAGES, "epochs_stage_0": 1, "epochs_per_stage": 1},
+            "curriculum": {
+                "num_stages": NUM_STAGES, "epochs_stage_0": 1, "epochs_per_stage": 1,
+                "zero_thoughts": "both", "introduce_special_tokens": False, "stage_mix_prob": 0.0,
+                "stage_mix_range": "all", "reset_optimizer": True, "learned_below": 0.4,
+            },
             "training": {
-                "epochs": None,
-                "max_updates": 12,
-                "batch_size": 8,
-                "learning_rate": 3e-3,
-                "log_every": 1,
+                "epochs": None, "max_updates": 12, "batch_size": 8, "learning_rate": 3e-3,
+                "betas": [0.9, 0.999], "weight_decay": 0.01, "max_grad_norm": None,
+                "warmup_updates": 0, "decay_share": 0.0, "final_learning_rate_share": 0.0,
+                "validate_every": None, "log_every": 1,
             },
             "generation": {"max_new_tokens": 8},
-        }
+        }  # fmt: skip
         for key, change in changes.items():
             both = isinstance(change, dict) and isinstance(values.get(key), dict)
             values[key] = values[key] | change if both else change

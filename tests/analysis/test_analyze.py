@@ -87,6 +87,20 @@ def test_one_alone_on_other_questions(tiny_run, data, latentcot, tmp_path):
     assert not (tmp_path / "here" / "report.html").exists()
 
 
+def test_without_graphs_the_page_shows_what_there_is(tiny_run, data, latentcot, tmp_path):
+    lines = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()[:4]]
+    kept = [{key: one[key] for key in ("question", "steps", "answer")} for one in lines]
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept))
+    words = f"analyze {tiny_run} --data {tmp_path / 'bare.jsonl'} --only geometry --only tree"
+    ended = latentcot(*words.split(), "--out", tmp_path / "here")
+    assert ended.code == 0, ended.err
+    assert "Note: 1 of these analyses need the graph of each question" in ended.err
+    page = (tmp_path / "here" / "report.html").read_text()
+    assert "Not done: its questions carry no graph" in page
+    [figure] = re.findall(r'<img src="([^"]*)"', page)
+    assert figure == "geometry.png" and (tmp_path / "here" / figure).exists()
+
+
 @pytest.mark.slow
 def test_what_a_method_does_not_allow_is_told_and_the_rest_is_done(no_cot, latentcot, tmp_path):
     ended = latentcot("analyze", no_cot, "--out", tmp_path / "here")

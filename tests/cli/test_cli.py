@@ -87,6 +87,26 @@ class TestCommands:
         found = (result["stage"], result["thoughts_per_question"], result["accuracy"]["n"])
         assert found == figures
 
+    def test_eval_notes_what_training_lacks(self, latentcot, tiny_run, tmp_path):
+        """A stage that was not learned, a stage before the last, and a run that has not ended."""
+        run, out = shutil.copytree(tiny_run, tmp_path / "run"), tmp_path / "out.json"
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        warned = [row["warning"] for row in rows if row.get("warning")]
+        whole = latentcot("eval", run)
+        assert [line for line in whole.err.splitlines() if line.startswith("Note: ")] == [
+            f"Note: {warning}" for warning in warned
+        ]
+        earlier = json.loads(latentcot("eval", run / "checkpoints/update-00000008", "--json").out)
+        words = "training ended before its last stage: this is of stage 1 of 2"
+        assert words in earlier["notes"][0]
+        kept = [json.dumps(row) + "\n" for row in rows if row["update"] <= 8]
+        (run / "metrics.jsonl").write_text("".join(kept))
+        latentcot("eval", run / "checkpoints" / "update-00000008", "--out", out)
+        notes = json.loads(out.read_text())["notes"]
+        assert notes[0] == "the run has not finished: update 8 of 12."
+        assert notes[1].startswith("this checkpoint is of stage 1 of 2")
+        assert notes[2:] == warned[:2]
+
     def test_generate_as_json(self, latentcot, tiny_run):
         shown = latentcot("generate", tiny_run, QUESTION, QUESTION, "--json", "--num-thoughts", 3)
         rows = [json.loads(line) for line in shown.out.splitlines()]

@@ -536,3 +536,37 @@ class TestCommand:
         ended = latentcot("compare", *twins, *words)
         assert (ended.code, ended.out) == (2, "")
         assert message in ended.err
+
+
+class TestWhatIsGiven:
+    def test_a_folder_of_runs_stands_for_its_runs(self, make_run, tmp_path):
+        for method in ("coconut", "cot"):
+            make_run(f"quick/{method}", "11", method=method)
+        (tmp_path / "quick" / "data").mkdir()
+        assert [row.method for row in compare([tmp_path / "quick"])] == ["coconut", "cot"]
+
+    def test_what_else_a_pattern_catches_is_told_and_left_out(self, make_run, tmp_path, capfd):
+        make_run("quick/coconut", "11")
+        for name in ("coconut.log", "coconut.yaml"):
+            (tmp_path / "quick" / name).write_text("x")
+        rows = compare(sorted((tmp_path / "quick").glob("*")))
+        assert [row.method for row in rows] == ["coconut"]
+        assert re.search(
+            r"Note: no runs, .*coconut\.log, .*coconut\.yaml\.", capfd.readouterr().err
+        )
+        for path in ("quick/coconut.log", "quick/cocoanut"):
+            with pytest.raises(RunError, match="is no run folder"):
+                compare([tmp_path / path])
+
+    def test_a_study_on_a_part_of_the_questions_is_found(self, make_run, tmp_path, latentcot):
+        run = make_run("study/small/cot/seed-0", "10", method="cot")
+        evals = run / "evals"
+        (evals / "test.json").rename(evals / "test-first-2.json")
+        (tmp_path / "study" / "study.yaml").write_text(
+            "tasks: {small: {}}\nmethods: [cot]\nevaluate: {limit: 2}\n"
+        )
+        shown = latentcot("compare", tmp_path / "study")
+        assert (shown.code, "50.0" in shown.out) == (0, True)
+        assert (
+            "test-first-2" in latentcot("compare", tmp_path / "study", "--evaluation", "test").out
+        )

@@ -305,14 +305,14 @@ def test_overrides_take_lists_nothing_and_parts_that_the_file_lacks(path: Path) 
     recipe = read(
         path,
         MINIMAL,
-        "curriculum.learned_below=[1.2, 1.2, 0.4]",
+        "curriculum.learned_below=[1.2, 1.2, 1.2, 0.4]",
         "training.betas=[0.8, 0.95]",
         "training.epochs=null",
         "training.max_updates=10",
         "model.architecture=llama",
         'template.answer_start="[A] "',
     )
-    assert recipe.curriculum.learned_below == [1.2, 1.2, 0.4]
+    assert recipe.curriculum.learned_below == [1.2, 1.2, 1.2, 0.4]
     assert recipe.training.betas == (0.8, 0.95)
     assert recipe.training.epochs is None
     assert recipe.model == FromScratch(architecture="llama")

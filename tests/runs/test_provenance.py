@@ -55,7 +55,14 @@ def written(tmp_path: Path) -> Path:
 def test_what_is_written(written: Path) -> None:
     found = read_provenance(written)
     file = str(written / "train.jsonl")
-    assert found.keys() == PROCESS | {"format_version", "device", "gpu", "seed", "data"}
+    assert found.keys() == PROCESS | {
+        "format_version",
+        "device",
+        "gpu",
+        "seed",
+        "num_updates",
+        "data",
+    }
     assert found["format_version"] == PROVENANCE_VERSION
     assert (found["device"], found["gpu"], found["seed"]) == ("cpu", None, 3)
     assert found["data"] == {file: source_hash(file)}

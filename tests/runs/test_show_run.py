@@ -87,6 +87,17 @@ class TestWhatIsTold:
         assert [one.is_best for one in found.checkpoints] == [False]
         assert found.problems == ()
 
+    def test_validation_by_stage_and_what_was_not_learned(self, run: Path, latentcot: Run) -> None:
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        found = summarize_run(run)
+        assert found.accuracies == {
+            row["stage"]: (row["update"], row["accuracy"]) for row in rows if row["kind"] == "valid"
+        }
+        assert len(found.warnings) == 3
+        text = latentcot("show", run).out
+        assert re.search(r"stage +validation +update", text)
+        assert text.count("Warning: ") == 3 and "nats a token" in text
+
     def test_a_run_that_has_only_begun(self, run: Path) -> None:
         for name in ("metrics.jsonl", "provenance.json"):
             (run / name).unlink()

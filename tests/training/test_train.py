@@ -22,6 +22,7 @@ from latentcot import (
     write_examples,
 )
 from latentcot.curriculum.layout import NO_LABEL, lay_out
+from latentcot.curriculum.stages import Phase
 from latentcot.data.formats import source_hash
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import read_recipe
@@ -29,6 +30,7 @@ from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import open_run
 from latentcot.training.build import build
+from latentcot.training.loop import not_learned
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.train import Trainer
 from losses import train_step_of
@@ -155,6 +157,25 @@ def test_the_optimizer_restarts_with_the_stage_if_told(is_reset, make_recipe, tm
         assert rates[change + 1] == (1.5e-3 if is_reset else 3e-3)
 
 
+@pytest.mark.parametrize(
+    ("phase", "loss", "accuracy", "others", "words"),
+    [
+        (Phase(0, "none", 5), 0.1, 0.95, {}, None),
+        (Phase(0, "none", 5), 0.6, 0.95, {}, None),  # answers tell more than the loss
+        (Phase(0, "none", 5), 0.6, 0.6, {}, "stage 0 ended before it was learned: 60.0 % of"),
+        (Phase(1, "bot", 5, learned_below=0.4), 0.6, 0.95, {}, "stage 1 ended before it was"),
+        (Phase(1, "bot", 5, learned_below=0.4), None, 0.95, {}, None),
+        (Phase(0, "none", 5, learned_below=0.4), 0.1, 0.14, {}, "are known by heart"),
+        (Phase(2, "bot", 5), 0.1, 0.8, {"words": 0.95, "is_last": True}, "worse than words did"),
+        (Phase(2, "bot", 5), 0.1, 0.9, {"words": 0.95, "is_last": True}, None),
+        (Phase(0, "none", 5), 0.6, 0.5, {"is_last": True}, "training ended before its last stage"),
+    ],
+)
+def test_a_stage_that_was_not_learned_is_told(phase, loss, accuracy, others, words):
+    found = not_learned(phase, loss, 0.4, accuracy, **others)
+    assert (found is None) if words is None else (words in found)
+
+
 class TestFiles:
     def test_metrics(self, tiny_run):
         trained = rows_of(tiny_run, "train")
@@ -175,6 +196,25 @@ class TestFiles:
         valid = rows_of(tiny_run, "valid")
         assert [(row["stage"], row["update"]) for row in valid] == sorted(ends.items())
         assert all(0 <= row["accuracy"] <= 1 for row in valid)
+
+    def test_the_end_of_each_stage_is_noted(self, tiny_run):
+        valid, found = rows_of(tiny_run, "valid"), rows_of(tiny_run, "stage_end")
+        assert [row["accuracy"] for row in found] == [row["accuracy"] for row in valid]
+        assert [(row["update"], row["stage"]) for row in found] == [(4, 0), (8, 1), (12, 2)]
+        for row in found:  # some tens of examples teach nothing
+            assert row["loss"] > row["learned_below"] == 0.4
+            assert f"the loss of the next step is {row['loss']:.2f}" in row["warning"]
+
+    def test_without_a_terminal_each_validation_is_a_line(self, make_recipe, tmp_path, capfd):
+        train(make_recipe(), tmp_path / "run")
+        lines = [line for line in capfd.readouterr().err.splitlines() if "valid" in line]
+        told = [line for line in lines if line.startswith("update ")]
+        assert [line.split(" · ")[:3] for line in told] == [
+            [f"update {4 * (stage + 1)} of 12", "coconut", f"stage {stage}/2"] for stage in range(3)
+        ]
+        warned = [line for line in lines if line.startswith("Warning: ")]
+        for line, how in zip(warned, ("stage 0", "stage 1", "training"), strict=True):
+            assert line.startswith(f"Warning: {how} ended before it")  # it, or its last stage
 
     def test_rows_are_as_far_apart_as_the_recipe_says(self, make_recipe, tmp_path):
         changes = {"log_every": 5, "validate_every": 3, "save_every": 5}

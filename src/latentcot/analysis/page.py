@@ -1,10 +1,12 @@
 """The page of an analysis, put together from what was measured of one model or of two."""
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
 
 from latentcot.analysis.analyze import Done
-from latentcot.analysis.registry import Result
+from latentcot.analysis.registry import ANALYSES, Result
 from latentcot.analysis.shared.subject import NUM_LISTED, Subject, asked
 from latentcot.methods import METHODS
 from latentcot.pages import pick, write_page
@@ -19,6 +21,53 @@ from latentcot.pages.analysis import (
     Readings,
 )
 from latentcot.runs.provenance import code_of, provenance
+from latentcot.utils.files import written_whole
+
+_PLAIN = Template("""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:;
+style-src 'unsafe-inline'"><title>$title</title>
+<style>body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+img { max-width: 100% }</style>
+<h1>$title</h1><p>$caption</p>
+$sections
+</html>
+""")
+
+
+def write_plain_page(path: Path, subject: Subject, done: Sequence[Done]) -> None:
+    """Write a page of the figures there are, for questions that carry no graph to draw.
+
+    The figures lie beside it, as the analyses wrote them. What was not done stands there with its
+    reason.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    sections = []
+    for one in done:
+        about = ANALYSES[one.name].summary if one.name in ANALYSES else ""
+        told = about if one.reason is None else f"Not done: {one.reason}."
+        sections.append(f"<h2>{html.escape(one.name)}</h2><p>{html.escape(told)}</p>")
+        if one.reason is None:
+            sections += [
+                f'<img src="{html.escape(figure.name)}" alt="{html.escape(one.name)}">'
+                for figure in sorted(path.parent.glob(f"{one.name}*.png"))
+            ]
+    text = _PLAIN.substitute(
+        title=html.escape(f"Inside the thoughts of {subject.name}"),
+        caption=html.escape(_caption(subject)),
+        sections="\n".join(sections),
+    )
+    with written_whole(path) as file:
+        file.write(text)
+
+
+def _caption(subject: Subject) -> str:
+    return (
+        f"{len(subject.examples):,} questions of {subject.source}, checkpoint of update "
+        f"{subject.reasoner.info.update:,}."
+    )
 
 
 def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[Done]]]) -> bool:
@@ -37,8 +86,7 @@ def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[D
     subject, source = measured[0][0], provenance()
     data: PageData = {
         "title": f"Inside the thoughts of {' and '.join(one.name for one, _ in measured)}",
-        "caption": f"{len(subject.examples):,} questions of {subject.source}, "
-        f"checkpoint of update {subject.reasoner.info.update:,}.",
+        "caption": _caption(subject),
         "form": "words" if subject.is_in_words else "symbols",
         "questions": [
             {**asked(example), "text": example.question}

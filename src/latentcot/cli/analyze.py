@@ -36,7 +36,7 @@ def analyze(
 
     from latentcot.analysis.analyze import analyze as do
     from latentcot.analysis.analyze import analyze_other
-    from latentcot.analysis.page import write_analysis_page
+    from latentcot.analysis.page import write_analysis_page, write_plain_page
     from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
     from latentcot.cli.tables import print_table
@@ -68,6 +68,9 @@ def analyze(
         if others:
             measured.append((others[0], analyze_other(others[0], done, folder, on_start)))
     has_page = write_analysis_page(folder / "report.html", measured)
+    if not has_page and not subject.has_graphs and any(one.reason is None for one in done):
+        write_plain_page(folder / "report.html", subject, done)
+        has_page = True
 
     table = Table("analysis", "what it shows", box=box.SIMPLE)
     table.add_column("seconds", justify="right")
@@ -79,6 +82,13 @@ def analyze(
         beside = (one.result or {}).get("against", {})
         if isinstance(beside, dict) and "reason" in beside:
             say(f"{one.name}: without {beside['name']}, which {beside['reason']}.")
+    num_bare = sum("graphs" in ANALYSES[one.name].requires for one in done)
+    if num_bare and not subject.has_graphs:
+        say(
+            f"Note: {num_bare} of these analyses need the graph of each question, and these "
+            "questions carry none. Data of your own carry it in five keys, or by a task's graph_of: "
+            "docs/data-format.md, Questions about a graph."
+        )
     say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:
         say(f"The page to play with: {folder / 'report.html'}")

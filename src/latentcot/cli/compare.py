@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 def compare(
     *runs: Path,
-    evaluation: str = "test",
+    evaluation: str | None = None,
     baseline: str | None = None,
     out: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     each_run: Annotated[bool, Parameter("--runs", negative="")] = False,
@@ -20,8 +20,9 @@ def compare(
     Runs of one method with several seeds become one row: mean ± standard deviation.
 
     Args:
-        runs: Run folders, or folders of studies.
-        evaluation: Which file of their evals/ to take, without its ending.
+        runs: Run folders, or folders of runs: of a study, of a quickstart.
+        evaluation: Which file of their evals/ to take, without its ending; if left out test, or
+            that of a study whose evaluate.limit asks a part of the questions.
         baseline: The method that the others are tested against, on the same questions.
         out: Write the comparison over the seeds to this file too: .md, .tex, .csv or .json by its
             ending. Repeatable.
@@ -31,7 +32,7 @@ def compare(
     from latentcot.cli.tables import comparison_table, print_failed, print_summaries, print_table
     from latentcot.errors import RunError, UsageError
     from latentcot.evaluation.comparison import compare as read_rows
-    from latentcot.evaluation.comparison import failed_runs, summarize
+    from latentcot.evaluation.comparison import default_evaluation, failed_runs, summarize
     from latentcot.evaluation.tables import document, refuse_unknown_form, write_summaries
 
     if not runs:
@@ -40,6 +41,7 @@ def compare(
         raise UsageError("--runs shows single runs, and --baseline compares methods. Give one.")
     for path in out:
         refuse_unknown_form(path)
+    evaluation = evaluation or default_evaluation(runs)
     rows, failed = read_rows(runs, evaluation), failed_runs(runs, evaluation)
     seeds = {(row.task, row.method, row.seed) for row in rows}
     seeds |= {(one.task, one.method, one.seed) for one in failed}

@@ -11,7 +11,7 @@ from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
 from latentcot.errors import UsageError
 from latentcot.tasks import AnswerMatch
-from latentcot.utils.display import progress_bar
+from latentcot.utils.display import progress_bar, say
 from latentcot.utils.distributed import is_main, join
 from latentcot.utils.files import refuse_unwritable
 
@@ -85,6 +85,7 @@ def evaluate(
         checkpoint=Evaluated(updates, update, checkpoint),
         data=Questions(source_hash(file), file),
         provenance=provenance(),
+        notes=tuple(folder.notes_on(run, rows, result.stage, result.last_stage) if run else ()),
     )
     target = out or folder.eval_path(
         checkpoint, file, num_thoughts, limit, force_steps=force_steps, match=match
@@ -95,3 +96,5 @@ def evaluate(
         print(json.dumps(result.values(), ensure_ascii=False))
     else:
         print_evaluation(result, target)
+        for note in result.notes:
+            say(f"Note: {note}")

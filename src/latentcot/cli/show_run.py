@@ -7,7 +7,7 @@ is damaged ends nothing: it stands among the problems, next to all that can stil
 import json
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
@@ -23,13 +23,14 @@ from latentcot.cli.tables import print_table, print_text
 from latentcot.data.formats import is_hub, source_hash
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.evaluation.results import Evaluation
+from latentcot.evaluation.statistics import percent
 from latentcot.evaluation.tables import figures
 from latentcot.methods import method_named
 from latentcot.models.lora_files import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint import FORMAT_VERSION
 from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint, verify
-from latentcot.runs.folder import RECIPE, read_metrics
+from latentcot.runs.folder import RECIPE, read_metrics, warnings_of
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
 from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
@@ -127,6 +128,8 @@ class RunSummary:
         checkpoints: Oldest first, those set aside as damaged last.
         evaluations: Name of the file → its result, without its records.
         problems: What is damaged, or of a newer latentcot.
+        accuracies: Stage → (update, accuracy) of its last validation.
+        warnings: What training said of stages that were not learned.
     """
 
     path: str
@@ -145,6 +148,8 @@ class RunSummary:
     checkpoints: tuple[CheckpointSummary, ...] = ()
     evaluations: dict[str, Evaluation] | None = None
     problems: tuple[str, ...] = ()
+    accuracies: dict[int, tuple[int, float]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def show_run(path: Path, *, as_json: bool) -> None:
@@ -164,6 +169,9 @@ def show_run(path: Path, *, as_json: bool) -> None:
             "–" if one.format_version is None else str(one.format_version),
             f"{one.state}{', best' if one.is_best else ''}",
         )
+    validated = _table("stage", "validation", "update")
+    for stage, (update, accuracy) in summary.accuracies.items():
+        validated.add_row(str(stage), percent(accuracy), f"{update:,}")
     evaluated = _table("evaluation", "accuracy", "95 %", "questions", "update", "made", "format")
     for file, result in (summary.evaluations or {}).items():
         shown = figures(result)
@@ -174,10 +182,12 @@ def show_run(path: Path, *, as_json: bool) -> None:
             _time(result.provenance.get("time")),
             str(result.format_version),
         )
-    for table in (saved, evaluated):
+    for table in (validated, saved, evaluated):
         if table.row_count:
             print()
             print_table(table)
+    for warning in summary.warnings:
+        print_text(f"\nWarning: {warning}")
     for problem in summary.problems:
         print_text(f"\nProblem: {problem}")
 
@@ -230,9 +240,10 @@ def summarize_run(path: Path) -> RunSummary:
     family = None if isinstance(recipe.model, str) else recipe.model.architecture
     last = model_of(folder / saved[-1].name, named) if saved else Model(family, named, None)
     # The last update and stage of which there is a trace.
-    newest: Sequence[dict[str, Any]] = []
+    rows: Sequence[dict[str, Any]] = []
     with noting():
-        newest = read_metrics(run)[-1:]
+        rows = read_metrics(run)
+    newest, valid = rows[-1:], [row for row in rows if row["kind"] == "valid"]
     updates = [*(row["update"] for row in newest), *(one.update for one in saved)]
     stages = [*(row.get("stage") for row in newest), *(one.stage for one in saved)]
     # Of epochs only the data that it was trained with can tell how long they are.
@@ -264,6 +275,8 @@ def summarize_run(path: Path) -> RunSummary:
         checkpoints=checkpoints,
         evaluations=evaluations,
         problems=tuple(problems),
+        accuracies={row["stage"]: (row["update"], row["accuracy"]) for row in valid},
+        warnings=tuple(warnings_of(rows)),
     )
 
 

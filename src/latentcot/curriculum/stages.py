@@ -66,7 +66,9 @@ class Curriculum:
     learned_window: Count = 40
     """Updates over which that loss is averaged; a stage lasts at least this long."""
     max_updates_per_stage: Count | list[Count] | None = None
-    """With `advance: learned`: a phase that is not learned by then ends all the same."""
+    """With `advance: learned`: a phase that is not learned by then ends all the same, with a
+    warning. If empty the first phase gets half of all updates, and each later one an equal part of
+    what is left."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
     tokens_until_all: Count = 39
@@ -142,15 +144,32 @@ class StageClock:
         curriculum: Its rules.
         phases: What the method goes through.
         updates_per_epoch: Length of an epoch, for `advance: epochs`.
+        total: Updates of the whole training, for caps that the recipe leaves empty; None caps
+            nothing.
+
+    Attributes:
+        number: Of the present phase.
+        begun: Updates before it.
+        num_updates: Updates in it.
+        losses: Of its next step, the newest ones.
+        last_loss: Their mean after the newest update, though a phase may have ended with it; None
+            if there was none.
     """
 
-    def __init__(self, curriculum: Curriculum, phases: Sequence[Phase], updates_per_epoch: int):
+    def __init__(
+        self,
+        curriculum: Curriculum,
+        phases: Sequence[Phase],
+        updates_per_epoch: int,
+        total: int | None = None,
+    ) -> None:
         self.curriculum = curriculum
         self.phases = list(phases)
         self.updates_per_epoch = updates_per_epoch
-        self.number = 0
-        self.num_updates = 0
+        self.total = total
+        self.number = self.begun = self.num_updates = 0
         self.losses: deque[float] = deque(maxlen=curriculum.learned_window)
+        self.last_loss: float | None = None
 
     @property
     def phase(self) -> Phase:
@@ -162,6 +181,19 @@ class StageClock:
         """Whether the last phase has been reached; it goes on until training ends."""
         return self.number == len(self.phases) - 1
 
+    @property
+    def cap(self) -> int | None:
+        """Updates after which the present phase ends though it is not learned; None if never."""
+        if self.phase.max_updates is not None or self.total is None:
+            return self.phase.max_updates
+        parts = 2 if self.number == 0 else len(self.phases) - self.number
+        return max(1, (self.total - self.begun) // parts)
+
+    def learned_below(self, phase: Phase) -> float:
+        """Return the loss below which a phase counts as learned, whatever ends it."""
+        below = phase.learned_below or self.curriculum.learned_below
+        return below[-1] if isinstance(below, list) else below
+
     def record(self, next_step_loss: float | None) -> bool:
         """Count an update; return whether the next one belongs to a new phase.
 
@@ -172,17 +204,18 @@ class StageClock:
         self.num_updates += 1
         if next_step_loss is not None:
             self.losses.append(next_step_loss)
+        self.last_loss = sum(self.losses) / len(self.losses) if self.losses else None
         phase = self.phase
         if phase.learned_below is None:
             is_over = self.num_updates >= self._length(phase)
         else:
-            is_capped = phase.max_updates is not None and self.num_updates >= phase.max_updates
             is_full = len(self.losses) == self.curriculum.learned_window
-            mean = sum(self.losses) / max(1, len(self.losses))
-            is_over = is_capped or (is_full and mean < phase.learned_below)
+            is_learned = is_full and (self.last_loss or 0.0) < phase.learned_below
+            is_over = is_learned or (self.cap is not None and self.num_updates >= self.cap)
         if self.is_last or not is_over:
             return False
         self.number += 1
+        self.begun += self.num_updates
         self.num_updates = 0
         self.losses.clear()
         return True
@@ -198,6 +231,7 @@ class StageClock:
         """Return what `restore` needs."""
         return {
             "number": self.number,
+            "begun": self.begun,
             "num_updates": self.num_updates,
             "losses": list(self.losses),
         }
@@ -205,6 +239,7 @@ class StageClock:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.number = state["number"]
+        self.begun = state.get("begun", 0)  # not in older checkpoints
         self.num_updates = state["num_updates"]
         self.losses.clear()
         self.losses.extend(state["losses"])

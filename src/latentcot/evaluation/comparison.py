@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,6 +30,7 @@ from latentcot.evaluation.statistics import (
 from latentcot.methods import METHODS
 from latentcot.recipes.values import flat
 from latentcot.runs.folder import read_run_recipe
+from latentcot.utils.display import say
 from latentcot.utils.parsing import one_line, parse_yaml, shown
 
 _SEED = re.compile(r"seed-(-?\d+)(\.log|\.yaml)?")
@@ -311,10 +313,8 @@ def _read_all(
         raise UsageError(
             f"--evaluation: must be the name of a file in evals/, got {shown(evaluation)}."
         )
-    runs = [Path(run) for run in runs]
-    studies = [
-        r for r in runs if (r / "study.yaml").is_file() and not (r / "recipe.yaml").is_file()
-    ]
+    runs = _runs_in([Path(run) for run in runs])
+    studies = [run for run in runs if _is_study(run)]
     found: list[Row | FailedRun] = []
     for run in sorted(runs, key=lambda run: studies_first and run not in studies):
         found += _read_study(run, evaluation) if run in studies else [_read(run, evaluation)]
@@ -332,6 +332,53 @@ def _read_all(
                 "both on one."
             )
     return found
+
+
+def default_evaluation(runs: Sequence[Path]) -> str:
+    """Return the evaluation that is meant where none is named: `test`, or that of the studies.
+
+    A study whose `evaluate.limit` is 100 asks the first 100 questions: `test-first-100`.
+    """
+    names = set()
+    for study in (Path(run) for run in runs if _is_study(Path(run))):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # then it says nothing of it
+            values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
+            limit = values["evaluate"]["limit"]
+            names.add("test" if limit is None else f"test-first-{limit}")
+    return names.pop() if len(names) == 1 else "test"
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "study.yaml").is_file() and not (path / "recipe.yaml").is_file()
+
+
+def _runs_in(paths: Sequence[Path]) -> list[Path]:
+    """Return runs and studies; a folder of runs, such as a quickstart, stands for those in it.
+
+    Whatever else a pattern of the shell has caught (a log, a recipe, data) is told and left out, if
+    there are runs beside it.
+    """
+    found, others = [], []
+    for path in paths:
+        inside = sorted(recipe.parent for recipe in path.glob("*/recipe.yaml"))
+        if _is_study(path) or (path / "recipe.yaml").is_file():
+            found.append(path)
+        elif inside:
+            found += inside
+        elif path.exists():
+            others.append(path)
+        else:
+            found.append(path)  # whose absence is told when it is read
+    if not found:
+        return others
+    if others:
+        _tell_left_out(", ".join(str(path) for path in others))
+    return found
+
+
+@cache  # rows and summaries read the same paths
+def _tell_left_out(paths: str) -> None:
+    say(f"Note: no runs, so they are left out: {paths}.")
 
 
 def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:

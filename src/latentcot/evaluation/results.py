@@ -113,6 +113,7 @@ class Evaluation:
         checkpoint: What was evaluated. It is in every file, as are the next two.
         data: On what.
         provenance: By what: commit, versions, machine, command, time.
+        notes: What is to be known of the training: not finished, a stage that was not learned.
         format_version: Of the file that it was read from.
     """
 
@@ -131,6 +132,7 @@ class Evaluation:
     checkpoint: Evaluated | None = None
     data: Questions | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     format_version: int = EVALUATION_VERSION
 
     @classmethod

@@ -30,7 +30,12 @@ from latentcot.methods.method import Method
 from latentcot.methods.stopping import Stop
 from latentcot.models.loading import FromScratch
 from latentcot.models.lora import Lora
-from latentcot.recipes.values import flat, read_values, with_new_keys
+from latentcot.recipes.values import (
+    flat,
+    read_values,
+    with_defaults_from_scratch,
+    with_new_keys,
+)
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.utils.problems import Form, explain_all, listed
 
@@ -247,7 +252,7 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         if value is not None or key not in _PARTS
     }
     try:
-        recipe = _ADAPTER.validate_python(given)
+        recipe = _ADAPTER.validate_python(with_defaults_from_scratch(given))
     except ValidationError as error:
         raise RecipeError(listed(where, explain_all(error.errors(), _FORM))) from None
     problems = []  # those that several fields together have

@@ -7,6 +7,7 @@ later one wins: the file that is extended, its `for_method`, the file, its `for_
 Recipes that come with the package are found by their name (`latentcot list recipes`), `gsm8k`.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -219,6 +220,39 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def command_for(file: Path | str) -> str | None:
+    """Return the command that makes a file of data, where comments of a packaged recipe say so."""
+    for path in RECIPES.rglob("*.yaml"):
+        text = re.sub(r"\\\n *#", "", path.read_text(encoding="utf-8"))
+        for command in re.findall(r"latentcot data make [^`\n]+ --out [^`\n]+", text):
+            words = command.split()
+            if words[words.index("--out") + 1 :][:1] == [str(Path(file).parent)]:
+                return " ".join(words)
+    return None
+
+
+def with_defaults_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with what it means where it says nothing.
+
+    Where its model is made from scratch, that is what `_from_scratch.yaml` says. Who says how many
+    epochs a stage or the training takes has said when they end.
+    """
+    model = values.get("model")
+    if not isinstance(model, Mapping):
+        return dict(values)
+    defaults = _merged({}, read_yaml(RECIPES / "_from_scratch.yaml"))
+    if model.get("tokenizer") == "bpe":  # reads line breaks, which are no words
+        del defaults["template"]
+    for part, keys, implied in (
+        ("curriculum", ("epochs_stage_0", "epochs_per_stage"), "advance"),
+        ("training", ("epochs",), "max_updates"),
+    ):
+        given = values.get(part)
+        if isinstance(given, Mapping) and any(given.get(key) is not None for key in keys):
+            del defaults[part][implied]
+    return _merged(defaults, values)
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

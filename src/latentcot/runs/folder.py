@@ -3,7 +3,7 @@
     .lock             held by the process that trains
     recipe.yaml       fully resolved
     provenance.json   commit, versions, device, command, data hashes
-    metrics.jsonl     one row a line, `kind` train, valid or stage
+    metrics.jsonl     one row a line, `kind` train, valid, stage_end or stage
     checkpoints/      update-00001200/ …, best.json names the best
     evals/            one file an evaluation
 
@@ -14,13 +14,14 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from latentcot.data.formats import is_hub
 from latentcot.errors import RunError
+from latentcot.runs.provenance import read_provenance
 from latentcot.utils.display import say
 from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import parse_json, parse_yaml
@@ -154,6 +155,37 @@ def _metrics(run: Path) -> bytes:
         return b""
     except OSError as error:
         raise RunError(f"{run / METRICS}: cannot be read: {error}.") from None
+
+
+def warnings_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what rows of metrics.jsonl say of stages that were not learned."""
+    return [row["warning"] for row in rows if isinstance(row.get("warning"), str)]
+
+
+def notes_on(
+    run: Path, rows: Sequence[Mapping[str, Any]], stage: int, last_stage: int
+) -> list[str]:
+    """Return what whoever evaluates a checkpoint of a run should know of its training.
+
+    Args:
+        run: The run folder.
+        rows: Of its metrics.jsonl.
+        stage: Of the checkpoint.
+        last_stage: Of its method and curriculum.
+    """
+    training = read_run_recipe(run).get("training")
+    of_recipe = training if isinstance(training, dict) and training.get("epochs") is None else {}
+    total = of_recipe.get("max_updates")
+    with suppress(RunError):  # of a damaged file, which `show` tells
+        total = read_provenance(run).get("num_updates") or total
+    done = max((row["update"] for row in rows), default=0)
+    notes = []
+    if isinstance(total, int) and done < total:
+        notes.append(f"the run has not finished: update {done:,} of {total:,}.")
+    if stage < last_stage:
+        what = "this checkpoint is" if notes else "training ended before its last stage: this is"
+        notes.append(f"{what} of stage {stage} of {last_stage}, where steps are still in words.")
+    return [*notes, *warnings_of(rows)]
 
 
 def metrics_hash(run: Path) -> str:

@@ -85,6 +85,7 @@ def write_provenance(
     device: str,
     seed: int,
     hash_of: Callable[[str], str] = source_hash,
+    num_updates: int | None = None,
 ) -> None:
     """Write down what this run came from, so that its numbers can be believed.
 
@@ -94,6 +95,7 @@ def write_provenance(
         device: As torch names it.
         seed: Of the run.
         hash_of: The hash of a file.
+        num_updates: Of the whole training: of epochs only the data could tell it later.
 
     Raises:
         DataError: A data file cannot be read.
@@ -102,7 +104,8 @@ def write_provenance(
     hashes = {file: hash_of(file) for file in files}
     process = provenance(device)
     version = {"format_version": PROVENANCE_VERSION}
-    write_json(run / FILE, {**version, **process, "seed": seed, "data": hashes})
+    whole = {"seed": seed, "num_updates": num_updates, "data": hashes}
+    write_json(run / FILE, {**version, **process, **whole})
 
 
 def read_provenance(run: Path) -> dict[str, Any]:

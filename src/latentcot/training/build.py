@@ -52,6 +52,7 @@ from latentcot.models.special_tokens import (
     word_tokenizer,
 )
 from latentcot.recipes.recipe import Data, Recipe
+from latentcot.recipes.values import command_for
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.training.objective import Objective, make_modules
@@ -298,10 +299,10 @@ def _read(key: str, file: str, limit: int | None) -> list[Example]:
 
 def _refuse_missing(key: str, file: str) -> None:
     if not is_hub(file) and not Path(file).exists():
+        command = command_for(file) or "latentcot data make"
         raise DataError(
-            f"data.{key}: {file}: no such file. Make it, with `latentcot data make` (comments of a "
-            "packaged recipe say how; so do docs/data-format.md and the head of a study), or name "
-            f"another with --set data.{key}=FILE."
+            f"data.{key}: {file}: no such file. Make it: `{command}` (docs/data-format.md). Or "
+            f"name another with --set data.{key}=FILE."
         )
 
 

@@ -6,6 +6,7 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,15 @@ from latentcot.training.saving import (
     refuse_other_update,
 )
 from latentcot.training.step import Snapshot, TrainStep
-from latentcot.utils.display import progress_bars, say
+from latentcot.utils.display import console, progress_bars, say
 from latentcot.utils.files import write_json
 from latentcot.utils.signals import stop_requests
+
+GOOD = 0.9
+"""Of the validation questions, or of those that words got right: no warning from there on."""
+FEW = 0.5
+"""Of the validation questions: a warning below, however low the loss is."""
+ADVICE = "More updates or more examples help (docs/recipes.md, Your own data)."
 
 
 class Trainer:
@@ -55,7 +62,9 @@ class Trainer:
         self.train_step = TrainStep(run.objective, self.recipe.training, shards=shards)
         self.loader = Loader(run, self.train_step.shard_of)
         self.num_updates = self.recipe.training.num_updates(self.loader.updates_per_epoch)
-        self.clock = StageClock(self.recipe.curriculum, run.phases, self.loader.updates_per_epoch)
+        self.clock = StageClock(
+            self.recipe.curriculum, run.phases, self.loader.updates_per_epoch, self.num_updates
+        )
         self.stop_threshold = DEFAULT_THRESHOLD
         self.divergence = Divergence(self.recipe.training, len(run.tokenizer))
         self.saver = Saver(folder, run.tokenizer, num_kept)
@@ -70,6 +79,7 @@ class Trainer:
         self.saved: int | None = None
         self.last_restart = 0
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
+        self.tells_lines = False
 
     # --- the loop ---
 
@@ -89,6 +99,8 @@ class Trainer:
 
     def _run(self, is_quiet: bool) -> bool:
         is_quiet = is_quiet or not self.train_step.accelerator.is_main_process
+        # A bar that nobody sees move would leave a log empty until the end.
+        self.tells_lines = not is_quiet and not console.is_terminal
         before = self.clock.updates_before_last()
         is_known = self.recipe.curriculum.advance == "epochs"
         if not is_quiet and is_known and before >= self.num_updates:
@@ -104,16 +116,13 @@ class Trainer:
                 self.saver.raise_if_failed()
                 row = self._step()
                 seconds += time.perf_counter() - start
-                accuracy = self.best.get("newest")
-                shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
-                stage = f"stage {row['stage']}/{self.run.phases[-1].stage}"
-                told = f"{self.run.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
-                bars.update(bar, completed=self.update, description=told)
+                bars.update(bar, completed=self.update, description=self._standing(row))
                 if self.update % self.recipe.training.log_every == 0:
                     rate = (self.update - since) * self.loader.batch_size / seconds
                     self._log({**row, "examples_per_second": round(rate, 1)})
                     seconds, since = 0.0, self.update
-                self._after_update(phase, self.clock.record(row.get("next_step_loss")))
+                has_advanced = self.clock.record(row.get("next_step_loss"))
+                self._after_update(phase, row, has_advanced)
                 if self.train_step.is_any(stop.is_set) and self.update < self.num_updates:
                     self._save(phase)
                     self.saver.finish()
@@ -157,13 +166,24 @@ class Trainer:
 
     # --- what is due after an update ---
 
-    def _after_update(self, phase: Phase, has_advanced: bool) -> None:
+    def _standing(self, row: Mapping[str, Any]) -> str:
+        """Say in a few words where an update stands."""
+        accuracy = self.best.get("newest")
+        shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
+        stage = f"stage {row['stage']}/{self.run.phases[-1].stage}"
+        return f"{self.run.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
+
+    def _after_update(self, phase: Phase, row: Mapping[str, Any], has_advanced: bool) -> None:
         training = self.recipe.training
         is_due = (has_advanced and not phase.is_minor) or self.update == self.num_updates
         is_best = False
         validate_every = training.validate_every or self.loader.updates_per_epoch
         if is_due or _is_multiple(self.update, validate_every):
             is_best = self._validate(phase)
+            if self.tells_lines:
+                say(f"update {self.update:,} of {self.num_updates:,} · {self._standing(row)}")
+        if is_due:
+            self._end_stage(phase)
         if has_advanced:
             self._log({"kind": "stage", "update": self.update, "stage": self.clock.phase.stage})
             if self.recipe.curriculum.reset_optimizer:
@@ -199,6 +219,19 @@ class Trainer:
         if is_best:
             self.best |= {"update": self.update, "accuracy": accuracy}
         return is_best
+
+    def _end_stage(self, phase: Phase) -> None:
+        """Note how a stage ended, and warn where it was not learned."""
+        loss, below = self.clock.last_loss, self.clock.learned_below(phase)
+        accuracy, words = self.best["newest"], self.best.get("words")
+        is_last = self.update == self.num_updates
+        warning = not_learned(phase, loss, below, accuracy, words=words, is_last=is_last)
+        if phase.stage == 0:
+            self.best["words"] = accuracy  # what later stages can be held against
+        row = {"kind": "stage_end", "update": self.update, "stage": phase.stage, "loss": loss}
+        self._log({**row, "learned_below": below, "accuracy": accuracy, "warning": warning})
+        if warning is not None:
+            say(f"Warning: {warning}")
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.train_step.accelerator.is_main_process:
@@ -290,6 +323,48 @@ class Trainer:
         self.update, self.last_restart = state["update"], state["last_restart"]
         self.best = dict(state["best"])
         self.loader.restore(state)
+
+
+def not_learned(
+    phase: Phase,
+    loss: float | None,
+    below: float,
+    accuracy: float,
+    *,
+    words: float | None = None,
+    is_last: bool = False,
+) -> str | None:
+    """Return in words why the end of a stage is none to build on; None if it is.
+
+    Args:
+        phase: That ends.
+        loss: Of the next step, in nats a token, over the newest updates; None if unknown.
+        below: Where it counts as learned.
+        accuracy: On validation questions, as this stage answers them.
+        words: The same at the end of stage 0, to hold the last stage against.
+        is_last: Whether training ends with it.
+    """
+    told = f"{percent(accuracy)} of the validation questions are right"
+    if loss is not None:
+        told += f", the loss of the next step is {loss:.2f} nats a token (learned below {below:g})"
+    # Epochs, and training as a whole, end what they end; answers then tell more than the loss.
+    is_above = loss is not None and loss >= below
+    if is_above and (phase.learned_below is not None or accuracy < GOOD):
+        ended = "training ended" if is_last else f"stage {phase.stage} ended"
+        then = "" if is_last else " Later stages do not make up for it."
+        what = "its last stage" if is_last else "it"
+        return f"{ended} before {what} was learned: {told}.{then} {ADVICE}"
+    if is_last and phase.stage > 0 and words is not None and accuracy < GOOD * words:
+        return (
+            f"the last stage, {phase.stage}, answers worse than words did: {told}; it was "
+            f"{percent(words)} at the end of stage 0. {ADVICE}"
+        )
+    if accuracy < FEW:
+        return (
+            f"stage {phase.stage} ended with few right answers: {told}. Where the loss is low, "
+            f"training examples are known by heart. {ADVICE}"
+        )
+    return None
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

@@ -68,7 +68,8 @@ def train(
             if not (out / "provenance.json").exists():
                 files = [recipe.data.train, recipe.data.valid]
                 device = str(accelerator.device)
-                write_provenance(out, files, device, recipe.seed, _hash_of(recipe))
+                hash_of = _hash_of(recipe)
+                write_provenance(out, files, device, recipe.seed, hash_of, trainer.num_updates)
         accelerator.wait_for_everyone()
         if resume:
             trainer.restore()
