@@ -198,6 +198,15 @@ def test_a_newer_format_is_not_passed_over(recipe, run):
     assert info.exists()
 
 
+@pytest.mark.parametrize("text", ["", '{"checkpoint": "update-99999999"}'])
+def test_a_damaged_pointer_to_the_best_one_is_written_again(text, recipe, run, in_one_go):
+    (run / "checkpoints" / "best.json").write_text(text)
+    with pytest.raises(CheckpointError, match="does not name a checkpoint"):
+        load(run)
+    check_resumed(recipe, run, in_one_go)
+    assert load(run)
+
+
 def test_a_damaged_best_checkpoint_is_told(run, capsys):
     """Training goes on from the newest, but what was best cannot be had any more."""
     older, newest = checkpoint_folders(run)[-2:]

@@ -42,12 +42,12 @@ def evaluate(
     from latentcot.cli.tables import print_evaluation
     from latentcot.data.examples import read_examples
     from latentcot.data.formats import source_hash
-    from latentcot.errors import UsageError
+    from latentcot.errors import RunError, UsageError
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
     from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
-    from latentcot.runs.provenance import provenance
+    from latentcot.runs.provenance import changed_data, provenance
     from latentcot.tasks import AnswerMatch, same_number
     from latentcot.utils.display import progress_bar, say
     from latentcot.utils.distributed import is_main, join
@@ -64,6 +64,17 @@ def evaluate(
     reasoner = load(checkpoint)
     file = data or folder.recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
+    run = folder.run_of(checkpoint)
+    try:
+        changed = changed_data(run) if run and is_main() else []
+    except RunError as error:  # of what is not asked for
+        say(f"Note: {error}")
+        changed = []
+    if changed:
+        say(
+            f"Note: {', '.join(changed)} changed after {run} was trained: the hash is not the one "
+            "in its provenance.json. If that was not meant, bring the old file back."
+        )
     with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
         result = run_evaluation(
             reasoner,
@@ -76,7 +87,6 @@ def evaluate(
         )
     if not is_main():
         return
-    run = folder.run_of(checkpoint)
     update = reasoner.info.update
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     rows = folder.read_metrics(run) if run else []

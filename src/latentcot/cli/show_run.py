@@ -5,6 +5,7 @@ is damaged ends nothing: it stands among the problems, next to all that can stil
 """
 
 import json
+import os
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +29,7 @@ from latentcot.methods import method_named
 from latentcot.models.lora_files import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint import FORMAT_VERSION
-from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint, verify
+from latentcot.runs.checkpoint_folders import BEST_FILE, INFO_FILE, best_checkpoint, verify
 from latentcot.runs.folder import RECIPE, read_metrics
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
 from latentcot.studies.folder import num_updates_of
@@ -219,7 +220,7 @@ def summarize_run(path: Path) -> RunSummary:
     data = tuple(DataFile(file, sha256, _state_of(file, sha256)) for file, sha256 in hashes.items())
     folder, best = run / "checkpoints", None
     with noting():
-        best = best_checkpoint(run) if (folder / "best.json").exists() else None
+        best = best_checkpoint(run) if os.path.lexists(folder / BEST_FILE) else None
     checkpoints = tuple(
         summarize_checkpoint(path, problems, is_best=path == best)[0]
         for path in (*sorted(folder.glob("update-*")), *sorted(folder.glob("damaged-update-*")))

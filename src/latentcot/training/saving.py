@@ -25,6 +25,7 @@ from latentcot.runs.checkpoint import (
     save_checkpoint,
 )
 from latentcot.runs.checkpoint_folders import (
+    BEST_FILE,
     checkpoint_folders,
     folder_of,
     prune_checkpoints,
@@ -150,7 +151,9 @@ class Found:
 
 
 def point_to_best(run: Path, best: dict[str, Any]) -> None:
-    """Let best.json name the best checkpoint so far: a run may have died before it did.
+    """Let best.json name the best checkpoint so far, whatever it named before.
+
+    A run may have died before it did; the file may be damaged. Where there is no best one it goes.
 
     Args:
         run: The run folder.
@@ -159,7 +162,9 @@ def point_to_best(run: Path, best: dict[str, Any]) -> None:
     Raises:
         RunError: The run folder cannot be written to.
     """
+    pointer = run / "checkpoints" / BEST_FILE
     if best["update"] is None:
+        _delete(pointer)
         return
     folder = folder_of(run, best["update"])
     try:
@@ -172,7 +177,15 @@ def point_to_best(run: Path, best: dict[str, Any]) -> None:
     if folder in checkpoint_folders(run):
         write_best(run, best["update"], best["accuracy"])
     else:
+        _delete(pointer)
         say(f"Until a better one comes, the newest stands for {folder}.")
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be deleted: {error}.") from None
 
 
 def refuse_other_update(run: Path, update: int) -> None:

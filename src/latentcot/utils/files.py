@@ -1,8 +1,9 @@
 """Atomic writes: a file is whole or absent. Write next to it, sync, rename."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -56,3 +57,9 @@ def write_json(path: Path | str, value: Any) -> None:
     with written_whole(path) as file:
         json.dump(value, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+def hash_of(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain values, as hex digits."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
