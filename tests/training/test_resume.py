@@ -1,11 +1,14 @@
 """A run that was ended and resumed gives, bit for bit, what it gives in one go."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -134,6 +137,62 @@ def test_interrupted_from_outside(make_recipe, tmp_path):
     stopped_at = int(checkpoint_folders(run)[-1].name.removeprefix("update-"))
     assert f"Stopped after update {stopped_at}. --resume goes on." in message
     assert stopped_at == _newest_update(run)
+    check_resumed(recipe, run, tmp_path / "in-one-go")
+
+
+class Gone(StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text=""):
+        raise OSError(errno.EIO, "Input/output error")
+
+    flush = write
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("others", [(), (signal.SIGHUP,), (signal.SIGTERM,)], ids=str)
+def test_a_closed_terminal_leaves_a_checkpoint(others, recipe, in_one_go, tmp_path, monkeypatch):
+    """Nothing can be printed any more, and kernel, shell and session each send a signal."""
+
+    def close(model):
+        monkeypatch.setattr(sys, "stderr", Gone())
+        for number in (signal.SIGHUP, *others):
+            signal.raise_signal(number)
+
+    run = tmp_path / "run"
+    with in_update(5, close):
+        assert not train(recipe, run)
+    monkeypatch.undo()
+    assert checkpoint_folders(run)[-1].name == "update-00000005"
+    check_resumed(recipe, run, in_one_go)
+
+
+@pytest.mark.slow
+def test_a_real_terminal_is_closed(make_recipe, tmp_path):
+    """The command is the leader of its session, as in a window that somebody closes."""
+    recipe = make_recipe(**RANDOM | {"training": {"max_updates": 180, "validate_every": 60}})
+    assert train(recipe, tmp_path / "in-one-go", is_quiet=True)
+    run, (window, terminal) = tmp_path / "run", os.openpty()
+    code = (
+        "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from latentcot.cli import main; main()"
+    )
+    words = ["train", tmp_path / "in-one-go" / "recipe.yaml", "--out", run]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        seen = b""
+        while process.poll() is None and _newest_update(run) < 20:
+            seen += os.read(window, 1000)
+        os.close(window)
+        process.wait(timeout=60)
+    assert b"coconut" in seen, "there was a bar"
+    assert process.returncode == 130
+    assert int(checkpoint_folders(run)[-1].name.removeprefix("update-")) == _newest_update(run)
     check_resumed(recipe, run, tmp_path / "in-one-go")
 
 

@@ -2,9 +2,9 @@
 
 import os
 import sys
+from io import TextIOWrapper
 
 from cyclopts import App
-from rich.console import Console
 
 from latentcot.cli.analyze import analyze
 from latentcot.cli.compare import compare
@@ -19,8 +19,9 @@ from latentcot.cli.show import show
 from latentcot.cli.study import study
 from latentcot.cli.train import train
 from latentcot.errors import LatentcotError, UsageError
+from latentcot.utils.display import Terminal
 from latentcot.utils.distributed import is_main, is_of_others, num_started
-from latentcot.utils.parsing import one_line, printable
+from latentcot.utils.parsing import one_line
 
 SHARED = ("train", "eval", "generate")
 """Commands that several processes do together."""
@@ -50,6 +51,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Their bars for files of a few kilobytes would tear ours; read when transformers is imported.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal may know few letters (LANG=C)
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _refuse_crowd()
         app()
@@ -83,7 +86,6 @@ def _refuse_crowd() -> None:
 
 def _end_with(message: str) -> None:
     """Print what went wrong, and in which process if there are several."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     where = "" if is_main() else f"process {os.environ['RANK']}: "
-    console.print(printable(f"{where}{message}"), markup=False, emoji=False)
+    Terminal(stderr=True).print(f"{where}{message}", soft_wrap=True, highlight=False)
     sys.exit(2)

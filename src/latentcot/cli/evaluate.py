@@ -1,6 +1,5 @@
 """`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,7 +48,7 @@ def evaluate(
     from latentcot.runs import folder
     from latentcot.runs.provenance import changed_data, provenance
     from latentcot.tasks import AnswerMatch, same_number
-    from latentcot.utils.display import progress_bar, say
+    from latentcot.utils.display import progress_bar, put_json, say
     from latentcot.utils.distributed import is_main, join
     from latentcot.utils.files import refuse_unwritable
     from latentcot.utils.parsing import shown
@@ -103,7 +102,7 @@ def evaluate(
     if target is not None:
         result.write(target)
     if as_json:
-        print(json.dumps(result.values(), ensure_ascii=False))
+        put_json(result.values())
     else:
         print_evaluation(result, target)
     wrong = [one for one in result.records if not one.is_correct]
