@@ -1,9 +1,10 @@
 """Atomic writes: a file is whole or absent. Write next to it, sync, rename."""
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -63,3 +64,30 @@ def hash_of(values: Mapping[str, Any]) -> str:
     """Return the SHA-256 of plain values, as hex digits."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV with a line of names, and no cell that a spreadsheet would compute.
+
+    Texts may come from strangers' files: one that begins as a formula does gets an apostrophe in
+    front, unless it is a number.
+    """
+
+    def cell(value: Any) -> Any:
+        text = value if isinstance(value, str) else ""
+        return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else value
+
+    writer = csv.DictWriter(file, [*map(cell, columns)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({cell(key): cell(value) for key, value in row.items()} for row in rows)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
