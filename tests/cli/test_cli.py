@@ -5,10 +5,11 @@ import re
 import shutil
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
-from latentcot import METHODS, load, read_examples, write_examples
+from latentcot import METHODS, load, read_examples, train, write_examples
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 
 QUESTION = "2 3 5 6 [Q] 3 6 [R] 2"
@@ -57,6 +58,26 @@ class TestCommands:
         command = ["train", recipe_file, "--out", "run", "--quiet"]
         for words, code in (([], 0), ([], 2), (["--resume"], 0), (["--overwrite"], 0)):
             assert latentcot(*command, *words).code == code
+
+    def test_eval_tells_of_data_that_have_changed(self, latentcot, make_recipe, data, tmp_path):
+        """Since the run was trained, whatever may have made them: once, and it evaluates."""
+        here, run = shutil.copytree(data, tmp_path / "data"), tmp_path / "run"
+        files = {split: str(here / f"{split}.jsonl") for split in ("train", "valid", "test")}
+        assert train(make_recipe(data=files, training={"max_updates": 1}), run, is_quiet=True)
+        assert "Note" not in latentcot("eval", run, "--quiet").err
+        for split in ("train", "test"):  # an id of the last line alone
+            path = Path(files[split])
+            *lines, last = path.read_text().splitlines()
+            changed = json.dumps(json.loads(last) | {"id": "another"})
+            path.write_text("\n".join([*lines, changed]))
+        Path(files["valid"]).unlink()  # was not brought along
+        told = latentcot("eval", run, "--quiet")
+        assert told.code == 0 and (run / "evals" / "test.json").exists()
+        assert told.err.count("Note: ") == 1
+        assert f"{files['train']}, {files['test']} changed after {run} was trained" in told.err
+        (run / "provenance.json").write_text("{")
+        told = latentcot("eval", run, "--quiet")
+        assert told.code == 0 and "Note: " in told.err and "provenance.json" in told.err
 
     def test_eval_as_json(self, latentcot, tiny_run):
         shown = latentcot("eval", tiny_run, "--json", "--limit", 3, "--out", "few.json")

@@ -1,9 +1,11 @@
 """Files of strangers run no code, ask nothing, and reach nothing outside of their folder."""
 
+import csv
 import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from latentcot.runs.folder import eval_path, open_run, read_run_recipe
 from latentcot.studies.folder import making_jobs, open_study
 from latentcot.studies.jobs import Making
 from latentcot.studies.study import cells_of, read_study
-from latentcot.utils.files import write_json
+from latentcot.utils.files import write_csv, write_json
 from latentcot.utils.parsing import parse_yaml
 
 EVIL = """
@@ -276,7 +278,8 @@ def test_the_best_checkpoint_is_one_of_the_run(tiny_run: Path, tmp_path: Path, n
     shutil.copytree(tiny_run, run)
     shutil.copytree(checkpoint_folders(run)[0], tmp_path / "other")
     write_json(run / "checkpoints" / "best.json", {"checkpoint": name})
-    assert best_checkpoint(run) == checkpoint_folders(run)[-1]
+    with pytest.raises(CheckpointError, match="which is not there"):
+        best_checkpoint(run)
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", ""])
@@ -397,3 +400,29 @@ def test_other_texts_of_results_stay_texts(
     active = [line for line in latex.splitlines() if not line.startswith("%")]
     assert not any("\\input" in line or "\\evil" in line for line in active)
     assert "\x1b" not in markdown + latex
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "@SUM(1)", "+1+1", "-1+1", "\t=1", "\r=1", "=1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_of_a_table_is_a_formula(
+    write_result: Callable[..., Path], tmp_path: Path, text: str
+) -> None:
+    """Spreadsheets compute what begins so: a machine, a commit, the reason of a failure."""
+    study = tmp_path / "study"
+    source = {"machine": text, "commit": text}
+    shutil.copytree(write_result(provenance=source), study / "t" / "cot" / "seed-0")
+    (study / "study.yaml").write_text(yaml.safe_dump({"tasks": ["t"], "methods": ["cot"]}))
+    write_summaries(tmp_path / "t.csv", summarize([study]))
+    with (tmp_path / "t.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert row["machines"] == row["commits"] == f"'{text.strip()}"
+    assert not any(cell.startswith(tuple("=+-@\t\r")) for cell in row.values())
+
+
+def test_formulas_alone_are_guarded() -> None:
+    """Numbers stay numbers, negative ones and those of texts too; names of columns count."""
+    file, row = StringIO(), {"=a": -1.5, "b": "-2", "c": "+3e4", "d": None, "e": "x=1", "f": -7}
+    write_csv(file, [*row], [row, {"=a": "\n-x", "b": "-"}])
+    assert file.getvalue() == ("'=a,b,c,d,e,f\n-1.5,-2,+3e4,,x=1,-7\n\"'\n-x\",'-,,,,\n")

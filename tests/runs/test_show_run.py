@@ -46,7 +46,7 @@ class TestWhatIsTold:
         assert (found.stage, found.last_stage) == (2, 2)
         assert (found.update, found.num_updates, found.is_finished) == (12, 12, True)
         assert [(one.file, one.state) for one in found.data] == [
-            (str(data / f"{split}.jsonl"), "same") for split in ("train", "valid")
+            (str(data / f"{split}.jsonl"), "same") for split in ("train", "valid", "test")
         ]
         [session] = found.sessions
         assert (session.update, session.device, session.differs) == (0, session.device, ())
@@ -189,7 +189,9 @@ class TestDamage:
         found = summarize_run(run)
         assert states(found) == {EARLIER.name: "whole", f"damaged-{NEWEST.name}": "set aside"}
         assert found.checkpoints[-1].update == 12
-        assert found.problems == ()
+        assert not any(one.is_best for one in found.checkpoints)  # best.json names it still
+        [problem] = found.problems
+        assert "best.json" in problem and "which is not there" in problem
 
     @pytest.mark.parametrize(
         ("name", "text"),

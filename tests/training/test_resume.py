@@ -1,12 +1,16 @@
 """A run that was ended and resumed gives, bit for bit, what it gives in one go."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from io import BytesIO, StringIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -139,6 +143,62 @@ def test_interrupted_from_outside(make_recipe, tmp_path):
     check_resumed(recipe, run, tmp_path / "in-one-go")
 
 
+class Gone(StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text=""):
+        raise OSError(errno.EIO, "Input/output error")
+
+    flush = write
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("others", [(), (signal.SIGHUP,), (signal.SIGTERM,)], ids=str)
+def test_a_closed_terminal_leaves_a_checkpoint(others, recipe, in_one_go, tmp_path, monkeypatch):
+    """Nothing can be printed any more, and kernel, shell and session each send a signal."""
+
+    def close(model):
+        monkeypatch.setattr(sys, "stderr", Gone())
+        for number in (signal.SIGHUP, *others):
+            signal.raise_signal(number)
+
+    run = tmp_path / "run"
+    with in_update(5, close):
+        assert not train(recipe, run)
+    monkeypatch.undo()
+    assert checkpoint_folders(run)[-1].name == "update-00000005"
+    check_resumed(recipe, run, in_one_go)
+
+
+@pytest.mark.slow
+def test_a_real_terminal_is_closed(make_recipe, tmp_path):
+    """The command is the leader of its session, as in a window that somebody closes."""
+    recipe = make_recipe(**RANDOM | {"training": {"max_updates": 180, "validate_every": 60}})
+    assert train(recipe, tmp_path / "in-one-go", is_quiet=True)
+    run, (window, terminal) = tmp_path / "run", os.openpty()
+    code = (
+        "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from latentcot.cli import main; main()"
+    )
+    words = ["train", tmp_path / "in-one-go" / "recipe.yaml", "--out", run]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        seen = b""
+        while process.poll() is None and _newest_update(run) < 20:
+            seen += os.read(window, 1000)
+        os.close(window)
+        process.wait(timeout=60)
+    assert b"coconut" in seen, "there was a bar"
+    assert process.returncode == 130
+    assert int(checkpoint_folders(run)[-1].name.removeprefix("update-")) == _newest_update(run)
+    check_resumed(recipe, run, tmp_path / "in-one-go")
+
+
 def _newest_update(run):
     return max((row["update"] for row in read_metrics(run)), default=0)
 
@@ -198,6 +258,15 @@ def test_a_newer_format_is_not_passed_over(recipe, run):
     with pytest.raises(CheckpointError, match="newer latentcot"):
         train(recipe, run, resume=True, is_quiet=True)
     assert info.exists()
+
+
+@pytest.mark.parametrize("text", ["", '{"checkpoint": "update-99999999"}'])
+def test_a_damaged_pointer_to_the_best_one_is_written_again(text, recipe, run, in_one_go):
+    (run / "checkpoints" / "best.json").write_text(text)
+    with pytest.raises(CheckpointError, match="does not name a checkpoint"):
+        load(run)
+    check_resumed(recipe, run, in_one_go)
+    assert load(run)
 
 
 def test_a_damaged_best_checkpoint_is_told(run, capsys):
@@ -292,6 +361,37 @@ def test_a_full_disk_under_the_metrics(recipe, in_one_go, tmp_path, monkeypatch)
         train(recipe, run, is_quiet=True)
     monkeypatch.undo()
     check_resumed(recipe, run, in_one_go)
+
+
+def test_a_lock_that_cannot_be_closed_hides_nothing(tmp_path, monkeypatch):
+    """As on a network disk that has gone: the error that ended training is the one to be told."""
+
+    class Stuck(BytesIO):
+        def close(self):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("latentcot.runs.folder.claim", lambda path: Stuck())
+    with pytest.raises(RunError, match="what went wrong"), held(tmp_path):
+        raise RunError("what went wrong")
+    with held(tmp_path):
+        pass
+
+
+def test_without_threads_checkpoints_are_written_all_the_same(
+    recipe, in_one_go, tmp_path, monkeypatch
+):
+    """A container may allow no more: training waits for each of them then."""
+    start = Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("checkpoint"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    with in_update(6, lambda model: monkeypatch.undo()):  # and then it does
+        assert train(recipe, tmp_path / "run", is_quiet=True)
+    assert results_of(tmp_path / "run") == results_of(in_one_go)
 
 
 def test_a_save_that_fails_ends_training_in_words(recipe, in_one_go, tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ class TestFiles:
         assert read_recipe(tiny_run / "recipe.yaml") == make_recipe(), "written in full"
         assert provenance["seed"] == 0
         assert provenance["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
-        files = [str(data / "train.jsonl"), str(data / "valid.jsonl")]
+        files = [str(data / f"{split}.jsonl") for split in ("train", "valid", "test")]
         assert provenance["data"] == {file: source_hash(file) for file in files}
         assert provenance["versions"]["torch"] == torch.__version__
         assert provenance.keys() >= {
@@ -317,6 +317,21 @@ class TestLossThatIsNoNumber:
         assert reasoner.info.update == 3
         assert all(p.isfinite().all() for p in reasoner.model.parameters())
         assert [row["update"] for row in rows_of(run, "train")] == [1, 2, 3]
+
+    @pytest.mark.parametrize("save_every", [None, 10])
+    def test_the_weights_of_before_are_kept(self, save_every, make_recipe, tmp_path):
+        """The weights are numbers; what is computed from them is none."""
+        recipe, run = make_recipe(training={"save_every": save_every}), tmp_path / "run"
+
+        def spoil(model):
+            model.transformer.ln_f.register_forward_hook(lambda _, __, out: out * math.nan)
+
+        with in_update(5, spoil), pytest.raises(TrainingError) as failed:
+            train(recipe, run, is_quiet=True)
+        [kept] = checkpoint_folders(run)
+        assert f"the weights of before are in {kept}" in str(failed.value)
+        assert load(run).info.update == 4
+        assert train(recipe, run, resume=True, is_quiet=True)
 
     def test_weights_that_are_no_numbers_are_never_saved(self, make_recipe, tmp_path):
         recipe = make_recipe("cot", training={"learning_rate": 1e39, "save_every": 1})

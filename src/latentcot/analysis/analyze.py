@@ -8,7 +8,6 @@ analysis/against-NAME/         what the page shows of the second model, in the s
 analysis/report.html           all of it to play with, in one file
 """
 
-import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.errors import RunError, UsageError
 from latentcot.runs.provenance import provenance
-from latentcot.utils.files import write_json, written_whole
+from latentcot.utils.files import write_csv, write_json, written_whole
 
 ON_PAGE = ("outcomes", "tree", "superposition", "interventions")
 """What the page shows of each model."""
@@ -82,12 +81,12 @@ def analyze(
         write_json(out / f"{analysis.name}.json", {**result, **about})
         for table, rows in analysis.rows(result).items():
             columns = list(dict.fromkeys(column for row in rows for column in row))
+            shown = [  # a place that is none means all of them
+                row | {key: "all" for key in ("thought", "k") if row.get(key, "") is None}
+                for row in rows
+            ]
             with written_whole(out / f"{table}.csv") as file:
-                writer = csv.DictWriter(file, columns, lineterminator="\n")
-                writer.writeheader()
-                for row in rows:  # a place that is none means all of them
-                    places = {key: "all" for key in ("thought", "k") if row.get(key, "") is None}
-                    writer.writerow(row | places)
+                write_csv(file, columns, shown)
         count = result.get("num_questions", len(subject.examples))
         for title, drawn in analysis.figures(result).items():
             note = f"{title}: {subject.name}, {count:,} questions; intervals 95 %"

@@ -2,9 +2,9 @@
 
 import os
 import sys
+from io import TextIOWrapper
 
 from cyclopts import App
-from rich.console import Console
 
 from latentcot.cli.analyze import analyze
 from latentcot.cli.compare import compare
@@ -19,8 +19,9 @@ from latentcot.cli.show import show
 from latentcot.cli.study import study
 from latentcot.cli.train import train
 from latentcot.errors import LatentcotError, UsageError
+from latentcot.utils.display import Terminal
 from latentcot.utils.distributed import is_main, is_of_others, num_started
-from latentcot.utils.parsing import one_line, printable
+from latentcot.utils.parsing import one_line
 
 SHARED = ("train", "eval", "generate")
 """Commands that several processes do together."""
@@ -52,6 +53,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     command = sys.argv[1] if len(sys.argv) > 1 else "-"
     is_for_one = command in tuple(app) and command[0] != "-" and command not in SHARED
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal may know few letters (LANG=C)
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if num_started() > 1 and is_for_one:  # into the same files
             raise UsageError(
@@ -63,6 +66,11 @@ def main() -> None:
     except LatentcotError as error:
         _end_with(f"{type(error).__name__}: {error}")
     except RuntimeError as error:
+        if "can't start new thread" in str(error):
+            _end_with(
+                "the system lets this process start no more threads. Raise the limit (`ulimit -u`, "
+                "or pids.max of the container), or end other processes; what was saved is whole."
+            )
         if num_started() == 1 or not is_of_others(error):
             raise
         _end_with(
@@ -79,7 +87,6 @@ def main() -> None:
 
 def _end_with(message: str) -> None:
     """Print what went wrong, and in which process if there are several."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     where = "" if is_main() else f"process {os.environ['RANK']}: "
-    console.print(printable(f"{where}{message}"), markup=False, emoji=False)
+    Terminal(stderr=True).print(f"{where}{message}", soft_wrap=True, highlight=False)
     sys.exit(2)

@@ -1,6 +1,5 @@
 """`latentcot compare`: runs side by side, methods over several seeds."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +33,7 @@ def compare(
     from latentcot.evaluation.comparison import compare as read_rows
     from latentcot.evaluation.comparison import default_evaluation, failed_runs, summarize
     from latentcot.evaluation.tables import document, refuse_unknown_form, write_summaries
+    from latentcot.utils.display import put_json
 
     if not runs:
         raise RunError("compare: needs at least one run folder.")
@@ -52,7 +52,7 @@ def compare(
         write_summaries(path, summaries, evaluation)
     if as_json:
         shown = [row.values() for row in rows] if shows_runs else document(summaries, evaluation)
-        print(json.dumps(shown, ensure_ascii=False))
+        put_json(shown)
         print_failed(failed if shows_runs else [], to_stderr=True)
     elif shows_runs:
         print_table(comparison_table(rows))

@@ -58,6 +58,7 @@ def convert(
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
     from latentcot.tasks import AnswerMatch
+    from latentcot.utils.display import put
 
     match = None
     if task in ("exact", "number"):
@@ -80,15 +81,15 @@ def convert(
     trained = info.bound_method
     texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
     latents = f", {info.num_thoughts} latent positions" if trained.view.has_latents else ""
-    print(f"{source} → {done.folder}")
+    put(f"{source} → {done.folder}")
     last = trained.stages(info.plan)[-1]
-    print(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
-    print(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
-    print(f"  special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}")
-    print(f"  template  {texts}")
+    put(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
+    put(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
+    put(f"  special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}")
+    put(f"  template  {texts}")
     for note in done.notes:
-        print(f"  note      {note}")
-    print(f"Evaluate it: latentcot eval {done.folder} --data FILE")
+        put(f"  note      {note}")
+    put(f"Evaluate it: latentcot eval {done.folder} --data FILE")
 
 
 def _template(changes: Iterable[str]) -> Template:

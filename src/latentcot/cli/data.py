@@ -27,7 +27,7 @@ from latentcot.errors import DataError
 from latentcot.tasks import TASKS, Task, load_entry_points, task_named, task_of
 from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
 from latentcot.tasks.statistics import custom_stats, histogram, rows_of
-from latentcot.utils.display import say
+from latentcot.utils.display import Terminal, put, say
 from latentcot.utils.files import write_json
 
 data = App(name="data", help="Make data sets, and look at what a data file holds.")
@@ -129,7 +129,7 @@ def _make_folder(
         raise DataError(f"data make: every split needs at least 1 example, got {', '.join(wrong)}.")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, but --out must be a folder. Choose another.")
-    if not overwrite and out.is_dir() and any(out.iterdir()):
+    if not overwrite and out.is_dir() and any(one.name[0] != "." for one in out.iterdir()):
         raise DataError(
             f"{out}: is not empty. Choose another folder, or replace its data with --overwrite."
         )
@@ -201,13 +201,12 @@ def stats(
 
 def _print_statistics(title: str, columns: Mapping[str, Any]) -> None:
     """Print statistics of one task, one column for each file."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", *columns, title=title, title_justify="left")
     for row in zip(*map(rows_of, columns.values()), strict=True):
         table.add_row(row[0][0], *[value for _, value in row])
-    Console().print(table)
+    Terminal().print(table)
 
 
 # --- rendering --------------------------------------------------------------------------------
@@ -251,9 +250,9 @@ def render(
         sorted(len(example.meta[key]) for example in examples) for key in ("idx_to_symbol", "edges")
     )
     numbers = sorted(map(int, names)) if options.rendering == "symbols" else []
-    print(f"{file} → {out}")
-    print(f"  questions  {len(examples):,}, in {options.rendering}")
-    print(f"  steps      {', '.join(f'{length}: {count}' for length, count in steps.items())}")
-    print(f"  nodes      {nodes[0]} to {nodes[-1]}")
-    print(f"  edges      {edges[0]} to {edges[-1]}")
-    print(f"  names      {len(names)}{f', {numbers[0]} to {numbers[-1]}' if numbers else ''}")
+    put(f"{file} → {out}")
+    put(f"  questions  {len(examples):,}, in {options.rendering}")
+    put(f"  steps      {', '.join(f'{length}: {count}' for length, count in steps.items())}")
+    put(f"  nodes      {nodes[0]} to {nodes[-1]}")
+    put(f"  edges      {edges[0]} to {edges[-1]}")
+    put(f"  names      {len(names)}{f', {numbers[0]} to {numbers[-1]}' if numbers else ''}")

@@ -1,6 +1,5 @@
 """`latentcot generate`: ask a trained model."""
 
-import json
 import sys
 from typing import Annotated
 
@@ -40,8 +39,8 @@ def generate(
     from latentcot.errors import DataError, UsageError
     from latentcot.evaluation.reasoner import load
     from latentcot.thinking.decoding import Sampling
+    from latentcot.utils.display import put, put_json
     from latentcot.utils.distributed import from_main, is_main, join
-    from latentcot.utils.parsing import printable
 
     join()
     try:
@@ -68,6 +67,6 @@ def generate(
         return
     for question, output in zip(texts, outputs, strict=True):
         if as_json:
-            print(json.dumps({"question": question, **asdict(output)}, ensure_ascii=False))
+            put_json({"question": question, **asdict(output)})
         else:
-            print(printable(output.text))  # a stranger's vocabulary may hold escapes
+            put(output.text)  # a stranger's vocabulary may hold escapes

@@ -71,8 +71,9 @@ def _print(plan: "Plan") -> None:
 
     from latentcot.cli.tables import print_table
     from latentcot.planning.plan import StagePlan
+    from latentcot.utils.display import put
 
-    print(
+    put(
         f"{plan.method}: {scaled(plan.num_weights, COUNTS)} weights, "
         f"{scaled(plan.num_trained, COUNTS)} trained, on {plan.gpus} × {plan.device.name}"
         f"{', sharded' if plan.sharded else ''}, "
@@ -92,7 +93,7 @@ def _print(plan: "Plan") -> None:
     print_table(table)
 
     memory = {key: scaled(value, SIZES) for key, value in plan.memory.items()}
-    print(
+    put(
         f"{scaled(plan.memory_total, SIZES)} of {scaled(plan.device.memory, SIZES)} on each "
         f"device: weights {memory['weights']}, gradients {memory['gradients']}, optimizer "
         f"{memory['optimizer']}, for other devices {memory['copies']}, activations "
@@ -117,14 +118,14 @@ def _print(plan: "Plan") -> None:
             )
     print_table(table)
     if not plan.fits and fitting:
-        print(f"Does not fit. Fits: {'; '.join(fitting)}.")
+        put(f"Does not fit. Fits: {'; '.join(fitting)}.")
     elif not plan.fits:
-        print(
+        put(
             "Does not fit. Nor does any micro-batch: take `lora:`, more or larger devices with "
             "--shard, or a smaller model."
         )
     for note in plan.notes:
-        print(f"- {note}")
+        put(f"- {note}")
 
 
 COUNTS = {"B": 1e9, "M": 1e6, "k": 1e3, "": 1.0}

@@ -28,8 +28,6 @@ def quickstart(
     """
     import time
 
-    from rich.console import Console
-
     from latentcot.cli.tables import comparison_table, print_table
     from latentcot.errors import UsageError
     from latentcot.evaluation.comparison import compare
@@ -42,6 +40,7 @@ def quickstart(
         write_quickstart_report,
         write_result,
     )
+    from latentcot.utils.display import Terminal, say
 
     if jobs < 1:  # before --overwrite deletes anything
         raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
@@ -51,9 +50,7 @@ def quickstart(
         runs = run_methods(out, seed=seed, num_jobs=jobs, is_quiet=quiet)
     except KeyboardInterrupt:
         note_seconds(out, seconds_before + time.perf_counter() - start)
-        sys.stderr.write(
-            "Stopped. The same command with --resume continues from the checkpoints.\n"
-        )
+        say("Stopped. The same command with --resume continues from the checkpoints.")
         sys.exit(130)
     rows = compare([runs[method] for method in SHOWN])
     frontier = measure_frontier(runs["coconut"], out / "data" / "test.jsonl")
@@ -62,7 +59,7 @@ def quickstart(
     write_result(out / "result.json", rows, frontier, seconds=seconds, num_jobs=jobs)
     write_quickstart_report(out / "report.html", rows, runs, frontier)
     print_table(comparison_table(rows, caption=CAPTION))
-    console = Console()
+    console = Terminal()
     console.print(conclusion(rows))
     for line in mass_lines(frontier):
         console.print(line)

@@ -55,6 +55,7 @@ def show(
     from latentcot.cli.tables import print_table
     from latentcot.methods import METHODS, load_entry_points
     from latentcot.recipes.recipe import read_recipe
+    from latentcot.utils.display import put
 
     if method == "all":
         load_entry_points()
@@ -62,15 +63,15 @@ def show(
     recipes = [read_recipe(path, [*set_, *([f"method={name}"] if name else [])]) for name in names]
     found = _example(example or recipes[0].data.valid)
     tokenizer = drawing_tokenizer(recipes[0], [found])
-    print(f"question: {found.question}")
-    print(f"steps: {' / '.join(found.steps) or '(none)'}")
-    print(f"answer: {found.answer}")
+    put(f"question: {found.question}")
+    put(f"steps: {' / '.join(found.steps) or '(none)'}")
+    put(f"answer: {found.answer}")
     if stage is None:
-        print(LEGEND)
+        put(LEGEND)
     for recipe in recipes:
-        print()
+        put()
         if stage is None:
-            print(draw(recipe, found, tokenizer))
+            put(draw(recipe, found, tokenizer))
         else:
             print_table(stage_table(recipe, found, tokenizer, stage))
 

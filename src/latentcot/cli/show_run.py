@@ -4,7 +4,7 @@ Files are read and compared with their hashes; no weights are loaded, and nothin
 is damaged ends nothing: it stands among the problems, next to all that can still be told.
 """
 
-import json
+import os
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from rich import box
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
@@ -29,11 +28,12 @@ from latentcot.methods import method_named
 from latentcot.models.lora_files import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint import FORMAT_VERSION
-from latentcot.runs.checkpoint_folders import INFO_FILE, best_checkpoint, verify
+from latentcot.runs.checkpoint_folders import BEST_FILE, INFO_FILE, best_checkpoint, verify
 from latentcot.runs.folder import RECIPE, read_metrics, warnings_of
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
 from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
+from latentcot.utils.display import put, put_json
 from latentcot.utils.parsing import one_line, parse_json
 from latentcot.utils.versions import read_versioned
 
@@ -156,13 +156,13 @@ def show_run(path: Path, *, as_json: bool) -> None:
     """Show a run folder or a checkpoint."""
     summary = summarize_run(path)
     if as_json:
-        print(json.dumps(asdict(summary), ensure_ascii=False))
+        put_json(asdict(summary))
         return
     print_table(_pairs(summary))
     saved = _table("checkpoint", "update", "stage", "size", "format", "state")
     for one in summary.checkpoints:
         saved.add_row(
-            escape(one.name),
+            one.name,
             f"{one.update:,}",
             "–" if one.stage is None else str(one.stage),
             decimal(one.num_bytes),
@@ -176,7 +176,7 @@ def show_run(path: Path, *, as_json: bool) -> None:
     for file, result in (summary.evaluations or {}).items():
         shown = figures(result)
         evaluated.add_row(
-            escape(file),
+            file,
             *(shown[name] for name in ("accuracy", "95 %", "questions")),
             f"{result.checkpoint.update:,}" if result.checkpoint else "–",
             _time(result.provenance.get("time")),
@@ -184,7 +184,7 @@ def show_run(path: Path, *, as_json: bool) -> None:
         )
     for table in (validated, saved, evaluated):
         if table.row_count:
-            print()
+            put()
             print_table(table)
     for warning in summary.warnings:
         print_text(f"\nWarning: {warning}")
@@ -229,7 +229,7 @@ def summarize_run(path: Path) -> RunSummary:
     data = tuple(DataFile(file, sha256, _state_of(file, sha256)) for file, sha256 in hashes.items())
     folder, best = run / "checkpoints", None
     with noting():
-        best = best_checkpoint(run) if (folder / "best.json").exists() else None
+        best = best_checkpoint(run) if os.path.lexists(folder / BEST_FILE) else None
     checkpoints = tuple(
         summarize_checkpoint(path, problems, is_best=path == best)[0]
         for path in (*sorted(folder.glob("update-*")), *sorted(folder.glob("damaged-update-*")))
@@ -445,7 +445,7 @@ def _pairs(summary: RunSummary) -> Table:
     before = ""
     for name, text in lines:
         # A run may come from elsewhere: its texts are no more than texts.
-        table.add_row("" if name == before else name, escape(one_line(text, MAX_TEXT)))
+        table.add_row("" if name == before else name, one_line(text, MAX_TEXT))
         before = name
     return table
 

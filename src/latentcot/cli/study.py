@@ -52,6 +52,7 @@ def study(
     from latentcot.studies.jobs import slots_for
     from latentcot.studies.remote import opened
     from latentcot.studies.study import cells_of, read_study, selected
+    from latentcot.utils.display import say
 
     names = _gpus(out, backend, address, jobs, devices)
     asked = read_study(file)
@@ -65,15 +66,14 @@ def study(
             with_ray = (address, jobs) if backend == "ray" else None
             failed = _run(asked, chosen, place, slots, with_ray, quiet=quiet)
         except KeyboardInterrupt:
-            sys.stderr.write("Stopped. The same command resumes from the checkpoints.\n")
+            say("Stopped. The same command resumes from the checkpoints.")
             sys.exit(130)
         print_summaries(write_tables(asked, place.folder))
         place.push()
     for job in failed:
-        sys.stderr.write(f"{job.name}: {job.failure(NUM_LINES)}\n")
+        say(f"{job.name}: {job.failure(NUM_LINES)}")
     if failed:
-        told = f"{len(failed)} of {len(chosen)} runs failed. The same command tries again.\n"
-        sys.stderr.write(told)
+        say(f"{len(failed)} of {len(chosen)} runs failed. The same command tries again.")
         sys.exit(1)
 
 

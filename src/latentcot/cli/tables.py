@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from latentcot.evaluation.comparison import FailedRun, Row, Summary
@@ -21,6 +19,7 @@ from latentcot.evaluation.tables import (
     texts,
 )
 from latentcot.tasks import same_number
+from latentcot.utils.display import Terminal
 from latentcot.utils.parsing import shown
 
 
@@ -29,19 +28,18 @@ def print_table(table: Table) -> None:
 
     A terminal that is too narrow for its figures breaks the lines itself: none is left out.
     """
-    console = Console()
+    console = Terminal()
     width = console.width if console.is_terminal else 120
     least = 2 * len(table.columns)  # padding and divider
     for column in table.columns:
         cells = [str(text) for text in (column.header, *column.cells)]
         least += max(map(len, cells)) if column.no_wrap else column.min_width or 1
-    Console(width=max(width, least)).print(table)
+    Terminal(width=max(width, least)).print(table)
 
 
 def print_text(text: str, *, to_stderr: bool = False) -> None:
     """Print a text as it is: lines of any length, brackets and all."""
-    console = Console(soft_wrap=True, highlight=False, stderr=to_stderr)
-    console.print(text, markup=False, emoji=False)
+    Terminal(stderr=to_stderr).print(text, soft_wrap=True, highlight=False)
 
 
 def print_evaluation(result: Evaluation, written: Path | None) -> None:
@@ -139,7 +137,7 @@ def _table(
             common[name] = different.pop()
     above = [*title[:1], *(f"{name} {value}" for name, value in common.items()), *title[1:]]
     table = Table(
-        title=escape(", ".join(above)) or None,
+        title=", ".join(above) or None,
         title_style="",
         title_justify="left",
         caption=caption,
@@ -153,9 +151,9 @@ def _table(
     # Where there is no room a name goes on in the next line, and no figure is cut.
     table.add_column("method", overflow="fold", min_width=12)
     for name in columns:
-        table.add_column(escape(name), justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
     for method, *cells in zip(methods, *columns.values(), strict=True):
-        table.add_row(escape(method), *map(escape, cells))
+        table.add_row(method, *cells)
     return table
 
 

@@ -37,7 +37,7 @@ def train(
     """
     from latentcot.recipes.recipe import read_recipe
     from latentcot.training.train import train as run
-    from latentcot.utils.distributed import is_main
+    from latentcot.utils.display import say
 
     is_finished = run(
         read_recipe(recipe, [*set_, *([f"method={method}"] if method else [])]),
@@ -50,5 +50,5 @@ def train(
     )
     if not is_finished:
         sys.exit(130)
-    if not quiet and is_main():
-        sys.stderr.write(f"Done. `latentcot eval {out}` evaluates its best checkpoint.\n")
+    if not quiet:
+        say(f"Done. `latentcot eval {out}` evaluates its best checkpoint.")

@@ -3,8 +3,6 @@
 A file of an older form is read as if it were of the newest. No tensors are needed here.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from latentcot.errors import RunError
 from latentcot.evaluation.statistics import share_with_interval
-from latentcot.utils.files import write_json
+from latentcot.utils.files import hash_of, write_json
 from latentcot.utils.parsing import MAX_NAME, has_control, one_line
 from latentcot.utils.versions import EVALUATION_VERSION, problems_of, read_versioned
 
@@ -149,7 +147,7 @@ class Evaluation:
         """
         values = read_versioned(path, EVALUATION_VERSION)
         written = values.pop(HASH, None)  # not in files of older versions
-        if written is not None and written != _hash(values):
+        if written is not None and written != hash_of(values):
             raise RunError(
                 f"{path}: does not hold what was written there: its hash is another one. It was "
                 "damaged or edited. Evaluate again."
@@ -178,7 +176,7 @@ class Evaluation:
     def write(self, path: Path) -> None:
         """Write it as JSON with its hash, whole or not at all; RunError where that fails."""
         values = self.values()
-        write_json(path, values | {HASH: _hash(values)})
+        write_json(path, values | {HASH: hash_of(values)})
 
     def values(self) -> dict[str, Any]:
         """Return it as plain values, as its file holds them."""
@@ -202,12 +200,6 @@ class Evaluation:
         """On which it was evaluated; None if unknown."""
         machine = self.provenance.get("machine")
         return one_line(str(machine)) if machine else None
-
-
-def _hash(values: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of plain values, as hex digits."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _upgraded(values: Mapping[str, Any], version: int, task: object) -> dict[str, Any]:

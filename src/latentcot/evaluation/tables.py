@@ -3,7 +3,6 @@
 Markdown and LaTeX show what a reader wants, CSV and JSON hold every field of every `Summary`.
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
@@ -15,7 +14,7 @@ from latentcot.errors import UsageError
 from latentcot.evaluation.comparison import Summary
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
-from latentcot.utils.files import written_whole
+from latentcot.utils.files import write_csv, written_whole
 
 COMPARISON_VERSION = 2
 """Of the JSON file. Version 1 had the figures of accuracy side by side."""
@@ -275,8 +274,7 @@ def _csv(summaries: Sequence[Summary], evaluation: str) -> str:
         parts = [f"{field.name}.{part}" for part in ("value", "low", "high", "n")]
         names += parts if field.name in estimates else [field.name]
     file = StringIO(newline="")
-    writer = csv.DictWriter(file, [*names, "num_seeds", "num_failed"], lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for one in document(summaries)["rows"]:
         row = {"evaluation": evaluation}
         for name, value in one.items():
@@ -286,7 +284,8 @@ def _csv(summaries: Sequence[Summary], evaluation: str) -> str:
                 row[name] = "; ".join(f"{run['seed']}: {run['reason']}" for run in value)
             else:
                 row[name] = "; ".join(map(str, value)) if isinstance(value, tuple) else value
-        writer.writerow(row)
+        rows.append(row)
+    write_csv(file, [*names, "num_seeds", "num_failed"], rows)
     return file.getvalue()
 
 

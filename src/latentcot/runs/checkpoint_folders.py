@@ -7,17 +7,19 @@ RUN/checkpoints/damaged-update-00001200/  one that a resumed run found damaged a
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from latentcot.errors import CheckpointError, DamagedError, RunError
-from latentcot.utils.files import write_json
-from latentcot.utils.parsing import is_plain_name, one_line, parse_json
+from latentcot.utils.files import hash_of, write_json
+from latentcot.utils.parsing import is_plain_name, one_line, parse_json, shown
 
 INFO_FILE = "latentcot.json"
 STATE_FILE = "training_state.pt"
 CHECKSUMS_FILE = "checksums.json"
+BEST_FILE = "best.json"
 MAX_TOLD = 10
 
 
@@ -27,26 +29,41 @@ def checkpoint_folders(run: Path) -> list[Path]:
 
 
 def best_checkpoint(run: Path) -> Path | None:
-    """Return the checkpoint that validation chose, or the newest, or None if there is none."""
+    """Return the checkpoint that validation chose; before it has, the newest or None.
+
+    Raises:
+        CheckpointError: best.json is damaged, or names a checkpoint that is not there.
+    """
     folders = checkpoint_folders(run)
-    newest = folders[-1] if folders else None
-    pointer = run / "checkpoints" / "best.json"
-    if not pointer.exists():
-        return newest
+    pointer = run / "checkpoints" / BEST_FILE
+    if not os.path.lexists(pointer):
+        return folders[-1] if folders else None
     try:
-        name = parse_json(pointer.read_text(encoding="utf-8"))["checkpoint"]
+        if not pointer.is_file():
+            raise ValueError("it is no file")
+        best = dict(parse_json(pointer.read_text(encoding="utf-8")))
+        written = best.pop("sha256", None)  # not in those of older versions
+        if written is not None and written != hash_of(best):
+            raise ValueError("its hash is another one, so it was damaged or edited")
+        name = best["checkpoint"]
+        found = next((folder for folder in folders if folder.name == name), None)
+        if found is None:
+            raise ValueError(f"it names {shown(name, 80)}, which is not there")
     except (OSError, ValueError, KeyError, TypeError) as error:
+        there = ", ".join(folder.name for folder in folders[-MAX_TOLD:]) or "none"
+        which = f", such as {folders[-1]}" if folders else ""
         raise CheckpointError(
-            f"{pointer}: does not name a checkpoint: {one_line(str(error))}. Give one of the "
-            "checkpoints next to it by its own folder."
+            f"{pointer}: does not name a checkpoint: {one_line(str(error))}. There are: {there}. "
+            f"Give one of them by its own folder{which}; `latentcot train … --resume` writes the "
+            "file again."
         ) from None
-    return next((folder for folder in folders if folder.name == name), newest)
+    return found
 
 
 def write_best(run: Path, update: int, accuracy: float) -> None:
     """Point to the checkpoint that validation chose."""
     best = {"checkpoint": folder_of(run, update).name, "accuracy": accuracy}
-    write_json(run / "checkpoints" / "best.json", best)
+    write_json(run / "checkpoints" / BEST_FILE, {**best, "sha256": hash_of(best)})
 
 
 def folder_of(run: Path, update: int) -> Path:
@@ -57,10 +74,15 @@ def folder_of(run: Path, update: int) -> Path:
 def prune_checkpoints(run: Path, num_kept: int) -> None:
     """Delete all checkpoints but the newest ones and the best, and what dead processes left.
 
+    As long as best.json is damaged nobody can tell which is the best: then all of them stay.
+
     Raises:
         RunError: Something cannot be deleted.
     """
-    kept = {*checkpoint_folders(run)[-num_kept:], best_checkpoint(run)}
+    try:
+        kept = {*checkpoint_folders(run)[-num_kept:], best_checkpoint(run)}
+    except CheckpointError:
+        kept = {*checkpoint_folders(run)}
     try:
         for folder in checkpoint_folders(run):
             if folder not in kept:  # by one rename, so that none is ever there by half

@@ -24,8 +24,8 @@ from typing import Any
 
 from pydantic import StrictBool, StrictInt, TypeAdapter, ValidationError
 
-from latentcot.data.formats import source_hash
-from latentcot.errors import RunError
+from latentcot.data.formats import is_hub, source_hash
+from latentcot.errors import DataError, RunError
 from latentcot.utils.files import write_json
 from latentcot.utils.versions import PROVENANCE_VERSION, problems_of, read_versioned
 
@@ -91,7 +91,7 @@ def write_provenance(
 
     Args:
         run: The run folder.
-        files: Training and validation data; their hashes are written.
+        files: Training, validation and test data; their hashes are written.
         device: As torch names it.
         seed: Of the run.
         hash_of: The hash of a file.
@@ -127,6 +127,22 @@ def read_provenance(run: Path) -> dict[str, Any]:
             "what it knew of the run is lost."
         ) from None
     return values
+
+
+def changed_data(run: Path) -> list[str]:
+    """Return the data files that are not what they were when a run was trained with them.
+
+    Data sets of the hub, and files that are not here now, are left out.
+
+    Raises:
+        RunError: provenance.json is damaged, or of a newer latentcot.
+    """
+    changed = []
+    for file, digest in read_provenance(run).get("data", {}).items():
+        with suppress(DataError):
+            if not is_hub(file) and source_hash(file) != digest:
+                changed.append(file)
+    return changed
 
 
 def sessions_of(origin: Mapping[str, Any]) -> tuple[Session, ...]:

@@ -19,6 +19,7 @@ from latentcot.evaluation.reasoner import Reasoner
 from latentcot.evaluation.statistics import percent
 from latentcot.methods.stopping import DEFAULT_THRESHOLD, STOP
 from latentcot.runs.checkpoint import CheckpointInfo
+from latentcot.runs.checkpoint_folders import folder_of
 from latentcot.runs.folder import append_metrics, forget_metrics_after, metrics_hash
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.training.build import Run
@@ -151,10 +152,16 @@ class Trainer:
             batch = [{"id": example.id, "stage": stage} for example, stage in pairs]
             if self.train_step.accelerator.is_main_process:
                 write_json(path, {"update": number, "stage": phase.stage, "batch": batch})
+            kept = "checkpoints written before it are whole"
+            if self.update and self.train_step.has_finite_weights():
+                with suppress(RunError):  # of the two errors the loss is the one to be told
+                    self._save(phase)
+                    self.saver.finish()
+                    kept = f"the weights of before are in {folder_of(self.folder, self.update)}"
             raise TrainingError(
                 f"{self.folder}: the loss of update {number} (stage {phase.stage}) is not a finite "
-                f"number. Its batch is in {path}; checkpoints written before it are whole. Try a "
-                "lower training.learning_rate, or training.max_grad_norm=1."
+                f"number. Its batch is in {path}; {kept}. Try a lower training.learning_rate, or "
+                "training.max_grad_norm=1."
             )
         self.update += 1
         row = {"kind": "train", "update": self.update, "stage": phase.stage, "loss": total}

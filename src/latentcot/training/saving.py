@@ -25,6 +25,7 @@ from latentcot.runs.checkpoint import (
     save_checkpoint,
 )
 from latentcot.runs.checkpoint_folders import (
+    BEST_FILE,
     checkpoint_folders,
     folder_of,
     prune_checkpoints,
@@ -41,6 +42,10 @@ NUM_KEPT = 2
 """Checkpoints that stay beside the best one, if nothing else is asked for."""
 
 
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+
+
 class Saver:
     """Writes the checkpoints of a run, one at a time, in a thread.
 
@@ -52,7 +57,7 @@ class Saver:
 
     def __init__(self, run: Path, tokenizer: PreTrainedTokenizerBase, num_kept: int) -> None:
         self.run, self.tokenizer, self.num_kept = run, tokenizer, num_kept
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._thread = _one_thread()
         self._written: Future[None] | None = None
 
     def save(
@@ -102,7 +107,11 @@ class Saver:
                 write_best(self.run, info.update, best["accuracy"])
             prune_checkpoints(self.run, self.num_kept)
 
-        self._written = self._thread.submit(write)
+        try:
+            self._written = self._thread.submit(write)
+        except RuntimeError:  # the system lets it start no thread: then training waits meanwhile
+            self._thread = _one_thread()  # the old one would write it again once it has one
+            write()
 
     def raise_if_failed(self) -> None:
         """Tell at once what went wrong in the thread.
@@ -150,7 +159,9 @@ class Found:
 
 
 def point_to_best(run: Path, best: dict[str, Any]) -> None:
-    """Let best.json name the best checkpoint so far: a run may have died before it did.
+    """Let best.json name the best checkpoint so far, whatever it named before.
+
+    A run may have died before it did; the file may be damaged. Where there is no best one it goes.
 
     Args:
         run: The run folder.
@@ -159,7 +170,9 @@ def point_to_best(run: Path, best: dict[str, Any]) -> None:
     Raises:
         RunError: The run folder cannot be written to.
     """
+    pointer = run / "checkpoints" / BEST_FILE
     if best["update"] is None:
+        _delete(pointer)
         return
     folder = folder_of(run, best["update"])
     try:
@@ -172,7 +185,15 @@ def point_to_best(run: Path, best: dict[str, Any]) -> None:
     if folder in checkpoint_folders(run):
         write_best(run, best["update"], best["accuracy"])
     else:
+        _delete(pointer)
         say(f"Until a better one comes, the newest stands for {folder}.")
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be deleted: {error}.") from None
 
 
 def refuse_other_update(run: Path, update: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from latentcot.data.formats import source_hash
+from latentcot.data.formats import is_hub, source_hash
 from latentcot.errors import RunError, UsageError
 from latentcot.recipes.recipe import Recipe, differences, read_recipe, write_recipe
 from latentcot.runs.folder import RECIPE, held, open_run, refuse_taken
@@ -66,7 +66,10 @@ def train(
                 with written_whole(out / RECIPE) as file:
                     file.write(write_recipe(recipe))
             if not (out / "provenance.json").exists():
+                test = recipe.data.test  # is read later, if ever, and need not be here yet
                 files = [recipe.data.train, recipe.data.valid]
+                if test is not None and not is_hub(test) and Path(test).exists():
+                    files.append(test)
                 device = str(accelerator.device)
                 hash_of = _hash_of(recipe)
                 write_provenance(out, files, device, recipe.seed, hash_of, trainer.num_updates)

@@ -1,13 +1,42 @@
 """Atomic writes: a file is whole or absent. Write next to it, sync, rename."""
 
+import csv
+import errno
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from latentcot.errors import RunError
+from latentcot.utils.parsing import one_line
+
+
+def why_unwritten(error: Exception, folder: Path) -> str:
+    """Return what an error in writing says, or that the disk is full where it does not say so.
+
+    torch, safetensors and tokenizers have errors of their own, with words about their insides.
+
+    Args:
+        error: What was raised.
+        folder: Where it was to be written; it, or one above it, is there, with what was written.
+    """
+    text = one_line(str(error))
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    with suppress(OSError):
+        is_full = shutil.disk_usage(above).free < LITTLE
+        is_full |= getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or any(words in text for words in _FULL):
+            return f"the disk is full, or its quota is used up ({text})"
+    return text
+
+
+LITTLE = 2**16
+"""Bytes; a disk with less than that free is full."""
+_FULL = ("No space left", "quota exceeded", f"os error {errno.ENOSPC}", f"os error {errno.EDQUOT}")
 
 
 @contextmanager
@@ -30,7 +59,8 @@ def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[
         next_to.replace(path)
     except OSError as error:
         raise RunError(
-            f"{path}: cannot be written: {error}. What was there is as it was."
+            f"{path}: cannot be written: {why_unwritten(error, path.parent)}. What was there is as "
+            "it was."
         ) from None
     finally:
         with suppress(OSError):
@@ -56,3 +86,36 @@ def write_json(path: Path | str, value: Any) -> None:
     with written_whole(path) as file:
         json.dump(value, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+def hash_of(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain values, as hex digits."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV with a line of names, and no cell that a spreadsheet would compute.
+
+    Texts may come from strangers' files: one that begins as a formula does gets an apostrophe in
+    front, unless it is a number.
+    """
+
+    def cell(value: Any) -> Any:
+        text = value if isinstance(value, str) else ""
+        return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else value
+
+    writer = csv.DictWriter(file, [*map(cell, columns)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({cell(key): cell(value) for key, value in row.items()} for row in rows)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

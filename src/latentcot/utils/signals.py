@@ -18,7 +18,8 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Note the first Ctrl-C, SIGTERM or SIGHUP instead of raising; a second takes effect at once.
 
-    SIGHUP comes when the terminal is closed.
+    SIGHUP comes when the terminal is closed: from the kernel, from the shell, and often with a
+    SIGTERM. So it is never the second.
 
     Not under a launcher: schedulers send a signal to all processes, the launcher among them, which
     passes it on, so that each comes twice. The launcher kills who does not end.
@@ -28,7 +29,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         request.is_set = True
-        if num_started() > 1:
+        if number == signal.SIGHUP or num_started() > 1:
             return
         for which, handler in before.items():
             signal.signal(which, handler)  # type: ignore[arg-type]
