@@ -52,11 +52,11 @@ def main() -> None:
     # Their bars for files of a few kilobytes would tear ours; read when transformers is imported.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     command = sys.argv[1] if len(sys.argv) > 1 else "-"
-    is_for_one = command in tuple(app) and command[0] != "-" and command not in SHARED
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal may know few letters (LANG=C)
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if num_started() > 1 and is_for_one:  # into the same files
+        is_shared = command[:1] == "-" or command in SHARED
+        if num_started() > 1 and not is_shared and command in tuple(app):  # into the same files
             raise UsageError(
                 f"latentcot {command}: is work for one process, and {num_started()} were started "
                 "(WORLD_SIZE). Start it without torchrun or accelerate launch; several processes "

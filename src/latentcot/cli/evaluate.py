@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
-from latentcot.errors import RunError, UsageError
+from latentcot.errors import UsageError
 from latentcot.tasks import AnswerMatch
 from latentcot.utils.display import progress_bar, put_json, say
 from latentcot.utils.distributed import is_main, join
@@ -51,7 +51,7 @@ def evaluate(
     from latentcot.evaluation.reasoner import load
     from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
-    from latentcot.runs.provenance import changed_data, provenance
+    from latentcot.runs.provenance import provenance
 
     # Before the work, not after it.
     if limit is not None and limit < 1:
@@ -63,17 +63,6 @@ def evaluate(
     reasoner = load(checkpoint)
     file = data or folder.recipe_test_file(checkpoint)
     examples = read_examples(file, limit)
-    run = folder.run_of(checkpoint)
-    try:
-        changed = changed_data(run) if run and is_main() else []
-    except RunError as error:  # of what is not asked for
-        say(f"Note: {error}")
-        changed = []
-    if changed:
-        say(
-            f"Note: {', '.join(changed)} changed after {run} was trained: the hash is not the one "
-            "in its provenance.json. If that was not meant, bring the old file back."
-        )
     with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
         result = run_evaluation(
             reasoner,
@@ -86,7 +75,7 @@ def evaluate(
         )
     if not is_main():
         return
-    update = reasoner.info.update
+    run, update = folder.run_of(checkpoint), reasoner.info.update
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     rows = folder.read_metrics(run) if run else []
     updates = max([update, *(row["update"] for row in rows)])

@@ -21,7 +21,7 @@ from typing import Any
 
 from latentcot.data.formats import is_hub
 from latentcot.errors import RunError
-from latentcot.runs.provenance import read_provenance
+from latentcot.runs.provenance import changed_data, read_provenance
 from latentcot.utils.display import say
 from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import parse_json, parse_yaml
@@ -185,6 +185,16 @@ def notes_on(
     if stage < last_stage:
         what = "this checkpoint is" if notes else "training ended before its last stage: this is"
         notes.append(f"{what} of stage {stage} of {last_stage}, where steps are still in words.")
+    try:
+        changed = changed_data(run)
+    except RunError as error:  # nothing that was asked for is missing
+        notes.append(str(error))
+    else:
+        if changed:
+            notes.append(
+                f"{', '.join(changed)} changed after {run} was trained: the hash is not the one in "
+                "its provenance.json. If that was not meant, bring the old file back."
+            )
     return [*notes, *warnings_of(rows)]
 
 

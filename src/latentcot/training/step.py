@@ -203,21 +203,7 @@ class TrainStep:
             elif not is_last:
                 alone = accelerator.no_sync(self.wrapped)
             with alone, enough_memory(self.training, len(micro_batch)):
-                batches = micro_batch.to(accelerator.device)
-                if self._captured is None:
-                    totals += self._backward(batches, coefficients)
-                    continue
-                # Recordings add to the gradients that they have seen, whoever has taken them away.
-                for weight, grad in self._grads:
-                    if weight.grad is not grad:
-                        grad.zero_()
-                        weight.grad = grad
-
-                def backward(*inputs: Tensor, batches: Batches = batches) -> Tensor:
-                    return self._backward(batches.with_tensors(inputs[:-1]), inputs[-1])
-
-                given = (*batches.tensors, coefficients)
-                totals += self._captured(batches.max_latents, backward, given)
+                totals += self._gradients(micro_batch.to(accelerator.device), coefficients)
         if self.shards:
             let_go(self.wrapped)
         sums = accelerator.reduce(totals).tolist()
@@ -231,6 +217,24 @@ class TrainStep:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=not self._grads)
         return {**shard.counts.means(sums), "total": total}
+
+    def _gradients(self, batches: Batches, coefficients: Tensor) -> Tensor:
+        """Add a micro-batch's gradients; return the sums of its terms."""
+        if self._captured is None:
+            return self._backward(batches, coefficients)
+        # Recordings add to the gradients that they have seen, whoever has taken them away.
+        for weight, grad in self._grads:
+            if weight.grad is not grad:
+                grad.zero_()
+                weight.grad = grad
+
+        def backward(*inputs: Tensor) -> Tensor:
+            return self._backward(batches.with_tensors(inputs[:-1]), inputs[-1])
+
+        sums: Tensor = self._captured(
+            batches.max_latents, backward, (*batches.tensors, coefficients)
+        )
+        return sums
 
     def _backward(self, batches: Batches, coefficients: Tensor) -> Tensor:
         with self.autocast():
