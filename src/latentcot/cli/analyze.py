@@ -86,8 +86,8 @@ def analyze(
     if num_bare and not subject.has_graphs:
         say(
             f"Note: {num_bare} of these analyses need the graph of each question, and these "
-            "questions carry none. Custom data carry it in five keys, or by a task's graph_of: "
-            "docs/data-format.md, Questions about a graph."
+            "questions carry none. How data of your own carry it: docs/data-format.md, Questions "
+            "about a graph."
         )
     say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:
