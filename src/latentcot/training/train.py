@@ -66,8 +66,8 @@ def train(
                 with written_whole(out / RECIPE) as file:
                     file.write(write_recipe(recipe))
             if not (out / "provenance.json").exists():
-                test = recipe.data.test  # is read later, if ever, and need not be here yet
                 files = [recipe.data.train, recipe.data.valid]
+                test = recipe.data.test  # is read later, if ever, and need not be here yet
                 if test is not None and not is_hub(test) and Path(test).exists():
                     files.append(test)
                 device = str(accelerator.device)
