@@ -64,7 +64,7 @@ class TestCommands:
         here, run = shutil.copytree(data, tmp_path / "data"), tmp_path / "run"
         files = {split: str(here / f"{split}.jsonl") for split in ("train", "valid", "test")}
         assert train(make_recipe(data=files, training={"max_updates": 1}), run, is_quiet=True)
-        assert "Note" not in latentcot("eval", run, "--quiet").err
+        assert "changed after" not in latentcot("eval", run, "--quiet").err
         for split in ("train", "test"):  # an id of the last line alone
             path = Path(files[split])
             *lines, last = path.read_text().splitlines()
@@ -73,7 +73,7 @@ class TestCommands:
         Path(files["valid"]).unlink()  # was not brought along
         told = latentcot("eval", run, "--quiet")
         assert told.code == 0 and (run / "evals" / "test.json").exists()
-        assert told.err.count("Note: ") == 1
+        assert told.err.count("changed after") == 1
         assert f"{files['train']}, {files['test']} changed after {run} was trained" in told.err
         (run / "provenance.json").write_text("{")
         told = latentcot("eval", run, "--quiet")

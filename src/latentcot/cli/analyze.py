@@ -5,6 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from latentcot.errors import UsageError
+from latentcot.utils.display import progress_bars, say
+
 
 def analyze(
     run: str,
@@ -40,17 +43,13 @@ def analyze(
     from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
     from latentcot.cli.tables import print_table
-    from latentcot.errors import UsageError
     from latentcot.runs.folder import recipe_test_file, run_of
-    from latentcot.utils.display import progress_bars, say
 
     analyses, folder = chosen(only), out
     if folder is None:
         home = run_of(run)
         if home is None:
-            raise UsageError(
-                f"{run}: no such run. Of a checkpoint without a run, --out says where."
-            )
+            raise UsageError(f"{run}: no such run. Of a checkpoint without one, --out says where.")
         is_run = Path(run).resolve() == home.resolve()
         folder = home / ("analysis" if is_run else f"analysis-{Path(run).name}")
     file = data or recipe_test_file(run)
@@ -71,7 +70,6 @@ def analyze(
     if not has_page and not subject.has_graphs and any(one.reason is None for one in done):
         write_plain_page(folder / "report.html", subject, done)
         has_page = True
-
     table = Table("analysis", "what it shows", box=box.SIMPLE)
     table.add_column("seconds", justify="right")
     for one in done:
@@ -85,9 +83,8 @@ def analyze(
     num_bare = sum("graphs" in ANALYSES[one.name].requires for one in done)
     if num_bare and not subject.has_graphs:
         say(
-            f"Note: {num_bare} of these analyses need the graph of each question, and these "
-            "questions carry none. How data of your own carry it: docs/data-format.md, Questions "
-            "about a graph."
+            f"Note: {num_bare} of these analyses need each question's graph, and these carry none. "
+            "How data of your own carry it: docs/data-format.md, Questions about a graph."
         )
     say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:

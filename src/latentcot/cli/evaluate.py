@@ -41,8 +41,7 @@ def evaluate(
         batch_size: Questions at a time; answers do not depend on it.
         match: When an answer counts as right: the same text, or the same number; the rule of the
             checkpoint's task if left out.
-        out: Where to write the result; if left out RUN/evals/DATA.json, after the data file, with
-            what differs (checkpoint, thoughts, limit) in its name.
+        out: Where to write the result; RUN/evals/DATA.json if left out, and what differs.
         as_json: Print the result as JSON, records included.
         quiet: Show no progress.
     """
@@ -92,8 +91,7 @@ def evaluate(
     if target is not None:
         result.write(target)
     if as_json:
-        put_json(result.values())
-    else:
-        print_evaluation(result, target)
-        for note in result.notes:
-            say(f"Note: {note}")
+        return put_json(result.values())
+    print_evaluation(result, target)
+    for note in result.notes:
+        say(f"Note: {note}")

@@ -224,7 +224,6 @@ def summarize_run(path: Path) -> RunSummary:
     origin: dict[str, Any] = {}
     with noting():
         origin = read_provenance(run)
-
     hashes = origin.get("data", {})
     data = tuple(DataFile(file, sha256, _state_of(file, sha256)) for file, sha256 in hashes.items())
     folder, best = run / "checkpoints", None
@@ -251,8 +250,6 @@ def summarize_run(path: Path) -> RunSummary:
         (one.file, one.state) == (recipe.data.train, "same") for one in data
     )
     num_updates = num_updates_of(recipe) if is_known else None
-    last_saved = max((one.update for one in saved), default=0)
-
     evaluations = {}
     for file in sorted((run / "evals").glob("*.json")):
         with noting(), suppress(FileNotFoundError):  # deleted meanwhile
@@ -269,7 +266,7 @@ def summarize_run(path: Path) -> RunSummary:
         last_stage=method_named(recipe.method).stages(recipe.curriculum.plan)[-1],
         update=max(updates, default=0),
         num_updates=num_updates,
-        is_finished=None if num_updates is None else last_saved >= num_updates,
+        is_finished=None if not num_updates else any(c.update >= num_updates for c in saved),
         data=data,
         sessions=sessions_of(origin),
         checkpoints=checkpoints,
