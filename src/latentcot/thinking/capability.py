@@ -53,7 +53,15 @@ def choose_way(model: PreTrainedModel, *, is_trained: bool = False) -> Way:
     """
     name = type(model).__name__
     with _at_rest(model), _with_weights_that_matter(model):
-        rows = _rows(model)
+        # A long row with one thought and a short one with three, beyond what lies near.
+        near = [one for one in (window_of(model), rope_switch_of(model)) if one and one <= FAR]
+        width = max(2, min(max(near, default=0) + 12, (max_positions(model) or 10_000) - 8))
+        last = model.get_input_embeddings().get_parameter("weight").shape[0] - 1
+        words = tuple(min(one, last) for one in (3, 4, 5))
+        rows = [
+            Layout(tuple(min(1 + i % 7, last) for i in range(length)), thoughts, words, words)
+            for length, thoughts in ((width, 1), (max(1, width // 2), 3))
+        ]
         try:
             alone = [_alone(model, row, is_trained) for row in rows]
             has_plain_logits = _has_plain_logits(model)
@@ -102,19 +110,6 @@ def _cannot(name: str, error: object, is_trained: bool) -> RecipeError:
     return RecipeError(
         f"model: {name} cannot {what}: {reason}. docs/models.md lists the families that can."
     )
-
-
-def _rows(model: PreTrainedModel) -> list[Layout]:
-    """Return a long row with one thought and a short one with three."""
-    near = [one for one in (window_of(model), rope_switch_of(model)) if one and one <= FAR]
-    longest = (max_positions(model) or 10_000) - 8
-    width = max(2, min(max(near, default=0) + 12, longest))
-    last = model.get_input_embeddings().get_parameter("weight").shape[0] - 1
-    words = tuple(min(one, last) for one in (3, 4, 5))
-    return [
-        Layout(tuple(min(1 + i % 7, last) for i in range(length)), thoughts, words, words)
-        for length, thoughts in ((width, 1), (max(1, width // 2), 3))
-    ]
 
 
 def _together(model: PreTrainedModel, rows: list[Layout], is_trained: bool) -> list[Found]:

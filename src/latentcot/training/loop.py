@@ -28,7 +28,6 @@ from latentcot.training.loader import Loader
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.saving import (
     NUM_KEPT,
-    Found,
     Saver,
     newest_whole,
     point_to_best,
@@ -303,7 +302,17 @@ class Trainer:
         found = newest_whole(self.folder)
         if found is not None:
             try:
-                self._take_over(found)
+                saved, state = found.checkpoint, found.state
+                modules = {**saved.modules.state_dict(), **state.get("modules", {})}
+                snapshot = Snapshot(saved.model.state_dict(), state["optimizer"], modules)
+                self.train_step.take_over(snapshot)
+                self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
+                self.clock.restore(state["clock"])
+                if "divergence" in state:  # not in formats 1 and 2
+                    self.divergence.restore(state["divergence"])
+                self.update, self.last_restart = state["update"], state["last_restart"]
+                self.best = dict(state["best"])
+                self.loader.restore(state)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{found.folder}: does not fit this run: {error}") from None
         refuse_other_update(self.folder, self.update)
@@ -318,18 +327,6 @@ class Trainer:
             return
         found.set_damaged_aside()
         point_to_best(self.folder, self.best)
-
-    def _take_over(self, found: Found) -> None:
-        saved, state = found.checkpoint, found.state
-        modules = {**saved.modules.state_dict(), **state.get("modules", {})}
-        self.train_step.take_over(Snapshot(saved.model.state_dict(), state["optimizer"], modules))
-        self.stop_threshold = state.get("stop_threshold", DEFAULT_THRESHOLD)  # not in 0.1
-        self.clock.restore(state["clock"])
-        if "divergence" in state:  # not in formats 1 and 2
-            self.divergence.restore(state["divergence"])
-        self.update, self.last_restart = state["update"], state["last_restart"]
-        self.best = dict(state["best"])
-        self.loader.restore(state)
 
 
 def not_learned(

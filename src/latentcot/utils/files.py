@@ -103,7 +103,12 @@ def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str,
 
     def cell(value: Any) -> Any:
         text = value if isinstance(value, str) else ""
-        return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else value
+        if not text.startswith(_FORMULA):
+            return value
+        with suppress(ValueError):  # a number computes nothing
+            float(text)
+            return value
+        return f"'{text}"
 
     writer = csv.DictWriter(file, [*map(cell, columns)], lineterminator="\n")
     writer.writeheader()
@@ -111,11 +116,3 @@ def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
