@@ -1,20 +1,23 @@
 """Checkpoints: what goes in comes out, and whatever is damaged is refused in words."""
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latentcot.curriculum.layout import LayoutRules, Template
-from latentcot.errors import CheckpointError, DamagedError
+from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.methods import Plan
 from latentcot.methods.stopping import StopHead
 from latentcot.models.loading import FromScratch, make_from_scratch
@@ -201,6 +204,38 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(folder: Path) 
 
 
 # --- training state ---
+
+
+TORCH = RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 576 vs 470")
+RUST = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "is_full"),
+    [
+        (TORCH, 0, True),
+        (TORCH, 10**9, False),
+        (RUST, 10**9, True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 10**9, True),
+        (OSError(errno.EACCES, "Permission denied"), 10**9, False),
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_called_so(
+    error: Exception, free: int, is_full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the libraries call it; torch writes of positions in its archive."""
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("torch.save", fail)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(RunError) as caught:
+        save_checkpoint(tmp_path / "update-00000001", MODEL, TOKENIZER, INFO, {})
+    assert ("the disk is full, or its quota is used up (" in str(caught.value)) == is_full
+    assert str(error) in str(caught.value) and "the last checkpoint is whole" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_state_round_trip_without_running_code(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -207,18 +208,43 @@ class TestCommands:
     )
     def test_data_are_made_once(self, words, name, start, tmp_path):
         out = tmp_path / "new" / name
-        first, again = (
-            Making("data", tmp_path / "log", words, out, overwrite=is_on) for is_on in (False, True)
-        )
-        assert list(first.commands()) == [[*start, *words]]
-        assert list(again.commands()) == [[*start, *words, "--overwrite"]]
+        job = Making("data", tmp_path / "log", words, out)
+        assert next(job.commands()) == [*start, *words]
         result = out if "render" in words else out / "data.json"
-        result.parent.mkdir(parents=True)
+        result.parent.mkdir(parents=True, exist_ok=True)
         (result.parent / f".{result.name}.123.partial").touch()  # it was interrupted
-        assert not first.is_done() and len(list(again.commands())) == 1
+        again = [] if "render" in words else ["--overwrite"]
+        assert not job.is_done() and list(job.commands()) == [[*start, *words, *again]]
         result.touch()
-        for job in (first, again):
-            assert job.is_done() and list(job.commands()) == []
+        assert job.is_done() and list(job.commands()) == []
+        assert not list(result.parent.glob(".begun-*"))
+
+    def test_data_that_another_command_began_are_not_replaced(self, tmp_path):
+        """Whatever a log in the folder of the study says, which may have come from elsewhere."""
+        out, log = tmp_path / "precious", tmp_path / "study" / "data-00000000.log"
+        log.parent.mkdir()
+        log.touch()
+        out.mkdir()
+        (out / "train.jsonl").write_text("thesis")
+        words = ["prosqa", "--out", str(out)]
+        job = Making("data", log, words, out)
+        assert list(job.commands()) == [["data", "make", *words]]  # which refuses it
+        (out / "train.jsonl").unlink()
+        next(job.commands())  # begun now, and killed
+        (out / "train.jsonl").write_text("half")
+        other = Making("data", log, [*words, "--seed", "1"], out)
+        assert list(other.commands()) == [["data", "make", *other.words]]
+        assert next(job.commands())[-1] == "--overwrite"
+
+    @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("elsewhere")])
+    def test_a_run_that_is_no_folder_is_refused(self, make, tmp_path):
+        job = Training("a", tmp_path / "seed-1")
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "thesis.tex").touch()
+        make(job.run)
+        with pytest.raises(RunError, match="seed-1: must be the folder of a run"):
+            next(job.commands())
+        assert (tmp_path / "elsewhere" / "thesis.tex").exists()
 
     def test_what_is_no_folder_of_data_is_left_to_the_command(self, tmp_path):
         """It refuses a file in the place of a folder, and a folder in the place of a file."""
@@ -226,7 +252,7 @@ class TestCommands:
         (tmp_path / "data" / "data.json").touch()
         (tmp_path / "file").touch()
         for words, out in (["prosqa"], "file"), (["render"], "data"):
-            job = Making("data", tmp_path / "log", words, tmp_path / out, overwrite=False)
+            job = Making("data", tmp_path / "log", words, tmp_path / out)
             assert not job.is_done() and len(list(job.commands())) == 1
 
     def test_a_run_is_trained_evaluated_and_done(self, tmp_path):
@@ -251,3 +277,16 @@ class TestCommands:
         left.touch()
         train, _ = Training("a", tmp_path / "a").commands()
         assert ("--resume" in train) == left.exists() == ("update" in name)
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, lambda path: path.symlink_to("elsewhere"), os.mkfifo], ids=str
+)
+def test_a_log_is_a_file(make, tmp_path):
+    """No pipe is waited for, and nothing is written through a link of a stranger's study."""
+    (tmp_path / "elsewhere").touch()
+    make(tmp_path / "seed-1.log")
+    with pytest.raises(RunError, match=r"seed-1\.log: must be a file"):
+        claim(tmp_path / "seed-1.log")
+    with pytest.raises(RunError, match=r"elsewhere"):
+        claim(tmp_path / "elsewhere" / "seed-1.log")

@@ -265,9 +265,12 @@ class TestFolder:
         assert jobs[0].words == ["prosqa", "--out", str(tmp_path / "a"), "--train", "5"]
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "data.json").touch()
-        jobs[1].log.touch()  # this study was making them when it was killed
+        next(jobs[1].commands())  # this study was making them when it was killed
+        (tmp_path / "b" / "train.jsonl").touch()
         [job] = making_jobs(study, out)
-        assert job.words == ["prosqa", f"--out={tmp_path / 'b'}", "--overwrite"]
+        assert [*job.commands()] == [
+            ["data", "make", "prosqa", f"--out={tmp_path / 'b'}", "--overwrite"]
+        ]
 
     def test_files_that_are_there_are_not_rendered(self, opened, data, tmp_path):
         """Made, left alone, and made again where an earlier study was killed at it."""
@@ -285,7 +288,7 @@ class TestFolder:
 
         to.unlink()
         [job, _] = making_jobs(study, out)
-        assert job.words == [*shlex.split(line), "--overwrite"]
+        assert job.words == shlex.split(line)
         run_jobs([job], [None], on_failure=lambda job: None, is_quiet=True)
         assert to.read_bytes() == made
 

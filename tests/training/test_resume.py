@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -358,6 +359,37 @@ def test_a_full_disk_under_the_metrics(recipe, in_one_go, tmp_path, monkeypatch)
         train(recipe, run, is_quiet=True)
     monkeypatch.undo()
     check_resumed(recipe, run, in_one_go)
+
+
+def test_a_lock_that_cannot_be_closed_hides_nothing(tmp_path, monkeypatch):
+    """As on a network disk that has gone: the error that ended training is the one to be told."""
+
+    class Stuck(BytesIO):
+        def close(self):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("latentcot.runs.folder.claim", lambda path: Stuck())
+    with pytest.raises(RunError, match="what went wrong"), held(tmp_path):
+        raise RunError("what went wrong")
+    with held(tmp_path):
+        pass
+
+
+def test_without_threads_checkpoints_are_written_all_the_same(
+    recipe, in_one_go, tmp_path, monkeypatch
+):
+    """A container may allow no more: training waits for each of them then."""
+    start = Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("checkpoint"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    with in_update(6, lambda model: monkeypatch.undo()):  # and then it does
+        assert train(recipe, tmp_path / "run", is_quiet=True)
+    assert results_of(tmp_path / "run") == results_of(in_one_go)
 
 
 def test_a_save_that_fails_ends_training_in_words(recipe, in_one_go, tmp_path, monkeypatch):

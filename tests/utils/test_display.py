@@ -90,3 +90,14 @@ def test_a_terminal_that_knows_few_letters(monkeypatch):
         main()
         sys.stdout.flush()
         assert sys.stdout.buffer.getvalue().strip() == printed
+
+
+def test_a_system_without_threads_is_told(monkeypatch, capsys):
+    def start():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("latentcot.cli.app", start)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "the system lets this process start no more threads" in capsys.readouterr().err

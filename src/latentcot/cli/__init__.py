@@ -59,6 +59,11 @@ def main() -> None:
     except LatentcotError as error:
         _end_with(f"{type(error).__name__}: {error}")
     except RuntimeError as error:
+        if "can't start new thread" in str(error):
+            _end_with(
+                "the system lets this process start no more threads. Raise the limit (`ulimit -u`, "
+                "or pids.max of the container), or end other processes; what was saved is whole."
+            )
         if num_started() == 1 or not is_of_others(error):
             raise
         _end_with(

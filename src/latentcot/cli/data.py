@@ -129,7 +129,7 @@ def _make_folder(
         raise DataError(f"data make: every split needs at least 1 example, got {', '.join(wrong)}.")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, but --out must be a folder. Choose another.")
-    if not overwrite and out.is_dir() and any(out.iterdir()):
+    if not overwrite and out.is_dir() and any(one.name[0] != "." for one in out.iterdir()):
         raise DataError(
             f"{out}: is not empty. Choose another folder, or replace its data with --overwrite."
         )

@@ -50,7 +50,7 @@ from latentcot.runs.checkpoint_folders import (
 )
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
-from latentcot.utils.files import write_json
+from latentcot.utils.files import why_unwritten, write_json
 from latentcot.utils.parsing import is_plain_name, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
 
@@ -171,8 +171,9 @@ def save_checkpoint(
         _sync(folder.parent)
     except Exception as error:  # torch and tokenizers have no kind of their own for a full disk
         raise RunError(
-            f"{folder}: the checkpoint cannot be written: {error}. What was there is as it was; a "
-            "run goes on from its last checkpoint with --resume."
+            f"{folder}: the checkpoint cannot be written: {why_unwritten(error, beside)}. What was "
+            "there is as it was, and the last checkpoint is whole: a run continues from it with "
+            "--resume."
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)

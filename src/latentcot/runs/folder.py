@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +93,17 @@ def held(run: Path) -> Iterator[None]:
     Raises:
         RunError: Another process does, or the folder cannot be made.
     """
-    try:
-        lock = claim(run / LOCK)
-    except OSError as error:
-        raise RunError(f"{run}: the run folder cannot be written to: {error}.") from None
+    lock = claim(run / LOCK)
     if lock is None:
         raise RunError(
             f"{run}: another process is training into this folder. Wait for its end, or give "
             "another --out."
         )
-    with lock:
+    try:
         yield
+    finally:
+        with suppress(OSError):  # of a file without content: it must hide no other error
+            lock.close()
 
 
 def append_metrics(run: Path, row: dict[str, Any]) -> None:

@@ -140,9 +140,7 @@ def making_jobs(study: Study, out: Path) -> list[Making]:
         words = shlex.split(line)
         # Named after the line, not its place: whoever has a log has been made by this very line.
         log = out / f"data-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:8]}.log"
-        # Only what this study has begun itself is replaced.
-        jobs.append(Making(f"data {words[0]}", log, words, data_folder(line),
-                           overwrite=log.exists()))  # fmt: skip
+        jobs.append(Making(f"data {words[0]}", log, words, data_folder(line)))
     return [job for job in jobs if not job.is_done()]
 
 

@@ -10,7 +10,9 @@ What a job has to do is read off its files when it begins. So what an interrupte
 not done again, whatever ended it.
 """
 
+import hashlib
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from rich.progress import TaskID
 
+from latentcot.errors import RunError
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
@@ -108,7 +111,7 @@ class Chain(Job):
             self.wait()
             code, self._process = self._process.returncode, None
             if code < 0:  # it could not say so itself
-                with suppress(ValueError), self.log.open("a", encoding="utf-8") as log:
+                with suppress(ValueError, OSError), self.log.open("a", encoding="utf-8") as log:
                     log.write(f"Ended by signal {-code} ({signal.Signals(-code).name}).\n")
             if code != 0:
                 self.code, self.has_failed, self.is_over = code, True, True
@@ -125,7 +128,9 @@ class Chain(Job):
                 self._process = start(command, claimed, self._device)
 
     def failure(self, num_lines: int) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = ["(it cannot be read)"]
+        with suppress(OSError):
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         end = "\n".join(lines[-num_lines:])
         return f"a command ended with exit code {self.code}. The end of {self.log}:\n{end}"
 
@@ -143,20 +148,21 @@ class Chain(Job):
 class Making(Chain):
     """Make a data set, or render a file, unless it is there.
 
+    A folder may lie anywhere, and what is in it is replaced only if this very command has begun it:
+    it leaves a mark there, until data.json takes its place. A log in the folder of the study, which
+    may be a stranger's, counts for nothing.
+
     Args:
         words: What stands behind `latentcot data make`, or behind `latentcot data` if it begins
             with "render".
         out: Its folder or file, which `words` names too.
-        overwrite: Replace what an interrupted one has left there.
     """
 
-    def __init__(
-        self, name: str, log: Path, words: Sequence[str], out: Path, *, overwrite: bool
-    ) -> None:
+    def __init__(self, name: str, log: Path, words: Sequence[str], out: Path) -> None:
         super().__init__(name, log)
-        self.out = out
-        self.words = [*words, *(["--overwrite"] if overwrite else [])]
+        self.out, self.words = out, words
         self.renders = words[0] == "render"
+        self.mark = out / f".begun-{hashlib.sha256(shlex.join(words).encode()).hexdigest()[:16]}"
 
     def is_done(self) -> bool:
         """Return whether the file is there, or data.json, which is written last."""
@@ -164,8 +170,21 @@ class Making(Chain):
 
     def commands(self) -> Iterator[list[str]]:
         """Yield one command."""
-        if not self.is_done():
-            yield ["data", *([] if self.renders else ["make"]), *self.words]
+        if self.is_done():
+            return
+        if self.renders:  # a file is whole or absent
+            yield ["data", *self.words]
+            return
+        try:
+            is_begun = self.mark.is_file()
+            if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
+                self.out.mkdir(parents=True, exist_ok=True)
+                self.mark.touch()
+            yield ["data", "make", *self.words, *(["--overwrite"] if is_begun else [])]
+            if self.mark.is_file():
+                self.mark.unlink()
+        except OSError as error:
+            raise RunError(f"{self.out}: cannot be written: {error}.") from None
 
 
 class Training(Chain):
@@ -206,8 +225,16 @@ class Training(Chain):
         if self.is_done():
             return
         is_begun = bool(checkpoint_folders(self.run))
-        if not is_begun and self.run.exists():
-            shutil.rmtree(self.run)  # `--overwrite` refuses one that was killed in its first moment
+        if not is_begun and (self.run.is_symlink() or self.run.is_file()):
+            raise RunError(
+                f"{self.run}: must be the folder of a run, but it is a file, or a link to no run. "
+                "Delete it."
+            )
+        try:
+            if not is_begun and self.run.exists():
+                shutil.rmtree(self.run)  # `--overwrite` refuses one killed in its first moment
+        except OSError as error:
+            raise RunError(f"{self.run}: cannot be begun again: {error}.") from None
         how = ["--resume"] if is_begun else []
         yield ["train", str(self.recipe), "--out", str(self.run), *how, "--quiet"]
         asked = [] if self.limit is None else ["--limit", str(self.limit)]

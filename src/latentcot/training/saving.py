@@ -42,6 +42,10 @@ NUM_KEPT = 2
 """Checkpoints that stay beside the best one, if nothing else is asked for."""
 
 
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+
+
 class Saver:
     """Writes the checkpoints of a run, one at a time, in a thread.
 
@@ -53,7 +57,7 @@ class Saver:
 
     def __init__(self, run: Path, tokenizer: PreTrainedTokenizerBase, num_kept: int) -> None:
         self.run, self.tokenizer, self.num_kept = run, tokenizer, num_kept
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._thread = _one_thread()
         self._written: Future[None] | None = None
 
     def save(
@@ -103,7 +107,11 @@ class Saver:
                 write_best(self.run, info.update, best["accuracy"])
             prune_checkpoints(self.run, self.num_kept)
 
-        self._written = self._thread.submit(write)
+        try:
+            self._written = self._thread.submit(write)
+        except RuntimeError:  # the system lets it start no thread: then training waits meanwhile
+            self._thread = _one_thread()  # the old one would write it again once it has one
+            write()
 
     def raise_if_failed(self) -> None:
         """Tell at once what went wrong in the thread.

@@ -1,15 +1,42 @@
 """Atomic writes: a file is whole or absent. Write next to it, sync, rename."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from latentcot.errors import RunError
+from latentcot.utils.parsing import one_line
+
+
+def why_unwritten(error: Exception, folder: Path) -> str:
+    """Return what an error in writing says, or that the disk is full where it does not say so.
+
+    torch, safetensors and tokenizers have errors of their own, with words about their insides.
+
+    Args:
+        error: What was raised.
+        folder: Where it was to be written; it, or one above it, is there, with what was written.
+    """
+    text = one_line(str(error))
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    with suppress(OSError):
+        is_full = shutil.disk_usage(above).free < LITTLE
+        is_full |= getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or any(words in text for words in _FULL):
+            return f"the disk is full, or its quota is used up ({text})"
+    return text
+
+
+LITTLE = 2**16
+"""Bytes; a disk with less than that free is full."""
+_FULL = ("No space left", "quota exceeded", f"os error {errno.ENOSPC}", f"os error {errno.EDQUOT}")
 
 
 @contextmanager
@@ -32,7 +59,8 @@ def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[
         next_to.replace(path)
     except OSError as error:
         raise RunError(
-            f"{path}: cannot be written: {error}. What was there is as it was."
+            f"{path}: cannot be written: {why_unwritten(error, path.parent)}. What was there is as "
+            "it was."
         ) from None
     finally:
         with suppress(OSError):

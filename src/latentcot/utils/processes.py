@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from latentcot.errors import RunError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -31,9 +33,17 @@ def claim(log: Path) -> BinaryIO | None:
     """Open a log to add to it; None while another process has claimed it.
 
     The claim ends when the file has been closed here and in the processes that print into it.
+
+    Raises:
+        RunError: It cannot be written to, or is a link, which may lead anywhere, or a pipe.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    file = log.open("ab")
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.is_symlink() or (log.exists() and not log.is_file()):
+            raise RunError(f"{log}: must be a file, but it is none, or a link. Delete it.")
+        file = log.open("ab")
+    except OSError as error:
+        raise RunError(f"{log}: cannot be written to: {error}.") from None
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
