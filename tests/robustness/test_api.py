@@ -49,6 +49,11 @@ def test_a_device_that_does_not_exist(tiny_run: Any) -> None:
     "changes",
     [
         {"curriculum": {"epochs_stage_0": 1e308}},
+        {"curriculum": {"num_stages": 10**200}},
+        {"curriculum": {"thoughts_per_step": 10**200}},
+        {"curriculum": {"num_stages": 5_000, "thoughts_per_step": 5_000}},
+        {"training": {"epochs": 1e308}},
+        {"generation": {"max_new_tokens": 10**6}},  # no checkpoint could be read back
         {"model": {"hidden_size": 10**9}},
         {"model": {"num_positions": 10**12}},
     ],

@@ -2,14 +2,17 @@
 
 import errno
 import json
+import re
 import sys
 from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 
 import pytest
 from rich.table import Table
 
 from latentcot.cli import main
 from latentcot.cli.tables import print_table, print_text
+from latentcot.utils import display
 from latentcot.utils.display import console, progress_bars, put, put_json, say
 
 HOSTILE = "\x1b]0;owned\x07[/red]\x9b31m[bold]\r:smile:\ud800"
@@ -101,3 +104,10 @@ def test_a_system_without_threads_is_told(monkeypatch, capsys):
         main()
     assert end.value.code == 2
     assert "the system lets this process start no more threads" in capsys.readouterr().err
+
+
+def test_all_that_is_printed_goes_through_here():
+    raw = re.compile(r"(?<![\w.])print\(|(?<!\w)Console\(|std(out|err)\.write\(")
+    package = Path(display.__file__).parents[1]
+    found = {path.name for path in package.rglob("*.py") if raw.search(path.read_text())}
+    assert found == {"display.py"}

@@ -13,7 +13,6 @@ dataclass of options. Errors are `LatentcotError`s; the command line prints them
 import hashlib
 import inspect
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -194,7 +193,7 @@ def stats(
             say(f"Note: counted as custom data, since {error}")
             found = custom_stats(examples)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found), indent=1) + "\n")
+        put(json.dumps(asdict(found), indent=1))
     else:
         _print_statistics(file, {Path(file).name: found})
 

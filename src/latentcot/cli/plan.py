@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from latentcot.errors import UsageError
+from latentcot.utils.display import put
 
 if TYPE_CHECKING:
     from latentcot.planning.plan import Plan
@@ -60,7 +61,7 @@ def plan(
     if as_json:
         found = {name: getattr(made, name) for name in ("hours", "memory_total", "fits")}
         stages = [{**asdict(one), "seconds": one.seconds} for one in made.stages]
-        print(json.dumps({**asdict(made), "stages": stages, **found}, indent=1))
+        put(json.dumps({**asdict(made), "stages": stages, **found}, indent=1))
     else:
         _print(made)
 
@@ -71,7 +72,6 @@ def _print(plan: "Plan") -> None:
 
     from latentcot.cli.tables import print_table
     from latentcot.planning.plan import StagePlan
-    from latentcot.utils.display import put
 
     put(
         f"{plan.method}: {scaled(plan.num_weights, COUNTS)} weights, "

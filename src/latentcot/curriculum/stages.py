@@ -20,6 +20,9 @@ from latentcot.curriculum.views import Plan, Schedule, View
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[float, Field(gt=0, le=1e6)]
+MOST = 10_000
+"""Of what becomes positions of a model: no checkpoint holds more."""
+Few = Annotated[int, Field(ge=1, le=MOST)]
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Curriculum:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    num_stages: Annotated[int, Field(ge=0)] = 3
+    num_stages: Annotated[int, Field(ge=0, le=MOST)] = 3
     """Stages after stage 0."""
-    thoughts_per_step: Count = 1
+    thoughts_per_step: Few = 1
     """The paper's c: thoughts that stand in place of one step."""
     pad_to_num_stages: bool = True
     """Every example gets the stage's full number of thoughts; otherwise min(stage, its steps)·c."""
@@ -69,7 +72,7 @@ class Curriculum:
     """With `advance: learned`: a phase that is not learned by then ends all the same."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
-    tokens_until_all: Count = 39
+    tokens_until_all: Few = 39
     """Methods by tokens: once so many are gone, the rest of the chain goes at once."""
     removal_smoothing: Annotated[float, Field(gt=0)] | None = 4.0
     """Methods by tokens: the λ of arXiv 2405.14838. Each example loses o more tokens, with

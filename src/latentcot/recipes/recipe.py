@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from latentcot.curriculum.layout import LayoutRules, SpecialTokens, Template
-from latentcot.curriculum.stages import Curriculum
+from latentcot.curriculum.stages import MOST, Curriculum, Epochs, Few
 from latentcot.curriculum.views import Sequential
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.methods import method_named
@@ -73,7 +73,7 @@ class Training:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    epochs: Positive | None = 50
+    epochs: Epochs | None = 50
     """Length of the whole training; leave empty to use `max_updates` alone."""
     max_updates: Count | None = None
     """Updates at most."""
@@ -128,7 +128,7 @@ class Generation:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    max_new_tokens: Count = 64
+    max_new_tokens: Few = 64
     """Words at most, the end of text included."""
     batch_size: Count = 100
     """Questions at a time."""
@@ -294,6 +294,11 @@ def _across_fields(recipe: Recipe) -> list[str]:
         )
     if recipe.data.num_examples is not None and not recipe.data.stream:
         problems.append("data.num_examples: is for data.stream: true; otherwise all are counted.")
+    if curriculum.num_stages * curriculum.thoughts_per_step > MOST:
+        problems.append(
+            f"curriculum: num_stages × thoughts_per_step must be at most {MOST:,}, got "
+            f"{curriculum.num_stages} × {curriculum.thoughts_per_step}."
+        )
     if recipe.stop.rule != "constant":
         problems += _problems_of_classifiers(recipe)
     for name in ("learned_below", "max_updates_per_stage"):

@@ -31,6 +31,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.curriculum.layout import LayoutRules, Template, ZeroThoughts
+from latentcot.curriculum.stages import MOST
 from latentcot.curriculum.views import Plan
 from latentcot.errors import CheckpointError, DamagedError, LatentcotError, RunError
 from latentcot.methods import method_named
@@ -60,9 +61,6 @@ STOP_FILE = "stop_head.safetensors"
 """What a checkpoint of format 3 and before held in place of `MODULES_FILE`."""
 SHIPPED = Path(__file__).parent / "shipped"
 """Checkpoints that come with the package: small ones, with the provenance of their runs."""
-MAX_NUMBER = 10_000
-"""Of stages, thoughts of a step, and the like: no table of latent positions becomes larger than
-memory."""
 
 
 @dataclass(frozen=True)
@@ -383,8 +381,8 @@ def _problems(info: CheckpointInfo) -> Iterator[str]:
         "plan.num_stages × plan.thoughts_per_step": plan.num_stages * plan.thoughts_per_step,
     }
     for key, number in numbers.items():
-        if number is not None and not 0 <= number <= MAX_NUMBER:
-            yield f"{key}: must be 0 … {MAX_NUMBER}, got {shown(number)}."
+        if number is not None and not 0 <= number <= MOST:
+            yield f"{key}: must be 0 … {MOST}, got {shown(number)}."
     if not 0 <= (info.stop_threshold or 0.0) <= 1:
         yield f"stop_threshold: must be 0 … 1, got {shown(info.stop_threshold)}."
     if not info.template.answer_start.strip():

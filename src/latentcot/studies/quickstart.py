@@ -100,7 +100,7 @@ def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[
     slots, data = slots_for(num_jobs), out / "data"
     sizes = [part for split, size in SIZES.items() for part in (f"--{split}", str(size))]
     words = ["prosqa", "--out", str(data), "--seed", str(seed), *GRAPHS, *sizes]
-    making = Making("data", out / "data.log", words, data, overwrite=True)
+    making = Making("data", out / "data.log", words, data)
     if not making.is_done():
         run_jobs([making], slots, on_failure=refuse, is_quiet=is_quiet)
     values = read_values(RECIPE)

@@ -66,9 +66,10 @@ def train(
                 with written_whole(out / RECIPE) as file:
                     file.write(write_recipe(recipe))
             if not (out / "provenance.json").exists():
+                files = [recipe.data.train, recipe.data.valid]
                 test = recipe.data.test  # is read later, if ever, and need not be here yet
-                is_here = test is not None and not is_hub(test) and Path(test).exists()
-                files = [recipe.data.train, recipe.data.valid, *([test] if is_here else [])]
+                if test is not None and not is_hub(test) and Path(test).exists():
+                    files.append(test)
                 device = str(accelerator.device)
                 write_provenance(out, files, device, recipe.seed, _hash_of(recipe))
         accelerator.wait_for_everyone()
