@@ -248,8 +248,11 @@ def test_data_of_a_study_replace_nothing(
         read_study(tmp_path / "s.yaml")
 
 
-def test_a_line_of_data_can_only_make_data(tmp_path: Path, recipe_file: Path) -> None:
+def test_a_line_of_data_can_only_make_data(
+    tmp_path: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The words stand behind `latentcot data make`; no shell reads them."""
+    monkeypatch.chdir(tmp_path)
     line = "../../train --out x; rm -rf $HOME | true"
     values = {"tasks": {"t": str(recipe_file)}, "methods": ["cot"], "data": [line]}
     (tmp_path / "s.yaml").write_text(json.dumps(values))

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,16 @@ SECONDS = 600
 
 def run_ranks(job: str, folder: Path, seconds: int = SECONDS) -> subprocess.CompletedProcess[str]:
     command = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.run(
-        [sys.executable, "-m", *command, str(HERE / "rank_worker.py"), job, str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
+    words = [sys.executable, "-m", *command, str(HERE / "rank_worker.py"), job, str(folder)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=env, start_new_session=True, **pipes) as launcher:
+        try:
+            out, err = launcher.communicate(timeout=seconds)
+        finally:  # ranks that wait for each other outlive their launcher
+            with suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(words, launcher.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
