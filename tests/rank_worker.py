@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -148,5 +149,6 @@ if __name__ == "__main__":
         "passes": passes,
         "disagreeing": disagreeing,
     }
+    signal.alarm(int(sys.argv[3]))  # ranks that wait for each other outlive their launcher
     jobs[sys.argv[1]](Path(sys.argv[2]))
     torch.distributed.destroy_process_group()

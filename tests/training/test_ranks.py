@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,21 @@ SECONDS = 600
 
 def run_ranks(job: str, folder: Path, seconds: int = SECONDS) -> subprocess.CompletedProcess[str]:
     command = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words = [sys.executable, "-m", *command, str(HERE / "rank_worker.py"), job, str(folder)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, env=env, start_new_session=True, **pipes) as launcher:
-        try:
-            out, err = launcher.communicate(timeout=seconds)
-        finally:  # ranks that wait for each other outlive their launcher
-            with suppress(ProcessLookupError):
-                os.killpg(launcher.pid, signal.SIGKILL)
-    return subprocess.CompletedProcess(words, launcher.returncode, out, err)
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            *command,
+            str(HERE / "rank_worker.py"),
+            job,
+            str(folder),
+            str(seconds),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,6 @@ def refuse_difference(case: tuple[str, str, str], folder: Path) -> None:
         assert close(state["exp_avg"], two["optimizer"][index]["exp_avg"], 1e-4)
 
 
-@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path):
     """DDP, with micro-batches whose passes differ between the two; all ways are slow tests."""
     done = run_ranks("quick", tmp_path)
