@@ -280,7 +280,9 @@ class TestCommands:
 
 
 @pytest.mark.parametrize(
-    "make", [Path.mkdir, lambda path: path.symlink_to("elsewhere"), os.mkfifo], ids=str
+    "make",
+    [Path.mkdir, lambda path: path.symlink_to("elsewhere"), os.mkfifo],
+    ids=["folder", "link", "pipe"],
 )
 def test_a_log_is_a_file(make, tmp_path):
     """No pipe is waited for, and nothing is written through a link of a stranger's study."""

@@ -40,7 +40,7 @@ from latentcot.utils.signals import stop_requests
 
 GOOD = 0.9
 """Of the validation questions, or of those that words got right: no warning from there on."""
-FEW = 0.5
+FEW = 0.2
 """Of the validation questions: a warning below, however low the loss is."""
 ADVICE = "More updates or more examples help (docs/recipes.md, Your own data)."
 
