@@ -51,17 +51,10 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Their bars for files of a few kilobytes would tear ours; read when transformers is imported.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    command = sys.argv[1] if len(sys.argv) > 1 else "-"
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal may know few letters (LANG=C)
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        is_shared = command[:1] == "-" or command in SHARED
-        if num_started() > 1 and not is_shared and command in tuple(app):  # into the same files
-            raise UsageError(
-                f"latentcot {command}: is work for one process, and {num_started()} were started "
-                "(WORLD_SIZE). Start it without torchrun or accelerate launch; several processes "
-                f"share {', '.join(SHARED)}."
-            )
+        _refuse_crowd()
         app()
     except LatentcotError as error:
         _end_with(f"{type(error).__name__}: {error}")
@@ -83,6 +76,17 @@ def main() -> None:
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _refuse_crowd() -> None:
+    """Let no command be done several times at once, into the same files."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if num_started() > 1 and command in tuple(app) and command[0] != "-" and command not in SHARED:
+        raise UsageError(
+            f"latentcot {command}: is work for one process, and {num_started()} were started "
+            "(WORLD_SIZE). Start it without torchrun or accelerate launch; several processes "
+            f"share {', '.join(SHARED)}."
+        )
 
 
 def _end_with(message: str) -> None:

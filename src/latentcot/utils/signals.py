@@ -36,7 +36,8 @@ def stop_requests() -> Iterator[StopRequest]:
 
     try:
         for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(which) is signal.SIG_IGN:  # as nohup wants it
+            is_kept = which == signal.SIGHUP and signal.getsignal(which) is signal.SIG_IGN
+            if is_kept:  # as nohup wants it
                 continue
             before[which] = signal.signal(which, note)
     except ValueError:  # not in the main thread: there Ctrl-C never arrives
