@@ -88,6 +88,7 @@ def test_questions_without_graphs_are_refused_where_graphs_are_needed(name):
     "method", ["coconut-pause-as-thought", pytest.param("pause-multipass", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("name", COMPARING)
+@pytest.mark.slow
 def test_pauses_stand_beside_thoughts(name, method):
     result, _ = result_of(name, "words", method)
     alone, _ = result_of(name, "words")

@@ -232,6 +232,7 @@ def test_in_words(tokenizer):
 # --- the figure -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_figure_needs_the_result_alone(scripted, tmp_path):
     found = json.loads(json.dumps(measure(scripted({0: ["2 4 5 [A] 5"] * 4}))))
     drawn = outcomes.draw(found)

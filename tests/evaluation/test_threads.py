@@ -45,6 +45,7 @@ def test_eight_threads_get_what_one_gets(reasoner: Any, questions: list[str]) ->
     assert not any("forward" in vars(module) for module in reasoner.model.modules())
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(reasoner: Any, questions: list[str]) -> None:
     def num_tensors() -> int:
         gc.collect()

@@ -71,6 +71,7 @@ def test_a_known_shape_has_as_many_weights_as_are_published(name: str) -> None:
     assert millions == pytest.approx(PUBLISHED[name], rel=5e-4)
 
 
+@pytest.mark.slow
 def test_a_shape_of_few_layers_has_real_weights() -> None:
     model = model_from_scratch("openai-community/gpt2", num_layers=1, dtype=torch.bfloat16)
     assert len(model.base_model.h) == 1
@@ -95,7 +96,7 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
     ("family", "saves", "shape", "method"),
     [
         ("gpt2", False, Shape(3, 12, 0, 5), "coconut"),
-        ("gpt2", True, Shape(3, 12, 2, 5), "coconut"),
+        pytest.param("gpt2", True, Shape(3, 12, 2, 5), "coconut", marks=pytest.mark.slow),
         pytest.param("qwen3", True, Shape(3, 12, 0, 5), "coconut", marks=pytest.mark.slow),
         pytest.param(
             "llama", False, Shape(3, 12, 2, 5, ((11, 0, 9),)), "codi", marks=pytest.mark.slow
@@ -103,7 +104,9 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
         pytest.param(
             "gpt2", False, Shape(3, 12, 4, 5, ((11, 0, 9),)), "pccot", marks=pytest.mark.slow
         ),
-        ("gpt2", False, Shape(3, 12, 2, 5, (), ((2, 4),)), "simcot"),
+        pytest.param(
+            "gpt2", False, Shape(3, 12, 2, 5, (), ((2, 4),)), "simcot", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_work_is_what_the_real_update_does(
@@ -302,6 +305,7 @@ def test_devices_share_the_batch_and_with_shards_the_weights(recipe_values: Any)
         make_plan(recipe, CPU, gpus=3)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said(recipe_values: Any) -> None:
     recipe = make_recipe(recipe_values("no-cot", training={"batch_size": 8}))
     need = make_plan(recipe, CPU)

@@ -142,6 +142,7 @@ def _needs_peft(way):
 # --- the command and its page ---
 
 
+@pytest.mark.slow
 def test_a_table_is_made_of_what_was_measured(tmp_path, monkeypatch):
     results, page = tmp_path / "results", tmp_path / "page.md"
     monkeypatch.setattr(shapes, "RESULTS", results)

@@ -52,6 +52,7 @@ def test_greedy_texts_are_those_of_transformers_padded_on_the_left(name: str, eo
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="../shared/data/gsm8k_train.jsonl is not here")
+@pytest.mark.slow
 def test_answers_of_gsm8k_are_those_that_the_harness_finds() -> None:
     lines = [json.loads(line) for line in GSM8K.read_text(encoding="utf-8").splitlines()]
     examples = read_examples(GSM8K)

@@ -356,6 +356,7 @@ def is_two_trees(example: Example) -> bool:
 MIXED = {"train": 1_600, "valid": 30, "test": 40}
 
 
+@pytest.mark.slow
 def test_a_share_of_the_training_examples_is_of_two_families_and_no_other() -> None:
     splits = make_splits(mixed(0.25), MIXED, seed=0)
     small = [one for one in splits["train"] if is_two_trees(one)]

@@ -88,6 +88,7 @@ def refuse_difference(case: tuple[str, str, str], folder: Path) -> None:
         assert close(state["exp_avg"], two["optimizer"][index]["exp_avg"], 1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path):
     """DDP, with micro-batches whose passes differ between the two; all ways are slow tests."""
     done = run_ranks("quick", tmp_path)
