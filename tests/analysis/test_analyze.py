@@ -77,6 +77,7 @@ def test_the_comparisons_name_the_other(done):
     assert [one["name"] for one in subjects] == ["coconut", "coconut-pause-as-thought"]
 
 
+@pytest.mark.slow
 def test_one_alone_on_other_questions(tiny_run, data, latentcot, tmp_path):
     words = f"analyze {tiny_run} --data {data / 'valid.jsonl'} --only geometry --limit 4"
     ended = latentcot(*words.split(), "--out", tmp_path / "here")

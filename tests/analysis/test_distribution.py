@@ -482,6 +482,7 @@ def test_what_does_not_fit_the_model_is_left_out_with_the_reason(
         measure(subject, options=unknown, num_questions=3)
 
 
+@pytest.mark.slow
 def test_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     options = options_named("two-family", rendering="words", layers=2, shared=0, separator=None,
                             ids=None)  # fmt: skip

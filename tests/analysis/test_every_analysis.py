@@ -60,6 +60,7 @@ def test_no_result_depends_on_the_batches(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_one_question_is_enough_and_has_no_intervals(name):
     result = ANALYSES[name].run(asked("words").first(1), [], no_progress)
     assert is_plain(result)
@@ -102,6 +103,7 @@ def test_pauses_stand_beside_thoughts(name, method):
 
 
 @pytest.mark.parametrize("name", COMPARING)
+@pytest.mark.slow
 def test_what_cannot_stand_beside_it_is_told(name):
     result = ANALYSES[name].run(asked("words").first(2), [asked("words", "cot")], no_progress)
     assert result["against"] == {"name": "cot", "reason": "has no latent positions"}

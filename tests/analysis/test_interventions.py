@@ -151,6 +151,7 @@ class TestLatents:
             with pytest.raises(UsageError, match=f"{name}: .* has no latent positions"):
                 measure(one)
 
+    @pytest.mark.slow
     def test_questions_with_fewer_thoughts(self, subject, fed):
         """Questions of no, one or two steps have as many latent positions, if all follow the
         chain."""
@@ -311,6 +312,7 @@ class TestAgainst:
         lost, lost_there = before[0] - now[0], before[1] - now[1]
         assert row["more_lost"] == pytest.approx(lost - lost_there, abs=1e-3)
 
+    @pytest.mark.slow
     def test_a_model_against_itself_differs_nowhere(self, subject):
         few = subject.first(3)
         for row in measure(few, against=[few])["comparison"]:

@@ -113,6 +113,7 @@ class TestMeasure:
         assert control["flipped"] == pytest.approx(1 / 7, abs=1e-4)
         assert control["p"] is None and control["p_raw"] is None
 
+    @pytest.mark.slow
     def test_only_so_many_questions_are_steered(self, subject, monkeypatch):
         monkeypatch.setattr(steering, "MAX_QUESTIONS", 3)
         done = []

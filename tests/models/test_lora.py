@@ -388,6 +388,7 @@ def test_a_checkpoint_holds_the_adapters_alone(run: Path, base: Path) -> None:
 WEIGHTS = "adapter_model.safetensors"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_same_bits(run: Path, recipe: Any, tmp_path: Path) -> None:
     def stop(model: Any) -> None:
         raise KeyboardInterrupt

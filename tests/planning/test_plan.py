@@ -249,6 +249,7 @@ def test_the_largest_that_fits_does_fit(
 # --- plans --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stages_and_tokens_are_those_of_training(recipe_values: Any) -> None:
     recipe = make_recipe(recipe_values(training={"batch_size": 8, "micro_batch_size": 4}))
     plan = make_plan(recipe, CPU)

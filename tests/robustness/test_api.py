@@ -28,7 +28,7 @@ CALLS = {
     "no number": (lambda r: Sampling(temperature=float("nan")), "0.0001 ≤ temperature ≤ 10000"),
     "a pattern": (
         lambda r: AnswerMatch("regex", "(a|aa)+$").rule()("a" * 60 + "b", "a"),
-        r"task.pattern: takes over 2 s on the answer 'aaa.*got '\(a.aa",
+        r"task.pattern: takes over 1 s on the answer 'aaa.*got '\(a.aa",
     ),
 }
 

@@ -575,6 +575,7 @@ def test_folders_of_something_else(desk, tiny_run):
         assert "is latentcot's own already" in desk.refusal(own, COT, None)
 
 
+@pytest.mark.slow
 def test_bases_of_something_else(desk):
     source, t5, bare = desk.saved(official(trained())), desk.folder / "t5", desk.folder / "bare"
     T5Config().save_pretrained(t5)

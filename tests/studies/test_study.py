@@ -272,6 +272,7 @@ class TestFolder:
             ["data", "make", "prosqa", f"--out={tmp_path / 'b'}", "--overwrite"]
         ]
 
+    @pytest.mark.slow
     def test_files_that_are_there_are_not_rendered(self, opened, data, tmp_path):
         """Made, left alone, and made again where an earlier study was killed at it."""
         to = tmp_path / "joined.jsonl"

@@ -199,6 +199,7 @@ def test_only_the_property_asked_about_shares_its_family() -> None:
 
 
 @pytest.mark.parametrize("decoy", ["lone", "twin"])
+@pytest.mark.slow
 def test_the_query_says_nothing_about_the_answer(decoy: str) -> None:
     found = prontoqa_stats(made(900, decoy=decoy))
     assert found.share_true == 0.5  # of each two examples, one

@@ -466,6 +466,7 @@ class TestCurriculum:
         files = ("model.safetensors", MODULES_FILE, "latentcot.json")
         assert results_of(tmp_path / "run", files) == results_of(folders[-1], files)
 
+    @pytest.mark.slow
     def test_a_run_without_a_saved_threshold_goes_on(self, recipe, tmp_path):
         """As those of version 0.1."""
         run = tmp_path / "run"
@@ -478,6 +479,7 @@ class TestCurriculum:
         assert train(recipe, run, resume=True, is_quiet=True)
 
 
+@pytest.mark.slow
 def test_another_upper_bound(make_recipe, counting, tmp_path):
     """Of the last stage alone; until the first validation the threshold is the default."""
     changes = CLASSIFIER | {"stop": {"rule": "classifier", "max_thoughts": 9}}

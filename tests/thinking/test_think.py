@@ -305,6 +305,7 @@ class TestLoss:
         feed, fill = KINDS[kind]
         check_loss(model, make_rows(CASES[case]), GRADIENT_TOLERANCE, fill, feed)
 
+    @pytest.mark.slow
     def test_still_after_an_update(self, model):
         rows = make_rows(RAGGED)
         before = [parameter.detach().clone() for parameter in model.parameters()]

@@ -65,7 +65,7 @@ def test_dropout_and_stage_mixing_are_at_work(in_one_go, make_recipe, tmp_path):
 
 @pytest.mark.parametrize(
     "last_updates",
-    [(4,), (3, 5, 9), *(pytest.param(one, marks=pytest.mark.slow) for one in ((1,), (6,), (13,)))],
+    [(4,), *(pytest.param(n, marks=pytest.mark.slow) for n in ((1,), (6,), (13,), (3, 5, 9)))],
     ids=str,
 )
 def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
@@ -308,6 +308,7 @@ def test_two_processes_never_train_into_one_folder(recipe, run):
 
 
 @pytest.mark.parametrize("num_more", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_another_number_of_threads_is_noted(num_more, recipe, tmp_path, capsys):
     """It changes the order of sums, and so the last bits. The same place is not worth a note."""
     run, before = tmp_path / "run", torch.get_num_threads()
@@ -442,6 +443,7 @@ def test_what_is_no_run_is_not_resumed(recipe, tmp_path):
         train(recipe, tmp_path / "file", resume=True, is_quiet=True)
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process_are_alike(recipe, tmp_path):
     """Whatever was drawn in between."""
     for name in ("a", "b"):

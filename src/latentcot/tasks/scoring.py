@@ -20,7 +20,7 @@ NUMBER = re.compile(
     # What joins it to another number makes it a time, a range, a date: no number.
     r"(?P<more>(?:\s?[:–—/-]\s?\d[\d.,]*)+)?(?P<closed>\))?"
 )
-MAX_SECONDS = 2
+MAX_SECONDS = 1
 """For one search: a stranger's checkpoint could hold a pattern that takes for ever."""
 TOLERANCE = Fraction(1, 10**14)
 """Of the larger number, unless both are whole: floats make 21557.250000000004 of 21557.25."""
