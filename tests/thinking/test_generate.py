@@ -10,7 +10,6 @@ from latentcot.methods.stopping import StopHead, StopRule
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from losses import thinker
 from reference import (
-    EACH,
     HIDDEN_SIZE,
     half,
     pause,
@@ -31,16 +30,6 @@ from rollouts import (
 )
 
 SLOW_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in (1, 64)]
-
-
-@pytest.fixture(params=EACH)
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def model(name):
-    return tiny_model(name)
 
 
 def test_the_reference_can_tell_mistakes_apart(name):

@@ -14,7 +14,6 @@ from latentcot.thinking.batch import collate
 from losses import LanguageLoss
 from reference import (
     ARCHITECTURES,
-    EACH,
     HIDDEN_SIZE,
     NO_LABEL,
     VOCAB_SIZE,
@@ -118,16 +117,6 @@ def check_own(first, second, rows, turned) -> None:
         torch.testing.assert_close(
             second.latent_inputs[other, :count], first.latent_inputs[b, :count], **EXACT
         )
-
-
-@pytest.fixture(params=EACH)
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def model(name):
-    return tiny_model(name)
 
 
 def tokens_reached(model: nn.Module, values: Tensor) -> list[int]:

@@ -46,7 +46,7 @@ def read_records(source: Path | str) -> Iterator[Record]:
     """
     if is_hub(source):
         for number, row in enumerate(hub_table(str(source))):
-            yield f"{source}:{number}", hub_record(row)
+            yield f"{source}:{number}", dict(row)
         return
     path = Path(source)
     content = _content(path)
@@ -287,11 +287,6 @@ def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
 
 
 # --- the hub ----------------------------------------------------------------------------------
-
-
-def hub_record(row: Any) -> dict[str, Any]:
-    """Return the record of a row of a data set."""
-    return dict(row)
 
 
 def hub_table(source: str, *, streaming: bool = False) -> Any:

@@ -22,7 +22,6 @@ from latentcot.data.examples import Example, example_of
 from latentcot.data.formats import (
     HELP,
     files_of,
-    hub_record,
     hub_table,
     is_hub,
     is_one_object,
@@ -213,6 +212,6 @@ class _Rows(Stream):
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
         return [
-            example_of(hub_record(self._table[number]), self.where(number), default_id=str(number))
+            example_of(dict(self._table[number]), self.where(number), default_id=str(number))
             for number in numbers
         ]

@@ -72,17 +72,18 @@ class Passes:
         self.is_eager = model.config._attn_implementation == "eager"
         self.reads_rows = way_of(model) == "rows"
         self.cache: Cache | None = None
-        if self.has_split_cache:
+        self.window: int | None = None
+        self.switch: int | None = None
+        if self.has_split_cache:  # no such model has a window or a switch
             self.cache = split_cache(len(self.blocks))
-        elif not self.reads_rows:
-            self.cache = DynamicCache(config=model.config)
-        self.window = window_of(model)
-        self.switch = rope_switch_of(model)
+        else:
+            self.window, self.switch = window_of(model), rope_switch_of(model)
+            self.cache = None if self.reads_rows else DynamicCache(config=model.config)
         # What rows are read from; not kept where the cache is right whatever comes.
-        is_kept = self.reads_rows or self.window is not None or self.switch is not None
-        width = width_of(model)
-        nothing = torch.zeros(batch_size, 0, width, dtype=model.dtype, device=model.device)
-        self.embeds = nothing if is_kept else None
+        self.embeds: Tensor | None = None
+        if self.reads_rows or self.window is not None or self.switch is not None:
+            width = width_of(model)
+            self.embeds = torch.zeros(batch_size, 0, width, dtype=model.dtype, device=model.device)
         self.is_real_BK = torch.ones(batch_size, 0, dtype=torch.bool, device=model.device)
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=model.device)
         self.num_passes = 0
