@@ -344,18 +344,23 @@ def test_one_that_is_killed_and_stopped_gives_what_one_go_gives(study_file, tmp_
     path = study_file(
         data=[f"prosqa --out {data} --preset two-family --layers 2 --shared 0 "
               "--train 32 --valid 6 --test 8"],
-        methods=[{"bad": {"method": "cot", "model.num_positions": 8}}, "cot", "coconut"],
-        # Long enough that it cannot be over before a signal arrives.
-        set={"training.max_updates": 400, "training.validate_every": 50,
+        # The bad one comes last: first, it would hold a slot while the other's run is done.
+        methods=["cot", "coconut", {"bad": {"method": "cot", "model.num_positions": 8}}],
+        # Long enough that neither is over before a signal arrives.
+        set={"training.max_updates": 1500, "training.validate_every": 100,
              **{f"data.{split}": f"{data}/{split}.jsonl" for split in ("train", "valid", "test")}},
     )  # fmt: skip
     out = tmp_path / "out"
     words = [str(word) for word in ("study", path, "--out", out, "--jobs", 2, "--quiet")]
     runs = [out / "graphs" / method / "seed-0" for method in ("cot", "coconut")]
-    for number, how in enumerate((signal.SIGKILL, signal.SIGINT), start=1):
+    for how in (signal.SIGKILL, signal.SIGINT):
         command = [sys.executable, "-m", "latentcot", *words]
+        known = [len(read_metrics(run)) for run in runs]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            while not all(len(read_metrics(run)) >= 10 * number for run in runs):
+            while not all(
+                len(read_metrics(run)) >= before + 10
+                for run, before in zip(runs, known, strict=True)
+            ):
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.02)
             process.send_signal(how)
