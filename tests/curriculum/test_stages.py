@@ -160,6 +160,17 @@ def test_mixing_over_the_past_never_looks_ahead() -> None:
     assert set(draw_stages(rules, STEP_PER_STAGE, range(4), 1, 1_000, "seed")) == {0, 1}
 
 
+def test_mixing_can_draw_later_stages_more_often() -> None:
+    """Stage i with weight i + 1 (arXiv 2602.22441)."""
+    rules = Curriculum(
+        stage_mix_prob=1.0, stage_mix_range="past", stage_mix_weights="growing"
+    )
+    drawn = Counter(draw_stages(rules, STEP_PER_STAGE, range(5), 2, 20_000, "seed"))
+    assert set(drawn) == {0, 1, 2}
+    for stage in drawn:
+        assert drawn[stage] / 20_000 == pytest.approx((stage + 1) / 6, abs=0.02)
+
+
 def test_mixing_per_batch_keeps_a_batch_together() -> None:
     rules = Curriculum(stage_mix_prob=0.5, stage_mix_per="batch")
     batches = [draw_stages(rules, STEP_PER_STAGE, range(4), 0, 8, f"seed/{i}") for i in range(50)]

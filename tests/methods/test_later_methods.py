@@ -9,10 +9,14 @@ from torch import nn
 
 from latentcot.curriculum.layout import EncodedExample, LayoutRules, group_targets, lay_out
 from latentcot.curriculum.views import Parallel, Plan, Tokens
-from latentcot.errors import MethodError
+from latentcot.data.examples import Example
+from latentcot.errors import DataError, MethodError
 from latentcot.methods import method_named
 from latentcot.methods.codi import distillation
 from latentcot.methods.simcot import DECODER, SPELLING, make_decoder, spelling
+from latentcot.tasks.prosqa.frontier import frontier_chain
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
 from latentcot.thinking.batch import collate, collate_views
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.think import Thinker, think
@@ -341,3 +345,19 @@ class TestSimcot:
     def test_a_host_without_thoughts_is_refused(self):
         with pytest.raises(MethodError, match="cot has no thoughts"):
             method_named({"name": "simcot", "host": "cot"})
+
+
+class TestCotBfs:
+    """The chain itself is held to a reference in tests/tasks/test_prosqa.py."""
+
+    def test_it_is_chain_of_thought_on_other_steps(self, model):
+        own, method = method_named("cot"), method_named("cot-bfs")
+        assert losses(method, model, stage=0)[0] == losses(own, model, stage=0)[0]
+        options = options_named("two-family", shared=0)
+        example = make_splits(options, {"train": 1}, 0, None)["train"][0]
+        (read,) = method.with_chains([example])
+        assert read == replace(example, steps=frontier_chain(example)) != example
+
+    def test_examples_without_a_graph_are_refused(self):
+        with pytest.raises(DataError, match="example 1: has no 'idx_to_symbol', 'edges'"):
+            method_named("cot-bfs").with_chains([Example("1", "a?", ("b",), "c")])

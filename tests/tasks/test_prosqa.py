@@ -30,11 +30,13 @@ from hypothesis import strategies as st
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, RecipeError
 from latentcot.tasks.prosqa import graphs
+from latentcot.tasks.prosqa.frontier import frontier_chain
 from latentcot.tasks.prosqa.generator import (
     PERSONS,
     SPECIES,
     candidates_of,
     chain_of,
+    draw_graph,
     graph_of,
     make_splits,
     render,
@@ -502,3 +504,27 @@ def test_a_share_may_be_none_or_all(share: float) -> None:
     # Whoever needs no two families can have smaller graphs.
     assert share or options_named("paper", rendering="symbols", two_family=0, min_nodes=9,
                                   max_nodes=13)  # fmt: skip
+
+
+@given(OPTIONS, SEEDS)
+def test_a_frontier_chain_is_the_search_layer_by_layer(options: ProsqaOptions, seed: int) -> None:
+    """Against sets that grow along all edges, as long as the target is not among them."""
+    rng = random.Random(seed)
+    graph = draw_graph(rng, options)
+    example = render(rng, graph, options, "0")
+    reached, layers = {graph.root}, []
+    while graph.target not in reached:
+        layer = {child for parent, child in graph.edges if parent in reached} - reached
+        reached |= layer
+        layers.append({graph.names[node] for node in layer})
+    chain = frontier_chain(example)
+    is_words = options.rendering == "words"
+    told = [
+        {fact.split()[-1] for fact in step.split(".") if fact} if is_words else set(step.split())
+        for step in chain
+    ]
+    assert told == layers
+    assert len(chain) == len(example.steps)
+    # In words each fact stands in the question, in symbols each node is named once.
+    assert not is_words or all(fact in example.question for fact in chain[0].split(". "))
+    assert is_words or sum(len(step.split()) for step in chain) == sum(map(len, layers))

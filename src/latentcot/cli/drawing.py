@@ -55,7 +55,7 @@ def draw(recipe: Recipe, example: Example, tokenizer: PreTrainedTokenizerBase) -
         DataError: The example cannot be written in the vocabulary.
     """
     method = recipe.bound_method
-    encoded = encode([example], tokenizer, recipe.template)[0]
+    encoded = encode(method.with_chains([example]), tokenizer, recipe.template)[0]
     rules = recipe.layout_rules(special_tokens_of(tokenizer))
     lines = [method.name]
     for view_name, view in method.views.items():
@@ -96,7 +96,7 @@ def stage_table(
             f"--stage: {method.name} has the stages {stages[0]} to {stages[-1]} with this "
             f"recipe, got {stage}."
         )
-    encoded = encode([example], tokenizer, recipe.template)[0]
+    encoded = encode(method.with_chains([example]), tokenizer, recipe.template)[0]
     layout = lay_out(encoded, method.view, stage, recipe.layout_rules(special_tokens_of(tokenizer)))
     read = [*_named(layout.prefix, tokenizer), *_latent_names(layout, method.view)]
     read += _named(layout.suffix, tokenizer)

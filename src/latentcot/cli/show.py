@@ -71,7 +71,12 @@ def show(
     for recipe in recipes:
         put()
         if stage is None:
-            put(draw(recipe, found, tokenizer))
+            try:
+                put(draw(recipe, found, tokenizer))
+            except DataError as error:
+                if method != "all":
+                    raise
+                put(f"{recipe.method_name}\n  {error}")  # of this method alone: others are drawn
         else:
             print_table(stage_table(recipe, found, tokenizer, stage))
 

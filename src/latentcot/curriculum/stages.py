@@ -51,6 +51,9 @@ class Curriculum:
     """Probability that an example (or batch) is drawn at any stage of `stage_mix_range`."""
     stage_mix_range: Literal["all", "past"] = "all"
     """All of the method's stages, or those up to the present one."""
+    stage_mix_weights: Literal["equal", "growing"] = "equal"
+    """Whether all of them are drawn equally often, or stage i with weight i + 1. With `growing`, a
+    `stage_mix_prob` of 1 and the range `past`: the mixed stages of arXiv 2602.22441."""
     stage_mix_per: Literal["example", "batch"] = "example"
     """Whether each example draws for itself or the batch as a whole."""
     reset_optimizer: bool = True
@@ -274,8 +277,12 @@ def draw_stages(
         return [stage] * num_examples
     pool = [s for s in sorted(set(stages)) if curriculum.stage_mix_range == "all" or s <= stage]
 
+    is_growing = curriculum.stage_mix_weights == "growing"
+
     def draw() -> int:
-        return rng.choice(pool) if rng.random() < curriculum.stage_mix_prob else stage
+        if rng.random() >= curriculum.stage_mix_prob:
+            return stage
+        return rng.choices(pool, [s + 1 for s in pool])[0] if is_growing else rng.choice(pool)
 
     if curriculum.stage_mix_per == "batch":
         return [draw()] * num_examples

@@ -11,12 +11,13 @@ A method has no settings any more: whoever makes it has put them in (`registry.p
 torch; terms and modules are functions that are only kept here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from latentcot.curriculum.layout import EncodedExample, LaidOut, Layout, LayoutRules, Rows
 from latentcot.curriculum.views import Plan, View
+from latentcot.data.examples import Example
 from latentcot.errors import MethodError
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Method:
         terms: What is trained, and what is measured.
         modules: What is learned beside the model, by name.
         answers: The view that answers, whose stages the curriculum goes through.
+        chain: example → the steps that are learned from, where they are not its own; it raises a
+            DataError where an example does not carry what they are made of.
         summary: One line for `latentcot list methods`.
         settings: Its own numbers, as plain values; with the name, all that a checkpoint says.
     """
@@ -86,6 +89,7 @@ class Method:
     terms: tuple[Term, ...]
     modules: Mapping[str, Module] = field(default_factory=dict)
     answers: str = "answer"
+    chain: Callable[[Example], tuple[str, ...]] | None = None
     summary: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -116,6 +120,11 @@ class Method:
     def is_anchored(self) -> bool:
         """Whether a term asks where the answer proper begins."""
         return any(term.anchored for term in self.terms)
+
+    def with_chains(self, examples: Iterable[Example]) -> list[Example]:
+        """Return examples with the steps that this method learns from."""
+        chain = self.chain
+        return [e if chain is None else replace(e, steps=chain(e)) for e in examples]
 
     def stages(self, plan: Plan) -> range:
         """Return the stages that this method goes through."""

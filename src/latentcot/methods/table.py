@@ -61,6 +61,10 @@ PAPER_METHODS = tuple(row.name for row in _ROWS if row.name != "pause-multipass"
 
 _LATER = (
     Registered(
+        "cot-bfs", "writes the whole frontier of a graph, layer by layer, in place of one path",
+        "latentcot.methods.bfs:cot_bfs",
+    ),
+    Registered(
         "codi", "thoughts that are pulled to the states of a chain in words (arXiv 2502.21074)",
         "latentcot.methods.codi:codi", "latentcot.methods.codi:CodiSettings",
     ),

@@ -99,7 +99,8 @@ def lengths_of(recipe: Recipe) -> Lengths:
     except RecipeError:
         notes.append("tokens are estimated, since the model's tokenizer is not here")
         return Lengths([roughly_encoded(one, recipe) for one in sample], number, None, (*notes,))
-    encoded = encode(sample, tokenizer, recipe.template, reads_steps=False)
+    read = recipe.bound_method.with_chains(sample)
+    encoded = encode(read, tokenizer, recipe.template, reads_steps=False)
     return Lengths(encoded, number, None if is_pretrained else len(tokenizer), (*notes,))
 
 

@@ -190,7 +190,7 @@ def build(recipe: Recipe) -> Run:
 
         def to_ids(examples: Sequence[Example]) -> list[EncodedExample]:
             return encode(
-                examples,
+                method.with_chains(examples),
                 tokenizer,
                 recipe.template,
                 reads_steps=reads_steps,

@@ -140,7 +140,7 @@ def read_telling(example: Example, graph: Graph) -> Telling:
     if path is None or (path and path[-1] != graph.target):
         rule = "its steps must be a path from 'root' to 'target' along 'edges'"
         raise refused(example, f"{rule}, got {shown(list(example.steps))}.")
-    edges = _edges_in_order(example, graph)
+    edges = edges_in_order(example, graph)
     telling = Telling(edges, candidates if asked[0] == target else candidates[::-1], path)
 
     # Refuse what would not come out again if it were written in the rendering that it is in.
@@ -158,7 +158,7 @@ def read_telling(example: Example, graph: Graph) -> Telling:
     return telling
 
 
-def _edges_in_order(example: Example, graph: Graph) -> tuple[Edge, ...]:
+def edges_in_order(example: Example, graph: Graph) -> tuple[Edge, ...]:
     """Return the edges as the question states them: all of them, and nothing else."""
     names, question = graph.names, example.question
     if rendering_of(example) == "words":
