@@ -151,6 +151,15 @@ class TestForcedSteps:
             assert output.num_passes == output.num_tokens + output.is_finished
 
 
+def test_cold_soft_words_are_words(babbler, questions):
+    """Behind the answer's first word they are words anyway."""
+    assert babbler.generate(questions, soft_words=1e-4) == babbler.generate(questions)
+    assert babbler._ends_of_chain() == (
+        babbler.tokenizer.convert_tokens_to_ids("[A]"), babbler.rules.special_tokens.eos
+    )  # fmt: skip
+    assert babbler.generate(questions, soft_words=5.0) != babbler.generate(questions)
+
+
 class TestThink:
     @pytest.mark.parametrize("num_thoughts", [None, 0, 1, 4])
     def test_thoughts_are_those_of_generation(self, babbler, questions, num_thoughts):

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from latentcot.errors import UsageError
 from latentcot.methods.stopping import StopHead, StopRule
-from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
+from latentcot.thinking.decoding import ForcedSteps, Sampling, SoftWords, generate
 from losses import thinker
 from reference import (
     HIDDEN_SIZE,
+    embed,
     half,
+    last_hidden,
     pause,
     reference_count,
     reference_generate,
@@ -360,3 +363,44 @@ class TestForcedSteps:
             assert not set(words[: (ends if with_end else 0) + 1]) & set(forced.forbidden)
         greedy = [tuple(words[:6]) for words in self.expected(model, forced, None)]
         assert draw(Sampling(top_k=1)) == greedy
+
+
+class TestSoftWords:
+    """Mixtures of the embeddings, by the head's probabilities, in place of a chain's words."""
+
+    def test_cold_mixtures_are_greedy_words(self, model, name):
+        soft = SoftWords(1e-4, ends=(likely_eos(name),))
+        texts = generate(
+            model, PROMPTS, eos_id=NO_EOS, max_new_tokens=MAX_NEW_TOKENS, soft=soft, batch_size=3
+        )
+        assert [list(text.token_ids) for text in texts] == continuations(name)
+
+    def test_they_are_those_of_the_reference(self, model, name):
+        """One row at a time, everything read again for each word; some row leaves its chain."""
+        soft, prompts = SoftWords(1.5, ends=(likely_eos(name), 3)), PROMPTS[:6]
+        texts = generate(model, prompts, eos_id=NO_EOS, max_new_tokens=8, soft=soft)
+        table = model.get_input_embeddings().weight
+        expected = []
+        for prompt in prompts:
+            inputs = embed(model, prompt.prefix)
+            for _ in range(prompt.num_latents):
+                inputs = torch.cat([inputs, last_hidden(model, inputs)[-1:]])
+            inputs = torch.cat([inputs, embed(model, prompt.suffix)])
+            words: list[int] = []
+            while len(words) < 8:
+                logits = model.get_output_embeddings()(last_hidden(model, inputs)[-1])
+                words.append(int(logits.argmax()))
+                new = embed(model, words[-1:])
+                if not set(words) & set(soft.ends):
+                    new = ((logits / 1.5).softmax(-1) @ table)[None]
+                inputs = torch.cat([inputs, new])
+            expected.append(tuple(words))
+        assert [text.token_ids for text in texts] == expected
+        assert any(set(words) & set(soft.ends) for words in expected)
+        hard = generate(model, prompts, eos_id=NO_EOS, max_new_tokens=8)
+        assert [text.token_ids for text in hard] != expected
+
+    @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+    def test_a_temperature_must_be_one(self, temperature):
+        with pytest.raises(UsageError, match="soft_words: needs a temperature of 0.0001 to"):
+            SoftWords(temperature, ends=())

@@ -30,7 +30,7 @@ from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
-from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
+from latentcot.thinking.decoding import ForcedSteps, Sampling, SoftWords, generate, roll_out
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from latentcot.utils.distributed import every_nth, gathered, own_device
@@ -83,6 +83,8 @@ class Options(TypedDict, total=False):
 
     Attributes:
         force_steps: Make every text begin with a step of the chain.
+        soft_words: Read mixtures of words in place of those of the chain, weighed with this
+            temperature (`thinking.decoding.SoftWords`).
         max_new_tokens: Words at most; as in training if left out. A text that reaches the model's
             last position stops there.
         batch_size: Questions at a time, `BATCH_SIZE` if left out; the results do not depend on it.
@@ -91,6 +93,7 @@ class Options(TypedDict, total=False):
     """
 
     force_steps: bool
+    soft_words: float | None
     max_new_tokens: int | None
     batch_size: int
     sampling: Sampling | None
@@ -171,6 +174,7 @@ class Reasoner:
         thinker: Thinker | None = None,
         stop: StopRule | None = None,
         force_steps: bool = False,
+        soft_words: float | None = None,
         max_new_tokens: int | None = None,
         batch_size: int = BATCH_SIZE,
         sampling: Sampling | None = None,
@@ -188,6 +192,7 @@ class Reasoner:
             thinker=thinker or self.thinker,
             stop=stop,
             forced=self._forced_steps() if force_steps else None,
+            soft=None if soft_words is None else SoftWords(soft_words, self._ends_of_chain()),
             recorder=self.recorder if thinker is None else None,
             on_progress=on_progress,
         )
@@ -264,16 +269,19 @@ class Reasoner:
         most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
         return StopRule(self.modules[STOP], self.info.stop_threshold, most) if most else None
 
+    def _ends_of_chain(self) -> tuple[int, ...]:
+        """Return the tokens that may not stand in a chain: the answer's first, the end of text."""
+        return *self._ids(self.info.template.answer_start)[:1], self.rules.special_tokens.eos
+
     def _forced_steps(self) -> ForcedSteps:
-        template, special_tokens = self.info.template, self.rules.special_tokens
-        begin: list[int] = self._ids(template.answer_start)
+        template = self.info.template
         # A tokenizer of whole words writes no line ends; nor do steps of one token need an end.
         end = template.step_end if template.step_end and self._ids(template.step_end) else ""
 
         def has_step(words: Sequence[int]) -> bool:
             return bool(words) and end in str(self.tokenizer.decode(list(words)))
 
-        return ForcedSteps((begin[0], special_tokens.eos), has_step)
+        return ForcedSteps(self._ends_of_chain(), has_step)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

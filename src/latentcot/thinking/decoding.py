@@ -100,6 +100,31 @@ class ForcedSteps:
     has_step: Callable[[Sequence[int]], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class SoftWords:
+    """Feeds mixtures in place of the words of a chain (Soft Thinking, arXiv 2505.15778, section 3).
+
+    What is read at the next position is Σ_v p(v)·e(v), with p the output head's probabilities and e
+    the embedding table, until the most probable word is one that begins the answer. The text has
+    the most probable word of each mixture. With τ → 0 this is greedy decoding.
+
+    Attributes:
+        temperature: τ, of the softmax that weighs the words.
+        ends: Token ids: the first of the answer, and the end of text.
+    """
+
+    temperature: float
+    ends: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if not 1e-4 <= self.temperature <= 1e4:
+            raise UsageError(
+                f"soft_words: needs a temperature of 0.0001 to 10000, got {self.temperature}. For "
+                "words as they are leave it out."
+            )
+
+
 def generate(
     model: PreTrainedModel,
     prompts: Sequence[Layout],
@@ -112,6 +137,7 @@ def generate(
     thinker: Thinker | None = None,
     stop: Stop | None = None,
     forced: ForcedSteps | None = None,
+    soft: SoftWords | None = None,
     recorder: GreedyRecorder | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Generation]:
@@ -132,6 +158,7 @@ def generate(
         stop: Ends latent mode for each row by itself, at the latent positions of its prompt at the
             latest.
         forced: Makes every text begin with a step.
+        soft: Feeds mixtures in place of the words of the chain.
         recorder: Writes texts faster where nothing but greedy words is asked for.
         on_progress: Called with the number of prompts that have just been finished.
 
@@ -143,7 +170,7 @@ def generate(
             f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
             f"{batch_size}."
         )
-    if sampling is not None or stop is not None or forced is not None:
+    if any(one is not None for one in (sampling, stop, forced, soft)):
         recorder = None
     found: list[Generation] = []
     # By thoughts and length, so that a batch pads little.
@@ -168,7 +195,7 @@ def generate(
             ]
         else:
             rollout = roll_out(model, batch, thinker, stop)
-            texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
+            texts = _decode(model, rollout, batch, eos_id, limits, draw, forced, soft)
             if recorder is not None:
                 recorder.saw(max(text.num_tokens + text.is_finished for text in texts))
         found += texts
@@ -203,9 +230,13 @@ def _decode(
     limits: Sequence[int],
     draw: Callable[[Tensor, list[int]], Tensor],
     forced: ForcedSteps | None,
+    soft: SoftWords | None,
 ) -> list[Generation]:
     """Write words behind a rollout until every row has ended."""
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if soft is not None:  # asked of the module: some scale what stands in their table
+        size = head.get_parameter("weight").shape[0]
+        table_VD = embed(torch.arange(size, device=model.device))
     rows = list(range(len(prompts)))  # the rows still in the batch
     state_BD = rollout.states[rows, [len(prompt.suffix) for prompt in prompts]]
     words: list[list[int]] = [[] for _ in rows]
@@ -228,8 +259,15 @@ def _decode(
             rollout.passes.keep_rows(going_on)
             rows = [rows[i] for i in going_on.tolist()]
             drawn_B, limits_B = drawn_B[going_on], limits_B[going_on]
+            logits_BV = logits_BV[going_on]
+        embeds_BD = embed(drawn_B)
+        if soft is not None:
+            chain = [not any(word in soft.ends for word in words[row]) for row in rows]
+            is_soft_B1 = torch.tensor(chain, device=model.device)[:, None]
+            mixed_BD = (logits_BV / soft.temperature).softmax(-1).to(table_VD.dtype) @ table_VD
+            embeds_BD = torch.where(is_soft_B1, mixed_BD, embeds_BD)
         is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
-        state_BD = rollout.passes.read(embed(drawn_B)[:, None], is_real)[:, 0]
+        state_BD = rollout.passes.read(embeds_BD[:, None], is_real)[:, 0]
     return [
         _generation(text, rollout.latent_inputs[row, :num_latents], num_passes, eos_id)
         for row, (text, num_latents, num_passes) in enumerate(
