@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "custom-tasks"
 PAGE = ROOT / "docs" / "log.md"
 SCRIPT = "custom_tasks.py"
-SIZES = {"train": 3_000, "valid": 300, "test": 500}
+SIZES = {"train": 30_000, "valid": 300, "test": 500}
 METHODS = ("coconut", "cot")
 
 NAMES = ["Ann", "Bob", "Carl", "Dora", "Eve", "Fred", "Gina", "Hugo", "Iris", "Jack", "Kim", "Liam"]
@@ -67,17 +67,18 @@ def family(rng: random.Random) -> Row:
 
 
 def modular(rng: random.Random) -> Row:
-    """Start with 7, add 5, times 3: all modulo 11."""
-    value = rng.randrange(11)
+    """Start with 4, add 2, subtract 3: all modulo 13."""
+    size = rng.randrange(10, 20)
+    value = rng.randrange(size)
     words, steps = [f"Start with {value}"], []
     for _ in range(rng.choice([2, 3, 4])):
-        name, sign = rng.choice([("add", "+"), ("subtract", "-"), ("times", "*")])
-        number = rng.randrange(1, 11)
-        new = {"+": value + number, "-": value - number, "*": value * number}[sign] % 11
+        name, sign = rng.choice([("add", "+"), ("subtract", "-")])
+        number = rng.randrange(1, 4)
+        new = (value + number if sign == "+" else value - number) % size
         words.append(f"{name} {number}")
         steps.append(f"{value} {sign} {number} = {new}")
         value = new
-    return f"{' , '.join(words)} , all modulo 11 .", steps, str(value)
+    return f"All modulo {size} . {' , '.join(words)} .", steps, str(value)
 
 
 def strings(rng: random.Random) -> Row:
