@@ -44,7 +44,7 @@ def test_every_place_of_the_table_is_one() -> None:
         assert row.tested in row.splits and row.file
         for split in row.splits:
             if row.hub is None:
-                with pytest.raises(DataError, match=rf"Give a file of it, {name}:{split}=FILE: "):
+                with pytest.raises(DataError, match=rf"Give {name}:{split}=FILE, "):
                     place_of(f"{name}:{split}")
             else:
                 assert re.fullmatch(r"hub(:[\w./+-]+){2,3}", place_of(f"{name}:{split}"))
@@ -107,11 +107,11 @@ def test_what_is_warned_about(source: str, count: int, words: list[str]) -> None
     [
         ("svamp:valid", "has no split 'valid'. Write svamp (all), svamp:SPLIT with one of all, "),
         ("gsm-hard=", "no file stands behind '='"),
-        ("prosqa", "lies in no data set of the hub. Give a file of it, prosqa:test=FILE: data/"),
+        ("prosqa", "lies in no data set of the hub. Give prosqa:test=FILE, data/"),
         ("gsmhard", "no such file. Did you mean 'gsm-hard'?"),
         ("svamp=nowhere.json", "nowhere.json: no such file."),
         ("gsm-hard", "It lies at hub:reasoning-machines/gsm-hard:train, which needs a network"),
-        ("gsm-hard", "Give a file of it, gsm-hard:test=FILE: gsmhardv2.jsonl"),
+        ("gsm-hard", "Give gsm-hard:test=FILE, gsmhardv2.jsonl"),
     ],
 )
 def test_what_is_not_there_is_said(source: str, words: str) -> None:

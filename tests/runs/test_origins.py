@@ -296,9 +296,14 @@ def test_the_command_takes_settings(desk: Desk, latentcot: Callable[..., Any]) -
     file = desk.folder / "model.bin"
     torch.save(Codi("gpt2", False).state_dict(), file)
     words = ["convert", file, "--out", desk.out, "--method", "codi", "--task", "gsm8k"]
-    words += ["--base", desk.base("gpt2"), "--lora-alpha", 32, "--set", "method.num_latents=2"]
-    done = latentcot(*words)
+    words += ["--base", desk.base("gpt2"), "--overwrite"]
+    done = latentcot(*words, "--lora-alpha", 32, "--set", "method.num_latents=2")
     assert done.code == 0, done.err
     assert "codi, stage 0 of 0, 2 latent positions" in done.out
-    wrong = latentcot(*words[:-1], "method.num_thoughts=2", "--overwrite")
-    assert wrong.code == 2 and "num_thoughts: is not a key" in wrong.err
+    for wrong, told in (
+        (["--lora-alpha", 0], "--lora-alpha: must be above 0, got 0.0"),
+        (["--set", "method.num_thoughts=2"], "num_thoughts: is not a key"),
+        ([], "alpha stands nowhere. Give --lora-alpha"),
+    ):
+        ended = latentcot(*words, *wrong)
+        assert ended.code == 2 and told in ended.err

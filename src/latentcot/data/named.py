@@ -52,9 +52,7 @@ _GSM8K = Named(
 _AUG = {"train": ("train", 385_620), "valid": ("validation", 500), "test": ("test", 1_319)}
 NAMED: dict[str, Named] = {
     "gsm8k": _GSM8K,
-    "gsm8k-nl": replace(
-        _GSM8K, about="the same, each line of the solution a step in words", has_lines=True
-    ),
+    "gsm8k-nl": replace(_GSM8K, about="the same, each line of the solution a step", has_lines=True),
     "gsm8k-aug": Named(
         about="GSM8k with made questions, chains of equations (arXiv 2405.14838)",
         hub="whynlp/gsm8k-aug", splits=_AUG,
@@ -82,8 +80,8 @@ NAMED: dict[str, Named] = {
         differ="all 1,000 (CODI, LOTUS) and the 300 of the test split (svamp:test)",
     ),
     "multiarith": Named(
-        about="several steps (Roy and Roth 2015)", fields="question; final_ans, or sQuestion; "
-        "lSolutions", hub="ChilleD/MultiArith",
+        about="several steps (Roy and Roth 2015)", hub="ChilleD/MultiArith",
+        fields="question; final_ans (or sQuestion; lSolutions)",
         splits={"test": ("test", 180), "train": ("train", 420), "all": ("train+test", 600)},
         file="the first MultiArith.json has all 600, multiarith:all=MultiArith.json",
         differ="180 (CODI, LOTUS: the test split), 580 (LatentTTS), 600 (CoLaR: multiarith:all)",
@@ -91,14 +89,13 @@ NAMED: dict[str, Named] = {
     "prosqa": Named(
         about="paths in graphs of made-up kinds (arXiv 2412.06769)", match=None,
         splits={"train": ("", 17_886), "valid": ("", 300), "test": ("", 500)},
-        file="data/prosqa_train.json, prosqa_valid.json or prosqa_test.json of "
-        "facebookresearch/coconut; `latentcot data make prosqa` makes others",
+        file="data/prosqa_*.json of facebookresearch/coconut; `latentcot data make` makes others",
     ),
     "prontoqa": Named(
         about="made-up ontologies of 5 hops (arXiv 2210.01240, as in 2412.06769)", match=None,
         fields="question and query; chain_of_thought; answer",
         splits={"train": ("", 9_000), "valid": ("", 200), "test": ("", 800)},
-        file="what asaparov/prontoqa writes; `latentcot data make prontoqa` makes others",
+        file="what asaparov/prontoqa writes; `latentcot data make` makes others",
     ),
 }  # fmt: skip
 
@@ -151,16 +148,14 @@ def place_of(source: Path | str) -> str:
 def file_of(source: Path | str) -> str:
     """Return in words which file can be given for a named data set; nothing for other sources."""
     one = asked(source)
-    return (
-        "" if one is None else f" Give a file of it, {one.name}:{one.split}=FILE: {one.row.file}."
-    )
+    return "" if one is None else f" Give {one.name}:{one.split}=FILE, {one.row.file}."
 
 
 def for_key(source: str, key: str) -> str:
     """Return a source as it stands at `data.train`, `valid` or `test`: a bare name gets its split.
 
     Raises:
-        DataError: The data set has no such split.
+        DataError: It has none.
     """
     one = asked(source)
     head, is_file, path = source.partition("=")
@@ -174,9 +169,8 @@ def for_key(source: str, key: str) -> str:
 def label_of(source: str) -> str:
     """Return what a named data set is called in tables and files; of other sources themselves."""
     one = asked(source)
-    if one is None:
-        return source
-    return one.name if one.split == one.row.tested else f"{one.name}-{one.split}"
+    whole = source if one is None else f"{one.name}-{one.split}"
+    return one.name if one and one.split == one.row.tested else whole
 
 
 def reader_of(source: Path | str) -> Callable[[Any], Any]:
@@ -195,19 +189,13 @@ def reader_of(source: Path | str) -> Callable[[Any], Any]:
 
 
 def notes_on(source: Path | str, count: int, *, is_test: bool = True) -> list[str]:
-    """Return what is to be known of a named data set of which `count` questions were read.
-
-    That it is not the published number; and of a test, what else papers call by this name.
-    """
-    one = asked(source)
-    if one is None:
-        return []
-    published, notes = one.row.splits[one.split][1], []
-    if count != published:
+    """Return what is odd: a count that is not the published one; of a test, a name for several."""
+    one, notes = asked(source), []
+    if one and count != (published := one.row.splits[one.split][1]):
         notes.append(
             f"{one.name}: {count:,} questions were read, but {one.name}:{one.split} has "
-            f"{published:,}: this is not the accuracy that papers give."
+            f"{published:,}: this is not the set that papers take."
         )
-    if is_test and one.row.differ:
+    if one and one.row.differ and is_test:
         notes.append(f"{one.name}: papers differ under this name: {one.row.differ}.")
     return notes

@@ -199,6 +199,8 @@ def _info(request: Request, lacks: list[str], told: Beside) -> CheckpointInfo:
         method = method_named({"name": method.name, **known, **request.settings})
     if request.task is not None:
         task_named(request.task)
+    if request.lora_alpha is not None and not 0 < request.lora_alpha < float("inf"):
+        raise UsageError(f"--lora-alpha: must be above 0, got {request.lora_alpha}.")
     missing = _missing(request, method, lacks)
     if missing or method is None or request.task is None:
         lines = "\n".join(f"  {option}: {meaning}" for option, meaning in missing.items())

@@ -119,6 +119,7 @@ def load_external(
 
     Raises:
         CheckpointError: Something cannot be read, or the weights are not those of such a model.
+        UsageError: `lora_alpha` is said for nothing.
     """
     config = _load_config(str(source) if base is None or _has_config(source) else base)
     tokenizer = _load_tokenizer(str(source) if base is None or _has_tokenizer(source) else base)
@@ -131,6 +132,9 @@ def load_external(
     tables = skeleton.get_input_embeddings(), skeleton.get_output_embeddings()
     tables_of = {part: f"{name}.weight" for name, part in skeleton.named_modules()}
     embedding, head = (tables_of.get(table, "") for table in tables)
+    if lora_alpha is not None and (told.alpha is not None or not parts.adapters):
+        why = "holds no adapters" if told.alpha is None else f"tells it itself, {told.alpha:g}"
+        raise UsageError(f"--lora-alpha: {source} {why}. Leave it out.")
     if parts.adapters or parts.rows:
         _complete(weights, skeleton, base, head, parts.notes)
         merge(parts, skeleton, told, lora_alpha, source)

@@ -280,6 +280,7 @@ def merge(
         new = sorted(id_ for id_ in ids if weight is not None and id_ >= len(weight))
         if (
             weight is None
+            or min(ids, default=0) < 0
             or len(ids) != len(rows)
             or new != list(range(len(weight), len(weight) + len(new)))
         ):
