@@ -161,4 +161,6 @@ def test_a_run_and_its_table(
     assert [one["accuracy"]["n"] for one in json.loads(as_json.out)] == [2, 2, 2]
     refused = latentcot("eval", "run", "--out", "x.json", "--data", *sources)
     assert "--out: takes the result of one file" in refused.err
+    analyzed = latentcot("analyze", "run", "--data", sources[0], "--only", "geometry")
+    assert analyzed.code == 0, analyzed.err
     assert latentcot("list", "data").out.count("\n") > len(NAMED)
