@@ -558,8 +558,9 @@ def test_folders_of_something_else(desk, tiny_run):
     base, folder = desk.base(), desk.folder / "tuned"
     folder.mkdir()
     assert "holds no weights" in desk.refusal(folder, COT, base)
-    (folder / "adapter_config.json").write_text("{}")
-    assert "holds an adapter" in desk.refusal(folder, COT, base)
+    (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+    assert "must be plain LoRA to be merged" in desk.refusal(folder, COT, base)
+    (folder / "adapter_config.json").unlink()
     index = folder / "model.safetensors.index.json"
     for text in ("[]", "{", "[" * 10_000, '{"weight_map": {"a": 3}}', '{"weight_map": {}}'):
         index.write_text(text)
@@ -663,7 +664,11 @@ def test_a_folder_is_asked_only_for_what_it_lacks(desk):
         (replace(COCONUT, stage=-1), "--stage: must be 0 … 3", UsageError),
         (replace(COCONUT, method="pause", stage=1), "--stage: must be 3 for pause", UsageError),
         (replace(COT, stage=1), "--stage: must be 0 for cot", UsageError),
-        (replace(COCONUT, method="codi"), "--method: codi answers with its projection", UsageError),
+        (
+            replace(COCONUT, method="codi"),
+            "beside the model, but there is nothing",
+            CheckpointError,
+        ),
         (replace(COCONUT, thoughts_per_step=0), "--thoughts-per-step: must be at", UsageError),
         (replace(COCONUT, num_stages=-1), "--num-stages: must be at least 0", UsageError),
         (replace(COCONUT, max_new_tokens=0), "--max-new-tokens: must be at", UsageError),

@@ -24,7 +24,8 @@ def analyze(
 
     Args:
         run: A run (its best checkpoint), a checkpoint folder, or a hub id.
-        data: File of questions, or hub:NAME:SPLIT; the run's test file if left out.
+        data: File of questions, hub:NAME:SPLIT, or a name of `latentcot list data`; the run's test
+            file if left out.
         against: Another model to compare with, such as the pause control's run; repeatable. The
             page and most analyses show the first; `distribution` shows them all.
         only: Do this analysis alone; repeatable. Without it all that the model allows.

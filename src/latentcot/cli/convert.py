@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from cyclopts import Parameter
@@ -27,21 +27,24 @@ def convert(
     max_new_tokens: int = 256,
     set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
     special_tokens_start_from: str = "<<",
+    lora_alpha: float | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Write a checkpoint from weights of the official Coconut code, or of plain fine-tuning.
+    """Write a checkpoint from weights of other code, or of plain fine-tuning.
+
+    It knows what Coconut, CODI, SIM-CoT, PCCoT and LOTUS save (docs/convert.md).
 
     What weights cannot tell must be said. All that is missing is named at once: begin with SOURCE
     and --out alone. Nothing more is needed for a run that was trained with lora, whose adapters are
     merged with their base.
 
     Args:
-        source: A torch state dict, a .safetensors file, or a folder of save_pretrained; or a run or
-            checkpoint with adapters.
+        source: A torch state dict, a .safetensors file, or a folder of save_pretrained, adapters
+            included; or a run or checkpoint of ours with adapters.
         out: The checkpoint folder to write.
         base: Hub id or folder of the model that the run started from, for what SOURCE lacks:
-            configuration and tokenizer. Its weights are not read, but for adapters: there it is
-            the model that they were trained on, if that is not where it was.
+            configuration and tokenizer. Its weights are read for adapters alone: there it is the
+            model that they were trained on.
         method: What was trained: `latentcot list methods`.
         task: How answers are scored: `latentcot list tasks`; or exact, number or regex:PATTERN.
         thoughts_per_step: Thoughts in place of one step (c); for methods with thoughts.
@@ -49,10 +52,12 @@ def convert(
         stage: The stage in which these weights were saved; for methods with thoughts and stages.
         pad_to_num_stages: Whether short chains get the stage's full number of thoughts.
         max_new_tokens: Words at most.
-        set_: Change the text between the parts of an example, if it was trained with another:
-            --set 'template.answer_start="Answer: "'. Repeatable.
+        set_: Change the text between the parts of an example, or a setting of the method, if it was
+            trained with another: --set 'template.answer_start="Answer: "', or
+            --set method.num_latents=12. Repeatable.
         special_tokens_start_from: The token that the special tokens start as copies of, where a
             method has none.
+        lora_alpha: Scale of adapters, alpha, where SOURCE holds some and does not tell it.
         overwrite: Replace the checkpoint in this folder.
     """
     from latentcot.runs.convert import Request
@@ -65,6 +70,7 @@ def convert(
         match = AnswerMatch(match=task)  # type: ignore[arg-type]  # mypy does not narrow `in`
     elif task is not None and task.startswith("regex:"):
         match = AnswerMatch("regex", task.removeprefix("regex:"))
+    template, settings = _changes(set_)
     request = Request(
         method=method,
         task=match or task,
@@ -72,7 +78,9 @@ def convert(
         num_stages=num_stages,
         stage=stage,
         pad_to_num_stages=pad_to_num_stages,
-        template=_template(set_),
+        template=template,
+        settings=settings,
+        lora_alpha=lora_alpha,
         max_new_tokens=max_new_tokens,
         special_tokens_start_from=special_tokens_start_from,
     )
@@ -92,20 +100,27 @@ def convert(
     put(f"Evaluate it: latentcot eval {done.folder} --data FILE")
 
 
-def _template(changes: Iterable[str]) -> Template:
-    template = Template()
+def _changes(changes: Iterable[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what differs in the template, and in the settings of the method."""
+    template: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    keys = [f"template.{key}" for key in asdict(Template())]
     for change in changes:  # values are read as YAML, as those of recipes are
         key, is_given, text = change.partition("=")
-        name = key.strip().removeprefix("template.")
+        part, _, name = key.strip().rpartition(".")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:  # such as #### without quotes
             value = None
-        if not is_given or name not in asdict(template) or not isinstance(value, str):
-            keys = ", ".join(f"template.{key}" for key in asdict(template))
+        is_text = part in ("", "template") and f"template.{name}" in keys
+        if is_given and is_text and isinstance(value, str):
+            template[name] = value
+        elif is_given and part == "method" and name:
+            settings[name] = value
+        else:
             raise UsageError(
-                f"--set: must be KEY=TEXT with one of {keys} and the text in double quotes, as in "
-                f"'template.answer_start=\\"  ### \\"', got {change!r}."
+                f"--set: must be KEY=TEXT with one of {', '.join(keys)} and the text in double "
+                "quotes, as in 'template.answer_start=\"  ### \"', or method.KEY=VALUE, got "
+                f"{change!r}."
             )
-        template = replace(template, **{name: value})
-    return template
+    return template, settings

@@ -179,7 +179,7 @@ def stats(
     """Show what a file holds: sizes, lengths of chains, and what gives the answer away.
 
     Args:
-        file: Examples in any form that can be read, or hub:NAME:SPLIT.
+        file: Examples in any form that can be read, hub:NAME:SPLIT, or a name of `list data`.
         task: Whose statistics; told by what the file holds if left out.
         as_json: Print JSON instead of a table.
     """

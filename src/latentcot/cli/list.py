@@ -3,11 +3,11 @@
 from typing import Literal
 
 
-def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
-    """List the methods, the tasks, or the recipes that come with the package.
+def list_(what: Literal["methods", "tasks", "recipes", "data"]) -> None:
+    """List the methods, the tasks, the recipes that come with the package, or named data sets.
 
     Args:
-        what: methods, tasks or recipes.
+        what: methods, tasks, recipes or data.
     """
     from rich import box
     from rich.table import Table
@@ -31,6 +31,20 @@ def list_(what: Literal["methods", "tasks", "recipes"]) -> None:
         for name in packaged_recipes():
             model = read_recipe(name).model
             table.add_row(name, model if isinstance(model, str) else "made from scratch")
+    elif what == "data":
+        from latentcot.data.named import NAMED
+
+        for column in ("name", "split", "questions", "compared by", "what it is, and where"):
+            table.add_column(column, no_wrap=column != "what it is, and where")
+        for name, row in NAMED.items():
+            rule = row.match or "its task"
+            about = f"{row.about}. {row.hub or row.file}. Fields: {row.fields}."
+            about += f" Papers differ: {row.differ}." if row.differ else ""
+            splits = sorted(row.splits, key=lambda split: split != row.tested)
+            for number, split in enumerate(splits):
+                count = f"{row.splits[split][1]:,}"
+                first = (name, rule, about) if number == 0 else ("", "", "")
+                table.add_row(first[0], split, count, *first[1:])
     else:
         tasks.load_entry_points()
         table.add_column("task")

@@ -19,7 +19,7 @@ from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from latentcot.cli.tables import print_table, print_text
-from latentcot.data.formats import is_hub, source_hash
+from latentcot.data.formats import is_hub, path_of, source_hash
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
@@ -282,7 +282,7 @@ def _state_of(file: str, digest: str) -> DataState:
     try:
         now = None if is_hub(file) else source_hash(file)
     except DataError:
-        return "unreadable" if Path(file).exists() else "missing"
+        return "unreadable" if path_of(file).exists() else "missing"
     return "not checked" if now is None else "same" if now == digest else "changed"
 
 

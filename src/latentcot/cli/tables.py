@@ -75,6 +75,24 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     print_table(table)
 
 
+def evaluations_table(results: Iterable[tuple[str, str, Evaluation]]) -> Table:
+    """Return evaluations of one checkpoint, a row each.
+
+    Args:
+        results: What the data are called, how answers were compared, and the result.
+    """
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    table.add_column("data", no_wrap=True)
+    names = ("accuracy", "95 %", "questions", "tokens", "thoughts", "passes")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("compared by")
+    for name, rule, result in results:
+        shown = figures(result)
+        table.add_row(name, *(shown[key] for key in names), rule)
+    return table
+
+
 def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:
     """Return runs side by side.
 

@@ -8,6 +8,7 @@
     Parquet           a table
     any of these, compressed by gzip
     hub:NAME:SPLIT    a data set of the Hugging Face hub, or a folder that `datasets` can read
+    a name of named.py, such as gsm-hard, or that name with a file: gsm-hard=FILE
 
 `read_records` turns all of them into the same plain records (question, steps, answer, …);
 `examples.py` checks these. docs/data-format.md shows each form.
@@ -20,12 +21,13 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from latentcot.data.fields import ANSWERS, QUESTIONS
-from latentcot.errors import DataError
+from latentcot.data.named import NAMED, asked, file_of, place_of, reader_of
+from latentcot.errors import DataError, did_you_mean
 from latentcot.utils.display import say
 from latentcot.utils.parsing import named, one_line, parse_json, shown
 
@@ -44,11 +46,17 @@ def read_records(source: Path | str) -> Iterator[Record]:
     Raises:
         DataError: It cannot be read, or is in none of the forms above.
     """
+    read = reader_of(source)
     if is_hub(source):
-        for number, row in enumerate(hub_table(str(source))):
-            yield f"{source}:{number}", dict(row)
-        return
-    path = Path(source)
+        records: Iterable[Record] = (
+            (f"{source}:{number}", dict(row)) for number, row in enumerate(hub_table(str(source)))
+        )
+    else:
+        records = _file_records(path_of(source))
+    yield from ((where, read(record)) for where, record in records)
+
+
+def _file_records(path: Path) -> Iterator[Record]:
     content = _content(path)
     if content.startswith(b"PAR1"):
         from pyarrow import ArrowException, BufferReader, parquet  # type: ignore[import-untyped]
@@ -79,8 +87,14 @@ def read_records(source: Path | str) -> Iterator[Record]:
 
 
 def is_hub(source: Path | str) -> bool:
-    """Return whether a source names a data set of the hub."""
-    return str(source).startswith(HUB)
+    """Return whether a source names a data set of the hub, or a named one without a file."""
+    one = asked(source)
+    return str(source).startswith(HUB) if one is None else one.path is None
+
+
+def path_of(source: Path | str) -> Path:
+    """Return where a source lies that is none of the hub."""
+    return Path(place_of(source))
 
 
 def files_of(source: Path | str) -> list[Path]:
@@ -91,12 +105,12 @@ def files_of(source: Path | str) -> list[Path]:
     Raises:
         DataError: There is none.
     """
-    path = Path(source)
+    path = path_of(source)
     if path.is_dir():
         names = (one for one in path.iterdir() if one.name[0] not in "._" and one.name != NOTE)
         found, problem = [one for one in names if one.is_file()], f"{source}: has no files."
     elif is_pattern(source):
-        names = (Path(one) for one in glob.glob(str(source), recursive=True))
+        names = (Path(one) for one in glob.glob(str(path), recursive=True))
         found, problem = [one for one in names if one.is_file()], f"no file matches {source}."
     else:
         return [path]
@@ -107,7 +121,8 @@ def files_of(source: Path | str) -> list[Path]:
 
 def is_pattern(source: Path | str) -> bool:
     """Return whether a source stands for several files by `*`, `?` or `[…]`."""
-    return glob.has_magic(str(source)) and not Path(source).exists()
+    path = path_of(source)
+    return glob.has_magic(str(path)) and not path.exists()
 
 
 def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
@@ -124,7 +139,7 @@ def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
         DataError: It cannot be read.
     """
     if is_hub(source) and is_streamed:
-        name, *config, split = str(source).removeprefix(HUB).split(":")
+        name, *config, split = place_of(source).removeprefix(HUB).split(":")
         hub_table(str(source), streaming=True)  # says what is wrong, if it is
         import datasets
 
@@ -138,7 +153,7 @@ def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
             digest.update(json.dumps(record, sort_keys=True, default=str).encode())
         return digest.hexdigest()
     paths = files_of(source)
-    if paths == [Path(source)]:
+    if paths == [path_of(source)]:
         return _file_hash(paths[0])
     listed = "".join(f"{_file_hash(path)}  {path.name}\n" for path in paths)
     return hashlib.sha256(listed.encode()).hexdigest()
@@ -164,7 +179,8 @@ def _content(path: Path) -> bytes:
         _compare_with_note(path, content)
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     except FileNotFoundError:
-        raise DataError(f"{one_line(str(path))}: no such file.") from None
+        hint = did_you_mean(str(path), NAMED)
+        raise DataError(f"{one_line(str(path))}: no such file.{hint}") from None
     except (OSError, ValueError, EOFError, zlib.error) as error:  # of gzip; or no path at all
         raise DataError(f"{one_line(str(path))}: cannot be read: {error}. {HELP}") from None
 
@@ -292,10 +308,13 @@ def _prontoqa_records(examples: Any, path: Path) -> Iterator[Record]:
 def hub_table(source: str, *, streaming: bool = False) -> Any:
     """Load `hub:NAME:SPLIT` or `hub:NAME:CONFIG:SPLIT`, mapped into memory unless it is streamed.
 
+    A named data set is loaded from where it lies.
+
     Raises:
         DataError: It cannot be loaded.
     """
-    parts = source.removeprefix(HUB).split(":")
+    place, instead = place_of(source), file_of(source)
+    parts = place.removeprefix(HUB).split(":")
     if len(parts) not in (2, 3) or not all(parts):
         raise DataError(
             f"{source}: must be hub:NAME:SPLIT or hub:NAME:CONFIG:SPLIT, such as "
@@ -310,6 +329,11 @@ def hub_table(source: str, *, streaming: bool = False) -> Any:
         cause = error.__cause__ or error  # its own words often tell nothing
         reason = one_line(str(cause)).rstrip(".")
         raise DataError(
-            f"{source}: cannot be loaded: {reason or type(cause).__name__}. Give a data "
-            f"set of the hub (needs a network or the hub's cache), a folder, or a file. {HELP}"
+            f"{source}: cannot be loaded: {reason or type(cause).__name__}."
+            + (
+                f" It lies at {place}, which needs a network or the hub's cache.{instead}"
+                if instead
+                else " Give a data set of the hub (needs a network or the hub's cache), a folder, "
+                f"or a file. {HELP}"
+            )
         ) from None

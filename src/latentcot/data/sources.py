@@ -27,6 +27,7 @@ from latentcot.data.formats import (
     is_one_object,
     line_record,
 )
+from latentcot.data.named import reader_of
 from latentcot.errors import DataError
 
 HEAD = 2**20
@@ -122,6 +123,7 @@ class _Lines(Stream):
     """
 
     def __init__(self, source: str, limit: int | None) -> None:
+        self._as_asked = reader_of(source)
         self._files: list[_File] = []
         offsets, line_numbers, lengths = array("q"), array("q"), array("i")
         for path in files_of(source):
@@ -160,7 +162,7 @@ class _Lines(Stream):
                         record = line_record(text.decode(), where, file.start)
                         # In one file a line's number tells it apart, in several its file as well.
                         name = where.rsplit(":" if len(self._files) == 1 else "/", 1)[-1]
-                        found[number] = example_of(record, where, default_id=name)
+                        found[number] = example_of(self._as_asked(record), where, default_id=name)
             except UnicodeDecodeError as error:
                 raise DataError(f"{where}: cannot be read as UTF-8 text: {error}. {HELP}") from None
             except OSError as error:
@@ -195,6 +197,7 @@ class _Rows(Stream):
         from pyarrow import compute  # type: ignore[import-untyped]  # a part of datasets
 
         self._source, self._table = source, hub_table(source)
+        self._as_asked = reader_of(source)
         lengths = np.zeros(len(self._table), dtype=np.int64)
         for name in {"question", "steps", "cot", "answer"} & set(self._table.column_names):
             column: Any = self._table.data.column(name)
@@ -212,6 +215,6 @@ class _Rows(Stream):
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
         return [
-            example_of(dict(self._table[number]), self.where(number), default_id=str(number))
+            example_of(self._as_asked(dict(self._table[number])), self.where(number), str(number))
             for number in numbers
         ]

@@ -24,6 +24,7 @@ from pydantic import (
 from latentcot.curriculum.layout import LayoutRules, SpecialTokens, Template
 from latentcot.curriculum.stages import MOST, Curriculum, Epochs, Few
 from latentcot.curriculum.views import Sequential
+from latentcot.data.named import for_key
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.methods import method_named
 from latentcot.methods.method import Method
@@ -44,17 +45,34 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _validator(find: Callable[[Any], Any]) -> AfterValidator:
+    """Make one of a function that raises for a name that does not exist."""
+
+    def check(name: Any) -> Any:
+        try:
+            return find(name)
+        except LatentcotError as error:
+            raise ValueError(str(error)) from None
+
+    return AfterValidator(check)
+
+
+def _source(key: str) -> AfterValidator:
+    """Make a validator of `data.KEY`: the name of a data set gets the split that stands there."""
+    return _validator(lambda source: for_key(source, key))
+
+
 @dataclass(frozen=True)
 class Data:
     """The `data:` part of a recipe: files in any format of docs/data-format.md."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    train: str
-    """Training examples."""
-    valid: str
+    train: Annotated[str, _source("train")]
+    """Training examples: a file, hub:NAME:SPLIT, or a name of `latentcot list data`."""
+    valid: Annotated[str, _source("valid")]
     """Examples on which the best checkpoint is chosen."""
-    test: str | None = None
+    test: Annotated[str, _source("test")] | None = None
     """Examples for `latentcot eval`; never looked at in training."""
     max_train: Count | None = None
     """Use this many training examples at most, from the beginning of the file."""
@@ -142,18 +160,6 @@ class Generation:
 def _rule_alone(value: Any) -> Any:
     """Let `stop: classifier` stand for `stop: {rule: classifier}`."""
     return {"rule": value} if isinstance(value, str) else value
-
-
-def _validator(find: Callable[[Any], Any]) -> AfterValidator:
-    """Make one of a function that raises for a name that does not exist."""
-
-    def check(name: Any) -> Any:
-        try:
-            return find(name)
-        except LatentcotError as error:
-            raise ValueError(str(error)) from None
-
-    return AfterValidator(check)
 
 
 # All settings of a method are written out, so that a run knows them whatever the defaults become.

@@ -4,10 +4,14 @@ Weights do not tell what they were trained for. Whatever changes results and can
 must be said, in a `Request`; nothing of that has a default.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from latentcot.curriculum.layout import SpecialTokens, Template, count_latents
+from torch import Tensor, nn
+
+from latentcot.curriculum.layout import SpecialTokens, count_latents
 from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.methods import METHODS, Method, Plan, method_named
 from latentcot.models.lora import adapters_of, merge_adapters
@@ -24,6 +28,7 @@ from latentcot.runs.checkpoint import (
 )
 from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
+from latentcot.runs.origins import PLAIN, Beside, beside
 from latentcot.tasks import TASKS, AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
 
@@ -34,16 +39,20 @@ class Request:
 
     Attributes:
         method: A name of `latentcot list methods`.
+        settings: Those of the method that differ from its defaults, and from what files beside the
+            weights tell.
         task: A name of `latentcot list tasks`, or how to compare answers.
         thoughts_per_step: The paper's c.
         num_stages: Stages after stage 0.
         stage: The stage that the weights were trained for.
         pad_to_num_stages: Whether short chains get the stage's full number of thoughts.
-        template: The text between the parts of an example.
+        template: What differs in the text between the parts of an example from that of the code
+            that saved them.
         max_new_tokens: Words at most. More than any answer needs changes nothing, so this has a
             default.
         special_tokens_start_from: The token from which special tokens start that a method does not
             use.
+        lora_alpha: Scale of adapters; asked for where a state dict holds some.
     """
 
     method: str | None = None
@@ -52,9 +61,11 @@ class Request:
     num_stages: int | None = None
     stage: int | None = None
     pad_to_num_stages: bool | None = None
-    template: Template = field(default_factory=Template)
+    template: Mapping[str, str] = field(default_factory=dict)
     max_new_tokens: int = 256
     special_tokens_start_from: str = "<<"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    lora_alpha: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +125,43 @@ def convert(
         return _merge(source, out, base)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder.")
-    info = _info(request, lacking(source, base))
+    told = beside(source)
+    info = _info(request, lacking(source, base), told)
     _refuse_taken(out, inputs, overwrite=overwrite)
-    external = load_external(source, base)
+    external = load_external(source, base, told, request.lora_alpha)
+    template = told.template or external.origin.template
+    info = replace(info, template=replace(template, **request.template))
+    modules = _modules(external, source, info.bound_method)
     choose_way(external.model)
     note = _give_special_tokens(
         external, source, info.bound_method, request.special_tokens_start_from
     )
     special_tokens = special_tokens_of(external.tokenizer)
-    save_checkpoint(out, external.model, external.tokenizer, info)
-    return Conversion(
-        out, info, external.num_tensors, external.num_rows, special_tokens, (*external.notes, note)
-    )
+    save_checkpoint(out, external.model, external.tokenizer, info, modules=modules)
+    notes = (*external.notes, note)
+    return Conversion(out, info, external.num_tensors, external.num_rows, special_tokens, notes)
+
+
+def _modules(external: External, source: Path, method: Method) -> dict[str, Tensor]:
+    """Return what a method needs beside the model; it must be what was saved, no more and no less.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    kept = {key: one.make(external.model) for key, one in method.modules.items() if one.is_kept}
+    wanted = {key: tuple(one.shape) for key, one in nn.ModuleDict(kept).state_dict().items()}
+    saved = {key: tuple(one.shape) for key, one in external.modules.items()}
+    if wanted != saved:
+
+        def listed(shapes: dict[str, tuple[int, ...]]) -> str:
+            return ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "nothing"
+
+        raise CheckpointError(
+            f"{source}: {method.name} answers with {listed(wanted)} beside the model, but there is "
+            f"{listed(saved)}. Give the --method that was trained, or its settings, such as --set "
+            "method.projection=identity for a run without a projection."
+        )
+    return external.modules
 
 
 def _merge(source: Path, out: Path, base: str | None) -> Conversion:
@@ -150,7 +186,7 @@ def _merge(source: Path, out: Path, base: str | None) -> Conversion:
 # --- what must be said --------------------------------------------------------------------------
 
 
-def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
+def _info(request: Request, lacks: list[str], told: Beside) -> CheckpointInfo:
     """Return what the checkpoint will say of itself; `lacks` are files that nobody gives.
 
     Raises:
@@ -158,18 +194,17 @@ def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
         MethodError: There is no such method or task.
     """
     method = None if request.method is None else method_named(request.method)
+    if method is not None:  # what files tell, and what was said
+        known = {key: value for key, value in told.settings.items() if key in method.settings}
+        method = method_named({"name": method.name, **known, **request.settings})
     if request.task is not None:
         task_named(request.task)
+    if request.lora_alpha is not None and not 0 < request.lora_alpha < float("inf"):
+        raise UsageError(f"--lora-alpha: must be above 0, got {request.lora_alpha}.")
     missing = _missing(request, method, lacks)
     if missing or method is None or request.task is None:
         lines = "\n".join(f"  {option}: {meaning}" for option, meaning in missing.items())
         raise UsageError(f"convert: the weights do not tell everything. Give also\n{lines}")
-    kept = [name for name, module in method.modules.items() if module.is_kept]
-    if kept:
-        raise UsageError(
-            f"--method: {method.name} answers with its {' and '.join(kept)} beside the model, "
-            "which no weights of other code hold. Give another --method."
-        )
     for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
         value = getattr(request, name)
         if value is not None and value < least:
@@ -198,7 +233,7 @@ def _info(request: Request, lacks: list[str]) -> CheckpointInfo:
         plan=plan,
         num_thoughts=count_latents(method.view, stage, None, plan),
         zero_thoughts="both",
-        template=request.template,
+        template=PLAIN.template,
         max_new_tokens=request.max_new_tokens,
         update=0,
         seed=0,
@@ -279,14 +314,15 @@ def _give_special_tokens(external: External, source: Path, method: Method, start
     """
     tokenizer, num_rows, base_rows = external.tokenizer, external.num_rows, external.base_rows
     note = "The tokenizer has the special tokens."
-    is_grown = external.is_wrapped or num_rows != base_rows  # behind the base's, as far as we see
-    if is_grown and num_rows == len(tokenizer) + len(OFFICIAL):
-        tokenizer.add_special_tokens({"additional_special_tokens": list(OFFICIAL.values())})
+    is_wrapped, names = external.origin is not PLAIN, external.origin.special_tokens
+    is_grown = is_wrapped or num_rows != base_rows  # behind the base's, as far as we see
+    if is_grown and num_rows == len(tokenizer) + len(names):
+        tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
         note = "The last three rows are the official special tokens."
 
     # A row must be a token, or padding that the configuration knows of.
     num_tokens, last = len(tokenizer), max(tokenizer.get_vocab().values())
-    is_padded = num_rows == base_rows and not external.is_wrapped
+    is_padded = num_rows == base_rows and not is_wrapped
     if last >= num_rows or not (num_rows == num_tokens or is_padded):
         raise CheckpointError(
             f"{source}: has {num_rows} rows, but the tokenizer has {num_tokens} tokens (the last "

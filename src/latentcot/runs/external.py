@@ -3,7 +3,7 @@
 The official Coconut code saves a state dict. Its latent methods wrap the language model, which puts
 `base_causallm.` before each name, and hold the input embeddings a second time as
 `embedding.weight`. Three tokens are added behind the vocabulary of the base model, in the order of
-`OFFICIAL`. Plain fine-tuning saves the model as it is.
+`OFFICIAL`. Plain fine-tuning saves the model as it is. Others: `origins.py`.
 
 A torch file is a pickle, and a pickle can run any code when it is opened. torch's reader for
 tensors (`weights_only=True`) runs none; a file that holds more is refused.
@@ -32,14 +32,23 @@ from transformers import (
 )
 
 from latentcot.errors import CheckpointError, UsageError
-from latentcot.models.loading import load_tokenizer_of, no_bars
+from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.special_tokens import BOT, EOT, PAUSE
+from latentcot.runs.origins import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    EMBEDDING_COPY,
+    KNOWN,
+    PCCOT_ARGS,
+    Beside,
+    Origin,
+    merge,
+    prefixes,
+    sort_out,
+)
 
 OFFICIAL = {"<|start-latent|>": BOT, "<|end-latent|>": EOT, "<|latent|>": PAUSE}
 """The official names of the special tokens, in the order in which that code adds them."""
-WRAPPER = "base_causallm."
-EMBEDDING_COPY = "embedding.weight"
-DISTRIBUTED = "module."
 # Older transformers saved masks and frequencies too; they follow from the configuration.
 BUFFERS = re.compile(r"\.attn\.(masked_)?bias$|\.rotary_emb\.inv_freq$")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
@@ -57,16 +66,18 @@ class External:
         model: With as many rows as were saved.
         tokenizer: Its own, or that of the base; official special tokens have our names.
         base_rows: Rows of its table that the configuration speaks of.
-        is_wrapped: Whether the official wrapper was around it.
+        origin: Who saved it.
         num_tensors: Tensors that were saved.
+        modules: What answers need beside it, as a checkpoint of ours holds it.
         notes: What was changed, one sentence each.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     base_rows: int
-    is_wrapped: bool
+    origin: Origin
     num_tensors: int
+    modules: dict[str, Tensor]
     notes: tuple[str, ...]
 
     @property
@@ -82,6 +93,8 @@ def lacking(source: Path, base: str | None) -> list[str]:
         UsageError: A base is given, but nothing would be taken from it.
     """
     there = {"config.json": _has_config(source), "tokenizer.json": _has_tokenizer(source)}
+    if (source / ADAPTER_CONFIG).is_file():
+        there = {"the weights beside adapters": False, **there}
     if base is None:
         return [name for name, is_there in there.items() if not is_there]
     if all(there.values()):
@@ -92,24 +105,39 @@ def lacking(source: Path, base: str | None) -> list[str]:
     return []
 
 
-def load_external(source: Path, base: str | None) -> External:
+def load_external(
+    source: Path, base: str | None, told: Beside, lora_alpha: float | None = None
+) -> External:
     """Load what others saved.
 
     Args:
         source: A file of weights, or a folder that `save_pretrained` wrote.
-        base: Hub id or folder that gives the configuration or tokenizer that SOURCE lacks.
+        base: Hub id or folder that gives the configuration, the tokenizer, or the weights that
+            SOURCE lacks.
+        told: What lies beside the weights.
+        lora_alpha: Scale of adapters, where nothing beside them tells it.
 
     Raises:
         CheckpointError: Something cannot be read, or the weights are not those of such a model.
+        UsageError: `lora_alpha` is said for nothing.
     """
     config = _load_config(str(source) if base is None or _has_config(source) else base)
     tokenizer = _load_tokenizer(str(source) if base is None or _has_tokenizer(source) else base)
+    if told.tokens:
+        names = {str(tokenizer.convert_ids_to_tokens(id_)): our for id_, our in told.tokens.items()}
+        tokenizer = _rename(tokenizer, names)
     saved = read_weights(source)
-    weights, second = _plain_names(saved, source)
-    skeleton = _skeleton(config)
+    parts, skeleton = sort_out(saved, source), _skeleton(config)
+    weights, second = parts.weights, parts.embedding_copy
     tables = skeleton.get_input_embeddings(), skeleton.get_output_embeddings()
-    names = {part: f"{name}.weight" for name, part in skeleton.named_modules()}
-    embedding, head = (names.get(table, "") for table in tables)
+    tables_of = {part: f"{name}.weight" for name, part in skeleton.named_modules()}
+    embedding, head = (tables_of.get(table, "") for table in tables)
+    if lora_alpha is not None and (told.alpha is not None or not parts.adapters):
+        why = "holds no adapters" if told.alpha is None else f"tells it itself, {told.alpha:g}"
+        raise UsageError(f"--lora-alpha: {source} {why}. Leave it out.")
+    if parts.adapters or parts.rows:
+        _complete(weights, skeleton, base, head, parts.notes)
+        merge(parts, skeleton, told, lora_alpha, source)
     first, base_rows = weights.get(embedding), config.vocab_size
     # A missing one is named with whatever else is missing.
     if first is not None and second is not None and not torch.equal(first, second):
@@ -120,15 +148,43 @@ def load_external(source: Path, base: str | None) -> External:
     if first is not None and first.dim() == 2:
         config.vocab_size = len(first)
     model, notes = _filled(config, weights, embedding, head, source)
-    is_wrapped = any(WRAPPER in name for name in saved)
-    return External(model, tokenizer, base_rows, is_wrapped, len(saved), tuple(notes))
+    notes = [*parts.notes, *notes]
+    return External(
+        model, tokenizer, base_rows, parts.origin, len(saved), parts.modules, tuple(notes)
+    )
+
+
+def _complete(
+    weights: dict[str, Tensor],
+    skeleton: PreTrainedModel,
+    base: str | None,
+    head: str,
+    notes: list[str],
+) -> None:
+    """Take from the base what adapters were saved without; a tied head is the embeddings.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+    """
+    is_tied = getattr(skeleton.config, "tie_word_embeddings", False)
+    missing = [n for n in skeleton.state_dict() if n not in weights and not (is_tied and n == head)]
+    if not missing or base is None:
+        return
+    try:
+        theirs = load_weights(base).state_dict()
+    except Exception as error:  # transformers, its hub and safetensors raise many kinds
+        raise _not_loaded(base, "weights, which the adapters lack,", error) from None
+    weights |= {name: theirs[name] for name in missing if name in theirs}
+    notes.append(f"{len(missing)} tensors, such as {missing[0]}, are those of {base}.")
 
 
 # --- configuration and tokenizer ----------------------------------------------------------------
 
 
 def _has_config(source: Path) -> bool:
-    return (source / "config.json").is_file()
+    # PCCoT has a model type of its own there, and next to adapters it is of no model.
+    is_other = any((source / name).is_file() for name in (ADAPTER_CONFIG, PCCOT_ARGS))
+    return (source / "config.json").is_file() and not is_other
 
 
 def _has_tokenizer(source: Path) -> bool:
@@ -196,23 +252,31 @@ def rename_official(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBa
             f"none of {', '.join(OFFICIAL.values())}, or none of the former, got "
             f"{', '.join(found)}."
         )
+    return _rename(tokenizer, OFFICIAL)
+
+
+def _rename(
+    tokenizer: PreTrainedTokenizerBase, names: Mapping[str, str]
+) -> PreTrainedTokenizerBase:
+    """Return a tokenizer in which some tokens have other names; ids and all other tokens stay."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         for path in Path(folder).glob("*.json"):
             values = json.loads(path.read_text(encoding="utf-8"))
-            path.write_text(json.dumps(_renamed(values), ensure_ascii=False), encoding="utf-8")
+            text = json.dumps(_renamed(values, names), ensure_ascii=False)
+            path.write_text(text, encoding="utf-8")
         renamed = load_tokenizer_of(folder)
     renamed.name_or_path = tokenizer.name_or_path
     return renamed
 
 
-def _renamed(value: Any) -> Any:
-    """Replace the official names wherever they are a whole text, in keys and in values."""
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Replace names wherever they are a whole text, in keys and in values."""
     if isinstance(value, dict):
-        return {OFFICIAL.get(key, key): _renamed(inner) for key, inner in value.items()}
+        return {names.get(key, key): _renamed(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_renamed(inner) for inner in value]
-    return OFFICIAL.get(value, value) if isinstance(value, str) else value
+        return [_renamed(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 # --- files of weights ---------------------------------------------------------------------------
@@ -230,6 +294,8 @@ def read_weights(source: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in _files_of(source) if source.is_dir() else [source]:
         found = _read(file)
+        if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+            found = found["state_dict"]  # of Lightning, as CoLaR's
         if not isinstance(found, dict) or not found:
             what = "nothing" if found == {} else f"a {type(found).__name__}"
             raise CheckpointError(f"{file}: must hold tensors by name, got {what}. {SUGGESTION}")
@@ -265,11 +331,8 @@ def _files_of(folder: Path) -> list[Path]:
         if odd or not shards:
             raise CheckpointError(f"{index}: must name files next to it, got {odd[:1] or 'none'}.")
         return [folder / shard for shard in sorted(shards)]
-    if (folder / "adapter_config.json").is_file():
-        raise CheckpointError(
-            f"{folder}: holds an adapter, not a model. Merge it into its model first (peft's "
-            "merge_and_unload) and save that."
-        )
+    if (folder / ADAPTER_WEIGHTS).is_file():
+        return [folder / ADAPTER_WEIGHTS]
     raise CheckpointError(
         f"{folder}: holds no weights: neither {' nor '.join(WHOLE)}. Of a run of the official code "
         f"give the file itself, such as {folder / 'checkpoint_33'}."
@@ -298,29 +361,6 @@ def _read(file: Path) -> Any:
         raise CheckpointError(
             f"{file}: cannot be read as {kind}: {_reason(error)} It is damaged, or something else."
         ) from None
-
-
-def _plain_names(
-    saved: Mapping[str, Tensor], source: Path
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Take off what wrappers have put before the names; return the second copy apart, if any.
-
-    Raises:
-        CheckpointError: Something stands beside the wrapped model.
-    """
-    weights = dict(saved)
-    while all(name.startswith(DISTRIBUTED) for name in weights):
-        weights = {name.removeprefix(DISTRIBUTED): value for name, value in weights.items()}
-    if not any(name.startswith(WRAPPER) for name in weights):
-        return weights, None
-    second = weights.pop(EMBEDDING_COPY, None)
-    others = [name for name in weights if not name.startswith(WRAPPER)]
-    if others:
-        raise CheckpointError(
-            f"{source}: must hold names that begin with {WRAPPER} and {EMBEDDING_COPY} alone, got "
-            f"{', '.join(others[:3])} too. Save the state_dict() of the wrapped model alone."
-        )
-    return {name.removeprefix(WRAPPER): value for name, value in weights.items()}, second
 
 
 # --- the model ----------------------------------------------------------------------------------
@@ -413,6 +453,12 @@ def _account(
             if name in wanted and value.shape != wanted[name]
         ],
     }
+    if weights and not any(name in wanted for name in weights):
+        raise CheckpointError(
+            f"{source}: is of nobody that is known here. Its names begin with {prefixes(weights)}; "
+            f"a model of {what} has {prefixes(wanted)}. What is known, by the names: {KNOWN}. Save "
+            "the language model alone, under its own names."
+        )
     problems = [
         f"{len(names)} {kind}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
         for kind, names in odd.items()

@@ -25,7 +25,8 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example, read_examples
-from latentcot.data.formats import files_of, is_hub, is_pattern
+from latentcot.data.formats import files_of, is_hub, is_pattern, path_of
+from latentcot.data.named import notes_on
 from latentcot.data.sources import Stream, open_stream
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.method import Method
@@ -254,11 +255,11 @@ def _training_examples(data: Data) -> list[Example] | Stream:
             files = {file.resolve(): file for file in files_of(data.train)}
         except DataError as error:
             raise DataError(f"data.train: {error}") from None
-        is_one = not is_pattern(data.train) and not Path(data.train).is_dir()
+        is_one = not is_pattern(data.train) and not path_of(data.train).is_dir()
         for key, other in (("valid", data.valid), ("test", data.test)):
             if is_one or other is None or is_hub(other):
                 continue
-            found = files.get(Path(other).resolve())
+            found = files.get(path_of(other).resolve())
             if found is not None:  # of several files, what is judged by is none
                 raise DataError(
                     f"data.train: {data.train} holds data.{key} ({found.name}), which would be "
@@ -289,16 +290,19 @@ def _seen(train: list[Example] | Stream) -> Iterator[Iterable[Example]]:
 
 
 def _read(key: str, file: str, limit: int | None) -> list[Example]:
-    if key == "train" and not is_hub(file) and (is_pattern(file) or Path(file).is_dir()):
+    if key == "train" and not is_hub(file) and (is_pattern(file) or path_of(file).is_dir()):
         raise DataError(
             f"data.train: {file}: stands for several files, which are read with data.stream: true."
         )
     _refuse_missing(key, file)
-    return read_examples(file, limit)
+    examples = read_examples(file, limit)
+    for note in notes_on(file, len(examples), is_test=False) if limit is None else ():
+        say(f"Note: {note}")
+    return examples
 
 
 def _refuse_missing(key: str, file: str) -> None:
-    if not is_hub(file) and not Path(file).exists():
+    if not is_hub(file) and not path_of(file).exists():
         command = command_for(file) or "latentcot data make"
         raise DataError(
             f"data.{key}: {file}: no such file. Make it: `{command}` (docs/data-format.md). Or "

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from latentcot.data.formats import is_hub, source_hash
+from latentcot.data.formats import is_hub, path_of, source_hash
 from latentcot.errors import RunError, UsageError
 from latentcot.recipes.recipe import Recipe, differences, read_recipe, write_recipe
 from latentcot.runs.folder import RECIPE, held, open_run, refuse_taken
@@ -68,7 +68,7 @@ def train(
             if not (out / "provenance.json").exists():
                 files = [recipe.data.train, recipe.data.valid]
                 test = recipe.data.test  # is read later, if ever, and need not be here yet
-                if test is not None and not is_hub(test) and Path(test).exists():
+                if test is not None and not is_hub(test) and path_of(test).exists():
                     files.append(test)
                 device = str(accelerator.device)
                 hash_of = _hash_of(recipe)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.analysis.shared.subject import Subject
-from latentcot.data.formats import is_hub
+from latentcot.data.formats import is_hub, path_of
 from latentcot.errors import LatentcotError, UsageError
 from latentcot.tasks.prosqa.graphs import distances
 from latentcot.tasks.prosqa.options import NUM_SPECIES, ProsqaOptions, most_joins
@@ -174,8 +174,10 @@ def options_beside(data: Path | str) -> ProsqaOptions | None:
 
     None where there is none, or it does not tell: data of others, or of another version.
     """
-    path = Path(data).parent / "data.json"
-    if is_hub(data) or not path.is_file():
+    if is_hub(data):
+        return None
+    path = path_of(data).parent / "data.json"
+    if not path.is_file():
         return None
     try:
         about = parse_json(path.read_text(encoding="utf-8"))
