@@ -14,7 +14,7 @@ weights of all its places in the span,
 
 h_i is the last hidden state at the position before thought i, which is the thought itself in
 Coconut, and that before the projection in CODI; in a host that refines thoughts in parallel, that
-of the last iteration. The paper's code is not public at the time of writing; what is not told of it
+of the last iteration. No code of the paper could be read; what is not told of it
 is decided here: thoughts without a span say nothing, and cuts at random are drawn once for each
 example, seeded by its id, so that they are the same in each epoch and each run.
 """
