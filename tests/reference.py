@@ -101,6 +101,33 @@ def reference_latent_states(
     return last_hidden(model, torch.cat([embed(model, prefix), latent_inputs]))[len(prefix) :]
 
 
+def reference_refined(
+    model: nn.Module,
+    prefix: Sequence[int],
+    num_latents: int,
+    suffix: Sequence[int],
+    iterations: int,
+    start: int,
+    update: Callable[[Tensor, Tensor], Tensor],
+    *,
+    is_in_place: bool,
+) -> tuple[Tensor, Tensor]:
+    """States (num_latents + 1 + len(suffix), hidden) from the end of the prefix on, and what went
+    into the latent positions.
+
+    `update`: (embedding of `start`, state) → input of a position, of the state at the position
+    before, or at the position itself.
+    """
+    first, starts = embed(model, prefix), embed(model, [start] * num_latents)
+    inputs, back = starts, 0 if is_in_place else 1
+    for _ in range(iterations):
+        states = last_hidden(model, torch.cat([first, inputs]))
+        new = [update(s, states[len(first) + i - back]) for i, s in enumerate(starts)]
+        inputs = torch.stack([*new, first[0]])[:-1]  # also where there are none
+    hidden = last_hidden(model, torch.cat([first, inputs, embed(model, suffix)]))
+    return hidden[len(first) - 1 :], inputs
+
+
 def reference_count(
     model: nn.Module,
     prefix: Sequence[int],

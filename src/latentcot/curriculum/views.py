@@ -159,11 +159,13 @@ class Parallel:
 
     Attributes:
         iterations: T. 0 leaves the start token in every position; as many as there are positions
-            give what `Sequential` gives.
+            give what `Sequential` gives, unless they are refined in place.
         update: What goes into a position, from the state before it in the iteration before.
         start: The token in every position of the first pass, a name of `layout.SpecialTokens`.
         summary: One line for `latentcot list methods`.
         is_thought: Whether they are continuous thoughts and count as such.
+        is_in_place: Whether the update sees the state at the position itself (arXiv 2606.31779),
+            not the one before it.
     """
 
     iterations: int
@@ -171,6 +173,7 @@ class Parallel:
     start: str = "pause"
     summary: str = "last hidden states, all positions refined at once"
     is_thought: bool = True
+    is_in_place: bool = False
 
 
 Latents = Nothing | Tokens | Sequential | Parallel

@@ -139,3 +139,17 @@ def method_named(choice: str | Mapping[str, Any]) -> Method:
             f"There are: {', '.join(METHODS)}."
         )
     return METHODS[name].bound(values)
+
+
+def host_named(choice: str | Mapping[str, Any]) -> Method:
+    """Return a method whose thoughts another one supervises, given as in `method_named`.
+
+    Raises:
+        MethodError: As there, or it has no thoughts.
+    """
+    host = method_named(choice)
+    if not (host.view.is_filled and host.view.latents.is_thought):
+        raise MethodError(
+            f"method.host: {host.name} has no thoughts that could be spelled. Use coconut, codi, …"
+        )
+    return host

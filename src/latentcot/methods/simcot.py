@@ -34,9 +34,8 @@ from latentcot.curriculum.layout import (
     Rows,
     group_targets,
 )
-from latentcot.errors import MethodError
 from latentcot.methods.method import Method, Module, Term
-from latentcot.methods.registry import method_named
+from latentcot.methods.registry import host_named
 from latentcot.thinking.passes import Passes
 from latentcot.thinking.readings import Readings, logits_of
 
@@ -115,11 +114,7 @@ def spelling(host: Method, group_size: int | None, weight: float) -> Term:
 
 def simcot(settings: SimcotSettings) -> Method:
     """Make the method."""
-    host = method_named(settings.host)
-    if not (host.view.is_filled and host.view.latents.is_thought):
-        raise MethodError(
-            f"method.host: {host.name} has no thoughts that could be spelled. Use coconut, codi, …"
-        )
+    host = host_named(settings.host)
     if settings.spelling_weight == 0:
         return host
     term = spelling(host, settings.thoughts_per_group, settings.spelling_weight)

@@ -76,6 +76,14 @@ _LATER = (
         "simcot", "a host whose thoughts must spell the steps (arXiv 2509.20317)",
         "latentcot.methods.simcot:simcot", "latentcot.methods.simcot:SimcotSettings",
     ),
+    Registered(
+        "lotus", "looped blocks, each of which says its step itself (arXiv 2606.31779)",
+        "latentcot.methods.lotus:lotus", "latentcot.methods.lotus:LotusSettings",
+    ),
+    Registered(
+        "mux", "a host whose thoughts say a bag of a span's tokens (arXiv 2607.18264)",
+        "latentcot.methods.mux:mux", "latentcot.methods.mux:MuxSettings",
+    ),
 )  # fmt: skip
 """Methods of a file each, which is imported when one is asked for: it may need torch."""
 

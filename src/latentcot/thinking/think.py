@@ -19,6 +19,7 @@ What stands in the latent positions is `Thinker.latents`:
 - `Parallel(T, update)`: all at once, T times (arXiv 2506.18582, section 3). The first pass reads a
   start token in each; then T times position j+1 gets what comes of the state at position j in the
   iteration before, over a cache that ends behind `<bot>`. T ≥ n gives what `Sequential` gives.
+  In place, it gets what comes of the state at j+1 itself (arXiv 2606.31779, section 3).
 - `Tokens` and `Nothing` leave nothing to be filled: one ordinary pass.
 
 When latent mode ends is `stop`; left out, each row takes the thoughts that it is given. Each pass
@@ -81,7 +82,8 @@ class Latent:
 
     Attributes:
         number: Of the position, 0 for the first; of the iteration, where all are filled at once.
-        state: (…, D). The last hidden state at the position before: the continuous thought.
+        state: (…, D). The last hidden state at the position before: the continuous thought. That
+            at the position itself, where all are refined in place.
         table: The model's embedding table.
         thinker: How they are filled.
     """
@@ -120,6 +122,7 @@ class Rollout:
         latent_states: (B, N, D). The last hidden state at each latent position, what comes of
             reading it: with thoughts, `latent_states[:, i]` is `latent_inputs[:, i + 1]`. Of no
             meaning behind a row's last one.
+        prefix_state: (B, D). The last hidden state at the end of each row's prefix.
         num_latents_B: (B,). How many latent positions each row has taken.
         num_passes_B: (B,). Passes that each row has needed until its first word can be read.
         passes: The positions read so far, to continue from.
@@ -130,10 +133,19 @@ class Rollout:
     states: Tensor
     latent_inputs: Tensor
     latent_states: Tensor
+    prefix_state: Tensor
     num_latents_B: Tensor
     num_passes_B: Tensor
     passes: Passes
     layers: tuple[Tensor, ...] = ()
+
+    @property
+    def states_before_latents(self) -> Tensor:
+        """(B, N, D). The last hidden state just before each latent position.
+
+        What the output head would say there in place of the latent input.
+        """
+        return torch.cat([self.prefix_state[:, None], self.latent_states], dim=1)[:, :-1]
 
 
 def think(
@@ -217,6 +229,7 @@ class _Reading:
         is_real_BT = _is_real(batch.suffix, batch.suffix_lengths)
         latent_inputs: list[Tensor] = []
         latent_states: list[Tensor] = []
+        prefix_state = state_BD
         taken_B = torch.zeros_like(batch.num_latents)
         is_thinking_B = batch.num_latents > 0
         for number in range(most):
@@ -248,6 +261,7 @@ class _Reading:
             states=torch.cat([state_BD[:, None], behind], dim=1),
             latent_inputs=torch.stack(latent_inputs, dim=1),
             latent_states=torch.stack(latent_states, dim=1),
+            prefix_state=prefix_state,
             num_latents_B=taken_B,
             num_passes_B=num_passes_B,
             passes=passes,
@@ -260,25 +274,32 @@ class _Reading:
             start: The token in every latent position; None where there are none.
         """
         batch = self.batch
-        num_latents = (
-            batch.num_latents if start is not None else torch.zeros_like(batch.num_latents)
-        )
+        most = 0 if start is None else batch.max_latents
+        num_latents = batch.num_latents if most else torch.zeros_like(batch.num_latents)
         ids = self.side_by_side(start, batch.suffix)
         before_B1 = (batch.prefix_lengths + num_latents)[:, None]
         is_real = _is_real(ids, before_B1[:, 0] + batch.suffix_lengths)
         words = torch.arange(batch.suffix.shape[1] + 1, device=ids.device)
+        latents = torch.arange(most + 1, device=ids.device) if most else words[:0]
+        wanted = torch.cat([batch.prefix_lengths[:, None] + latents, before_B1 + words], dim=1) - 1
         embeds = self.embed(ids)
         anchor_B = self.anchored(before_B1[:, 0] - 1)
-        states = self.passes.read(embeds, is_real, before_B1 - 1 + words, anchor_B)
+        read = self.passes.read(embeds, is_real, wanted, anchor_B)
+        around, states = read.split([len(latents), len(words)], dim=1)
         is_filled = isinstance(self.thinker.latents, Sequential | Parallel)
         if is_filled and start is None and self.thinker.modules:
             # Wrappers such as DDP want every weight to be used, also in a stage without thoughts.
             unused = self.update(0, states[:, 0]).sum() * 0.0
             states = states + unused
-        most = batch.max_latents if start is not None else 0
-        inputs = embeds[:, :0] if start is None else self.embed(self.starts(start))
-        none = states[:, :0].expand(-1, most, -1) if most == 0 else torch.zeros_like(inputs)
-        return Rollout(states, inputs, none, num_latents, torch.ones_like(num_latents), self.passes)
+        return Rollout(
+            states=states,
+            latent_inputs=embeds[:, :0] if start is None else self.embed(self.starts(start)),
+            latent_states=around[:, 1:],
+            prefix_state=around[:, 0] if most else states[:, 0],
+            num_latents_B=num_latents,
+            num_passes_B=torch.ones_like(num_latents),
+            passes=self.passes,
+        )
 
     def in_parallel(self, latents: Parallel) -> Rollout:
         """Fill all latent positions at once, some times, then read the language."""
@@ -296,10 +317,11 @@ class _Reading:
         embeds = self.embed(torch.cat([ids, batch.suffix], dim=1))
         question, words_BTD = embeds.split([ids.shape[1], batch.suffix.shape[1]], dim=1)
         states = passes.read(question, is_read, wanted.clamp(max=ids.shape[1] - 1))
-        bot_B1D, before_BND = states[:, :1], states[:, :-1]
+        bot_B1D = states[:, :1]
         is_real_BT = _is_real(batch.suffix, batch.suffix_lengths)
         for number in range(latents.iterations):
-            inputs_BND = self.update(number, before_BND)
+            seen_BND = states[:, 1:] if latents.is_in_place else states[:, :-1]
+            inputs_BND = self.update(number, seen_BND)
             passes.rewind(is_real_BQ)
             new, is_real, anchor_B = inputs_BND, is_latent_BN, None
             if number == latents.iterations - 1:  # the language rides along
@@ -307,15 +329,14 @@ class _Reading:
                 is_real = torch.cat([is_real, is_real_BT], dim=1)
                 anchor_B = self.anchored(most - 1)
             hidden = passes.read(new, is_real, layers_at_B=anchor_B)
-            before_BND = torch.cat([bot_B1D, hidden[:, : most - 1]], dim=1)
-        latent_states = hidden[:, :most]
+            states = torch.cat([bot_B1D, hidden[:, :most]], dim=1)
         # A row without latent positions reads its language right behind `<bot>`.
-        both = torch.cat([bot_B1D, latent_states], dim=1)
-        at_B11 = batch.num_latents[:, None, None].expand(-1, 1, both.shape[-1])
+        at_B11 = batch.num_latents[:, None, None].expand(-1, 1, states.shape[-1])
         return Rollout(
-            states=torch.cat([both.gather(1, at_B11), hidden[:, most:]], dim=1),
+            states=torch.cat([states.gather(1, at_B11), hidden[:, most:]], dim=1),
             latent_inputs=inputs_BND * is_latent_BN[:, :, None],
-            latent_states=latent_states,
+            latent_states=states[:, 1:],
+            prefix_state=bot_B1D[:, 0],
             num_latents_B=batch.num_latents,
             num_passes_B=torch.full_like(batch.num_latents, latents.iterations + 1),
             passes=passes,
