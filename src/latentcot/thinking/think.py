@@ -285,7 +285,7 @@ class _Reading:
         embeds = self.embed(ids)
         anchor_B = self.anchored(before_B1[:, 0] - 1)
         read = self.passes.read(embeds, is_real, wanted, anchor_B)
-        around, states = read.split([len(latents), len(words)], dim=1)
+        around, states = read[:, : len(latents)], read[:, len(latents) :]
         is_filled = isinstance(self.thinker.latents, Sequential | Parallel)
         if is_filled and start is None and self.thinker.modules:
             # Wrappers such as DDP want every weight to be used, also in a stage without thoughts.
