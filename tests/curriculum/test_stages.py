@@ -162,9 +162,7 @@ def test_mixing_over_the_past_never_looks_ahead() -> None:
 
 def test_mixing_can_draw_later_stages_more_often() -> None:
     """Stage i with weight i + 1 (arXiv 2602.22441)."""
-    rules = Curriculum(
-        stage_mix_prob=1.0, stage_mix_range="past", stage_mix_weights="growing"
-    )
+    rules = Curriculum(stage_mix_prob=1.0, stage_mix_range="past", stage_mix_weights="growing")
     drawn = Counter(draw_stages(rules, STEP_PER_STAGE, range(5), 2, 20_000, "seed"))
     assert set(drawn) == {0, 1, 2}
     for stage in drawn:
