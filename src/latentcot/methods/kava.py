@@ -76,7 +76,8 @@ def compressed(
     token = torch.arange(keys.shape[2], device=keys.device)
     is_chain = (token < lengths_B[:, None])[:, None]  # (B, 1, T)
     is_answer = (token < ends_B[:, None])[:, None] & ~is_chain
-    weights = read.weights.unflatten(1, (keys.shape[1], -1)).amax(2).to(wide)
+    # Queries that share keys stand beside each other.
+    weights = read.weights.reshape(*keys.shape[:2], -1, *read.weights.shape[2:]).amax(2).to(wide)
     num_answer = is_answer.sum(-1, keepdim=True).clamp(min=1)
     importance = (weights * is_answer[..., None]).sum(2) / num_answer
     unit = nn.functional.normalize(keys, dim=-1) * is_chain[..., None]
