@@ -110,6 +110,13 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
         pytest.param(
             "gpt2", False, Shape(3, 12, 2, 5, (), ((2, 1),)), "lotus", marks=pytest.mark.slow
         ),
+        pytest.param(
+            "llama",
+            False,
+            Shape(3, 12, 4, 5, ((11, 0, 9),), ((1, 6),)),
+            "kava",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_work_is_what_the_real_update_does(

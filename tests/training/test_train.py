@@ -37,8 +37,8 @@ from losses import train_step_of
 from tiny_runs import rows_of
 
 THOUGHTS = {"coconut": NUM_STAGES, "coconut-no-curriculum": NUM_STAGES, "simcot": NUM_STAGES,
-            "codi": 6, "pccot": 24, "lotus": NUM_STAGES, "mux": 6}  # fmt: skip
-PASSES = THOUGHTS | {"pause-multipass": NUM_STAGES, "pccot": 3, "lotus": 6}
+            "codi": 6, "pccot": 24, "kava": 24, "lotus": NUM_STAGES, "mux": 6}  # fmt: skip
+PASSES = THOUGHTS | {"pause-multipass": NUM_STAGES, "pccot": 3, "kava": 3, "lotus": 6}
 
 
 @pytest.mark.parametrize("name", METHODS)

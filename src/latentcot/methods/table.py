@@ -73,6 +73,10 @@ _LATER = (
         "latentcot.methods.pccot:pccot", "latentcot.methods.pccot:PccotSettings",
     ),
     Registered(
+        "kava", "PCCoT's thoughts, pulled to a compressed cache of the chain (arXiv 2510.02312)",
+        "latentcot.methods.kava:kava", "latentcot.methods.kava:KavaSettings",
+    ),
+    Registered(
         "simcot", "a host whose thoughts must spell the steps (arXiv 2509.20317)",
         "latentcot.methods.simcot:simcot", "latentcot.methods.simcot:SimcotSettings",
     ),

@@ -25,6 +25,8 @@ from latentcot.errors import TrainingError
 from latentcot.models.backend.activation_checkpointing import checkpointed
 from latentcot.models.backend.last_layer import pruned_to
 from latentcot.models.backend.split_cache import (
+    FAMILIES,
+    Part,
     additive,
     attends_over_split_cache,
     blocks_of,
@@ -204,6 +206,36 @@ class Passes:
         for block in self.blocks:
             way.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
         return kept
+
+    def cached(self, columns_BN: Tensor) -> list[Part]:
+        """Return the keys and values that each block keeps of some columns, with their gradients.
+
+        Args:
+            columns_BN: Columns of each row.
+
+        Returns:
+            (B, heads of keys, N, E) each, as they are cached: behind rotary positions.
+
+        Raises:
+            TrainingError: The model is read in a way that keeps none, or not those of every column.
+        """
+        if self.cache is None or self.window is not None:
+            raise TrainingError(
+                f"{type(self.backbone).__name__}: keys and values of latent positions are asked "
+                "for, and this model keeps none that could be read (it has sliding windows, or is "
+                "read row by row). Use a model with plain causal attention, such as "
+                f"{', '.join(FAMILIES)}, or a method that needs none."
+            )
+        layers: list[Any] = self.cache.layers
+        parts = []
+        for layer in layers:
+            both = layer.whole() if self.has_split_cache else (layer.keys, layer.values)
+            at = columns_BN[:, None, :, None]
+            keys, values = (
+                one.gather(2, at.expand(-1, one.shape[1], -1, one.shape[3])) for one in both
+            )
+            parts.append((keys, values))
+        return parts
 
     def rewind(self, is_real_BK: Tensor) -> None:
         """Forget the newest columns, so that the next ones stand in their place.

@@ -126,6 +126,7 @@ class Rollout:
         num_latents_B: (B,). How many latent positions each row has taken.
         num_passes_B: (B,). Passes that each row has needed until its first word can be read.
         passes: The positions read so far, to continue from.
+        columns: (B, N). Where the latent positions stand in `passes`.
         layers: (blocks + 1) × (B, D), the hidden states of all layers at the batch's anchor, in
             transformers' order; none unless asked for.
     """
@@ -137,6 +138,7 @@ class Rollout:
     num_latents_B: Tensor
     num_passes_B: Tensor
     passes: Passes
+    columns: Tensor
     layers: tuple[Tensor, ...] = ()
 
     @property
@@ -265,6 +267,7 @@ class _Reading:
             num_latents_B=taken_B,
             num_passes_B=num_passes_B,
             passes=passes,
+            columns=self.columns(batch.prefix.shape[1], len(latent_inputs)),
         )
 
     def at_once(self, start: int | None) -> Rollout:
@@ -299,6 +302,7 @@ class _Reading:
             num_latents_B=num_latents,
             num_passes_B=torch.ones_like(num_latents),
             passes=self.passes,
+            columns=self.columns(batch.prefix_lengths[:, None], most),
         )
 
     def in_parallel(self, latents: Parallel) -> Rollout:
@@ -340,7 +344,14 @@ class _Reading:
             num_latents_B=batch.num_latents,
             num_passes_B=torch.full_like(batch.num_latents, latents.iterations + 1),
             passes=passes,
+            columns=self.columns(ids.shape[1], most),
         )
+
+    def columns(self, first: int | Tensor, count: int) -> Tensor:
+        """Return so many columns from the first one on, for every row: (B, count)."""
+        prefix = self.batch.prefix
+        number = torch.arange(count, device=prefix.device)
+        return (number + first).expand(len(prefix), -1)
 
     def starts(self, start: int) -> Tensor:
         """Return the start token for every latent position: (B, N)."""

@@ -14,7 +14,7 @@ Shapes: B batch, H heads, C columns of one pass, K columns so far, E width of a 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -96,6 +96,12 @@ class SplitLayer(DynamicLayer):
         assert self.fixed is not None
         return Seen(self.first, self.fixed, self.rest, self.mask_B1CK)
 
+    def whole(self) -> Part:
+        """Return keys and values of all columns, joined."""
+        parts = [part for part in (self.first, self.rest) if part is not None]
+        keys, values = zip(*parts, strict=True)
+        return torch.cat(keys, dim=-2), torch.cat(values, dim=-2)
+
     def get_seq_length(self) -> int:
         """Return how many columns there are."""
         return sum(part[0].shape[-2] for part in (self.first, self.rest) if part is not None)
@@ -156,14 +162,19 @@ def split_cache(num_blocks: int) -> Cache:
 
 
 @contextmanager
-def attends_over_split_cache(config: Any) -> Iterator[None]:
-    """Within it, a model with this config attends by our function; its cache must be in parts."""
+def attends_by(config: Any, name: str) -> Iterator[None]:
+    """Within it, a model with this config attends by the function that transformers finds so."""
     before = config._attn_implementation
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         yield
     finally:
         config._attn_implementation = before
+
+
+def attends_over_split_cache(config: Any) -> AbstractContextManager[None]:
+    """Within it, a model with this config attends by our function; its cache must be in parts."""
+    return attends_by(config, NAME)
 
 
 @contextmanager
