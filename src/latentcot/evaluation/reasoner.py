@@ -31,6 +31,7 @@ from latentcot.models.loading import check_lengths, max_positions, width_of
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
 from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
+from latentcot.thinking.perturbation import Perturbation
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from latentcot.utils.distributed import every_nth, gathered, own_device
@@ -75,7 +76,7 @@ class Thinking:
 
 
 BATCH_SIZE = 100
-"""Questions at a time where nothing else is said."""
+"""Texts at a time where nothing else is said."""
 
 
 class Options(TypedDict, total=False):
@@ -85,15 +86,19 @@ class Options(TypedDict, total=False):
         force_steps: Make every text begin with a step of the chain.
         max_new_tokens: Words at most; as in training if left out. A text that reaches the model's
             last position stops there.
-        batch_size: Questions at a time, `BATCH_SIZE` if left out; the results do not depend on it.
+        batch_size: Texts at a time, `BATCH_SIZE` if left out; the results do not depend on it.
+        num_samples: Texts for each question, 1 if left out. More must differ by one of the next.
         sampling: How words are drawn; greedy if left out.
+        perturbation: How the thoughts of each sample are changed; not at all if left out.
         on_progress: Told the number of questions that are done.
     """
 
     force_steps: bool
     max_new_tokens: int | None
     batch_size: int
+    num_samples: int
     sampling: Sampling | None
+    perturbation: Perturbation | None
     on_progress: Callable[[int], None] | None
 
 
@@ -145,8 +150,13 @@ class Reasoner:
                 classifier is not asked then.
             **options: How answers are written: see `Options`.
 
+        Returns:
+            One a question, in order; with `num_samples` so many a question, those of a question
+            together.
+
         Raises:
             DataError: A question does not fit the vocabulary or the model's positions.
+            UsageError: The samples would all be the same, or have no thoughts to change.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
         return self.answer(encoded, num_thoughts=num_thoughts, **options)
@@ -173,7 +183,9 @@ class Reasoner:
         force_steps: bool = False,
         max_new_tokens: int | None = None,
         batch_size: int = BATCH_SIZE,
+        num_samples: int = 1,
         sampling: Sampling | None = None,
+        perturbation: Perturbation | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Output]:
         """Answer questions that are laid out already, by another thinker if one is given."""
@@ -184,7 +196,9 @@ class Reasoner:
             max_new_tokens=self.info.max_new_tokens if max_new_tokens is None else max_new_tokens,
             max_length=max_positions(self.model),
             batch_size=batch_size,
+            num_samples=num_samples,
             sampling=sampling,
+            perturbation=perturbation,
             thinker=thinker or self.thinker,
             stop=stop,
             forced=self._forced_steps() if force_steps else None,

@@ -7,7 +7,6 @@ random numbers.
 """
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,9 +23,13 @@ from transformers import (
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError
 from latentcot.thinking.batch import collate
+from latentcot.thinking.perturbation import Perturbation, stream
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Rollout, Stop, Thinker, think
 from latentcot.utils.distributed import every_nth, gathered
+from latentcot.utils.parsing import shown
+
+MOST_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Sampling:
         temperature: 0.0001 to 10000; 1 leaves the model's distribution as it is.
         top_p: Keep the smallest set of words with this much probability.
         top_k: Keep this many words at most; 0 keeps all.
-        seed: Prompt number i draws from a stream of its own, made of this seed and i.
+        seed: Prompt number i draws from a stream of its own, made of this seed and i; with several
+            samples, each sample of it.
     """
 
     temperature: float = 1.0
@@ -108,7 +112,9 @@ def generate(
     max_new_tokens: int,
     max_length: int | None = None,
     batch_size: int = 64,
+    num_samples: int = 1,
     sampling: Sampling | None = None,
+    perturbation: Perturbation | None = None,
     thinker: Thinker | None = None,
     stop: Stop | None = None,
     forced: ForcedSteps | None = None,
@@ -126,8 +132,11 @@ def generate(
         max_new_tokens: Words at most, at least 1.
         max_length: Columns at most, question and thoughts included: the model's positions. A text
             that reaches it stops there.
-        batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
-        sampling: How to draw; greedy if left out.
+        batch_size: Texts at a time; they are sorted by length and thoughts, so that pads are few.
+        num_samples: Texts for each prompt, which then stand together; the first k are those that k
+            samples give.
+        sampling: How to draw words; greedy if left out.
+        perturbation: How the thoughts of each sample are changed; not at all if left out.
         thinker: How latent positions are filled; with continuous thoughts if left out.
         stop: Ends latent mode for each row by itself, at the latent positions of its prompt at the
             latest.
@@ -136,16 +145,21 @@ def generate(
         on_progress: Called with the number of prompts that have just been finished.
 
     Raises:
-        UsageError: `max_new_tokens` or `batch_size` is below 1.
+        UsageError: A number is out of its range, the samples would all be the same, or no prompt
+            has a latent input to change.
     """
     if max_new_tokens < 1 or batch_size < 1:
         raise UsageError(
             f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
             f"{batch_size}."
         )
-    if sampling is not None or stop is not None or forced is not None:
+    _check_samples(num_samples, sampling, perturbation, prompts)
+    if any(one is not None for one in (sampling, perturbation, stop, forced)):
         recorder = None
-    found: list[Generation] = []
+    thinker, found = thinker or Thinker(), list[Generation]()
+    # Of each text: its prompt, and the name of the streams that it draws from.
+    names = [f"{i}/{j}" if j else f"{i}" for i in range(len(prompts)) for j in range(num_samples)]
+    prompts = [prompt for prompt in prompts for _ in range(num_samples)]
     # By thoughts and length, so that a batch pads little.
     order = sorted(
         range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
@@ -153,33 +167,64 @@ def generate(
     mine = every_nth(order)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
-        draw = _drawer(sampling, chosen)
-        rooms = [math.inf if max_length is None else max_length - len(prompts[i]) for i in chosen]
+        batch, rows = [prompts[i] for i in chosen], [names[i] for i in chosen]
+        rooms = [math.inf if max_length is None else max_length - len(one) for one in batch]
         limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
-        batch = [prompts[i] for i in chosen]
-        recorded = None if recorder is None else recorder.write(batch, limits, eos_id)
-        if recorded is not None:
-            words, inputs_BND, num_passes_B = recorded
-            texts = [
-                _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
-                for text, inputs_ND, num_passes, prompt in zip(
-                    words, inputs_BND, num_passes_B.tolist(), batch, strict=True
-                )
-            ]
-        else:
-            rollout = roll_out(model, batch, thinker, stop)
+        texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
+        if texts is None:
+            thinks = thinker if perturbation is None else perturbation.on(thinker, rows)
+            rollout = roll_out(model, batch, thinks, stop)
+            draw = _drawer(sampling, rows)
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced)
             if recorder is not None:
                 recorder.saw(max(text.num_tokens + text.is_finished for text in texts))
         found += texts
         if on_progress is not None:
-            on_progress(_of_all(start + len(chosen), mine, order) - _of_all(start, mine, order))
+            done = [_of_all(end, mine, order) for end in (start, start + len(chosen))]
+            on_progress(done[1] // num_samples - done[0] // num_samples)
     results = dict(zip(order, gathered(found), strict=True))
     return [results[i] for i in range(len(prompts))]
 
 
+def _recorded(
+    recorder: GreedyRecorder, prompts: Sequence[Layout], limits: Sequence[int], eos_id: int
+) -> list[Generation] | None:
+    """Write a batch of texts by a recorded run; None where one would not do."""
+    recorded = recorder.write(prompts, limits, eos_id)
+    if recorded is None:
+        return None
+    words, inputs_BND, num_passes_B = recorded
+    return [
+        _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
+        for text, inputs_ND, num_passes, prompt in zip(
+            words, inputs_BND, num_passes_B.tolist(), prompts, strict=True
+        )
+    ]
+
+
+def _check_samples(
+    num_samples: int,
+    sampling: Sampling | None,
+    perturbation: Perturbation | None,
+    prompts: Sequence[Layout],
+) -> None:
+    if not 1 <= num_samples <= MOST_SAMPLES:
+        raise UsageError(f"num_samples: must be 1 … {MOST_SAMPLES:,}, got {shown(num_samples)}.")
+    if num_samples > 1 and sampling is None and perturbation is None:
+        raise UsageError(
+            f"num_samples: {num_samples} samples would all be the same. Let them differ by noise, "
+            "dropout, or a temperature."
+        )
+    if perturbation is not None and prompts and not any(one.num_latents for one in prompts):
+        raise UsageError(
+            "noise and dropout change latent inputs, and no question has a latent position that is "
+            "filled: the method has none, or this stage or num_thoughts leaves none. Draw words "
+            "instead (temperature)."
+        )
+
+
 def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:
-    """Return how many prompts all processes have finished, to judge by this one."""
+    """Return how many texts all processes have finished, to judge by this one."""
     return done * len(order) // len(mine)
 
 
@@ -252,7 +297,7 @@ def _generation(
 
 
 def _drawer(
-    sampling: Sampling | None, prompts: Sequence[int]
+    sampling: Sampling | None, names: Sequence[str]
 ) -> Callable[[Tensor, list[int]], Tensor]:
     """Return (logits of the rows still going, their numbers) → one token each."""
     if sampling is None:
@@ -262,8 +307,7 @@ def _drawer(
         warp.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         warp.append(TopPLogitsWarper(sampling.top_p))
-    seeds = [random.Random(f"{sampling.seed}/{prompt}").getrandbits(63) for prompt in prompts]
-    streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+    streams = [stream(sampling.seed, name) for name in names]
 
     def draw(logits: Tensor, rows: list[int]) -> Tensor:
         nothing = torch.empty(len(rows), 0, dtype=torch.long)  # these three read no earlier words
