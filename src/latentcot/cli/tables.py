@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from latentcot.evaluation.comparison import FailedRun, Row, Summary
-from latentcot.evaluation.results import Evaluation
+from latentcot.evaluation.results import Evaluation, Sampled
 from latentcot.evaluation.statistics import percent
 from latentcot.evaluation.tables import (
     NOTHING,
@@ -48,14 +48,25 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("method", f"{result.method}, stage {result.stage} of {result.last_stage}")
     interval = f"{100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}"
+    sampled = result.sampled
     table.add_row("accuracy", f"{percent(accuracy.value)} (95 % interval {interval})")
+    if sampled is not None:
+        drawn = {
+            "noise": sampled.noise,
+            "dropout": sampled.dropout,
+            "temperature": sampled.temperature,
+        }
+        how = ", ".join(f"{name} {value:g}" for name, value in drawn.items() if value is not None)
+        table.add_row("that is the", f"vote of {sampled.num_samples} samples, {how}")
     table.add_row("questions", str(accuracy.n))
     table.add_row("tokens per question", f"{result.tokens_per_question:.2f}")
     table.add_row("thoughts per question", f"{result.thoughts_per_question:.2f}")
     table.add_row("passes per question", f"{result.passes_per_question:.2f}")
-    num_cut = sum(not record.is_finished for record in result.records)
-    if num_cut:
-        share = percent(num_cut / accuracy.n)
+    are_finished = [
+        one.is_finished for record in result.records for one in record.samples or [record]
+    ]
+    if not all(are_finished):
+        share = percent(are_finished.count(False) / len(are_finished))
         table.add_row("cut off", f"{share} of the texts, by generation.max_new_tokens")
     wrong = [record for record in result.records if not record.is_correct]
     same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
@@ -73,6 +84,25 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     if written is not None:
         table.add_row("written to", str(written))
     print_table(table)
+    if sampled is not None:
+        print_table(_samples_table(sampled))
+
+
+def _samples_table(sampled: Sampled) -> Table:
+    """Return what k samples of each question are worth, and what they cost."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption="pass@k: one of k samples is right; of all of them: the coverage. vote: the answer "
+        "of most\nis right, of equals the first one's. tokens, passes: of k samples together",
+        caption_justify="left",
+    )
+    for name in ("k", "pass@k", "95 %", "vote", "95 % ", "tokens", "passes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for at in sampled.at:
+        shares = [(percent(one.value), f"{100 * one.low:.1f} – {100 * one.high:.1f}")
+                  for one in (at.pass_at_k, at.vote)]  # fmt: skip
+        table.add_row(str(at.k), *shares[0], *shares[1], f"{at.tokens:.2f}", f"{at.passes:.2f}")
+    return table
 
 
 def comparison_table(rows: Sequence[Row], caption: str | None = None) -> Table:

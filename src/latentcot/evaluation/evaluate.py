@@ -4,16 +4,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import fmean
-from typing import Unpack
+from typing import Any, Unpack
 
 from latentcot.curriculum.layout import EncodedExample, latents_of_chain
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import BATCH_SIZE, Options, Reasoner
-from latentcot.evaluation.results import Estimate, Evaluation, Record
+from latentcot.evaluation.results import Estimate, Evaluation, Record, Sample, Sampled
+from latentcot.evaluation.samples import at_each_k, vote
 from latentcot.evaluation.statistics import share_with_interval
 from latentcot.tasks import AnswerMatch, task_named
+from latentcot.tasks.scoring import IsCorrect
 from latentcot.utils.parsing import shown
+
+_COSTS = ("num_tokens", "num_thoughts", "num_passes")
 
 
 def evaluate(
@@ -25,7 +29,10 @@ def evaluate(
     match: AnswerMatch | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
-    """Let a reasoner answer examples, greedily, and score it by its task's rule.
+    """Let a reasoner answer examples, and score it by its task's rule.
+
+    Greedily, if nothing else is said. Of several samples (`num_samples`) the vote of all is scored,
+    and `sampled` holds what fewer are worth.
 
     Args:
         reasoner: The model with its checkpoint's settings; nothing else is needed.
@@ -36,7 +43,7 @@ def evaluate(
         **options: How answers are written: see `reasoner.Options`.
 
     Raises:
-        UsageError: There are no examples.
+        UsageError: There are no examples, or the samples would all be the same.
     """
     if not examples or not all(isinstance(example, Example) for example in examples):
         got = "none" if not examples else shown(examples)
@@ -50,19 +57,31 @@ def evaluate(
     seconds = time.perf_counter() - start
 
     has_thoughts, plan = reasoner.method.view.latents.is_thought, reasoner.rules.plan
-    records = []
-    for example, output in zip(examples, outputs, strict=True):
+    num_samples, records = len(outputs) // len(examples), list[Record]()
+    is_drawn = options.get("sampling") is not None or options.get("perturbation") is not None
+    for number, example in enumerate(examples):
         has_chain = has_thoughts and bool(example.steps)
+        mine = outputs[number * num_samples : (number + 1) * num_samples]
+        right = [task.is_correct(output.answer, example.answer) for output in mine]
+        chosen = vote([output.answer for output in mine], task.is_correct)
+        sums = {key: sum(getattr(output, key) for output in mine) for key in _COSTS}
+        pairs = zip(right, mine, strict=True) if is_drawn else ()
         records.append(
             Record(
                 id=example.id,
                 gold=example.answer,
-                is_correct=task.is_correct(output.answer, example.answer),
+                is_correct=right[chosen],
                 chain_thoughts=latents_of_chain(len(example.steps), plan) if has_chain else None,
-                **asdict(output),
+                samples=tuple(Sample(is_right, **asdict(output)) for is_right, output in pairs),
+                **(asdict(mine[chosen]) | sums),
             )
         )
-    stopped = [r.num_thoughts == r.chain_thoughts for r in records if r.chain_thoughts is not None]
+    stopped = [
+        one.num_thoughts == record.chain_thoughts
+        for record in records
+        if record.chain_thoughts is not None
+        for one in record.samples or (record,)
+    ]
     num_right, num_all = sum(record.is_correct for record in records), len(records)
     return Evaluation(
         method=info.method_name,
@@ -76,5 +95,15 @@ def evaluate(
         seconds_per_question=seconds / num_all,
         batch_size=options.get("batch_size", BATCH_SIZE),
         share_stopped_with_chain=fmean(stopped) if stopped else None,
+        sampled=_sampled(records, options, task.is_correct) if is_drawn else None,
         records=tuple(records),
     )
+
+
+def _sampled(records: Sequence[Record], options: Options, is_same: IsCorrect) -> Sampled:
+    sampling, perturbation = options.get("sampling"), options.get("perturbation")
+    drawn: dict[str, Any] = {} if perturbation is None else asdict(perturbation)
+    if sampling is not None:
+        words = asdict(sampling)
+        drawn |= {"word_seed": words.pop("seed")} | words
+    return Sampled(len(records[0].samples), at_each_k(records, is_same), **drawn)

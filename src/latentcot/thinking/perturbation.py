@@ -71,15 +71,16 @@ class Perturbation:
 
         def numbers(size: int, place: int) -> Tensor:
             while len(drawn_BD) <= place:
-                draw = torch.randn if self.dropout is None else torch.rand
+                draw = torch.rand if self.noise is None else torch.randn
                 drawn_BD.append(torch.stack([draw(size, generator=one) for one in streams]))
             return drawn_BD[place]
 
         def update(latent: Latent) -> Tensor:
             vector: Tensor = own(latent)  # (B, D), or (B, N, D) where all are filled at once
             size, is_one = vector.shape[-1], vector.dim() == 2
-            if self.dropout is not None:
-                kept = (numbers(size, 0) >= self.dropout).to(vector) / (1 - self.dropout)
+            if self.noise is None:
+                share = self.dropout or 0.0
+                kept = (numbers(size, 0) >= share).to(vector) / (1 - share)
                 return vector * (kept if is_one else kept[:, None])
             if is_one:
                 noise = numbers(size, latent.number)
