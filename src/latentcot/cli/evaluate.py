@@ -1,11 +1,13 @@
 """`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from latentcot.cli.draws import Draws
 from latentcot.data.examples import read_examples
 from latentcot.data.formats import source_hash
 from latentcot.errors import UsageError
@@ -14,84 +16,143 @@ from latentcot.utils.display import progress_bar, put_json, say
 from latentcot.utils.distributed import is_main, join
 from latentcot.utils.files import refuse_unwritable
 
+if TYPE_CHECKING:
+    from latentcot.evaluation.results import Evaluation
+
 
 def evaluate(
     checkpoint: str,
     *,
     data: str | None = None,
-    num_thoughts: int | None = None,
+    num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
+    draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     limit: int | None = None,
     batch_size: int = 100,
     match: Literal["exact", "number"] | None = None,
     out: Path | None = None,
+    figure: Path | None = None,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
 
-    Under torchrun or accelerate launch the processes share the questions.
+    With --num-samples the vote of all samples of a question is its answer, and a table says what
+    fewer are worth. Under torchrun or accelerate launch the processes share the questions.
 
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         data: File of examples, or hub:NAME:SPLIT; the run's test file if left out.
-        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
+        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for;
+            repeatable, for a result and a row of a table each.
         force_steps: Make it write at least one step of its chain behind the thoughts.
+        draws: How answers differ.
         limit: Use this many examples, from the beginning of the file.
-        batch_size: Questions at a time; answers do not depend on it.
+        batch_size: Answers at a time; they do not depend on it.
         match: When an answer counts as right: the same text, or the same number; the rule of the
             checkpoint's task if left out.
         out: Where to write the result; RUN/evals/DATA.json if left out, and what differs.
-        as_json: Print the result as JSON, records included.
+        figure: Draw accuracy against samples, and against thoughts, into this PNG and a PDF.
+        as_json: Print each result as JSON, records included.
         quiet: Show no progress.
     """
-    from latentcot.cli.tables import print_evaluation
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
-    from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
-    from latentcot.runs.provenance import provenance
 
     # Before the work, not after it.
     if limit is not None and limit < 1:
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
-    if out is not None:
-        refuse_unwritable(out)
-        folder.refuse_no_result(out)
+    numbers: list[int | None] = [*dict.fromkeys(num_thoughts)] or [None]
+    _check_files(out, figure, len(numbers), draws.num_samples)
+    options = draws.options()
     join()
     reasoner = load(checkpoint)
     file = data or folder.recipe_test_file(checkpoint)
-    examples = read_examples(file, limit)
-    with progress_bar("eval", len(examples), is_quiet=quiet or as_json) as move_on:
-        result = run_evaluation(
-            reasoner,
-            examples,
-            num_thoughts=num_thoughts,
-            force_steps=force_steps,
-            batch_size=batch_size,
-            match=AnswerMatch(match) if match else None,
-            on_progress=move_on,
-        )
-    if not is_main():
+    examples, results = read_examples(file, limit), []
+    with progress_bar("eval", len(numbers) * len(examples), is_quiet=quiet or as_json) as move_on:
+        for number in numbers:
+            result = run_evaluation(
+                reasoner,
+                examples,
+                num_thoughts=number,
+                force_steps=force_steps,
+                batch_size=batch_size,
+                match=AnswerMatch(match) if match else None,
+                on_progress=move_on,
+                **options,
+            )
+            if not is_main():
+                continue
+            result = _with_source(result, checkpoint, reasoner.info.update, file)
+            target = out or folder.eval_path(
+                checkpoint, file, number, limit, force_steps=force_steps, match=match,
+                differs=draws.differs,
+            )  # fmt: skip
+            if target is not None:
+                result.write(target)
+            results.append((result, target))
+    if results:
+        _show(results, figure, as_json=as_json)
+
+
+def _show(
+    results: "Sequence[tuple[Evaluation, Path | None]]", figure: Path | None, *, as_json: bool
+) -> None:
+    """Print results, with where they were written, and draw them if that was asked for."""
+    from latentcot.cli.tables import print_evaluations
+
+    first = results[0][0]
+    if figure is not None:
+        from latentcot.analysis.shared.sample_curves import draw
+        from latentcot.analysis.shared.style import save
+
+        note = f"{first.accuracy.n:,} questions; intervals 95 %"
+        save(draw([result for result, _ in results]), figure, note)
+    if as_json:
+        for result, _ in results:
+            put_json(result.values())
         return
-    run, update = folder.run_of(checkpoint), reasoner.info.update
+    print_evaluations(results)
+    for note in first.notes:  # on the training: those of all
+        say(f"Note: {note}")
+
+
+def _check_files(out: Path | None, figure: Path | None, num_numbers: int, num_samples: int) -> None:
+    """Refuse files that could not be written, or would hold nothing or too much."""
+    from latentcot.runs.folder import refuse_no_result
+
+    if out is not None:
+        if num_numbers > 1:
+            raise UsageError(
+                f"--out {out}: is one file, but {num_numbers} numbers of thoughts make a result "
+                "each. Leave it out, and they go into the run, or give one number."
+            )
+        refuse_unwritable(out)
+        refuse_no_result(out)
+    if figure is not None:
+        if num_samples < 2 and num_numbers < 2:
+            raise UsageError(
+                f"--figure {figure}: would be one point. Give --num-samples 2 or more, or "
+                "--num-thoughts several times."
+            )
+        refuse_unwritable(figure)
+
+
+def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> "Evaluation":
+    """Return a result that knows what was evaluated, on what and by what."""
+    from latentcot.evaluation.results import Evaluated, Questions
+    from latentcot.runs import folder
+    from latentcot.runs.provenance import provenance
+
+    run = folder.run_of(checkpoint)
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     rows = folder.read_metrics(run) if run else []
     updates = max([update, *(row["update"] for row in rows)])
-    result = replace(
+    return replace(
         result,
         checkpoint=Evaluated(updates, update, checkpoint),
         data=Questions(source_hash(file), file),
         provenance=provenance(),
         notes=tuple(folder.notes_on(run, rows, result.stage, result.last_stage) if run else ()),
     )
-    target = out or folder.eval_path(
-        checkpoint, file, num_thoughts, limit, force_steps=force_steps, match=match
-    )
-    if target is not None:
-        result.write(target)
-    if as_json:
-        return put_json(result.values())
-    print_evaluation(result, target)
-    for note in result.notes:
-        say(f"Note: {note}")

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from latentcot.evaluation.comparison import FailedRun, Row, Summary
-from latentcot.evaluation.results import Evaluation, Sampled
+from latentcot.evaluation.results import Estimate, Evaluation, Sampled
 from latentcot.evaluation.statistics import percent
 from latentcot.evaluation.tables import (
     NOTHING,
@@ -47,26 +47,21 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     accuracy = result.accuracy
     table = Table(show_header=False, box=None)
     table.add_row("method", f"{result.method}, stage {result.stage} of {result.last_stage}")
-    interval = f"{100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}"
+    shown_accuracy = f"{percent(accuracy.value)} (95 % interval {_interval(accuracy)})"
+    table.add_row("accuracy", shown_accuracy)
     sampled = result.sampled
-    table.add_row("accuracy", f"{percent(accuracy.value)} (95 % interval {interval})")
     if sampled is not None:
-        drawn = {
-            "noise": sampled.noise,
-            "dropout": sampled.dropout,
-            "temperature": sampled.temperature,
-        }
-        how = ", ".join(f"{name} {value:g}" for name, value in drawn.items() if value is not None)
-        table.add_row("that is the", f"vote of {sampled.num_samples} samples, {how}")
+        given = {name: getattr(sampled, name) for name in ("noise", "dropout", "temperature")}
+        how = ", ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
+        table.add_row("answers are", f"votes of {sampled.num_samples} samples, {how}")
     table.add_row("questions", str(accuracy.n))
     table.add_row("tokens per question", f"{result.tokens_per_question:.2f}")
     table.add_row("thoughts per question", f"{result.thoughts_per_question:.2f}")
     table.add_row("passes per question", f"{result.passes_per_question:.2f}")
-    are_finished = [
-        one.is_finished for record in result.records for one in record.samples or [record]
-    ]
-    if not all(are_finished):
-        share = percent(are_finished.count(False) / len(are_finished))
+    texts = [text for record in result.records for text in record.samples or [record]]
+    num_cut = sum(not text.is_finished for text in texts)
+    if num_cut:
+        share = percent(num_cut / len(texts))
         table.add_row("cut off", f"{share} of the texts, by generation.max_new_tokens")
     wrong = [record for record in result.records if not record.is_correct]
     same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
@@ -88,20 +83,52 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
         print_table(_samples_table(sampled))
 
 
+def print_evaluations(results: Sequence[tuple[Evaluation, Path | None]]) -> None:
+    """Print one evaluation, or a row for each number of thoughts, and where they were written."""
+    if len(results) == 1:
+        print_evaluation(*results[0])
+        return
+    drawn = results[0][0].sampled
+    table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
+    if drawn is not None:
+        table.caption = (
+            f"accuracy: of the vote of {drawn.num_samples} samples; coverage: one is right"
+        )
+    columns = ["thoughts", "accuracy", "95 %", *(["coverage", "95 % "] if drawn else [])]
+    for name in (*columns, "tokens", "passes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result, _ in results:
+        sampled, shares = result.sampled, [result.accuracy]
+        if sampled is not None:
+            shares.append(sampled.at[-1].pass_at_k)
+        thoughts = result.thoughts_per_question / (sampled.num_samples if sampled else 1)
+        costs = [result.tokens_per_question, result.passes_per_question]
+        figures = [text for one in shares for text in (percent(one.value), _interval(one))]
+        table.add_row(f"{thoughts:.2f}", *figures, *(f"{cost:.2f}" for cost in costs))
+    print_table(table)
+    for _, written in results:
+        if written is not None:
+            print_text(f"written to {written}")
+
+
+def _interval(share: Estimate) -> str:
+    return f"{100 * share.low:.1f} – {100 * share.high:.1f}"
+
+
 def _samples_table(sampled: Sampled) -> Table:
     """Return what k samples of each question are worth, and what they cost."""
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption="pass@k: one of k samples is right; of all of them: the coverage. vote: the answer "
-        "of most\nis right, of equals the first one's. tokens, passes: of k samples together",
+        caption="pass@k: one of k samples is right (coverage, for all of them); vote: the answer\n"
+        "of most is right, of equally many the first. Tokens and passes: of k together.",
         caption_justify="left",
     )
     for name in ("k", "pass@k", "95 %", "vote", "95 % ", "tokens", "passes"):
         table.add_column(name, justify="right", no_wrap=True)
     for at in sampled.at:
-        shares = [(percent(one.value), f"{100 * one.low:.1f} – {100 * one.high:.1f}")
-                  for one in (at.pass_at_k, at.vote)]  # fmt: skip
-        table.add_row(str(at.k), *shares[0], *shares[1], f"{at.tokens:.2f}", f"{at.passes:.2f}")
+        shares = [at.pass_at_k, at.vote]
+        figures = [text for one in shares for text in (percent(one.value), _interval(one))]
+        table.add_row(str(at.k), *figures, f"{at.tokens:.2f}", f"{at.passes:.2f}")
     return table
 
 

@@ -79,26 +79,34 @@ BATCH_SIZE = 100
 """Texts at a time where nothing else is said."""
 
 
-class Options(TypedDict, total=False):
-    """How answers are written; each can be left out.
+class Drawn(TypedDict, total=False):
+    """How answers differ; each can be left out.
+
+    Attributes:
+        num_samples: Texts for each question, 1 if left out. More must differ by one of the next.
+        sampling: How words are drawn; greedy if left out.
+        perturbation: How the thoughts of each sample are changed; not at all if left out.
+    """
+
+    num_samples: int
+    sampling: Sampling | None
+    perturbation: Perturbation | None
+
+
+class Options(Drawn, total=False):
+    """How answers are written; each can be left out, and so can those of `Drawn`.
 
     Attributes:
         force_steps: Make every text begin with a step of the chain.
         max_new_tokens: Words at most; as in training if left out. A text that reaches the model's
             last position stops there.
         batch_size: Texts at a time, `BATCH_SIZE` if left out; the results do not depend on it.
-        num_samples: Texts for each question, 1 if left out. More must differ by one of the next.
-        sampling: How words are drawn; greedy if left out.
-        perturbation: How the thoughts of each sample are changed; not at all if left out.
         on_progress: Told the number of questions that are done.
     """
 
     force_steps: bool
     max_new_tokens: int | None
     batch_size: int
-    num_samples: int
-    sampling: Sampling | None
-    perturbation: Perturbation | None
     on_progress: Callable[[int], None] | None
 
 
