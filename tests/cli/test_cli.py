@@ -131,6 +131,19 @@ class TestCommands:
         as_json = latentcot("eval", run, *words, *more[:4], "--json").out.splitlines()
         assert [json.loads(line)["thoughts_per_question"] for line in as_json] == [3, 9]
 
+    def test_eval_with_a_scorer(self, latentcot, data, tmp_path):
+        """Trained on the validation file; the result says so, and holds a score for each sample."""
+        words = ["--num-samples", 3, "--noise", 2, "--scorer", data / "valid.jsonl", "--quiet"]
+        shown = latentcot(
+            "eval", "quickstart", "--data", data / "test.jsonl", *words, "--out", "scored.json"
+        )
+        assert shown.code == 0, shown.err
+        assert "best" in shown.out
+        result = json.loads((tmp_path / "scored.json").read_text())
+        assert result["sampled"]["scorer"]["file"] == str(data / "valid.jsonl")
+        scores = {one["score"] for record in result["records"] for one in record["samples"]}
+        assert len(scores) == 24
+
     def test_eval_notes_what_training_lacks(self, latentcot, tiny_run, tmp_path):
         """A stage that was not learned, a stage before the last, and a run that has not ended."""
         run, out = shutil.copytree(tiny_run, tmp_path / "run"), tmp_path / "out.json"
@@ -256,6 +269,12 @@ REFUSED = [
     ("eval {h}/run --noise -1", "UsageError", "noise: must be 0 … 10000, got -1.0"),
     ("eval {h}/run --noise 1 --dropout 0.1", "UsageError", "give one of the two"),
     ("eval {h}/run --top-k 3", "UsageError", "--top-p and --top-k need --temperature"),
+    ("eval {h}/run --scorer {h}/test.jsonl", "UsageError", "chooses among 2 samples or more"),
+    (
+        "eval {h}/run --num-samples 2 --noise 1 --data {h}/test.jsonl --scorer {h}/test.jsonl",
+        "UsageError",
+        "1 of its 1 questions are among those that are evaluated",
+    ),
     ("eval {h}/run --figure {h}/new/x.png", "UsageError", "would be one point"),
     (
         "eval {h}/run --num-thoughts 1 --num-thoughts 2 --out {h}/new/x.json",

@@ -4,16 +4,21 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+import torch
 
 from latentcot import Evaluation, Perturbation, Sampling, evaluate, read_examples
 from latentcot.cli.tables import print_evaluation
 from latentcot.errors import UsageError
 from latentcot.evaluation.results import Evaluated, Questions, Record, Sample
 from latentcot.evaluation.samples import at_each_k, pass_at_k, vote
+from latentcot.evaluation.scorer import fit_scorer, train_scorer
 from latentcot.evaluation.statistics import share_interval
 from latentcot.methods import method_named
 from latentcot.tasks import same_number
 from latentcot.tasks.scoring import same_text
+from latentcot.thinking.decoding import Generation
+
+FOUR = {"num_samples": 4, "perturbation": Perturbation(noise=1.0, seed=2)}
 
 
 @pytest.fixture
@@ -104,7 +109,7 @@ def test_the_samples_are_in_the_result(babbler, examples, tmp_path, capsys):
     assert (read.sampled, read.records) == (result.sampled, result.records)
     print_evaluation(read, None)
     shown = capsys.readouterr().out
-    assert "vote of 3 samples" in shown and "pass@k" in shown
+    assert "votes of 3 samples, noise 1" in shown and "pass@k" in shown
 
 
 def test_one_sample_says_that_it_was_drawn(babbler, examples):
@@ -132,3 +137,60 @@ def test_no_thoughts_no_noise(babbler, examples):
             evaluate(babbler, examples, **options)
     babbler.method = method_named("pause-multipass")  # one pass each: the control of the noise
     assert evaluate(babbler, examples, **options).thoughts_per_question == 0
+
+
+def generations_of(features, log_probs):
+    """Samples of one thought each, which ended there."""
+    return [
+        Generation((), True, torch.tensor([[one, 7.0]]), num_passes=1, log_prob=log_prob)
+        for one, log_prob in zip(features, log_probs, strict=True)
+    ]
+
+
+def test_a_scorer_is_the_logistic_regression_that_it_says():
+    """The gradient of its loss, written out, is zero. What is always the same has no weight."""
+    random = torch.Generator().manual_seed(0)
+    thoughts = torch.randn(60, generator=random, dtype=torch.float64)
+    right = (thoughts + torch.randn(60, generator=random) > 0).tolist()
+    log_probs = torch.rand(60, generator=random).neg().tolist()
+    samples = generations_of(thoughts.tolist(), log_probs)
+    scorer = fit_scorer(samples, right)
+    scores = torch.tensor(scorer.scores(samples), dtype=torch.float64)
+    wrong_by = scores.sigmoid() - torch.tensor(right).double()
+    features = torch.stack([torch.tensor(log_probs), torch.tensor(thoughts.tolist())], 1).double()
+    features = (features - features.mean(0)) / features.std(0, correction=0)
+    weights = scorer.weights[[2, 0]]
+    assert (features.T @ wrong_by + weights).abs().max() < 1e-3
+    assert abs(wrong_by.sum()) < 1e-3
+    assert scorer.weights[1] == 0 and weights[1] > 1
+
+
+def test_the_best_of_k_is_the_one_with_the_highest_score():
+    samples = [Sample(i == 2, f"{i}", score=score) for i, score in enumerate([0.1, -3, 0.9, 0.9])]
+    found = at_each_k([Record("0", is_correct=True, samples=tuple(samples))], same_text)
+    assert [at.best.value for at in found] == [1 / 4, 1 / 2, 1]
+
+
+def test_a_scorer_puts_right_samples_first(babbler, examples):
+    """On the questions that it was trained on, so that it must, if it can learn at all."""
+    info = babbler.info  # whose answers are what stands behind a 1: there are enough of these
+    babbler.info = replace(info, template=replace(info.template, answer_start="1 "))
+    options = {"max_new_tokens": 4, **FOUR}
+    told = []
+    for example, record in zip(
+        examples, evaluate(babbler, examples, **options).records, strict=True
+    ):
+        found = [one.answer for one in record.samples if one.answer and "<" not in one.answer]
+        told += [replace(example, answer=found[-1])] if found else []
+    result = evaluate(babbler, told, scorer=train_scorer(babbler, told, **options), **options)
+    first, last = result.sampled.at[0], result.sampled.at[-1]
+    assert first.best.value == pytest.approx(first.pass_at_k.value)
+    assert first.best.value < last.best.value <= last.pass_at_k.value
+    assert len({one.score for record in result.records for one in record.samples}) > 4
+
+
+def test_a_scorer_must_have_something_to_learn(babbler, examples):
+    with pytest.raises(UsageError, match="chooses among 2 samples or more, got 1"):
+        train_scorer(babbler, examples)
+    with pytest.raises(UsageError, match="but 0 of its 32 samples are right"):
+        train_scorer(babbler, [replace(one, answer="[Q]") for one in examples], **FOUR)

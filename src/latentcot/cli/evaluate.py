@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from latentcot.cli.draws import Draws
-from latentcot.data.examples import read_examples
+from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.errors import UsageError
 from latentcot.tasks import AnswerMatch
@@ -27,6 +27,7 @@ def evaluate(
     num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
+    scorer: str | None = None,
     limit: int | None = None,
     batch_size: int = 100,
     match: Literal["exact", "number"] | None = None,
@@ -47,7 +48,9 @@ def evaluate(
             repeatable, for a result and a row of a table each.
         force_steps: Make it write at least one step of its chain behind the thoughts.
         draws: How answers differ.
-        limit: Use this many examples, from the beginning of the file.
+        scorer: With --num-samples: train a scorer of samples on this file, or hub:NAME:SPLIT, of
+            other questions, and tell how often the one that it finds best is right.
+        limit: Use this many examples, from the beginning of each file.
         batch_size: Answers at a time; they do not depend on it.
         match: When an answer counts as right: the same text, or the same number; the rule of the
             checkpoint's task if left out.
@@ -58,6 +61,7 @@ def evaluate(
     """
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
+    from latentcot.evaluation.scorer import train_scorer
     from latentcot.runs import folder
 
     # Before the work, not after it.
@@ -65,29 +69,31 @@ def evaluate(
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
     numbers: list[int | None] = [*dict.fromkeys(num_thoughts)] or [None]
     _check_files(out, figure, len(numbers), draws.num_samples)
-    options = draws.options()
+    draws.options()
     join()
     reasoner = load(checkpoint)
     file = data or folder.recipe_test_file(checkpoint)
     examples, results = read_examples(file, limit), []
-    with progress_bar("eval", len(numbers) * len(examples), is_quiet=quiet or as_json) as move_on:
+    others = _others(scorer, limit, examples) if scorer else []
+    total = len(numbers) * (len(examples) + len(others))
+    with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
         for number in numbers:
-            result = run_evaluation(
-                reasoner,
-                examples,
-                num_thoughts=number,
-                force_steps=force_steps,
-                batch_size=batch_size,
-                match=AnswerMatch(match) if match else None,
-                on_progress=move_on,
-                **options,
-            )
+            ways: Any = {
+                "num_thoughts": number,
+                "match": AnswerMatch(match) if match else None,
+                "force_steps": force_steps,
+                "batch_size": batch_size,
+                "on_progress": move_on,
+                **draws.options(),
+            }
+            found = train_scorer(reasoner, others, **ways) if others else None
+            result = run_evaluation(reasoner, examples, scorer=found, **ways)
             if not is_main():
                 continue
-            result = _with_source(result, checkpoint, reasoner.info.update, file)
+            result = _with_source(result, checkpoint, reasoner.info.update, file, scorer)
             target = out or folder.eval_path(
                 checkpoint, file, number, limit, force_steps=force_steps, match=match,
-                differs=draws.differs,
+                differs=[*draws.differs, *(["scored"] if scorer else [])],
             )  # fmt: skip
             if target is not None:
                 result.write(target)
@@ -139,7 +145,22 @@ def _check_files(out: Path | None, figure: Path | None, num_numbers: int, num_sa
         refuse_unwritable(figure)
 
 
-def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) -> "Evaluation":
+def _others(file: str, limit: int | None, examples: Sequence[Example]) -> list[Example]:
+    """Return the examples that a scorer is trained on: none that it will score."""
+    others, asked = read_examples(file, limit), {example.question for example in examples}
+    num_same = sum(other.question in asked for other in others)
+    if num_same:
+        raise UsageError(
+            f"--scorer {file}: {num_same} of its {len(others)} questions are among those that are "
+            "evaluated, and would be known by heart. Give other questions, such as those of the "
+            "validation file."
+        )
+    return others
+
+
+def _with_source(
+    result: "Evaluation", checkpoint: str, update: int, file: str, scorer: str | None
+) -> "Evaluation":
     """Return a result that knows what was evaluated, on what and by what."""
     from latentcot.evaluation.results import Evaluated, Questions
     from latentcot.runs import folder
@@ -149,6 +170,9 @@ def _with_source(result: "Evaluation", checkpoint: str, update: int, file: str) 
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     rows = folder.read_metrics(run) if run else []
     updates = max([update, *(row["update"] for row in rows)])
+    if result.sampled is not None and scorer is not None:
+        told = replace(result.sampled, scorer=Questions(source_hash(scorer), scorer))
+        result = replace(result, sampled=told)
     return replace(
         result,
         checkpoint=Evaluated(updates, update, checkpoint),

@@ -81,6 +81,11 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     print_table(table)
     if sampled is not None:
         print_table(_samples_table(sampled))
+        print_text(
+            "pass@k: one of k samples is right (coverage, of all). vote: the answer of most is\n"
+            "right, of equally many the first. best: the one that the scorer prefers is right.\n"
+            "Tokens and passes are those of k samples together."
+        )
 
 
 def print_evaluations(results: Sequence[tuple[Evaluation, Path | None]]) -> None:
@@ -117,16 +122,13 @@ def _interval(share: Estimate) -> str:
 
 def _samples_table(sampled: Sampled) -> Table:
     """Return what k samples of each question are worth, and what they cost."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        caption="pass@k: one of k samples is right (coverage, for all of them); vote: the answer\n"
-        "of most is right, of equally many the first. Tokens and passes: of k together.",
-        caption_justify="left",
-    )
-    for name in ("k", "pass@k", "95 %", "vote", "95 % ", "tokens", "passes"):
+    is_scored = sampled.at[0].best is not None
+    table = Table(box=box.SIMPLE_HEAD)
+    columns = ["k", "pass@k", "95 %", "vote", "95 % ", *(["best", "95 %  "] if is_scored else [])]
+    for name in (*columns, "tokens", "passes"):
         table.add_column(name, justify="right", no_wrap=True)
     for at in sampled.at:
-        shares = [at.pass_at_k, at.vote]
+        shares = [at.pass_at_k, at.vote, *([at.best] if at.best else [])]
         figures = [text for one in shares for text in (percent(one.value), _interval(one))]
         table.add_row(str(at.k), *figures, f"{at.tokens:.2f}", f"{at.passes:.2f}")
     return table

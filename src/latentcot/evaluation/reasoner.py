@@ -30,7 +30,7 @@ from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
-from latentcot.thinking.decoding import ForcedSteps, Sampling, generate, roll_out
+from latentcot.thinking.decoding import ForcedSteps, Generation, Sampling, generate, roll_out
 from latentcot.thinking.perturbation import Perturbation
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
@@ -102,12 +102,15 @@ class Options(Drawn, total=False):
             last position stops there.
         batch_size: Texts at a time, `BATCH_SIZE` if left out; the results do not depend on it.
         on_progress: Told the number of questions that are done.
+        generations: A list that gets what was generated, one for each answer, in order: latent
+            inputs and log-probabilities too.
     """
 
     force_steps: bool
     max_new_tokens: int | None
     batch_size: int
     on_progress: Callable[[int], None] | None
+    generations: list[Generation] | None
 
 
 class Reasoner:
@@ -195,9 +198,10 @@ class Reasoner:
         sampling: Sampling | None = None,
         perturbation: Perturbation | None = None,
         on_progress: Callable[[int], None] | None = None,
+        generations: list[Generation] | None = None,
     ) -> list[Output]:
         """Answer questions that are laid out already, by another thinker if one is given."""
-        generations = generate(
+        found = generate(
             self.model,
             prompts,
             eos_id=self.rules.special_tokens.eos,
@@ -214,7 +218,9 @@ class Reasoner:
             on_progress=on_progress,
         )
         are_thoughts = self.method.view.latents.is_thought
-        texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in generations]
+        if generations is not None:
+            generations += found
+        texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in found]
         return [
             Output(
                 text=text,
@@ -224,7 +230,7 @@ class Reasoner:
                 num_passes=generation.num_passes,
                 is_finished=generation.is_finished,
             )
-            for generation, text in zip(generations, texts, strict=True)
+            for generation, text in zip(found, texts, strict=True)
         ]
 
     def think(self, questions: Sequence[str], num_thoughts: int | None = None) -> Thinking:

@@ -54,7 +54,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One of several answers to a question: what came, and what it cost."""
+    """One of several answers to a question: what came, what it cost, and how a scorer finds it."""
 
     is_correct: Flag
     answer: str = ""
@@ -63,6 +63,7 @@ class Sample:
     num_thoughts: Number = 0
     num_passes: Number = 0
     is_finished: Flag = True
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Questions:
+    """The file of the questions, or its name on the hub."""
+
+    sha256: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AtK:
     """What k samples of each question are worth, and what they cost (`samples.py`).
 
@@ -98,6 +107,7 @@ class AtK:
         vote: The answer that most of k agree on is right.
         tokens: Words and thoughts of k samples, a mean over questions, as the next.
         passes: Sequential calls of the backbone, one sample after the other.
+        best: The one of k with the highest score is right; None where there was no scorer.
     """
 
     k: Count
@@ -105,6 +115,7 @@ class AtK:
     vote: Estimate
     tokens: Figure
     passes: Figure
+    best: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,8 @@ class Sampled:
         top_p: The smallest set of words with this much probability.
         top_k: So many words at most.
         word_seed: Of the draws of words.
+        scorer: The questions that the scorer was trained on (`scorer.py`); None where there is
+            none.
     """
 
     num_samples: Count
@@ -132,6 +145,7 @@ class Sampled:
     top_p: Share | None = None
     top_k: Number | None = None
     word_seed: int | None = None
+    scorer: Questions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +155,6 @@ class Evaluated:
     updates: Number
     update: Number = 0
     path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """The file of the questions, or its name on the hub."""
-
-    sha256: str
-    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

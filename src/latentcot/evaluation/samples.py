@@ -5,8 +5,10 @@
 - Vote: whether the answer that most of k agree on is right, the mean over the n // k runs of k
   samples that stand side by side. Two answers are the same if the task's rule says so; a text
   without an answer has no vote; of equally many votes the answer that came first wins.
+- Best: whether the one of k that a scorer finds best is right (`scorer.py`), the mean over the same
+  runs.
 
-Both are a share for each question, and `share_interval` holds for the mean of shares.
+Each is a share for each question, and `share_interval` holds for the mean of shares.
 """
 
 from collections import Counter
@@ -48,24 +50,33 @@ def at_each_k(records: Sequence[Record], is_same: Callable[[str, str], bool]) ->
     n = len(records[0].samples)
     every = [sample for record in records for sample in record.samples]
     tokens, passes = fmean(s.num_tokens for s in every), fmean(s.num_passes for s in every)
+    scored = all(sample.score is not None for sample in every)
+
+    def of_vote(run: Sequence[Sample]) -> int:
+        return vote([sample.answer for sample in run], is_same)
+
+    def of_score(run: Sequence[Sample]) -> int:
+        return max(range(len(run)), key=lambda number: run[number].score or 0.0)
+
     return tuple(
         AtK(
             k=k,
             pass_at_k=_mean(
                 [pass_at_k(n, sum(s.is_correct for s in one.samples), k) for one in records]
             ),
-            vote=_mean([_vote_of_k(one.samples, k, is_same) for one in records]),
+            vote=_mean([_of_runs(one.samples, k, of_vote) for one in records]),
             tokens=k * tokens,
             passes=k * passes,
+            best=_mean([_of_runs(one.samples, k, of_score) for one in records]) if scored else None,
         )
         for k in (*(2**i for i in range((n - 1).bit_length())), n)
     )
 
 
-def _vote_of_k(samples: Sequence[Sample], k: int, is_same: Callable[[str, str], bool]) -> float:
+def _of_runs(samples: Sequence[Sample], k: int, choose: Callable[[Sequence[Sample]], int]) -> float:
+    """Return how often what is chosen of k samples side by side is right."""
     runs = [samples[start : start + k] for start in range(0, len(samples) - k + 1, k)]
-    chosen = [run[vote([sample.answer for sample in run], is_same)] for run in runs]
-    return fmean(sample.is_correct for sample in chosen)
+    return fmean(run[choose(run)].is_correct for run in runs)
 
 
 def _mean(shares: Sequence[float]) -> Estimate:

@@ -9,6 +9,7 @@ random numbers.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -72,12 +73,15 @@ class Generation:
         num_passes: Sequential calls of the backbone: one for the question, one a latent position
             (and one more behind the last, where a classifier ended latent mode), one for each
             further word (the end of text is a word here).
+        log_prob: The mean log-probability of its words and its end, before any temperature; NaN
+            where it was written by a recorded run.
     """
 
     token_ids: tuple[int, ...]
     is_finished: bool
     latent_inputs: Tensor
     num_passes: int
+    log_prob: float
 
     @property
     def num_tokens(self) -> int:
@@ -254,6 +258,7 @@ def _decode(
     rows = list(range(len(prompts)))  # the rows still in the batch
     state_BD = rollout.states[rows, [len(prompt.suffix) for prompt in prompts]]
     words: list[list[int]] = [[] for _ in rows]
+    log_probs: list[list[float]] = [[] for _ in rows]
     limits_B = torch.tensor(limits, device=model.device)
     num_words = 0
     while True:
@@ -263,8 +268,10 @@ def _decode(
             for token in forced.forbidden:
                 logits_BV[waiting, token] = -torch.inf
         drawn_B = draw(logits_BV, rows)
-        for row, token in zip(rows, drawn_B.tolist(), strict=True):
+        likely_B = logits_BV.gather(1, drawn_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
+        for row, token, log_prob in zip(rows, drawn_B.tolist(), likely_B.tolist(), strict=True):
             words[row].append(token)
+            log_probs[row].append(log_prob)
         num_words += 1
         going_on = ((drawn_B != eos_id) & (limits_B > num_words)).nonzero()[:, 0]
         if len(going_on) == 0:
@@ -276,7 +283,13 @@ def _decode(
         is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
         state_BD = rollout.passes.read(embed(drawn_B)[:, None], is_real)[:, 0]
     return [
-        _generation(text, rollout.latent_inputs[row, :num_latents], num_passes, eos_id)
+        _generation(
+            text,
+            rollout.latent_inputs[row, :num_latents],
+            num_passes,
+            eos_id,
+            log_prob=fmean(log_probs[row]),
+        )
         for row, (text, num_latents, num_passes) in enumerate(
             zip(words, rollout.num_latents_B.tolist(), rollout.num_passes_B.tolist(), strict=True)
         )
@@ -284,7 +297,11 @@ def _decode(
 
 
 def _generation(
-    words: list[int], latent_inputs: Tensor, num_passes: int, eos_id: int
+    words: list[int],
+    latent_inputs: Tensor,
+    num_passes: int,
+    eos_id: int,
+    log_prob: float = math.nan,
 ) -> Generation:
     is_finished = words[-1] == eos_id
     return Generation(
@@ -293,6 +310,7 @@ def _generation(
         # A view would hold, and send, those of the whole batch.
         latent_inputs=latent_inputs.to("cpu", copy=True),
         num_passes=num_passes + len(words) - 1,
+        log_prob=log_prob,
     )
 
 

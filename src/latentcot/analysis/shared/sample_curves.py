@@ -10,7 +10,8 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 from latentcot.analysis.shared import style
 from latentcot.evaluation.results import Evaluation
 
-MEASURES = {"pass_at_k": ("one of k right", "-"), "vote": ("vote of k", "--")}
+MEASURES = {"pass_at_k": ("one of k right", "-"), "vote": ("vote of k", "--"),
+            "best": ("best of k", ":")}  # fmt: skip
 """Key of `AtK` → its words and its line."""
 
 
@@ -40,7 +41,10 @@ def _against_samples(axes: Axes, results: Sequence[Evaluation]) -> None:
         thoughts = f", {_thoughts(result):g} thoughts" if len(results) > 1 else ""
         ks = [at.k for at in result.sampled.at]
         for key, (label, line) in MEASURES.items():
-            rows = [_row(getattr(at, key)) for at in result.sampled.at]
+            shares = [getattr(at, key) for at in result.sampled.at]
+            if None in shares:  # without a scorer
+                continue
+            rows = [_row(share) for share in shares]
             look = style.look_of(number)
             look |= {"fmt": look["fmt"].replace("-", line), "label": f"{label}{thoughts}"}
             style.points(axes, ks, rows, "value", ends="", **look)
