@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from latentcot.recipes.recipe import Recipe, read_recipe
     from latentcot.tasks import Task, register_task
     from latentcot.thinking.decoding import Sampling
+    from latentcot.thinking.perturbation import Perturbation
     from latentcot.thinking.think import think
     from latentcot.training.train import train
 
@@ -46,6 +47,7 @@ __all__ = [
     "Method",
     "MethodError",
     "Output",
+    "Perturbation",
     "Reasoner",
     "Recipe",
     "RecipeError",
@@ -84,6 +86,7 @@ _HOMES = {
     "evaluation.results": ("Evaluation",),
     "data.examples": ("Example", "read_examples", "write_examples"),
     "thinking.decoding": ("Sampling",),
+    "thinking.perturbation": ("Perturbation",),
     "tasks": ("Task", "register_task"),
     "methods": ("METHODS", "Method", "register"),
     "evaluation.reasoner": ("Output", "Reasoner", "Thinking", "load"),

@@ -93,6 +93,12 @@ class TestCommands:
             ("", ["--num-thoughts", 4], "test-4-thoughts", (2, 4, 8)),
             ("", ["--limit", 3], "test-first-3", (2, 2, 3)),
             ("", ["--force-steps"], "test-forced-steps", (2, 2, 8)),
+            (
+                "",
+                ["--num-samples", 2, "--noise", 0.8, "--seed", 3],
+                "test-2-samples-noise-0.8-seed-3",
+                (2, 4, 8),
+            ),
             ("checkpoints/update-00000008", [], "test-update-00000008", (1, 1, 8)),
         ],
     )
@@ -107,6 +113,36 @@ class TestCommands:
         result = json.loads(file.read_text())
         found = (result["stage"], result["thoughts_per_question"], result["accuracy"]["n"])
         assert found == figures
+
+    def test_eval_over_samples_and_thoughts(self, latentcot, tiny_run, tmp_path):
+        """A result for each number of thoughts, one table of all, and a figure."""
+        run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
+        words = ["--num-samples", 3, "--dropout", 0.3, "--limit", 4, "--quiet"]
+        more = ["--num-thoughts", 1, "--num-thoughts", 3, "--figure", "curves.png"]
+        shown = latentcot("eval", run, *words, *more)
+        assert shown.code == 0, shown.err
+        assert "coverage" in shown.out and shown.out.count("written to") == 2
+        found = sorted(file.name for file in (run / "evals").iterdir())
+        assert found == [f"test-{k}-thoughts-3-samples-dropout-0.3-first-4.json" for k in (1, 3)]
+        assert (tmp_path / "curves.png").stat().st_size > 1_000
+        assert [
+            at["k"] for at in json.loads((run / "evals" / found[0]).read_text())["sampled"]["at"]
+        ] == [1, 2, 3]
+        as_json = json.loads(latentcot("eval", run, *words, *more[:4], "--json").out)
+        assert [one["thoughts_per_question"] for one in as_json] == [3, 9]
+
+    def test_eval_with_a_scorer(self, latentcot, data, tmp_path):
+        """Trained on the validation file; the result says so, and holds a score for each sample."""
+        words = ["--num-samples", 3, "--noise", 2, "--scorer", data / "valid.jsonl", "--quiet"]
+        shown = latentcot(
+            "eval", "quickstart", "--data", data / "test.jsonl", *words, "--out", "scored.json"
+        )
+        assert shown.code == 0, shown.err
+        assert "best" in shown.out
+        result = json.loads((tmp_path / "scored.json").read_text())
+        assert result["sampled"]["scorer"]["file"] == str(data / "valid.jsonl")
+        scores = {one["score"] for record in result["records"] for one in record["samples"]}
+        assert len(scores) == 24
 
     def test_eval_notes_what_training_lacks(self, latentcot, tiny_run, tmp_path):
         """A stage that was not learned, a stage before the last, and a run that has not ended."""
@@ -146,6 +182,16 @@ class TestCommands:
 
         assert drawn(1) == drawn(1)
         assert len({drawn(seed) for seed in range(4)}) > 1
+
+    def test_generate_draws_thoughts(self, latentcot, tiny_run):
+        words = ["--num-samples", 3, "--noise", 5, "--seed", 1]
+        rows = latentcot("generate", tiny_run, QUESTION, "1 2", *words, "--json").out.splitlines()
+        found = [json.loads(row) for row in rows]
+        assert [(one["question"], one["sample"]) for one in found] == [
+            (question, sample) for question in (QUESTION, "1 2") for sample in (1, 2, 3)
+        ]
+        texts = latentcot("generate", tiny_run, QUESTION, *words).out.splitlines()
+        assert texts == [one["text"] for one in found[:3]]
 
     def test_list_names_every_method_and_task(self, latentcot):
         assert "prosqa" in latentcot("list", "tasks").out
@@ -217,6 +263,24 @@ REFUSED = [
     ("eval {h}/run/checkpoints", "CheckpointError", "holds no latentcot.json"),
     ("eval {h}/run --data {h}/nowhere.jsonl", "DataError", "no such file"),
     ("eval {h}/run --num-thoughts 100", "DataError", "the model has 96"),
+    ("eval {h}/run --num-samples 0", "UsageError", "num_samples: must be 1 … 10,000, got 0"),
+    ("eval {h}/run --num-samples 2", "UsageError", "2 samples would all be the same"),
+    ("eval {h}/run --noise 1 --num-thoughts 0", "UsageError", "no question has a latent position"),
+    ("eval {h}/run --noise -1", "UsageError", "noise: must be 0 … 10000, got -1.0"),
+    ("eval {h}/run --noise 1 --dropout 0.1", "UsageError", "give one of the two"),
+    ("eval {h}/run --top-k 3", "UsageError", "--top-p and --top-k need --temperature"),
+    ("eval {h}/run --scorer {h}/test.jsonl", "UsageError", "chooses among 2 samples or more"),
+    (
+        "eval {h}/run --num-samples 2 --noise 1 --data {h}/test.jsonl --scorer {h}/test.jsonl",
+        "UsageError",
+        "1 of its 1 questions are among those that are evaluated",
+    ),
+    ("eval {h}/run --figure {h}/new/x.png", "UsageError", "would be one point"),
+    (
+        "eval {h}/run --num-thoughts 1 --num-thoughts 2 --out {h}/new/x.json",
+        "UsageError",
+        "2 numbers of thoughts make a result each",
+    ),
     ("generate {h}/run zebra", "DataError", "'zebra'"),
     ("generate {h}/full 1", "CheckpointError", "holds no latentcot.json"),
     ("compare", "RunError", "at least one run folder"),

@@ -400,6 +400,13 @@ class TestSoftWords:
         hard = generate(model, prompts, eos_id=NO_EOS, max_new_tokens=8)
         assert [text.token_ids for text in hard] != expected
 
+    def test_mixtures_are_not_drawn(self, model):
+        with pytest.raises(UsageError, match="Leave out either the mixtures or the temperature"):
+            generate(
+                model, PROMPTS[:1], eos_id=NO_EOS, max_new_tokens=1,
+                soft=SoftWords(1.0, ()), sampling=Sampling(),
+            )  # fmt: skip
+
     @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
     def test_a_temperature_must_be_one(self, temperature):
         with pytest.raises(UsageError, match="soft_words: needs a temperature of 0.0001 to"):

@@ -46,9 +46,8 @@ def analyze(
     from latentcot.cli.tables import print_table
     from latentcot.runs.folder import recipe_test_file, run_of
 
-    analyses, folder = chosen(only), out
+    analyses, folder, home = chosen(only), out, run_of(run)
     if folder is None:
-        home = run_of(run)
         if home is None:
             raise UsageError(f"{run}: no such run. Of a checkpoint without one, --out says where.")
         is_run = Path(run).resolve() == home.resolve()

@@ -65,15 +65,10 @@ def convert(
     from latentcot.tasks import AnswerMatch
     from latentcot.utils.display import put
 
-    match = None
-    if task in ("exact", "number"):
-        match = AnswerMatch(match=task)  # type: ignore[arg-type]  # mypy does not narrow `in`
-    elif task is not None and task.startswith("regex:"):
-        match = AnswerMatch("regex", task.removeprefix("regex:"))
     template, settings = _changes(set_)
     request = Request(
         method=method,
-        task=match or task,
+        task=task if task is None else AnswerMatch.told(task) or task,
         thoughts_per_step=thoughts_per_step,
         num_stages=num_stages,
         stage=stage,
@@ -86,11 +81,11 @@ def convert(
     )
     done = write(source, out, request, base=base, overwrite=overwrite)
     info, tokens = done.info, done.special_tokens
-    trained = info.bound_method
     texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
-    latents = f", {info.num_thoughts} latent positions" if trained.view.has_latents else ""
+    method_ = info.bound_method
+    latents = f", {info.num_thoughts} latent positions" if method_.view.has_latents else ""
     put(f"{source} → {done.folder}")
-    last = trained.stages(info.plan)[-1]
+    last = method_.stages(info.plan)[-1]
     put(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
     put(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
     put(f"  special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}")

@@ -1,12 +1,15 @@
 """`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from latentcot.data.examples import read_examples
+from latentcot.cli.draws import Draws
+from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.data.named import asked, label_of, notes_on
 from latentcot.errors import UsageError
@@ -15,6 +18,9 @@ from latentcot.utils.display import progress_bar, put, put_json, say
 from latentcot.utils.distributed import is_main, join
 from latentcot.utils.files import refuse_unwritable
 
+if TYPE_CHECKING:
+    from latentcot.evaluation.results import Evaluation
+
 
 def evaluate(
     checkpoint: str,
@@ -22,101 +28,190 @@ def evaluate(
     data: Annotated[
         tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
     ] = (),
-    num_thoughts: int | None = None,
+    num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
+    draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
+    scorer: str | None = None,
     limit: int | None = None,
     batch_size: int = 100,
     match: Literal["exact", "number"] | None = None,
     out: Path | None = None,
+    figure: Path | None = None,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
 
+    With --num-samples the vote of all samples is the answer, and a table says what fewer are worth.
     Under torchrun or accelerate launch the processes share the questions.
 
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         data: File of examples, hub:NAME:SPLIT, or a name of `latentcot list data` (gsm-hard, or
             gsm-hard=FILE); several give one table. The run's test file if left out.
-        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
+        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for;
+            repeatable, for a result and a row of a table each.
         force_steps: Make it write at least one step of its chain behind the thoughts.
-        limit: Use this many examples, from the beginning of the file.
-        batch_size: Questions at a time; answers do not depend on it.
-        match: When an answer counts as right: the same text, or the same number. If left out, as
-            the named data set says, or by the rule of the checkpoint's task.
-        out: Where to write the result of one file; RUN/evals/DATA.json if left out, and what
-            differs.
+        draws: How answers differ.
+        scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
+        limit: Use so many examples, the first of each file.
+        batch_size: Answers at a time; they do not depend on it.
+        match: An answer is right if it is the same text, or the same number; if left out, as the
+            named data set or the checkpoint's task says.
+        out: Where to write the result of one file; RUN/evals/DATA.json if left out.
+        figure: Draw accuracy against samples, and against thoughts, into this PNG and a PDF.
         as_json: Print the result as JSON, records included; of several a list.
         quiet: Show no progress.
     """
-    from latentcot.cli.tables import evaluations_table, print_evaluation, print_table
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
     from latentcot.evaluation.reasoner import load
-    from latentcot.evaluation.results import Evaluated, Evaluation, Questions
+    from latentcot.evaluation.scorer import train_scorer
     from latentcot.runs import folder
-    from latentcot.runs.provenance import provenance
 
-    # Before the work, not after it.
+    numbers: list[int | None] = [*dict.fromkeys(num_thoughts)] or [None]
+    _check(data, limit, out, figure, len(numbers), draws)  # before the work, not after it
+    join()
+    reasoner, results = load(checkpoint), list[tuple[str, str | None, "Evaluation", Path | None]]()
+    files = data or [folder.recipe_test_file(checkpoint)]
+    questions = {file: read_examples(file, limit) for file in files}
+    others = {file: _others(scorer, limit, questions[file]) if scorer else [] for file in files}
+    total = len(numbers) * sum(map(len, [*questions.values(), *others.values()]))
+    with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
+        for file, number in product(files, numbers):
+            rule = match or (named.row.match if (named := asked(file)) else None)
+            ways: Any = {
+                "num_thoughts": number,
+                "match": AnswerMatch(rule) if rule else None,
+                "force_steps": force_steps,
+                "batch_size": batch_size,
+                "on_progress": move_on,
+                **draws.options(),
+            }
+            found = train_scorer(reasoner, others[file], **ways) if others[file] else None
+            result = run_evaluation(reasoner, questions[file], scorer=found, **ways)
+            if not is_main():  # of several processes one writes
+                continue
+            result = _with_source(result, checkpoint, reasoner.info.update, file, scorer, limit)
+            target = out or folder.eval_path(
+                checkpoint, label_of(file) if data else file, number, limit,
+                force_steps=force_steps, match=match,
+                differs=[*draws.differs, *(["scored"] if scorer else [])],
+            )  # fmt: skip
+            results.append((file, rule, result, target))
+            if target is not None:
+                result.write(target)
+    if results:
+        _show(results, figure, as_json=as_json)
+
+
+def _show(
+    results: "Sequence[tuple[str, str | None, Evaluation, Path | None]]",
+    figure: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print results, with where they were written, and draw them if that was asked for."""
+    from latentcot.cli.tables import evaluations_table, print_evaluations, print_table
+
+    found = [result for _, _, result, _ in results]
+    if figure is not None:
+        from latentcot.analysis.shared.sample_curves import draw
+        from latentcot.analysis.shared.style import save
+
+        save(draw(found), figure, f"{found[0].accuracy.n:,} questions; intervals 95 %")
+    if as_json:
+        values = [result.values() for result in found]
+        return put_json(values if len(values) > 1 else values[0])
+    if len({file for file, *_ in results}) == 1:
+        print_evaluations([(result, target) for _, _, result, target in results])
+    else:
+        rows = [(label_of(file), rule or one.task, one) for file, rule, one, _ in results]
+        print_table(evaluations_table(rows))
+        put("\n".join(f"written to {target}" for *_, target in results if target is not None))
+    for note in dict.fromkeys(note for result in found for note in result.notes):
+        say(f"Note: {note}")
+
+
+def _check(
+    data: Sequence[str],
+    limit: int | None,
+    out: Path | None,
+    figure: Path | None,
+    num_numbers: int,
+    draws: Draws,
+) -> None:
+    """Refuse files that could not be written, or would hold nothing or too much."""
+    from latentcot.runs.folder import refuse_no_result
+
     if limit is not None and limit < 1:
         raise UsageError(f"--limit: must be at least 1, got {limit}.")
+    draws.options()
+    if len(data) > 1 and (num_numbers > 1 or figure is not None):
+        raise UsageError(
+            f"--data names {len(data)} files: several numbers of thoughts, and a figure, are for "
+            "one. Ask for each file by itself."
+        )
     if out is not None:
         if len(data) > 1:
             raise UsageError(
                 f"--out: takes the result of one file, and --data names {len(data)}. Leave it out: "
                 "each result goes into the evals/ of its run; or ask for --json."
             )
+        if num_numbers > 1:
+            raise UsageError(
+                f"--out {out}: is one file, but {num_numbers} numbers of thoughts make a result "
+                "each. Leave it out, and they go into the run, or give one number."
+            )
         refuse_unwritable(out)
-        folder.refuse_no_result(out)
-    join()
-    reasoner = load(checkpoint)
-    files = data or (folder.recipe_test_file(checkpoint),)
-    questions = {file: read_examples(file, limit) for file in files}
-    run, update = folder.run_of(checkpoint), reasoner.info.update
+        refuse_no_result(out)
+    if figure is not None:
+        if draws.num_samples < 2 and num_numbers < 2:
+            raise UsageError(
+                f"--figure {figure}: would be one point. Give --num-samples 2 or more, or "
+                "--num-thoughts several times."
+            )
+        refuse_unwritable(figure)
+
+
+def _others(file: str, limit: int | None, examples: Sequence[Example]) -> list[Example]:
+    """Return the examples that a scorer is trained on: none that it will score."""
+    others, asked = read_examples(file, limit), {example.question for example in examples}
+    num_same = sum(other.question in asked for other in others)
+    if num_same:
+        raise UsageError(
+            f"--scorer {file}: {num_same} of its {len(others)} questions are among those that are "
+            "evaluated, and would be known by heart. Give other questions, such as those of the "
+            "validation file."
+        )
+    return others
+
+
+def _with_source(
+    result: "Evaluation",
+    checkpoint: str,
+    update: int,
+    file: str,
+    scorer: str | None,
+    limit: int | None,
+) -> "Evaluation":
+    """Return a result that knows what was evaluated, on what and by what."""
+    from latentcot.evaluation.results import Evaluated, Questions
+    from latentcot.runs import folder
+    from latentcot.runs.provenance import provenance
+
+    run = folder.run_of(checkpoint)
     # Of the whole run until now: the checkpoint was chosen among them on validation.
     rows = folder.read_metrics(run) if run else []
     updates = max([update, *(row["update"] for row in rows)])
-    rules = {file: match or (one.row.match if (one := asked(file)) else None) for file in files}
-    results: dict[str, Evaluation] = {}
-    targets: list[Path] = []
-    for file, examples in questions.items():
-        label, rule = label_of(file), rules[file]
-        name = f"eval {label}" if asked(file) else "eval"
-        with progress_bar(name, len(examples), is_quiet=quiet or as_json) as move_on:
-            result = run_evaluation(
-                reasoner,
-                examples,
-                num_thoughts=num_thoughts,
-                force_steps=force_steps,
-                batch_size=batch_size,
-                match=AnswerMatch(rule) if rule else None,
-                on_progress=move_on,
-            )
-        notes = folder.notes_on(run, rows, result.stage, result.last_stage) if run else []
-        notes += notes_on(file, len(examples)) if limit is None else []
-        results[file] = replace(
-            result,
-            checkpoint=Evaluated(updates, update, checkpoint),
-            data=Questions(source_hash(file), file),
-            provenance=provenance(),
-            notes=tuple(notes),
-        )
-        options: dict[str, Any] = {"force_steps": force_steps, "match": match}
-        about = label if data else file
-        target = out or folder.eval_path(checkpoint, about, num_thoughts, limit, **options)
-        if target is not None and is_main():
-            results[file].write(target)
-            targets.append(target)
-    if not is_main():
-        return
-    if as_json:
-        values = [result.values() for result in results.values()]
-        return put_json(values if len(values) > 1 else values[0])
-    if len(results) == 1:
-        print_evaluation(results[files[0]], targets[0] if targets else None)
-    else:
-        found = [(label_of(file), rules[file] or one.task, one) for file, one in results.items()]
-        print_table(evaluations_table(found))
-        put("\n".join(f"written to {target}" for target in targets))
-    for note in dict.fromkeys(note for result in results.values() for note in result.notes):
-        say(f"Note: {note}")
+    on_data = notes_on(file, result.accuracy.n) if limit is None else []
+    of_training = folder.notes_on(run, rows, result.stage, result.last_stage) if run else []
+    if result.sampled is not None and scorer is not None:
+        told = replace(result.sampled, scorer=Questions(source_hash(scorer), scorer))
+        result = replace(result, sampled=told)
+    return replace(
+        result,
+        checkpoint=Evaluated(updates, update, checkpoint),
+        data=Questions(source_hash(file), file),
+        provenance=provenance(),
+        notes=(*of_training, *on_data),
+    )

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rich import box
 from rich.filesize import decimal
@@ -58,6 +58,16 @@ class DataFile:
     file: str
     sha256: str
     state: DataState
+
+    @classmethod
+    def compared(cls, file: str, sha256: str) -> Self:
+        """Compare a data file with the hash that it had in training."""
+        try:
+            now = None if is_hub(file) else source_hash(file)
+        except DataError:
+            return cls(file, sha256, "unreadable" if path_of(file).exists() else "missing")
+        state: DataState = "not checked" if now is None else "same" if now == sha256 else "changed"
+        return cls(file, sha256, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +235,7 @@ def summarize_run(path: Path) -> RunSummary:
     with noting():
         origin = read_provenance(run)
     hashes = origin.get("data", {})
-    data = tuple(DataFile(file, sha256, _state_of(file, sha256)) for file, sha256 in hashes.items())
+    data = tuple(DataFile.compared(*one) for one in hashes.items())
     folder, best = run / "checkpoints", None
     with noting():
         best = best_checkpoint(run) if os.path.lexists(folder / BEST_FILE) else None
@@ -275,15 +285,6 @@ def summarize_run(path: Path) -> RunSummary:
         accuracies={row["stage"]: (row["update"], row["accuracy"]) for row in valid},
         warnings=tuple(warnings_of(rows)),
     )
-
-
-def _state_of(file: str, digest: str) -> DataState:
-    """Compare a data file with the hash that it had in training."""
-    try:
-        now = None if is_hub(file) else source_hash(file)
-    except DataError:
-        return "unreadable" if path_of(file).exists() else "missing"
-    return "not checked" if now is None else "same" if now == digest else "changed"
 
 
 def _lone_checkpoint(folder: Path) -> RunSummary:

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from latentcot.evaluation.comparison import FailedRun, Row, Summary
-from latentcot.evaluation.results import Evaluation
+from latentcot.evaluation.results import Estimate, Evaluation, Sampled
 from latentcot.evaluation.statistics import percent
 from latentcot.evaluation.tables import (
     NOTHING,
@@ -47,15 +47,21 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     accuracy = result.accuracy
     table = Table(show_header=False, box=None)
     table.add_row("method", f"{result.method}, stage {result.stage} of {result.last_stage}")
-    interval = f"{100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}"
-    table.add_row("accuracy", f"{percent(accuracy.value)} (95 % interval {interval})")
+    shown_accuracy = f"{percent(accuracy.value)} (95 % interval {_interval(accuracy)})"
+    table.add_row("accuracy", shown_accuracy)
+    sampled = result.sampled
+    if sampled is not None:
+        given = {name: getattr(sampled, name) for name in ("noise", "dropout", "temperature")}
+        how = ", ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
+        table.add_row("answers are", f"votes of {sampled.num_samples} samples, {how}")
     table.add_row("questions", str(accuracy.n))
     table.add_row("tokens per question", f"{result.tokens_per_question:.2f}")
     table.add_row("thoughts per question", f"{result.thoughts_per_question:.2f}")
     table.add_row("passes per question", f"{result.passes_per_question:.2f}")
-    num_cut = sum(not record.is_finished for record in result.records)
+    texts = [text for record in result.records for text in record.samples or [record]]
+    num_cut = sum(not text.is_finished for text in texts)
     if num_cut:
-        share = percent(num_cut / accuracy.n)
+        share = percent(num_cut / len(texts))
         table.add_row("cut off", f"{share} of the texts, by generation.max_new_tokens")
     wrong = [record for record in result.records if not record.is_correct]
     same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
@@ -73,6 +79,59 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     if written is not None:
         table.add_row("written to", str(written))
     print_table(table)
+    if sampled is not None:
+        print_table(_samples_table(sampled))
+        print_text(
+            "pass@k: one of k samples is right (coverage, of all). vote: the answer of most is\n"
+            "right, of equally many the first. best: the one that the scorer prefers is right.\n"
+            "Tokens and passes are those of k samples together."
+        )
+
+
+def print_evaluations(results: Sequence[tuple[Evaluation, Path | None]]) -> None:
+    """Print one evaluation, or a row for each number of thoughts, and where they were written."""
+    if len(results) == 1:
+        print_evaluation(*results[0])
+        return
+    drawn = results[0][0].sampled
+    table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
+    if drawn is not None:
+        table.caption = (
+            f"accuracy: of the vote of {drawn.num_samples} samples; coverage: one is right"
+        )
+    columns = ["thoughts", "accuracy", "95 %", *(["coverage", "95 % "] if drawn else [])]
+    for name in (*columns, "tokens", "passes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result, _ in results:
+        sampled, shares = result.sampled, [result.accuracy]
+        if sampled is not None:
+            shares.append(sampled.at[-1].pass_at_k)
+        thoughts = result.thoughts_per_question / (sampled.num_samples if sampled else 1)
+        costs = [result.tokens_per_question, result.passes_per_question]
+        figures = [text for one in shares for text in (percent(one.value), _interval(one))]
+        table.add_row(f"{thoughts:.2f}", *figures, *(f"{cost:.2f}" for cost in costs))
+    print_table(table)
+    for _, written in results:
+        if written is not None:
+            print_text(f"written to {written}")
+
+
+def _interval(share: Estimate) -> str:
+    return f"{100 * share.low:.1f} – {100 * share.high:.1f}"
+
+
+def _samples_table(sampled: Sampled) -> Table:
+    """Return what k samples of each question are worth, and what they cost."""
+    is_scored = sampled.at[0].best is not None
+    table = Table(box=box.SIMPLE_HEAD)
+    columns = ["k", "pass@k", "95 %", "vote", "95 % ", *(["best", "95 %  "] if is_scored else [])]
+    for name in (*columns, "tokens", "passes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for at in sampled.at:
+        shares = [at.pass_at_k, at.vote, *([at.best] if at.best else [])]
+        figures = [text for one in shares for text in (percent(one.value), _interval(one))]
+        table.add_row(str(at.k), *figures, f"{at.tokens:.2f}", f"{at.passes:.2f}")
+    return table
 
 
 def evaluations_table(results: Iterable[tuple[str, str, Evaluation]]) -> Table:

@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Unpack
 
 from latentcot.curriculum.layout import EncodedExample, latents_of_chain
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
-from latentcot.evaluation.reasoner import BATCH_SIZE, Options, Reasoner
-from latentcot.evaluation.results import Estimate, Evaluation, Record
+from latentcot.evaluation.reasoner import BATCH_SIZE, Options, Output, Reasoner
+from latentcot.evaluation.results import Estimate, Evaluation, Record, Sample
+from latentcot.evaluation.samples import sampled_of, vote
+from latentcot.evaluation.scorer import Scorer
 from latentcot.evaluation.statistics import share_with_interval
 from latentcot.tasks import AnswerMatch, task_named
+from latentcot.tasks.scoring import IsCorrect
+from latentcot.thinking.decoding import Generation
 from latentcot.utils.parsing import shown
 
 
@@ -23,9 +27,13 @@ def evaluate(
     encoded: Sequence[EncodedExample] | None = None,
     num_thoughts: int | None = None,
     match: AnswerMatch | None = None,
+    scorer: Scorer | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
-    """Let a reasoner answer examples, greedily, and score it by its task's rule.
+    """Let a reasoner answer examples, and score it by its task's rule.
+
+    Greedily, if nothing else is said. Of several samples (`num_samples`) the vote of all is scored,
+    and `sampled` holds what fewer are worth.
 
     Args:
         reasoner: The model with its checkpoint's settings; nothing else is needed.
@@ -33,10 +41,11 @@ def evaluate(
         encoded: The same examples as token ids, where they are at hand.
         num_thoughts: This number of thoughts, instead of what was trained for.
         match: When an answer counts as right, instead of the task's rule.
+        scorer: Tells of several samples which is best (`scorer.train_scorer`).
         **options: How answers are written: see `reasoner.Options`.
 
     Raises:
-        UsageError: There are no examples.
+        UsageError: There are no examples, or the samples would all be the same.
     """
     if not examples or not all(isinstance(example, Example) for example in examples):
         got = "none" if not examples else shown(examples)
@@ -46,23 +55,31 @@ def evaluate(
     info, task = reasoner.info, task_named(reasoner.info.task if match is None else match)
     encoded = reasoner.encode(examples) if encoded is None else encoded
     start = time.perf_counter()
+    generations = options.get("generations")
+    if generations is None:
+        options["generations"] = generations = list[Generation]()
     outputs = reasoner.answer(encoded, num_thoughts=num_thoughts, **options)
     seconds = time.perf_counter() - start
 
+    is_drawn = options.get("sampling") is not None or options.get("perturbation") is not None
+    new = generations[len(generations) - len(outputs) :]
+    scores = scorer.scores(new) if scorer else [None] * len(outputs)
     has_thoughts, plan = reasoner.method.view.latents.is_thought, reasoner.rules.plan
-    records = []
-    for example, output in zip(examples, outputs, strict=True):
+    num_samples, records = len(outputs) // len(examples), list[Record]()
+    for number, example in enumerate(examples):
         has_chain = has_thoughts and bool(example.steps)
-        records.append(
-            Record(
-                id=example.id,
-                gold=example.answer,
-                is_correct=task.is_correct(output.answer, example.answer),
-                chain_thoughts=latents_of_chain(len(example.steps), plan) if has_chain else None,
-                **asdict(output),
-            )
+        mine = slice(number * num_samples, (number + 1) * num_samples)
+        record = replace(
+            _record(example, outputs[mine], scores[mine], task.is_correct),
+            chain_thoughts=latents_of_chain(len(example.steps), plan) if has_chain else None,
         )
-    stopped = [r.num_thoughts == r.chain_thoughts for r in records if r.chain_thoughts is not None]
+        records.append(record if is_drawn else replace(record, samples=()))
+    stopped = [
+        one.num_thoughts == record.chain_thoughts
+        for record in records
+        if record.chain_thoughts is not None
+        for one in record.samples or (record,)
+    ]
     num_right, num_all = sum(record.is_correct for record in records), len(records)
     return Evaluation(
         method=info.method_name,
@@ -76,5 +93,32 @@ def evaluate(
         seconds_per_question=seconds / num_all,
         batch_size=options.get("batch_size", BATCH_SIZE),
         share_stopped_with_chain=fmean(stopped) if stopped else None,
+        sampled=sampled_of(records, options, task.is_correct) if is_drawn else None,
         records=tuple(records),
+    )
+
+
+def _record(
+    example: Example,
+    outputs: Sequence[Output],
+    scores: Sequence[float | None],
+    is_correct: IsCorrect,
+) -> Record:
+    """Return the record of one question: the sample that wins the vote, and the cost of all."""
+    samples = tuple(
+        Sample(is_correct(output.answer, example.answer), **asdict(output), score=score)
+        for output, score in zip(outputs, scores, strict=True)
+    )
+    chosen = samples[vote([sample.answer for sample in samples], is_correct)]
+    return Record(
+        id=example.id,
+        gold=example.answer,
+        is_correct=chosen.is_correct,
+        answer=chosen.answer,
+        text=chosen.text,
+        is_finished=chosen.is_finished,
+        num_tokens=sum(sample.num_tokens for sample in samples),
+        num_thoughts=sum(sample.num_thoughts for sample in samples),
+        num_passes=sum(sample.num_passes for sample in samples),
+        samples=samples,
     )

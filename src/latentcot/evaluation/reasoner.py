@@ -30,7 +30,15 @@ from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
 from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
 from latentcot.tasks import extract_answer
-from latentcot.thinking.decoding import ForcedSteps, Sampling, SoftWords, generate, roll_out
+from latentcot.thinking.decoding import (
+    ForcedSteps,
+    Generation,
+    Sampling,
+    SoftWords,
+    generate,
+    roll_out,
+)
+from latentcot.thinking.perturbation import Perturbation
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from latentcot.utils.distributed import every_nth, gathered, own_device
@@ -75,29 +83,44 @@ class Thinking:
 
 
 BATCH_SIZE = 100
-"""Questions at a time where nothing else is said."""
+"""Texts at a time where nothing else is said."""
 
 
-class Options(TypedDict, total=False):
-    """How answers are written; each can be left out.
+class Drawn(TypedDict, total=False):
+    """How answers differ; each can be left out.
+
+    Attributes:
+        num_samples: Texts for each question, 1 if left out. More must differ by one of the next.
+        sampling: How words are drawn; greedy if left out.
+        perturbation: How the thoughts of each sample are changed; not at all if left out.
+        soft_words: Read mixtures of words in place of those of the chain, weighed with this
+            temperature (`thinking.decoding.SoftWords`).
+    """
+
+    num_samples: int
+    sampling: Sampling | None
+    perturbation: Perturbation | None
+    soft_words: float | None
+
+
+class Options(Drawn, total=False):
+    """How answers are written; each can be left out, and so can those of `Drawn`.
 
     Attributes:
         force_steps: Make every text begin with a step of the chain.
-        soft_words: Read mixtures of words in place of those of the chain, weighed with this
-            temperature (`thinking.decoding.SoftWords`).
         max_new_tokens: Words at most; as in training if left out. A text that reaches the model's
             last position stops there.
-        batch_size: Questions at a time, `BATCH_SIZE` if left out; the results do not depend on it.
-        sampling: How words are drawn; greedy if left out.
+        batch_size: Texts at a time, `BATCH_SIZE` if left out; the results do not depend on it.
         on_progress: Told the number of questions that are done.
+        generations: A list that gets what was generated, one for each answer, in order: latent
+            inputs and log-probabilities too.
     """
 
     force_steps: bool
-    soft_words: float | None
     max_new_tokens: int | None
     batch_size: int
-    sampling: Sampling | None
     on_progress: Callable[[int], None] | None
+    generations: list[Generation] | None
 
 
 class Reasoner:
@@ -148,8 +171,13 @@ class Reasoner:
                 classifier is not asked then.
             **options: How answers are written: see `Options`.
 
+        Returns:
+            One a question, in order; with `num_samples` so many a question, those of a question
+            together.
+
         Raises:
             DataError: A question does not fit the vocabulary or the model's positions.
+            UsageError: The samples would all be the same, or have no thoughts to change.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
         return self.answer(encoded, num_thoughts=num_thoughts, **options)
@@ -177,18 +205,23 @@ class Reasoner:
         soft_words: float | None = None,
         max_new_tokens: int | None = None,
         batch_size: int = BATCH_SIZE,
+        num_samples: int = 1,
         sampling: Sampling | None = None,
+        perturbation: Perturbation | None = None,
         on_progress: Callable[[int], None] | None = None,
+        generations: list[Generation] | None = None,
     ) -> list[Output]:
         """Answer questions that are laid out already, by another thinker if one is given."""
-        generations = generate(
+        found = generate(
             self.model,
             prompts,
             eos_id=self.rules.special_tokens.eos,
             max_new_tokens=self.info.max_new_tokens if max_new_tokens is None else max_new_tokens,
             max_length=max_positions(self.model),
             batch_size=batch_size,
+            num_samples=num_samples,
             sampling=sampling,
+            perturbation=perturbation,
             thinker=thinker or self.thinker,
             stop=stop,
             forced=self._forced_steps() if force_steps else None,
@@ -197,7 +230,9 @@ class Reasoner:
             on_progress=on_progress,
         )
         are_thoughts = self.method.view.latents.is_thought
-        texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in generations]
+        if generations is not None:
+            generations += found
+        texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in found]
         return [
             Output(
                 text=text,
@@ -207,7 +242,7 @@ class Reasoner:
                 num_passes=generation.num_passes,
                 is_finished=generation.is_finished,
             )
-            for generation, text in zip(generations, texts, strict=True)
+            for generation, text in zip(found, texts, strict=True)
         ]
 
     def think(self, questions: Sequence[str], num_thoughts: int | None = None) -> Thinking:

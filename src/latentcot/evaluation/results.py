@@ -53,11 +53,27 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One of several answers to a question: what came, what it cost, and how a scorer finds it."""
+
+    is_correct: Flag
+    answer: str = ""
+    text: str = ""
+    num_tokens: Number = 0
+    num_thoughts: Number = 0
+    num_passes: Number = 0
+    is_finished: Flag = True
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One question: what was expected, what came, and what it cost.
 
     `chain_thoughts` are the thoughts that its own chain would take; None where that is not known.
-    To compare results, `id` and `is_correct` are enough.
+    Where anything was drawn there are `samples`: the answer, its text and whether that is finished
+    are then those of the sample that won the vote, and the three numbers are the sums of all. To
+    compare results, `id` and `is_correct` are enough.
     """
 
     id: str
@@ -70,6 +86,66 @@ class Record:
     num_passes: Number = 0
     is_finished: Flag = True
     chain_thoughts: Number | None = None
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The file of the questions, or its name on the hub."""
+
+    sha256: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AtK:
+    """What k samples of each question are worth, and what they cost (`samples.py`).
+
+    Attributes:
+        k: How many.
+        pass_at_k: One of k is right; at all n samples this is the coverage.
+        vote: The answer that most of k agree on is right.
+        tokens: Words and thoughts of k samples, a mean over questions, as the next.
+        passes: Sequential calls of the backbone, one sample after the other.
+        best: The one of k with the highest score is right; None where there was no scorer.
+    """
+
+    k: Count
+    pass_at_k: Estimate
+    vote: Estimate
+    tokens: Figure
+    passes: Figure
+    best: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How several answers to each question differed, and what they were worth.
+
+    Attributes:
+        num_samples: n.
+        at: For k = 1, 2, 4, … n.
+        noise: As `Perturbation` has it, and so the next two; None where it was not that.
+        dropout: The share of the entries of the latent inputs that were set to zero.
+        seed: Of the draws of noise or masks.
+        temperature: As `Sampling` has it, and so the next three; None where words were greedy.
+        top_p: The smallest set of words with this much probability.
+        top_k: So many words at most.
+        word_seed: Of the draws of words.
+        scorer: The questions that the scorer was trained on (`scorer.py`); None where there is
+            none.
+    """
+
+    num_samples: Count
+    at: Annotated[tuple[AtK, ...], Field(min_length=1)]
+    noise: Figure | None = None
+    dropout: Share | None = None
+    seed: int | None = None
+    temperature: Figure | None = None
+    top_p: Share | None = None
+    top_k: Number | None = None
+    word_seed: int | None = None
+    scorer: Questions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +155,6 @@ class Evaluated:
     updates: Number
     update: Number = 0
     path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """The file of the questions, or its name on the hub."""
-
-    sha256: str
-    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +174,10 @@ class Evaluation:
         seconds_per_question: Wall time of all divided by their number, `batch_size` at a time.
         batch_size: Questions side by side.
         share_stopped_with_chain: Share of questions with exactly as many thoughts as their chain
-            would take; None where there are no thoughts, or no chains.
+            would take; None where there are no thoughts, or no chains. With several samples, of
+            all of them.
+        sampled: What the samples of each question are worth; None where nothing was drawn. The
+            accuracy is then that of the vote of all, and the means above are of all together.
         records: One a question.
         checkpoint: What was evaluated. It is in every file, as are the next two.
         data: On what.
@@ -126,6 +197,7 @@ class Evaluation:
     seconds_per_question: Figure
     batch_size: Count | None = None
     share_stopped_with_chain: Share | None = None
+    sampled: Sampled | None = None
     records: tuple[Record, ...]
     checkpoint: Evaluated | None = None
     data: Questions | None = None

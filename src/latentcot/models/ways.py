@@ -3,7 +3,8 @@
 `thinking/passes.py` says what the ways are, `thinking/capability.py` finds out which one is right.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -80,3 +81,15 @@ def forget_lengths(backbone: nn.Module) -> None:
     for module in backbone.modules():
         for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
             setattr(module, name, 0)
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Within it, a model and all of its parts are in evaluation mode."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -299,6 +299,7 @@ def eval_path(
     *,
     force_steps: bool = False,
     match: str | None = None,
+    differs: Sequence[str] = (),
 ) -> Path | None:
     """Return where the result of an evaluation goes: into its run, if it has one.
 
@@ -317,6 +318,7 @@ def eval_path(
         parts.append("forced-steps")
     if match is not None:
         parts.append(f"by-{match}")
+    parts += differs
     if limit is not None:
         parts.append(f"first-{limit}")
     return run / "evals" / f"{'-'.join(parts)}.json"

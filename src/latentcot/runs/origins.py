@@ -117,6 +117,18 @@ class Parts:
     modules: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def put(self, name: str, value: Tensor) -> None:
+        """Put one tensor of the language model where it belongs; peft wraps layers and tables."""
+        layer, is_lora, kind = name.partition(".lora_")
+        table, is_row, _ = name.partition(".token_adapter.trainable_tokens_delta")
+        if is_lora:
+            self.adapters.setdefault(layer, {})[kind.partition(".")[0]] = value.to(torch.float32)
+        elif is_row:
+            self.rows[table] = value
+        else:
+            plain = name.replace(".token_adapter.", ".").replace(".base_layer.", ".")
+            self.weights[plain] = value
+
 
 def beside(source: Path) -> Beside:
     """Read what lies next to weights: the settings of peft, and those of PCCoT.
@@ -191,7 +203,7 @@ def sort_out(saved: Mapping[str, Tensor], source: Path) -> Parts:
         if inner.startswith(PROJECTION) or name.startswith(PROJECTION):
             projection[inner.removeprefix(PROJECTION)] = value
         elif name.startswith(origin.model):
-            _sort_in(parts, inner, value)
+            parts.put(inner, value)
         elif name == EMBEDDING_COPY:
             parts.embedding_copy = value
         elif name.startswith(origin.beside):
@@ -216,19 +228,6 @@ def sort_out(saved: Mapping[str, Tensor], source: Path) -> Parts:
             f"{left_out[0]}: left out."
         )
     return parts
-
-
-def _sort_in(parts: Parts, name: str, value: Tensor) -> None:
-    """Put one tensor of the language model where it belongs; peft wraps layers and tables."""
-    layer, is_lora, kind = name.partition(".lora_")
-    table, is_row, _ = name.partition(".token_adapter.trainable_tokens_delta")
-    if is_lora:
-        parts.adapters.setdefault(layer, {})[kind.partition(".")[0]] = value.to(torch.float32)
-    elif is_row:
-        parts.rows[table] = value
-    else:
-        plain = name.replace(".token_adapter.", ".").replace(".base_layer.", ".")
-        parts.weights[plain] = value
 
 
 def merge(

@@ -91,6 +91,14 @@ class AnswerMatch:
     pattern: str | None = None
     """For regex: its first group, or all that it matches, is compared."""
 
+    @classmethod
+    def told(cls, text: str) -> "AnswerMatch | None":
+        """Return what `exact`, `number` or `regex:PATTERN` means; None for any other text."""
+        kind, _, pattern = text.partition(":")
+        if kind == "regex":
+            return cls("regex", pattern)
+        return {"exact": cls("exact"), "number": cls("number")}.get(text)
+
     def rule(self) -> IsCorrect:
         """Return how it compares.
 

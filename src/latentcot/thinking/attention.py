@@ -8,17 +8,15 @@ target, the same whenever it is asked for.
 Shapes: B batch, Q longest prefix, T longest suffix, E width of a head.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from latentcot.models.backend.split_cache import additive, attends_by
-from latentcot.models.ways import backbone_of, lock_of
+from latentcot.models.ways import backbone_of, lock_of, without_dropout
 from latentcot.thinking.batch import Batch
 
 
@@ -52,7 +50,7 @@ def read_attention(model: PreTrainedModel, batch: Batch) -> list[Attention]:
     is_real_BK = (column < ends_B1[0]) | ((column >= first) & (column < ends_B1[1]))
     can_see_B1KK = (column <= column[:, None]) & is_real_BK[:, None, None]
     cache: Any = DynamicCache(config=model.config)
-    with lock_of(backbone), attends_by(backbone.config, "eager"), _without_dropout(backbone):
+    with lock_of(backbone), attends_by(backbone.config, "eager"), without_dropout(backbone):
         read: Any = backbone(
             inputs_embeds=model.get_input_embeddings()(ids_BK),
             attention_mask=additive(can_see_B1KK),
@@ -65,15 +63,3 @@ def read_attention(model: PreTrainedModel, batch: Batch) -> list[Attention]:
         Attention(layer.keys[:, :, first:], layer.values[:, :, first:], seen[..., first:, first:])
         for layer, seen in zip(cache.layers, read.attentions, strict=True)
     ]
-
-
-@contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """Within it, a model and all of its parts are in evaluation mode."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -7,9 +7,9 @@ random numbers.
 """
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -24,9 +24,13 @@ from transformers import (
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError
 from latentcot.thinking.batch import collate
+from latentcot.thinking.perturbation import Perturbation, stream
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Rollout, Stop, Thinker, think
 from latentcot.utils.distributed import every_nth, gathered
+from latentcot.utils.parsing import shown
+
+MOST_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class Sampling:
         temperature: 0.0001 to 10000; 1 leaves the model's distribution as it is.
         top_p: Keep the smallest set of words with this much probability.
         top_k: Keep this many words at most; 0 keeps all.
-        seed: Prompt number i draws from a stream of its own, made of this seed and i.
+        seed: Prompt number i draws from a stream of its own, made of this seed and i; with several
+            samples, each sample of it.
     """
 
     temperature: float = 1.0
@@ -68,12 +73,15 @@ class Generation:
         num_passes: Sequential calls of the backbone: one for the question, one a latent position
             (and one more behind the last, where a classifier ended latent mode), one for each
             further word (the end of text is a word here).
+        log_prob: The mean log-probability of its words and its end, before any temperature; NaN
+            where it was written by a recorded run.
     """
 
     token_ids: tuple[int, ...]
     is_finished: bool
     latent_inputs: Tensor
     num_passes: int
+    log_prob: float
 
     @property
     def num_tokens(self) -> int:
@@ -133,7 +141,9 @@ def generate(
     max_new_tokens: int,
     max_length: int | None = None,
     batch_size: int = 64,
+    num_samples: int = 1,
     sampling: Sampling | None = None,
+    perturbation: Perturbation | None = None,
     thinker: Thinker | None = None,
     stop: Stop | None = None,
     forced: ForcedSteps | None = None,
@@ -152,8 +162,11 @@ def generate(
         max_new_tokens: Words at most, at least 1.
         max_length: Columns at most, question and thoughts included: the model's positions. A text
             that reaches it stops there.
-        batch_size: Prompts at a time; they are sorted by length and thoughts, so that pads are few.
-        sampling: How to draw; greedy if left out.
+        batch_size: Texts at a time; they are sorted by length and thoughts, so that pads are few.
+        num_samples: Texts for each prompt, which then stand together; the first k are those that k
+            samples give.
+        sampling: How to draw words; greedy if left out.
+        perturbation: How the thoughts of each sample are changed; not at all if left out.
         thinker: How latent positions are filled; with continuous thoughts if left out.
         stop: Ends latent mode for each row by itself, at the latent positions of its prompt at the
             latest.
@@ -163,16 +176,19 @@ def generate(
         on_progress: Called with the number of prompts that have just been finished.
 
     Raises:
-        UsageError: `max_new_tokens` or `batch_size` is below 1.
+        UsageError: A number is out of its range, the samples would all be the same, or no prompt
+            has a latent input to change.
     """
     if max_new_tokens < 1 or batch_size < 1:
-        raise UsageError(
-            f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and "
-            f"{batch_size}."
-        )
-    if any(one is not None for one in (sampling, stop, forced, soft)):
+        got = f"{max_new_tokens} and {batch_size}"
+        raise UsageError(f"max_new_tokens and batch_size must be at least 1, got {got}.")
+    _check_samples(num_samples, sampling, perturbation, soft, prompts)
+    if any(one is not None for one in (sampling, perturbation, stop, forced, soft)):
         recorder = None
-    found: list[Generation] = []
+    thinker, found = thinker or Thinker(), list[Generation]()
+    # Of each text: its prompt, and the name of the streams that it draws from.
+    names = [f"{i}/{j}" if j else f"{i}" for i in range(len(prompts)) for j in range(num_samples)]
+    prompts = [prompt for prompt in prompts for _ in range(num_samples)]
     # By thoughts and length, so that a batch pads little.
     order = sorted(
         range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
@@ -180,34 +196,66 @@ def generate(
     mine = every_nth(order)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
-        draw = _drawer(sampling, chosen)
-        rooms = [math.inf if max_length is None else max_length - len(prompts[i]) for i in chosen]
+        batch, rows = [prompts[i] for i in chosen], [names[i] for i in chosen]
+        rooms = [math.inf if max_length is None else max_length - len(one) for one in batch]
         limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
-        batch = [prompts[i] for i in chosen]
-        recorded = None if recorder is None else recorder.write(batch, limits, eos_id)
-        if recorded is not None:
-            words, inputs_BND, num_passes_B = recorded
-            texts = [
-                _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
-                for text, inputs_ND, num_passes, prompt in zip(
-                    words, inputs_BND, num_passes_B.tolist(), batch, strict=True
-                )
-            ]
-        else:
-            rollout = roll_out(model, batch, thinker, stop)
+        texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
+        if texts is None:
+            thinks = thinker if perturbation is None else perturbation.on(thinker, rows)
+            rollout = roll_out(model, batch, thinks, stop)
+            draw = _drawer(sampling, rows)
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced, soft)
             if recorder is not None:
                 recorder.saw(max(text.num_tokens + text.is_finished for text in texts))
         found += texts
-        if on_progress is not None:
-            on_progress(_of_all(start + len(chosen), mine, order) - _of_all(start, mine, order))
+        if on_progress is not None:  # questions of all processes, to judge by this one
+            ends = [end * len(order) // len(mine) for end in (start, start + len(chosen))]
+            on_progress(ends[1] // num_samples - ends[0] // num_samples)
     results = dict(zip(order, gathered(found), strict=True))
     return [results[i] for i in range(len(prompts))]
 
 
-def _of_all(done: int, mine: Sequence[int], order: Sequence[int]) -> int:
-    """Return how many prompts all processes have finished, to judge by this one."""
-    return done * len(order) // len(mine)
+def _recorded(
+    recorder: GreedyRecorder, prompts: Sequence[Layout], limits: Sequence[int], eos_id: int
+) -> list[Generation] | None:
+    """Write a batch of texts by a recorded run; None where one would not do."""
+    recorded = recorder.write(prompts, limits, eos_id)
+    if recorded is None:
+        return None
+    words, inputs_BND, num_passes_B = recorded
+    return [
+        _generation(text, inputs_ND[: prompt.num_latents], num_passes, eos_id)
+        for text, inputs_ND, num_passes, prompt in zip(
+            words, inputs_BND, num_passes_B.tolist(), prompts, strict=True
+        )
+    ]
+
+
+def _check_samples(
+    num_samples: int,
+    sampling: Sampling | None,
+    perturbation: Perturbation | None,
+    soft: SoftWords | None,
+    prompts: Sequence[Layout],
+) -> None:
+    if soft is not None and sampling is not None:
+        raise UsageError(
+            "soft_words: mixtures are read, so no words of a chain are drawn. Leave out either the "
+            "mixtures or the temperature of sampling."
+        )
+    if not 1 <= num_samples <= MOST_SAMPLES:
+        raise UsageError(f"num_samples: must be 1 … {MOST_SAMPLES:,}, got {shown(num_samples)}.")
+    if num_samples > 1 and sampling is None and perturbation is None:
+        raise UsageError(
+            f"num_samples: {num_samples} samples would all be the same. Let them differ by noise, "
+            "dropout, or a temperature."
+        )
+    if perturbation is not None and prompts and not any(one.num_latents for one in prompts):
+        raise UsageError(
+            "noise and dropout change latent inputs, and no question has a latent position that is "
+            "filled: the method has none, or this stage or num_thoughts leaves none. Draw words "
+            "instead (temperature)."
+        )
 
 
 @torch.no_grad()
@@ -240,6 +288,7 @@ def _decode(
     rows = list(range(len(prompts)))  # the rows still in the batch
     state_BD = rollout.states[rows, [len(prompt.suffix) for prompt in prompts]]
     words: list[list[int]] = [[] for _ in rows]
+    log_probs: list[list[float]] = [[] for _ in rows]
     limits_B = torch.tensor(limits, device=model.device)
     num_words = 0
     while True:
@@ -249,8 +298,10 @@ def _decode(
             for token in forced.forbidden:
                 logits_BV[waiting, token] = -torch.inf
         drawn_B = draw(logits_BV, rows)
-        for row, token in zip(rows, drawn_B.tolist(), strict=True):
+        likely_B = logits_BV.gather(1, drawn_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
+        for row, token, log_prob in zip(rows, drawn_B.tolist(), likely_B.tolist(), strict=True):
             words[row].append(token)
+            log_probs[row].append(log_prob)
         num_words += 1
         going_on = ((drawn_B != eos_id) & (limits_B > num_words)).nonzero()[:, 0]
         if len(going_on) == 0:
@@ -269,7 +320,13 @@ def _decode(
         is_real = torch.ones_like(drawn_B, dtype=torch.bool)[:, None]
         state_BD = rollout.passes.read(embeds_BD[:, None], is_real)[:, 0]
     return [
-        _generation(text, rollout.latent_inputs[row, :num_latents], num_passes, eos_id)
+        _generation(
+            text,
+            rollout.latent_inputs[row, :num_latents],
+            num_passes,
+            eos_id,
+            log_prob=fmean(log_probs[row]),
+        )
         for row, (text, num_latents, num_passes) in enumerate(
             zip(words, rollout.num_latents_B.tolist(), rollout.num_passes_B.tolist(), strict=True)
         )
@@ -277,7 +334,11 @@ def _decode(
 
 
 def _generation(
-    words: list[int], latent_inputs: Tensor, num_passes: int, eos_id: int
+    words: list[int],
+    latent_inputs: Tensor,
+    num_passes: int,
+    eos_id: int,
+    log_prob: float = math.nan,
 ) -> Generation:
     is_finished = words[-1] == eos_id
     return Generation(
@@ -286,11 +347,12 @@ def _generation(
         # A view would hold, and send, those of the whole batch.
         latent_inputs=latent_inputs.to("cpu", copy=True),
         num_passes=num_passes + len(words) - 1,
+        log_prob=log_prob,
     )
 
 
 def _drawer(
-    sampling: Sampling | None, prompts: Sequence[int]
+    sampling: Sampling | None, names: Sequence[str]
 ) -> Callable[[Tensor, list[int]], Tensor]:
     """Return (logits of the rows still going, their numbers) → one token each."""
     if sampling is None:
@@ -300,8 +362,7 @@ def _drawer(
         warp.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         warp.append(TopPLogitsWarper(sampling.top_p))
-    seeds = [random.Random(f"{sampling.seed}/{prompt}").getrandbits(63) for prompt in prompts]
-    streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+    streams = [stream(sampling.seed, name) for name in names]
 
     def draw(logits: Tensor, rows: list[int]) -> Tensor:
         nothing = torch.empty(len(rows), 0, dtype=torch.long)  # these three read no earlier words

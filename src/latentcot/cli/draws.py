@@ -1,0 +1,73 @@
+"""What `generate` and `eval` let be drawn: options that both have."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latentcot.errors import UsageError
+
+if TYPE_CHECKING:
+    from latentcot.evaluation.reasoner import Drawn
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How answers differ; greedy and all the same if nothing is given.
+
+    Attributes:
+        num_samples: Answers to each question, which differ by --noise, --dropout or --temperature.
+        noise: Add Gaussian noise to each latent input, of so many standard deviations of its
+            entries (0.6 to 1.4 are common).
+        dropout: Set this share of the entries of all latent inputs to zero, one mask a sample.
+        temperature: Draw words with this temperature instead of decoding greedily.
+        top_p: With --temperature: keep the smallest set of words with this much probability.
+        top_k: With --temperature: keep this many words at most.
+        soft_words: Read mixtures of words in place of those of the chain, weighed with this
+            temperature (Soft Thinking); near 0 they are the words that greedy decoding writes.
+        seed: Of the draws.
+    """
+
+    num_samples: int = 1
+    noise: float | None = None
+    dropout: float | None = None
+    temperature: float | None = None
+    top_p: float = 1.0
+    top_k: int = 0
+    soft_words: float | None = None
+    seed: int = 0
+
+    def options(self) -> "Drawn":
+        """Return them as `Reasoner.generate` takes them.
+
+        Raises:
+            UsageError: One is out of its range, or has no effect without another.
+        """
+        from latentcot.thinking.decoding import Sampling
+        from latentcot.thinking.perturbation import Perturbation
+
+        if self.temperature is None and (self.top_p, self.top_k) != (1.0, 0):
+            raise UsageError(
+                "--top-p and --top-k need --temperature: without it decoding is greedy."
+            )
+        found: Drawn = {"num_samples": self.num_samples}
+        if self.temperature is not None:
+            found["sampling"] = Sampling(self.temperature, self.top_p, self.top_k, self.seed)
+        if self.soft_words is not None:
+            found["soft_words"] = self.soft_words
+        if self.noise is not None or self.dropout is not None:
+            found["perturbation"] = Perturbation(self.noise, self.dropout, self.seed)
+        return found
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """What the name of a result tells of them."""
+        given = {
+            "noise": self.noise,
+            "dropout": self.dropout,
+            "temperature": self.temperature,
+            "top-p": self.top_p if self.top_p != 1 else None,
+            "top-k": self.top_k or None,
+            "soft-words": self.soft_words,
+            "seed": self.seed or None,
+        }
+        parts = [f"{name}-{value}" for name, value in given.items() if value is not None]
+        return (*([f"{self.num_samples}-samples"] if self.num_samples > 1 else []), *parts)
