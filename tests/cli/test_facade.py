@@ -17,6 +17,7 @@ PUBLIC = [
     "Method",
     "MethodError",
     "Output",
+    "Perturbation",
     "Reasoner",
     "Recipe",
     "RecipeError",

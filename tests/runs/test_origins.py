@@ -122,7 +122,11 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "has_decoder", "before"), [("gpt2", False, ""), ("llama", True, "module.")]
+    ("family", "has_decoder", "before"),
+    [
+        ("gpt2", False, ""),
+        pytest.param("llama", True, "module.", marks=pytest.mark.slow),
+    ],
 )
 @torch.no_grad()
 def test_codi_and_simcot_on_it(

@@ -52,7 +52,7 @@ def by_hand(perturbation, row):
 
 
 @BOTH
-@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_samples_are_what_the_slow_reference_says(model, changed, batch_size):
     """Row by row, each with a stream of its own; and they do differ."""
     texts = write(model, num_samples=3, perturbation=changed, batch_size=batch_size)
