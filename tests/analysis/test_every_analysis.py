@@ -13,6 +13,7 @@ from fresh import alike, is_plain
 from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared.subject import no_progress
 from latentcot.errors import UsageError
+from marks import mostly_slow
 from subjects import graph_examples, untrained
 
 NAMES = [name for name in ANALYSES if name != "distribution"]
@@ -53,7 +54,7 @@ def test_results_are_plain_and_all_that_a_figure_needs(name, form):
     check_figures(name, result)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "outcomes", "superposition", "probes"))
 def test_no_result_depends_on_the_batches(name):
     other = ANALYSES[name].run(replace(asked("words"), batch_size=4), [], no_progress)
     assert alike(result_of(name, "words")[0], other)

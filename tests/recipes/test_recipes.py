@@ -12,6 +12,7 @@ from latentcot.methods import METHODS, PAPER_METHODS, method_named
 from latentcot.recipes import values
 from latentcot.recipes.recipe import make_recipe, read_recipe, write_recipe
 from latentcot.recipes.values import packaged_recipes, read_values
+from marks import mostly_slow
 
 TASKS = ("gsm8k", "prontoqa", "prosqa")
 CELLS = list(product(TASKS, PAPER_METHODS))
@@ -155,7 +156,7 @@ def test_a_method_is_a_name_or_a_name_and_settings(
 
 
 @pytest.mark.parametrize("task", [*TASKS, "prosqa-symbolic"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", mostly_slow(METHODS, "cot", "icot", "coconut"))
 def test_the_old_name_of_a_cell_is_understood(
     task: str, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from latentcot.errors import DataError
+from marks import mostly_slow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -45,7 +46,9 @@ def test_a_sample_as_it_is_is_accepted(reader: Reader, fuzzer: Fuzzer, tmp_path:
         assert attempt(reader, tmp_path / str(number)) == ACCEPTED
 
 
-@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+@pytest.mark.parametrize(
+    "reader", mostly_slow(READERS, *READERS[::2]), ids=lambda reader: reader.name
+)
 @given(data=st.data())
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 def test_only_our_own_errors(reader: Reader, fuzzer: Fuzzer, data: st.DataObject) -> None:
@@ -107,7 +110,7 @@ def test_a_failure_is_kept(fuzzer: Fuzzer, tmp_path: Path) -> None:
     assert "KeyError" in (kept / "failure.txt").read_text()
 
 
-@pytest.mark.parametrize("form", ["json", "jsonl", "yaml", "text", "binary"])
+@pytest.mark.parametrize("form", mostly_slow(["json", "jsonl", "yaml", "text", "binary"], "json"))
 def test_mutations_change_something_and_depend_on_the_seed_alone(form: Any) -> None:
     content = b'{"a": [1, 2.5, null], "b": {"c": "text"}}\n{"d": true}\n'
     found: list[list[bytes]] = []

@@ -18,6 +18,7 @@ from latentcot.thinking.batch import collate
 from latentcot.thinking.capability import choose_way
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.think import Thinker, think
+from marks import mostly_slow
 from reference import ARCHITECTURES, reference_generate, reference_states, tiny_model
 
 SMALL = {
@@ -67,7 +68,7 @@ ROPES = {
 }
 
 
-@pytest.mark.parametrize("name", ROPES)
+@pytest.mark.parametrize("name", mostly_slow(ROPES, "phi3, longrope"))
 @pytest.mark.parametrize("switch", [8, 36])  # both rows beyond it; one that crosses it in its words
 def test_rotary_positions_that_depend_on_length(name: str, switch: int) -> None:
     family, settings = ROPES[name]

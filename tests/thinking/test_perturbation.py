@@ -11,6 +11,7 @@ from latentcot.thinking.decoding import Sampling, generate, roll_out
 from latentcot.thinking.perturbation import Perturbation, stream
 from latentcot.thinking.think import Thinker
 from losses import TOKENS
+from marks import mostly_slow
 from reference import reference_generate, reference_states, tiny_model
 from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS
 
@@ -52,7 +53,7 @@ def by_hand(perturbation, row):
 
 
 @BOTH
-@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize("batch_size", mostly_slow([1, 8], 8))
 def test_samples_are_what_the_slow_reference_says(model, changed, batch_size):
     """Row by row, each with a stream of its own; and they do differ."""
     texts = write(model, num_samples=3, perturbation=changed, batch_size=batch_size)

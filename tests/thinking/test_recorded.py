@@ -11,6 +11,7 @@ from latentcot.thinking.decoding import ForcedSteps, Sampling, generate
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Thinker
 from losses import thinker
+from marks import mostly_slow
 from reference import EACH, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
 from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
 
@@ -46,7 +47,7 @@ def assert_same(found, expected) -> None:
 
 
 @pytest.mark.parametrize("architecture", EACH)
-@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("ends", mostly_slow([True, False], True))
 @pytest.mark.parametrize("feed", [None, lambda latent: latent.state / (latent.number + 2)])
 def test_are_the_same_texts(architecture, ends, feed):
     """Ragged questions, thoughts and suffixes; the first batch teaches how long texts are."""

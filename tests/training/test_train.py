@@ -34,6 +34,7 @@ from latentcot.training.loop import not_learned
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.train import Trainer
 from losses import train_step_of
+from marks import mostly_slow
 from tiny_runs import rows_of
 
 THOUGHTS = {"coconut": NUM_STAGES, "coconut-no-curriculum": NUM_STAGES, "simcot": NUM_STAGES,
@@ -41,7 +42,10 @@ THOUGHTS = {"coconut": NUM_STAGES, "coconut-no-curriculum": NUM_STAGES, "simcot"
 PASSES = THOUGHTS | {"pause-multipass": NUM_STAGES, "pccot": 3, "kava": 3, "lotus": 6}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow(METHODS, "cot", "icot", "coconut", "pause-multipass", "codi", "kava", "lotus"),
+)
 def test_every_method_learns_and_answers(name, make_recipe, data, tmp_path):
     recipe = make_recipe(name, curriculum={"tokens_until_all": 3})
     assert train(recipe, tmp_path / "run", is_quiet=True)
@@ -265,7 +269,7 @@ class TestBest:
             noise = torch.Generator().manual_seed(0)
             model.transformer.wte.weight.normal_(std=1e4, generator=noise)
 
-    @pytest.mark.parametrize("is_resumed", [False, True])
+    @pytest.mark.parametrize("is_resumed", mostly_slow([False, True], True))
     def test_is_found_kept_and_remembered(self, is_resumed, recipe, tmp_path):
         run = tmp_path / "run"
         with in_update(25, self.forget), in_update(31 if is_resumed else 99, press_ctrl_c):
