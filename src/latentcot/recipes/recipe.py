@@ -157,11 +157,6 @@ class Generation:
     """Questions at a time."""
 
 
-def _rule_alone(value: Any) -> Any:
-    """Let `stop: classifier` stand for `stop: {rule: classifier}`."""
-    return {"rule": value} if isinstance(value, str) else value
-
-
 # All settings of a method are written out, so that a run knows them whatever the defaults become.
 _KnownMethod = Annotated[str | dict[str, Any], _validator(lambda name: method_named(name).choice)]
 _KnownTask = Annotated[str | AnswerMatch, _validator(lambda name: task_named(name) and name)]
@@ -190,7 +185,10 @@ class Recipe:
     """The text between question, steps and answer."""
     curriculum: Curriculum = field(default_factory=Curriculum)
     """Stages and thoughts."""
-    stop: Annotated[Stop, BeforeValidator(_rule_alone)] = field(default_factory=Stop)
+    # A text alone, `stop: classifier`, stands for `stop: {rule: classifier}`.
+    stop: Annotated[
+        Stop, BeforeValidator(lambda value: {"rule": value} if isinstance(value, str) else value)
+    ] = field(default_factory=Stop)
     """When latent mode ends: `constant`, `classifier`, or the settings of these."""
     training: Training = field(default_factory=Training)
     """Optimizer, batches, precision."""
