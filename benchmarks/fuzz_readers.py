@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from latentcot.cli.data import _print_statistics
-from latentcot.cli.tables import comparison_table, print_summaries, print_table
+from latentcot.cli.shared.tables import comparison_table, print_summaries, print_table
 from latentcot.curriculum.layout import LayoutRules, Template, encode, lay_out
 from latentcot.data.examples import read_examples, write_examples
 from latentcot.data.formats import source_hash

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from latentcot import Evaluation, evaluate, load, read_examples
-from latentcot.cli.tables import print_evaluation
+from latentcot.cli.shared.tables import print_evaluation
 from latentcot.data.formats import source_hash
 from latentcot.errors import RunError
 from latentcot.evaluation.results import Estimate, Evaluated, Questions, Record

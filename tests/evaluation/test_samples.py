@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentcot import Evaluation, Perturbation, Sampling, evaluate, read_examples
-from latentcot.cli.tables import print_evaluation
+from latentcot.cli.shared.tables import print_evaluation
 from latentcot.errors import UsageError
 from latentcot.evaluation.results import Evaluated, Questions, Record, Sample
 from latentcot.evaluation.samples import at_each_k, pass_at_k, vote

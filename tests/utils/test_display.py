@@ -11,7 +11,7 @@ import pytest
 from rich.table import Table
 
 from latentcot.cli import main
-from latentcot.cli.tables import print_table, print_text
+from latentcot.cli.shared.tables import print_table, print_text
 from latentcot.utils import display
 from latentcot.utils.display import console, progress_bars, put, put_json, say
 

@@ -43,7 +43,7 @@ def analyze(
     from latentcot.analysis.page import write_analysis_page, write_plain_page
     from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
-    from latentcot.cli.tables import print_table
+    from latentcot.cli.shared.tables import print_table
     from latentcot.runs.folder import recipe_test_file, run_of
 
     analyses, folder, home = chosen(only), out, run_of(run)

@@ -28,7 +28,12 @@ def compare(
         each_run: Show a row for each run, even if there are several seeds.
         as_json: Print the rows as JSON.
     """
-    from latentcot.cli.tables import comparison_table, print_failed, print_summaries, print_table
+    from latentcot.cli.shared.tables import (
+        comparison_table,
+        print_failed,
+        print_summaries,
+        print_table,
+    )
     from latentcot.errors import RunError, UsageError
     from latentcot.evaluation.comparison import compare as read_rows
     from latentcot.evaluation.comparison import default_evaluation, failed_runs, summarize

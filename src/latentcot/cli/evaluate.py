@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from latentcot.cli.draws import Draws
+from latentcot.cli.shared.draws import Draws
 from latentcot.data.examples import Example, read_examples
 from latentcot.data.formats import source_hash
 from latentcot.data.named import asked, label_of, notes_on
@@ -111,7 +111,7 @@ def _show(
     as_json: bool,
 ) -> None:
     """Print results, with where they were written, and draw them if that was asked for."""
-    from latentcot.cli.tables import evaluations_table, print_evaluations, print_table
+    from latentcot.cli.shared.tables import evaluations_table, print_evaluations, print_table
 
     found = [result for _, _, result, _ in results]
     if figure is not None:

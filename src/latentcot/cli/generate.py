@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from latentcot.cli.draws import Draws
+from latentcot.cli.shared.draws import Draws
 
 
 def generate(

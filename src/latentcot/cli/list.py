@@ -13,7 +13,7 @@ def list_(what: Literal["methods", "tasks", "recipes", "data"]) -> None:
     from rich.table import Table
 
     from latentcot import methods, tasks
-    from latentcot.cli.tables import print_table
+    from latentcot.cli.shared.tables import print_table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     if what == "methods":

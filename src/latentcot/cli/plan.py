@@ -70,7 +70,7 @@ def _print(plan: "Plan") -> None:
     from rich import box
     from rich.table import Table
 
-    from latentcot.cli.tables import print_table
+    from latentcot.cli.shared.tables import print_table
     from latentcot.planning.plan import StagePlan
 
     put(

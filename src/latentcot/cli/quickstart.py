@@ -28,7 +28,7 @@ def quickstart(
     """
     import time
 
-    from latentcot.cli.tables import comparison_table, print_table
+    from latentcot.cli.shared.tables import comparison_table, print_table
     from latentcot.errors import UsageError
     from latentcot.evaluation.comparison import compare
     from latentcot.studies.quickstart import SHOWN, note_seconds, open_folder, run_methods

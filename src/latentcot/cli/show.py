@@ -51,8 +51,8 @@ def show(
         return
     if as_json:
         raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
-    from latentcot.cli.drawing import LEGEND, draw, drawing_tokenizer, stage_table
-    from latentcot.cli.tables import print_table
+    from latentcot.cli.shared.drawing import LEGEND, draw, drawing_tokenizer, stage_table
+    from latentcot.cli.shared.tables import print_table
     from latentcot.methods import METHODS, load_entry_points
     from latentcot.recipes.recipe import read_recipe
     from latentcot.utils.display import put

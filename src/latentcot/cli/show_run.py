@@ -18,7 +18,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
-from latentcot.cli.tables import print_table, print_text
+from latentcot.cli.shared.tables import print_table, print_text
 from latentcot.data.formats import is_hub, path_of, source_hash
 from latentcot.errors import CheckpointError, DataError, LatentcotError, RunError
 from latentcot.evaluation.results import Evaluation

@@ -47,7 +47,7 @@ def study(
         overwrite: Delete the study in this folder first.
         quiet: Show no progress.
     """
-    from latentcot.cli.tables import print_summaries
+    from latentcot.cli.shared.tables import print_summaries
     from latentcot.studies.folder import open_study, write_tables
     from latentcot.studies.jobs import slots_for
     from latentcot.studies.remote import opened
