@@ -9,9 +9,9 @@ import pytest
 from latentcot.curriculum.stages import phases_of
 from latentcot.errors import RecipeError
 from latentcot.methods import METHODS, PAPER_METHODS, method_named
-from latentcot.recipes import values
 from latentcot.recipes.recipe import make_recipe, read_recipe, write_recipe
 from latentcot.recipes.values import packaged_recipes, read_values
+from latentcot.utils.display import say_once
 from marks import mostly_slow
 
 TASKS = ("gsm8k", "prontoqa", "prosqa")
@@ -160,7 +160,7 @@ def test_a_method_is_a_name_or_a_name_and_settings(
 def test_the_old_name_of_a_cell_is_understood(
     task: str, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values._tell_new_name.cache_clear()
+    say_once.cache_clear()
     assert read_recipe(f"{task}/{method}") == read_recipe(task, [f"method={method}"])
     assert read_recipe(f"{task}/{method}", ["method=cot"]) == read_recipe(task, ["method=cot"])
     assert capsys.readouterr().err.count("\n") == 1, "it is said, and once"

@@ -9,14 +9,13 @@ Recipes that come with the package are found by their name (`latentcot list reci
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from latentcot.errors import MethodError, RecipeError, did_you_mean
 from latentcot.methods import METHODS, method_named
-from latentcot.utils.display import say
+from latentcot.utils.display import say_once
 from latentcot.utils.parsing import named, parse_yaml, shown
 
 RECIPES = Path(str(resources.files("latentcot"))) / "recipes"
@@ -54,7 +53,8 @@ def find_recipe(path: Path | str) -> tuple[Path, str | None]:
         return RECIPES / f"{path}.yaml", None
     try:
         if recipe in names:
-            _tell_new_name(recipe, method_named(method).name)
+            name = method_named(method).name
+            say_once(f"{recipe}/{method}: is recipe {recipe} with --method {name} now.")
             return RECIPES / f"{recipe}.yaml", method
     except MethodError:
         pass  # suggested below
@@ -63,11 +63,6 @@ def find_recipe(path: Path | str) -> tuple[Path, str | None]:
         f"{named(str(path))}: no such recipe.{did_you_mean(str(path), [*names, *of_old])} Give a "
         "file, or a name of `latentcot list recipes`. See docs/recipes.md."
     )
-
-
-@cache  # a study has many runs with one recipe
-def _tell_new_name(recipe: str, method: str) -> None:
-    say(f"{recipe}/{method}: is recipe {recipe} with --method {method} now, and read as that.")
 
 
 def exists(path: Path) -> bool:
