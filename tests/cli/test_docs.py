@@ -108,10 +108,8 @@ def test_command_lines_are_understood(page: Path) -> None:
 def recipe_parts() -> dict[str, Any]:
     from latentcot.curriculum.layout import Template
     from latentcot.curriculum.stages import Curriculum
-    from latentcot.methods.stopping import Stop
-    from latentcot.models.loading import FromScratch
-    from latentcot.models.lora import Lora
-    from latentcot.recipes.recipe import Data, Generation, Recipe, Training
+    from latentcot.models.settings import FromScratch, Lora
+    from latentcot.recipes.recipe import Data, Generation, Recipe, Stop, Training
     from latentcot.tasks import AnswerMatch
 
     return {

@@ -25,9 +25,8 @@ from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.evaluation.tables import figures
 from latentcot.methods import method_named
-from latentcot.models.lora_files import WEIGHTS_FILE
+from latentcot.models.settings import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
-from latentcot.runs.checkpoint import FORMAT_VERSION
 from latentcot.runs.checkpoint_folders import BEST_FILE, INFO_FILE, best_checkpoint, verify
 from latentcot.runs.folder import RECIPE, read_metrics, warnings_of
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
@@ -35,7 +34,7 @@ from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
 from latentcot.utils.display import put, put_json
 from latentcot.utils.parsing import one_line, parse_json
-from latentcot.utils.versions import read_versioned
+from latentcot.utils.versions import CHECKPOINT_VERSION, read_versioned
 
 State = Literal["whole", "no checksums", "damaged", "set aside"]
 DataState = Literal["same", "changed", "missing", "unreadable", "not checked"]
@@ -339,7 +338,7 @@ def summarize_checkpoint(
     if not folder.name.startswith("damaged-"):
         try:
             is_verified = verify(folder)
-            info = read_versioned(folder / INFO_FILE, FORMAT_VERSION)
+            info = read_versioned(folder / INFO_FILE, CHECKPOINT_VERSION)
             state = "whole" if is_verified else "no checksums"
         except (LatentcotError, FileNotFoundError) as error:
             state = "damaged"
@@ -367,7 +366,7 @@ def model_of(folder: Path, pretrained: str | None = None) -> Model:
         """Add up the shapes in the heads of the weight files."""
         num = 0
         for path in folder.glob(pattern):
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="numpy") as file:
                 num += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         return num or None
 

@@ -12,10 +12,8 @@ Shapes: B batch, N most latent positions of any row, D hidden size.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from latentcot.curriculum.layout import LaidOut
@@ -27,20 +25,6 @@ NUM_THRESHOLDS = 99
 DEFAULT_THRESHOLD = 0.5
 STOP = "stop"
 """The name of the module."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """The `stop:` part of a recipe; `stop: classifier` is short for `stop: {rule: classifier}`."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    rule: Literal["constant", "classifier"] = "constant"
-    """How latent mode ends: after the number of thoughts of the layout, or by a classifier."""
-    loss_weight: Annotated[float, Field(gt=0)] = 1.0
-    """Weight of the classifier's loss beside the language's."""
-    max_thoughts: Annotated[int, Field(ge=1)] | None = None
-    """The most thoughts that the classifier may take; as many as the last stage has if empty."""
 
 
 class StopHead(nn.Module):

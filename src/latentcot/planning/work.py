@@ -26,7 +26,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTokens
 from latentcot.curriculum.views import Parallel, Plan
 from latentcot.methods import Method
-from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
+from latentcot.models.lora import Adapters, add_adapters, hold_lightly
+from latentcot.models.settings import Lora
 from latentcot.models.shapes import model_of
 from latentcot.thinking.batch import collate_views
 from latentcot.training.objective import Objective, make_modules

@@ -28,9 +28,7 @@ from latentcot.data.named import for_key
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.methods import method_named
 from latentcot.methods.method import Method
-from latentcot.methods.stopping import Stop
-from latentcot.models.loading import FromScratch
-from latentcot.models.lora import Lora
+from latentcot.models.settings import FromScratch, Lora
 from latentcot.recipes.values import (
     flat,
     read_values,
@@ -143,6 +141,20 @@ class Training:
         if self.epochs is not None:
             limits.append(max(1, round(self.epochs * updates_per_epoch)))
         return int(min(limits))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The `stop:` part of a recipe; `stop: classifier` is short for `stop: {rule: classifier}`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rule: Literal["constant", "classifier"] = "constant"
+    """How latent mode ends: after the number of thoughts of the layout, or by a classifier."""
+    loss_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the classifier's loss beside the language's."""
+    max_thoughts: Annotated[int, Field(ge=1)] | None = None
+    """The most thoughts that the classifier may take; as many as the last stage has if empty."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ from latentcot.methods.stopping import STOP, with_stop_classifier
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.lora import adapters_of
-from latentcot.models.lora_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
+from latentcot.models.lora_files import load_adapted, save_adapters
+from latentcot.models.settings import SETTINGS_FILE, WEIGHTS_FILE
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint_folders import (
     INFO_FILE,
@@ -54,8 +55,8 @@ from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import why_unwritten, write_json
 from latentcot.utils.parsing import could_be_on_hub, is_plain_name, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
+from latentcot.utils.versions import CHECKPOINT_VERSION
 
-FORMAT_VERSION = 4
 MODULES_FILE = "modules.safetensors"
 STOP_FILE = "stop_head.safetensors"
 """What a checkpoint of format 3 and before held in place of `MODULES_FILE`."""
@@ -97,7 +98,7 @@ class CheckpointInfo:
     seed: int
     stop_threshold: float | None = None
     max_thoughts: int | None = None
-    format_version: int = FORMAT_VERSION
+    format_version: int = CHECKPOINT_VERSION
 
     @property
     def method_name(self) -> str:
@@ -337,11 +338,10 @@ def _read_info(path: Path) -> CheckpointInfo:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}.") from None
     version = values.get("format_version") if isinstance(values, dict) else None
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {shown(version)}. A higher "
-            "one "
-            "was written by a newer latentcot: upgrade it."
+            f"{path}: format_version must be 1 … {CHECKPOINT_VERSION}, got {shown(version)}. "
+            "A higher one was written by a newer latentcot: upgrade it."
         )
     try:
         info = TypeAdapter(CheckpointInfo).validate_python(_upgraded(values))
@@ -398,11 +398,11 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     Version 1 had the numbers of the plan next to the rest. Version 3 has the fields of version 2,
     and checksums in the folder; version 4 holds modules, and settings of the method.
     """
-    if values["format_version"] == FORMAT_VERSION:
+    if values["format_version"] == CHECKPOINT_VERSION:
         return values
     if values["format_version"] in (2, 3):
-        return values | {"format_version": FORMAT_VERSION}
+        return values | {"format_version": CHECKPOINT_VERSION}
     of_plan = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
     rest = {key: value for key, value in values.items() if key not in of_plan}
     plan = {key: values[key] for key in of_plan if key in values}
-    return rest | {"plan": plan, "format_version": FORMAT_VERSION}
+    return rest | {"plan": plan, "format_version": CHECKPOINT_VERSION}

@@ -32,7 +32,6 @@ from latentcot.errors import DataError, RecipeError
 from latentcot.methods.method import Method
 from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.loading import (
-    FromScratch,
     check_lengths,
     load_pretrained,
     make_from_scratch,
@@ -45,6 +44,7 @@ from latentcot.models.lora import (
     hold_lightly,
     require_peft,
 )
+from latentcot.models.settings import FromScratch
 from latentcot.models.special_tokens import (
     bpe_tokenizer,
     install_special_tokens,
