@@ -24,7 +24,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
-from latentcot.methods.stopping import STOP, StopRule, choose_threshold
+from latentcot.methods.stopping import STOP, StopRule, WordRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
@@ -200,7 +200,7 @@ class Reasoner:
         prompts: Sequence[Layout],
         *,
         thinker: Thinker | None = None,
-        stop: StopRule | None = None,
+        stop: StopRule | WordRule | None = None,
         force_steps: bool = False,
         soft_words: float | None = None,
         max_new_tokens: int | None = None,
@@ -298,7 +298,9 @@ class Reasoner:
         probabilities = self.stop_probabilities(encoded, batch_size)
         return choose_threshold(probabilities, torch.tensor(ends))
 
-    def _stop_rule(self) -> StopRule | None:
+    def _stop_rule(self) -> StopRule | WordRule | None:
+        if self.method.view.compression is not None:
+            return WordRule(self.model, self._ends_of_chain(), self.info.num_thoughts)
         if STOP not in self.modules or self.info.stop_threshold is None:
             return None
         most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
