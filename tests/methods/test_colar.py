@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from interrupts import in_update, press_ctrl_c
-from latentcot import MethodError, RecipeError, load, read_examples, train
+from latentcot import MethodError, RecipeError, UsageError, load, read_examples, train
 from latentcot.curriculum.layout import lay_out
 from latentcot.curriculum.views import Sequential
 from latentcot.methods import method_named
@@ -264,7 +264,7 @@ def test_no_classifier_ends_it(make_recipe):
 
 
 @pytest.mark.slow
-def test_learns_resumes_and_answers(make_recipe, data, tmp_path):
+def test_learns_resumes_and_answers(make_recipe, data, latentcot, tmp_path):
     """Bit for bit what it gives in one go; the rate of answers can be chosen afterwards."""
     recipe = make_recipe({"name": "colar", "max_thoughts": 7}, **RANDOM)
     whole, ended = tmp_path / "whole", tmp_path / "ended"
@@ -280,9 +280,21 @@ def test_learns_resumes_and_answers(make_recipe, data, tmp_path):
     reasoner = load(whole)
     [example] = read_examples(data / "test.jsonl", limit=1)
     for rate in (None, 5):
-        reasoner.rules = replace(reasoner.rules, rate=rate)
+        if rate is not None:
+            reasoner.use_rate(rate)
         [prompt] = reasoner.prompts(reasoner.encode([example]), 3)
         assert prompt.prefix[-(rate or 2) :] == (reasoner.rules.special_tokens.pause,) * (rate or 2)
         [output] = reasoner.generate([example.question])
         assert 1 <= output.num_thoughts <= 7
     assert reasoner.generate([example.question], num_thoughts=3)[0].num_thoughts == 3
+    with pytest.raises(UsageError, match=r"trained \(1 … 5\), got 6"):
+        reasoner.use_rate(6)
+    asked = [str(whole), "--rate", "1", "--limit", "2"]
+    assert latentcot("eval", *asked).code == 0
+    assert (whole / "evals" / "test-rate-1-first-2.json").exists()
+    assert latentcot("generate", *asked[:3], example.question).code == 0
+
+
+def test_the_rate_of_a_method_that_does_not_compress(tiny_run):
+    with pytest.raises(UsageError, match="thoughts of coconut stand for no number of tokens"):
+        load(tiny_run).use_rate(2)

@@ -156,6 +156,24 @@ class Reasoner:
         if graphs is not None and takes_split_cache(model):
             self.recorder = GreedyRecorder(model, self.thinker, graphs)
 
+    def use_rate(self, rate: int) -> None:
+        """Let each thought stand for so many tokens from now on, in a method that compresses them.
+
+        Raises:
+            UsageError: The method does not, or has not been trained for this rate.
+        """
+        compression = self.method.view.compression
+        allowed = () if compression is None else (*compression.rates, compression.rate)
+        if rate not in allowed:
+            raise UsageError(
+                f"rate: must be one of those that were trained ({min(allowed)} … {max(allowed)}), "
+                f"got {shown(rate)}."
+                if allowed
+                else f"rate: the thoughts of {self.method.name} stand for no number of tokens that "
+                "could be chosen. Leave it out; colar's do."
+            )
+        self.rules = replace(self.rules, rate=rate)
+
     def generate(
         self,
         questions: Sequence[str],
