@@ -110,6 +110,9 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
             "gpt2", False, Shape(3, 12, 2, 5, (), ((2, 1),)), "lotus", marks=pytest.mark.slow
         ),
         pytest.param(
+            "gpt2", False, Shape(3, 12, 2, 5, (), ((2, 1),)), "colar", marks=pytest.mark.slow
+        ),
+        pytest.param(
             "llama",
             False,
             Shape(3, 12, 4, 5, ((11, 0, 9),), ((1, 6),)),

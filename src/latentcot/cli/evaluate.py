@@ -29,6 +29,7 @@ def evaluate(
         tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
     ] = (),
     num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
+    rate: int | None = None,
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
@@ -51,6 +52,7 @@ def evaluate(
             gsm-hard=FILE); several give one table. The run's test file if left out.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for;
             repeatable, for a result and a row of a table each.
+        rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         force_steps: Make it write at least one step of its chain behind the thoughts.
         draws: How answers differ.
         scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
@@ -72,6 +74,8 @@ def evaluate(
     _check(data, limit, out, figure, len(numbers), draws)  # before the work, not after it
     join()
     reasoner, results = load(checkpoint), list[tuple[str, str | None, "Evaluation", Path | None]]()
+    if rate is not None:
+        reasoner.use_rate(rate)
     files = data or [folder.recipe_test_file(checkpoint)]
     questions = {file: read_examples(file, limit) for file in files}
     others = {file: _others(scorer, limit, questions[file]) if scorer else [] for file in files}
@@ -95,7 +99,10 @@ def evaluate(
             target = out or folder.eval_path(
                 checkpoint, label_of(file) if data else file, number, limit,
                 force_steps=force_steps, match=match,
-                differs=[*draws.differs, *(["scored"] if scorer else [])],
+                differs=[
+                    *([f"rate-{rate}"] if rate is not None else []),
+                    *draws.differs, *(["scored"] if scorer else []),
+                ],
             )  # fmt: skip
             results.append((file, rule, result, target))
             if target is not None:

@@ -12,6 +12,7 @@ def generate(
     checkpoint: str,
     *questions: str,
     num_thoughts: int | None = None,
+    rate: int | None = None,
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     max_new_tokens: int | None = None,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
@@ -27,6 +28,7 @@ def generate(
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         questions: Texts; read from standard input, one a line, if left out.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
+        rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         force_steps: Make it write at least one step of its chain behind the thoughts.
         max_new_tokens: Words at most; as in training if left out.
         draws: How answers differ.
@@ -49,7 +51,10 @@ def generate(
     if not texts:
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     options = draws.options()
-    outputs = load(checkpoint).generate(
+    reasoner = load(checkpoint)
+    if rate is not None:
+        reasoner.use_rate(rate)
+    outputs = reasoner.generate(
         texts,
         num_thoughts=num_thoughts,
         force_steps=force_steps,

@@ -60,7 +60,7 @@ def show(
     if method == "all":
         load_entry_points()
     names = list(METHODS) if method == "all" else [method]
-    recipes = [read_recipe(path, [*set_, *([f"method={name}"] if name else [])]) for name in names]
+    recipes = [read_recipe(path, [*([f"method={name}"] if name else []), *set_]) for name in names]
     found = _example(example or recipes[0].data.valid)
     tokenizer = drawing_tokenizer(recipes[0], [found])
     put(f"question: {found.question}")

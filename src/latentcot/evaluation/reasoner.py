@@ -24,7 +24,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
-from latentcot.methods.stopping import STOP, StopRule, choose_threshold
+from latentcot.methods.stopping import STOP, StopRule, WordRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
@@ -156,6 +156,24 @@ class Reasoner:
         if graphs is not None and takes_split_cache(model):
             self.recorder = GreedyRecorder(model, self.thinker, graphs)
 
+    def use_rate(self, rate: int) -> None:
+        """Let each thought stand for so many tokens from now on, in a method that compresses them.
+
+        Raises:
+            UsageError: The method does not, or has not been trained for this rate.
+        """
+        compression = self.method.view.compression
+        allowed = () if compression is None else (*compression.rates, compression.rate)
+        if rate not in allowed:
+            raise UsageError(
+                f"rate: must be one of those that were trained ({min(allowed)} … {max(allowed)}), "
+                f"got {shown(rate)}."
+                if allowed
+                else f"rate: the thoughts of {self.method.name} stand for no number of tokens that "
+                "could be chosen. Leave it out; colar's do."
+            )
+        self.rules = replace(self.rules, rate=rate)
+
     def generate(
         self,
         questions: Sequence[str],
@@ -200,7 +218,7 @@ class Reasoner:
         prompts: Sequence[Layout],
         *,
         thinker: Thinker | None = None,
-        stop: StopRule | None = None,
+        stop: StopRule | WordRule | None = None,
         force_steps: bool = False,
         soft_words: float | None = None,
         max_new_tokens: int | None = None,
@@ -298,7 +316,9 @@ class Reasoner:
         probabilities = self.stop_probabilities(encoded, batch_size)
         return choose_threshold(probabilities, torch.tensor(ends))
 
-    def _stop_rule(self) -> StopRule | None:
+    def _stop_rule(self) -> StopRule | WordRule | None:
+        if self.method.view.compression is not None:
+            return WordRule(self.model, self._ends_of_chain(), self.info.num_thoughts)
         if STOP not in self.modules or self.info.stop_threshold is None:
             return None
         most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop

@@ -300,10 +300,12 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
             f"{curriculum.num_stages} × {curriculum.thoughts_per_step}."
         )
     if recipe.stop.rule != "constant":
-        if not isinstance(recipe.bound_method.view.latents, Sequential):
+        view = recipe.bound_method.view
+        if not isinstance(view.latents, Sequential) or view.compression is not None:
             problems.append(
-                "stop: a classifier needs latent positions that are filled one by one, which "
-                f"{recipe.method_name} does not have. Use stop: constant."
+                "stop: a classifier needs latent positions that are filled one by one and end "
+                f"after a number of them, which {recipe.method_name} does not have. Use stop: "
+                "constant."
             )
         if curriculum.pad_to_num_stages:
             problems.append(
