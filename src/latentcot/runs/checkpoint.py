@@ -1,12 +1,12 @@
 """Checkpoints that know what they are: method, c, stage and number of thoughts.
 
 A checkpoint folder holds what `save_pretrained` writes (it loads with plain
-`AutoModelForCausalLM` and `AutoTokenizer`), what transformers needs to think with it (`export.py`),
-`latentcot.json`, for a run that can go on `training_state.pt`, and `checksums.json`, by which damage
-is found. One with adapters holds these in place of the weights (`models/lora_files.py`). Folders are
-written under another name and renamed once they are whole. Nothing of a checkpoint is ever run:
-weights are safetensors, no code that lies beside them is loaded, and the training state holds
-tensors and plain values only.
+`AutoModelForCausalLM` and `AutoTokenizer`), what transformers needs to think (`export.py`),
+`latentcot.json`, for a run that can go on `training_state.pt`, and `checksums.json`, by which
+damage is found. One with adapters holds these in place of the weights (`models/lora_files.py`).
+Folders are written under another name and renamed once they are whole. Nothing of a checkpoint is
+ever run: weights are safetensors, no code that lies beside them is loaded, and the training state
+holds tensors and plain values only.
 """
 
 import os
@@ -258,13 +258,13 @@ def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
         model(input_ids=torch.zeros(1, 1, dtype=torch.long))
 
 
-def has_adapters(path: Path | str) -> bool:
-    """Return whether a checkpoint, or the best one of a run, holds adapters beside a base.
+def holds(path: Path | str, file: str) -> bool:
+    """Return whether a checkpoint, or the best one of a run, has a file of this name.
 
     Raises:
         CheckpointError: It is none.
     """
-    return _file_of(_locate(path)[0], SETTINGS_FILE) is not None
+    return _file_of(_locate(path)[0], file) is not None
 
 
 def _file_of(name: str, file: str) -> Path | None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoTokenizer, DynamicCache, GenerationConfig
-from transformers.generation import PrefixConstrainedLogitsProcessor
+from transformers.generation.logits_process import PrefixConstrainedLogitsProcessor
 from transformers.utils.hub import cached_file
 
 
@@ -102,13 +102,16 @@ def read(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     name = model.name_or_path
     if "latentcot" not in vars(model):
-        at = {"revision": getattr(model.config, "_commit_hash", None)}
+        revision = getattr(model.config, "_commit_hash", None)
+
+        def path_of(file: str) -> str:
+            return cached_file(name, file, revision=revision) or file
+
         try:
-            with open(cached_file(name, "custom_generate/thinking.json", **at), "rb") as file:
+            with open(path_of("custom_generate/thinking.json"), encoding="utf-8") as file:
                 settings = json.load(file)
-            modules = {}
-            if settings["has_modules"]:
-                modules = load_file(cached_file(name, "modules.safetensors", **at))
+            beside = settings["has_modules"]
+            modules = load_file(path_of("modules.safetensors")) if beside else {}
         except OSError as error:
             raise ValueError(
                 f"{name}: is not the checkpoint of this generate.py, or has been moved since it "
@@ -172,7 +175,8 @@ def question(ids: list[int], model: Any, tokenizer: Any) -> list[int]:
     front, behind, end = settings["front"], settings["behind"], settings["question_end"]
     body = ids[len(front) :] if ids[: len(front)] == front else ids
     body = body[: len(body) - len(behind)] if body[len(body) - len(behind) :] == behind else body
-    if end:
+    tail = settings["question_end_ids"]
+    if end and body[len(body) - len(tail) :] != tail:
         if tokenizer is None:
             at = {"revision": getattr(model.config, "_commit_hash", None)}
             tokenizer = AutoTokenizer.from_pretrained(
@@ -181,14 +185,14 @@ def question(ids: list[int], model: Any, tokenizer: Any) -> list[int]:
         text = tokenizer.decode(body, clean_up_tokenization_spaces=False)
         if not text.endswith(end):  # a tokenizer may join it with what stands before
             again, longer = tokenizer([text, text + end], add_special_tokens=False)["input_ids"]
-            body = longer if again == body else body + settings["question_end_ids"]
+            body = longer if again == body else body + tail
     if not body:
         raise ValueError("input_ids: a question has no tokens. Give it some text.")
     special = [token for token in (*settings["special"], settings["eos"]) if token in body]
     if special:
         raise ValueError(
-            f"input_ids: a question holds the special token {special[0]}. Give bare questions: what "
-            "stands around the thoughts is added here. Pads need an attention_mask."
+            f"input_ids: a question holds the special token {special[0]}. Give bare questions: "
+            "what stands around thoughts is added here. Pads need an attention_mask."
         )
     if settings["unknown"] in body:
         raise ValueError("input_ids: a question holds a word that the model's vocabulary lacks.")
@@ -277,12 +281,11 @@ class Streamer:
     """Passes words on to a streamer, and the prompt as it was given."""
 
     def __init__(self, streamer: Any, prompt: Tensor) -> None:
-        self.streamer, self.prompt = streamer, prompt
+        self.streamer, self.given = streamer, [prompt.cpu()]
 
     def put(self, value: Tensor) -> None:
         """Take the next tokens; the first are those of the prompt with its latent positions."""
-        prompt, self.prompt = self.prompt, None
-        self.streamer.put(value if prompt is None else prompt.cpu())
+        self.streamer.put(self.given.pop() if self.given else value)
 
     def end(self) -> None:
         """Tell that no more will come."""
@@ -309,21 +312,20 @@ def think(model: Any, ids: Tensor, mask: Tensor) -> tuple[DynamicCache, Tensor]:
     ones = torch.ones_like(mask[:, :1])
     start_B1D = embed(ones * latents["start"])
 
-    def weigh(name: str, state: Tensor, kind: Any) -> Tensor:
-        """Return a linear layer, or the norm behind one, of a state."""
-        weight, bias = (modules[f"{name}.{part}"].to(state) for part in ("weight", "bias"))
-        if kind is functional.linear:
-            return functional.linear(state, weight, bias)
-        return functional.layer_norm(state, weight.shape, weight, bias)
+    def weights(name: str, state: Tensor) -> tuple[Tensor, Tensor]:
+        return modules[f"{name}.weight"].to(state), modules[f"{name}.bias"].to(state)
 
     def filled(state: Tensor) -> Tensor:
         """Return what goes into latent positions, (B, C, D), from the states that it comes of."""
         if latents["input"] == "projected state":  # CODI, arXiv 2502.21074
-            state = functional.gelu(weigh("projection.0", state, functional.linear))
-            state = weigh("projection.2", state, functional.linear)
-            return weigh("projection.3", state, functional.layer_norm)
+            state = functional.gelu(functional.linear(state, *weights("projection.0", state)))
+            state = functional.linear(state, *weights("projection.2", state))
+            weight, bias = weights("projection.3", state)
+            return functional.layer_norm(state, list(weight.shape), weight, bias)
         start = start_B1D.expand_as(state)
-        return {"state": state, "token": start, "token and state": start + state}[latents["input"]]
+        by_name = {"state": state, "token": start, "token and state": start + state}
+        vector: Tensor = by_name[latents["input"]]
+        return vector
 
     def read_on(embeds_BCD: Tensor, is_real: Tensor) -> Tensor:
         """Read C more columns in one pass; return their last hidden states."""
@@ -357,8 +359,9 @@ def think(model: Any, ids: Tensor, mask: Tensor) -> tuple[DynamicCache, Tensor]:
         read_B1D = read_on(filled(state_B1D), goes_on_B1)
         state_B1D = torch.where(goes_on_B1[:, :, None] > 0, read_B1D, state_B1D)
         if settings["stop_threshold"] is not None:
-            logits_B1 = weigh("stop.linear", state_B1D.float(), functional.linear)[:, :, 0]
-            goes_on_B1 = goes_on_B1 * (logits_B1.sigmoid() < settings["stop_threshold"])
+            wide_B1D = state_B1D.float()
+            logits_B11 = functional.linear(wide_B1D, *weights("stop.linear", wide_B1D))
+            goes_on_B1 = goes_on_B1 * (logits_B11[:, 0].sigmoid() < settings["stop_threshold"])
             if not goes_on_B1.any():
                 break
     return cache, mask

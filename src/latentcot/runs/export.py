@@ -5,9 +5,10 @@
     generation_config.json          greedy, as many words as in training, and a note
     chat_template.jinja             the last message of the user is the question
 
-transformers runs the first where it is told to trust it; latentcot never does. Where it is not told
-so, it would write words as if there were no thoughts, and say nothing. Therefore the note: it stands
-where transformers needs a list of biases, so that plain `generate` ends with an error that shows it.
+transformers runs the first where it is told to trust it; latentcot never does. Where it is not
+told so, it would write words as if there were no thoughts, and say nothing. Hence the note: it
+stands where transformers wants a list of biases, so that plain `generate` ends in an error that
+shows it. It loads, and its logits can be asked for, as ever.
 """
 
 import json
@@ -31,14 +32,15 @@ from latentcot.utils.files import write_json
 if TYPE_CHECKING:
     from latentcot.runs.checkpoint import CheckpointInfo
 
-FOLDER = "custom_generate"
+GENERATE_FILE = "custom_generate/generate.py"
+SETTINGS_FILE = "custom_generate/thinking.json"
 INPUTS = {
     THOUGHT.update: "state",
     project: "projected state",
     PAUSE_MULTIPASS.update: "token",
     looped: "token and state",
 }
-"""What goes into a latent position → how thinking.json calls it and custom_generate.py computes it."""
+"""What goes into a latent position → its name in thinking.json, for custom_generate.py."""
 NOTE = (
     "a note of latentcot: this model thinks before it writes, and plain generate() leaves its "
     "thoughts out. Load it with trust_remote_code=True, so that custom_generate/generate.py of the "
@@ -46,11 +48,11 @@ NOTE = (
     "model.generation_config.sequence_bias = None"
 )
 CHAT_TEMPLATE = """\
-{%- set asked = messages | selectattr("role", "equalto", "user") | map(attribute="content") | list -%}
+{%- set asked = messages | selectattr("role", "equalto", "user") | list -%}
 {%- if not asked -%}
 {{- raise_exception("This model answers a question: give a message of the user.") -}}
 {%- endif -%}
-{{- (asked | last) + QUESTION_END -}}
+{{- (asked | last).content + QUESTION_END -}}
 """
 
 
@@ -67,7 +69,7 @@ def write_export(
     """
     view, rules = info.bound_method.view, info.layout_rules(tokenizer)
     special = rules.special_tokens
-    # A classifier stops before the most thoughts; elsewhere a question alone gets its stage's number.
+    # Where a classifier decides, the most; else, of a question alone, the stage's full number.
     most = info.max_thoughts if info.stop_threshold is not None else None
     layout = lay_out(EncodedExample("", (), None, ()), view, info.stage, rules, most or None)
     refused, latents = why_not(model, info.bound_method, layout), None
@@ -108,9 +110,8 @@ def write_export(
         "rope_switch": rope_switch_of(model),
         "takes_pads": model.config.model_type in FAMILIES and window_of(model) is None,
     }
-    (folder / FOLDER).mkdir()
-    shutil.copyfile(Path(__file__).with_name("custom_generate.py"), folder / FOLDER / "generate.py")
-    write_json(folder / FOLDER / "thinking.json", settings)
+    write_json(folder / SETTINGS_FILE, settings)
+    shutil.copyfile(Path(__file__).with_name("custom_generate.py"), folder / GENERATE_FILE)
     template = CHAT_TEMPLATE.replace("QUESTION_END", json.dumps(end))
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     pad = special.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -144,7 +145,7 @@ def why_not(model: PreTrainedModel, method: Method, layout: Layout) -> str | Non
         if one.is_kept and key != STOP and makes.get(key) is not one.make
     ]
     if own:
-        return f"{name} answers with {', '.join(own)} beside the model, which is no part of latentcot."
+        return f"{name} answers with {', '.join(own)} beside the model, not known to latentcot."
     if latents.update not in INPUTS:
         return f"{name} fills latent positions in a way of its own ({latents.summary})."
     if not layout.suffix:
