@@ -1,6 +1,7 @@
 """Plain transformers, with the file that lies in a checkpoint, writes what latentcot writes."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -562,3 +563,16 @@ def test_latentcot_never_runs_it_and_finds_it_damaged(tmp_path: Path) -> None:
     again = load(tmp_path / "c", device="cpu")
     again.model.double()
     assert [one.token_ids for one in wanted(again)] == before
+
+
+def test_older_checkpoints_load_and_get_it(tmp_path: Path, latentcot: Callable[..., Any]) -> None:
+    reasoner = saved(tmp_path / "c")
+    for name in ("custom_generate", "chat_template.jinja", CHECKSUMS_FILE):
+        path = tmp_path / "c" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    ended = latentcot("convert", tmp_path / "c", "--out", tmp_path / "new")
+    assert ended.code == 0, ended.err
+    assert "needs to think was added" in ended.out
+    same(tmp_path / "new", reasoner)
+    again = latentcot("convert", tmp_path / "new", "--out", tmp_path / "twice")
+    assert again.code == 2 and "is latentcot's own already" in again.err
