@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from itertools import takewhile
@@ -317,6 +318,15 @@ def test_every_public_name_is_in_python_md() -> None:
 def test_the_python_blocks_run(folder: Path) -> None:
     names = run_python_blocks(DOCS / "python.md", folder)
     assert {"reasoner", "latentcot"} <= names.keys()
+
+
+@pytest.mark.slow
+def test_what_plain_transformers_is_shown_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert "message" in run_python_blocks(DOCS / "transformers.md", folder)
 
 
 def run_python_blocks(page: Path, folder: Path) -> dict[str, Any]:

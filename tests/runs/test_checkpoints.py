@@ -293,7 +293,8 @@ def test_every_file_has_its_checksum(saved: Path) -> None:
     assert verify(saved)
     assert load_training_state(saved) == {"update": 120}
     sums = json.loads((saved / CHECKSUMS_FILE).read_text())["sha256"]
-    assert sums.keys() == {path.name for path in saved.iterdir()} - {CHECKSUMS_FILE}
+    files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
+    assert sums.keys() == files - {CHECKSUMS_FILE} and "custom_generate/generate.py" in sums
     weights = (saved / "model.safetensors").read_bytes()
     assert sums["model.safetensors"] == hashlib.sha256(weights).hexdigest()
 

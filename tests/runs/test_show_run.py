@@ -54,7 +54,7 @@ class TestWhatIsTold:
         ]  # fmt: skip
         assert set(states(found).values()) == {"whole"}
         assert {one.format_version for one in found.checkpoints} == {CHECKPOINT_VERSION}
-        on_disk = [path.stat().st_size for path in (run / NEWEST).iterdir()]
+        on_disk = [p.stat().st_size for p in (run / NEWEST).rglob("*") if p.is_file()]
         assert found.checkpoints[-1].num_bytes == sum(on_disk)
         model = load(run).model
         assert found.model.num_parameters == model.num_parameters()

@@ -345,7 +345,7 @@ def summarize_checkpoint(
             problems.append(f"{folder}: {error}" if isinstance(error, OSError) else str(error))
     num_bytes = 0
     with suppress(OSError):  # deleted meanwhile
-        num_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     number = folder.name.rpartition("-")[2]
     update, stage = info.get("update"), info.get("stage")
     return CheckpointSummary(

@@ -374,19 +374,34 @@ def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ..
     """Encode texts; the start of a sequence gets what the tokenizer puts in front, as Llama's."""
     if not texts:
         return []
-    front = tuple[int, ...]()
-    if is_start:
-        # What a tokenizer puts before a text, not what it puts behind: an end of text behind the
-        # question would stand in the middle of the sequence here.
-        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        whole = tokenizer("a", add_special_tokens=True)["input_ids"]
-        starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-        front = tuple(whole[: next(starts, 0)])
+    front = put_around(tokenizer)[0] if is_start else ()
     return [
         (*front, *ids)
         for start in range(0, len(texts), CHUNK)  # of all at once, masks and offsets take gigabytes
         for ids in tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
     ]
+
+
+def put_around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return what a tokenizer puts before a text, and what it puts behind.
+
+    Only the first is read here: an end of text behind the question would stand in the middle of the
+    sequence.
+    """
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    start = next(starts, 0)
+    return tuple(whole[:start]), tuple(whole[start + len(bare) :])
+
+
+def unknown_of(tokenizer: Any) -> int | None:
+    """Return the id that stands for words outside of the vocabulary, if there is one.
+
+    Byte-level vocabularies represent everything; GPT-2 names its end of text as unknown.
+    """
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id) else unknown
 
 
 def _refuse_special_tokens(examples: Sequence[Example], tokenizer: Any) -> None:
@@ -413,9 +428,9 @@ def _refuse_unwritable(
     empty = next((example.id for example in encoded if not example.question), None)
     if empty is not None:
         raise DataError(f"example {empty!r}: its question has no tokens. Give it some text.")
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        return  # byte-level vocabularies represent everything; GPT-2 names its <eos> as unk
+    unknown = unknown_of(tokenizer)
+    if unknown is None:
+        return
 
     def lacking(words: list[str]) -> list[str]:
         ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []

@@ -1,11 +1,12 @@
 """Checkpoints that know what they are: method, c, stage and number of thoughts.
 
 A checkpoint folder holds what `save_pretrained` writes (it loads with plain
-`AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, for a run that can go on
-`training_state.pt`, and `checksums.json`, by which damage is found. One with adapters holds these
-in place of the weights (`models/lora_files.py`). Folders are written under another name and renamed
-once they are whole. Nothing of a checkpoint is ever run: weights are safetensors, no code that lies
-beside them is loaded, and the training state holds tensors and plain values only.
+`AutoModelForCausalLM` and `AutoTokenizer`), what transformers needs to think (`export.py`),
+`latentcot.json`, for a run that can go on `training_state.pt`, and `checksums.json`, by which
+damage is found. One with adapters holds these in place of the weights (`models/lora_files.py`).
+Folders are written under another name and renamed once they are whole. Nothing of a checkpoint is
+ever run: weights are safetensors, no code that lies beside them is loaded, and the training state
+holds tensors and plain values only.
 """
 
 import os
@@ -50,6 +51,7 @@ from latentcot.runs.checkpoint_folders import (
     verify,
     write_checksums,
 )
+from latentcot.runs.export import write_export
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import why_unwritten, write_json
@@ -159,9 +161,11 @@ def save_checkpoint(
         if training_state is not None:
             torch.save(training_state, beside / STATE_FILE)
         write_json(beside / INFO_FILE, asdict(info))
+        if adapters_of(model) is None:  # of those transformers asks the base how to generate
+            write_export(beside, model, tokenizer, info)
         write_checksums(beside)
-        for file in beside.iterdir():
-            _sync(file)
+        for path in beside.rglob("*"):
+            _sync(path)
         before = folder.with_name(f".{folder.name}.before.partial")
         if folder.exists():  # the same update, written again after a resume
             folder.rename(before)
@@ -255,13 +259,13 @@ def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
         model(input_ids=torch.zeros(1, 1, dtype=torch.long))
 
 
-def has_adapters(path: Path | str) -> bool:
-    """Return whether a checkpoint, or the best one of a run, holds adapters beside a base.
+def holds(path: Path | str, file: str) -> bool:
+    """Return whether a checkpoint, or the best one of a run, has a file of this name.
 
     Raises:
         CheckpointError: It is none.
     """
-    return _file_of(_locate(path)[0], SETTINGS_FILE) is not None
+    return _file_of(_locate(path)[0], file) is not None
 
 
 def _file_of(name: str, file: str) -> Path | None:

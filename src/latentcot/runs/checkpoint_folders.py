@@ -113,7 +113,8 @@ def set_aside(folder: Path) -> Path:
 
 def write_checksums(folder: Path) -> None:
     """Write down the SHA-256 of each file of a checkpoint."""
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
     write_json(folder / CHECKSUMS_FILE, {"sha256": sums})
 
 
@@ -138,7 +139,7 @@ def verify(folder: Path, leave_out: Collection[str] = ()) -> bool:
         return False
     try:
         sums = dict(parse_json(path.read_text(encoding="utf-8"))["sha256"])
-        if not all(is_plain_name(name) for name in sums):
+        if not all(is_plain_name(part) for name in sums for part in name.split("/")):
             raise ValueError("it names other than files of its own folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(
