@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from latentcot.cli.shared.draws import Draws
 from latentcot.data.examples import Example, read_examples
+from latentcot.data.fields import USUAL, Fields
 from latentcot.data.formats import source_hash
 from latentcot.data.named import asked, label_of, notes_on
 from latentcot.errors import UsageError
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: str,
+    /,
     *,
-    data: Annotated[
-        tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
-    ] = (),
-    num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
+    data: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    fields: Annotated[Fields, Parameter(name="*")] = USUAL,
+    num_thoughts: tuple[int, ...] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
@@ -49,6 +50,7 @@ def evaluate(
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
         data: File of examples, hub:NAME:SPLIT, or a name of `latentcot list data` (gsm-hard, or
             gsm-hard=FILE); several give one table. The run's test file if left out.
+        fields: How question and answer are found; as in the run's recipe if left out.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for;
             repeatable, for a result and a row of a table each.
         force_steps: Make it write at least one step of its chain behind the thoughts.
@@ -73,8 +75,9 @@ def evaluate(
     join()
     reasoner, results = load(checkpoint), list[tuple[str, str | None, "Evaluation", Path | None]]()
     files = data or [folder.recipe_test_file(checkpoint)]
-    questions = {file: read_examples(file, limit) for file in files}
-    others = {file: _others(scorer, limit, questions[file]) if scorer else [] for file in files}
+    own = folder.recipe_fields(checkpoint) if fields == USUAL else fields
+    questions = {file: read_examples(file, limit, USUAL if asked(file) else own) for file in files}
+    others = {f: _others(scorer, limit, own, questions[f]) if scorer else [] for f in files}
     total = len(numbers) * sum(map(len, [*questions.values(), *others.values()]))
     with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
         for file, number in product(files, numbers):
@@ -173,10 +176,12 @@ def _check(
         refuse_unwritable(figure)
 
 
-def _others(file: str, limit: int | None, examples: Sequence[Example]) -> list[Example]:
+def _others(
+    file: str, limit: int | None, fields: Fields, examples: Sequence[Example]
+) -> list[Example]:
     """Return the examples that a scorer is trained on: none that it will score."""
-    others, asked = read_examples(file, limit), {example.question for example in examples}
-    num_same = sum(other.question in asked for other in others)
+    others, known = read_examples(file, limit, fields), {one.question for one in examples}
+    num_same = sum(other.question in known for other in others)
     if num_same:
         raise UsageError(
             f"--scorer {file}: {num_same} of its {len(others)} questions are among those that are "
