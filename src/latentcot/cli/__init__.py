@@ -4,7 +4,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from latentcot.cli.analyze import analyze
 from latentcot.cli.compare import compare
@@ -34,7 +34,6 @@ app = App(
     default_parameter=Parameter(
         negative_iterable=(), show_default=lambda value: str(value) if value else None
     ),
-    error_formatter=explained,
 )
 app.command(quickstart)
 app.command(data)
@@ -67,7 +66,9 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _refuse_crowd()
-        app()
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:  # the line cannot be understood
+        _end_with(f"UsageError: {explained(error)}")
     except LatentcotError as error:
         _end_with(f"{type(error).__name__}: {error}")
     except RuntimeError as error:

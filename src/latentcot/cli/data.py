@@ -113,7 +113,7 @@ def _outside(
     if not tokens or tokens[0] in HELP_FLAGS:
         return make.help_print([])
     task_named(tokens[0]).options_of()  # or says why not
-    return make(tokens)
+    return make(tokens, exit_on_error=False, print_error=False)
 
 
 def _make_folder(

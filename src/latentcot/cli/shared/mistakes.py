@@ -1,11 +1,8 @@
 """What is wrong with a command line, in words that say what to type instead."""
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
-from rich.console import Group
-from rich.text import Text
 
 from latentcot.recipes.aliases import ELSEWHERE
-from latentcot.utils.parsing import printable
 
 WANTED = {
     "RECIPE": "a YAML file, or a name of `latentcot list recipes`, such as prosqa",
@@ -20,12 +17,13 @@ WANTED = {
 """Parameter that must be given → what it is."""
 
 
-def explained(error: CycloptsError) -> Group:
+def explained(error: CycloptsError) -> str:
     """Return the message for a command line that cannot be understood."""
     command = " ".join(error.command_chain or ())
     text = str(error)
     if isinstance(error, UnknownOptionError):
-        text += _instead_of(error.token.keyword or str(error.token.value))
+        instead = _instead_of(error.token.keyword or str(error.token.value))
+        text = text.partition(" Did you mean")[0] + instead if instead else text
     elif isinstance(error, MissingArgumentError) and error.argument and not error.argument.tokens:
         name = error.argument.name
         needed = f"{name} ({WANTED[name]})" if name in WANTED else name
@@ -36,8 +34,7 @@ def explained(error: CycloptsError) -> Group:
     elif isinstance(error, UnusedCliTokensError):
         words = " ".join(error.unused_tokens or ())
         text = f"{command} takes no further words, got {words}. A text with blanks needs quotes."
-    # In a group, since rich would join a bare text with others, and wrap it.
-    return Group(Text(printable(f"UsageError: {text}"), no_wrap=True, overflow="ignore"))
+    return text
 
 
 def _instead_of(option: str) -> str:
