@@ -1,7 +1,7 @@
 """`latentcot analyze`: what goes on inside the thoughts of a trained model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -44,24 +44,13 @@ def analyze(
     from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
     from latentcot.cli.shared.tables import print_table
-    from latentcot.data.fields import USUAL
-    from latentcot.data.named import asked
-    from latentcot.runs.folder import recipe_fields, recipe_test_file, run_of
+    from latentcot.runs.folder import analysis_folder, recipe_fields, recipe_test_file
 
-    analyses, home = chosen(only), run_of(run)
-    inside = Path("analysis") / Path(run).name  # of a checkpoint without a run
-    if home is not None:
-        is_run = Path(run).resolve() == home.resolve()
-        inside = home / ("analysis" if is_run else f"analysis-{Path(run).name}")
-    folder = out or inside
+    analyses, folder = chosen(only), out or analysis_folder(run)
     file = data or recipe_test_file(run)
-    fields = USUAL if asked(file) else recipe_fields(run)
-    subject = open_subject(run, file, limit=limit, batch_size=batch_size, fields=fields)
-    others = [
-        open_subject(one, file, limit=limit, batch_size=batch_size, fields=fields)
-        for one in against
-    ]
-    others = with_own_names(subject, others)
+    ways: Any = {"limit": limit, "batch_size": batch_size, "fields": recipe_fields(run, file)}
+    subject = open_subject(run, file, **ways)
+    others = with_own_names(subject, [open_subject(one, file, **ways) for one in against])
     with progress_bars(is_quiet=quiet) as bars:
 
         def on_start(name: str) -> Progress:

@@ -1,6 +1,5 @@
 """`latentcot convert`: external weights → a checkpoint of ours; adapters → plain weights."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -67,14 +66,10 @@ def convert(
         from latentcot.runs.convert import unpack_gguf
 
         if (method, task, base, stage) != (None, None, None, None):
-            raise UsageError(
-                f"convert: {source} is a plain model, which has no method, task, base or stage. "
-                "Leave --method and the like out."
-            )
+            raise UsageError(f"{source}: is a plain model. Leave --method and the like out.")
         count = unpack_gguf(source, out, overwrite=overwrite)
         put(f"{source} → {out}: {count:,} weights as float32, the tokenizer beside them")
-        put(f"Train it: latentcot train RECIPE --set model={out} --out RUN")
-        return
+        return put(f"Train it: latentcot train RECIPE --set model={out} --out RUN")
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
     from latentcot.tasks import AnswerMatch
@@ -94,18 +89,9 @@ def convert(
         special_tokens_start_from=special_tokens_start_from,
     )
     done = write(source, out, request, base=base, overwrite=overwrite)
-    info, tokens = done.info, done.special_tokens
-    texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
-    method_ = info.bound_method
-    latents = f", {info.num_thoughts} latent positions" if method_.view.has_latents else ""
     put(f"{source} → {done.folder}")
-    last = method_.stages(info.plan)[-1]
-    put(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
-    put(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
-    put(f"  special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}")
-    put(f"  template  {texts}")
-    for note in done.notes:
-        put(f"  note      {note}")
+    for line in done.lines:
+        put(f"  {line}")
     put(f"Evaluate it: latentcot eval {done.folder} --data FILE")
 
 

@@ -90,6 +90,6 @@ def _known_question(checkpoint: str) -> str | None:
 
     try:
         file = questions_beside(checkpoint) or recipe_test_file(checkpoint)
-        return read_examples(file, 1, recipe_fields(checkpoint))[0].question
+        return read_examples(file, 1, recipe_fields(checkpoint, str(file)))[0].question
     except LatentcotError:
         return None

@@ -11,7 +11,7 @@ from latentcot.utils.display import put, say
 
 if TYPE_CHECKING:
     from latentcot.data.examples import Example
-    from latentcot.data.fields import Fields
+    from latentcot.recipes.recipe import Data
 
 
 def show(
@@ -62,11 +62,8 @@ def show(
         raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
     from latentcot.cli.shared.drawing import LEGEND, draw, drawing_tokenizer, stage_table
     from latentcot.cli.shared.tables import print_table
-    from latentcot.data.formats import is_hub, path_of
     from latentcot.methods import METHODS, load_entry_points
     from latentcot.recipes.recipe import read_recipe
-    from latentcot.recipes.values import command_for
-    from latentcot.runs.folder import questions_beside
 
     if method == "all":
         load_entry_points()
@@ -75,18 +72,7 @@ def show(
         read_recipe(path, [*set_, *changes, *([f"method={name}"] if name else [])])
         for name in names
     ]
-    data = recipes[0].data
-    if example is None and not is_hub(data.valid) and not path_of(data.valid).exists():
-        if (beside := questions_beside(path)) is None:
-            made = command_for(data.valid)
-            hint = f" Make it: `{made}`." if made else ""
-            raise DataError(
-                f"data.valid: {data.valid}: no such file.{hint} Or give an example: --example "
-                "FILE:LINE."
-            )
-        example = str(beside)
-        say(f"Note: there is no {data.valid}; the question is one that comes with {path}.")
-    found = _example(example or data.valid, data.fields)
+    found = _example(example, recipes[0].data, path)
     tokenizer = drawing_tokenizer(recipes[0], [found])
     put(f"question: {found.question}")
     put(f"steps: {' / '.join(found.steps) or '(none)'}")
@@ -106,15 +92,34 @@ def show(
             print_table(stage_table(recipe, found, tokenizer, stage))
 
 
-def _example(place: str, fields: "Fields") -> "Example":
-    """Find FILE:LINE; a file whose name ends so is meant as a whole."""
-    from latentcot.data.examples import read_examples
+def _example(place: str | None, data: "Data", recipe: Path) -> "Example":
+    """Find FILE:LINE; a file whose name ends so is meant as a whole.
 
+    None is the first validation example; where there is none, a question that a checkpoint of the
+    recipe's name brings along.
+    """
+    from latentcot.data.examples import read_examples
+    from latentcot.data.formats import is_hub, path_of
+    from latentcot.recipes.values import command_for
+    from latentcot.runs.folder import questions_beside
+
+    beside = questions_beside(recipe)
+    if place is None and not is_hub(data.valid) and not path_of(data.valid).exists():
+        if beside is None:
+            made = command_for(data.valid)
+            hint = f" Make it: `{made}`." if made else ""
+            raise DataError(
+                f"data.valid: {data.valid}: no such file.{hint} Or give an example: --example "
+                "FILE:LINE."
+            )
+        say(f"Note: there is no {data.valid}; the question is one that comes with {recipe}.")
+        return read_examples(beside, 1)[0]
+    place = place or data.valid
     match = re.fullmatch(r"(.+):(\d+)", place)
     if match is None or Path(place).exists():
-        return read_examples(place, 1, fields)[0]
+        return read_examples(place, 1, data.fields)[0]
     number = int(match[2])
-    examples = read_examples(match[1], max(1, number), fields)
+    examples = read_examples(match[1], max(1, number), data.fields)
     if not 1 <= number <= len(examples):
         raise DataError(
             f"--example {place}: examples are counted from 1, and {match[1]} has "

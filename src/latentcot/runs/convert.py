@@ -4,9 +4,10 @@ Weights do not tell what they were trained for. Whatever changes results and can
 must be said, in a `Request`; nothing of that has a default.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,21 @@ class Conversion:
     num_rows: int
     special_tokens: SpecialTokens
     notes: tuple[str, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """What it was taken for, a line a figure."""
+        info, tokens = self.info, self.special_tokens
+        parts = asdict(info.template).items()
+        method, last = info.bound_method, info.bound_method.stages(info.plan)[-1]
+        latents = f", {info.num_thoughts} latent positions" if method.view.has_latents else ""
+        return [
+            f"method    {info.method_name}, stage {info.stage} of {last}{latents}",
+            f"weights   {self.num_tensors} tensors, {self.num_rows} rows, float32",
+            f"special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}",
+            f"template  {', '.join(f'{key} {json.dumps(text)}' for key, text in parts)}",
+            *(f"note      {note}" for note in self.notes),
+        ]
 
 
 def convert(

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from latentcot.data.fields import Columns, Fields
 from latentcot.data.formats import is_hub
+from latentcot.data.named import asked
 from latentcot.errors import RunError
 from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, here_or_shipped
 from latentcot.runs.provenance import changed_data, read_provenance
@@ -284,9 +285,20 @@ def recipe_test_file(checkpoint: Path | str) -> str:
     return str(file)
 
 
-def recipe_fields(checkpoint: Path | str) -> Fields:
-    """Return how question, steps and answer are found in the data of a checkpoint's run."""
-    data = _data_of(checkpoint)
+def analysis_folder(checkpoint: Path | str) -> Path:
+    """Return where an analysis of a checkpoint goes: into its run, if it has one."""
+    run, path = run_of(checkpoint), Path(checkpoint)
+    if run is None:
+        return Path("analysis") / path.name
+    return run / ("analysis" if path.resolve() == run.resolve() else f"analysis-{path.name}")
+
+
+def recipe_fields(checkpoint: Path | str, file: str) -> Fields:
+    """Return how question, steps and answer are found in a file: as in the data of the run.
+
+    Of a named data set they are known.
+    """
+    data = _data_of(checkpoint) if asked(file) is None else {}
     found: Any = data.get("columns")
     if found is not None:  # YAML has lists
         found = {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
