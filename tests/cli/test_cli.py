@@ -289,7 +289,7 @@ REFUSED = [
     ("quickstart --out {h}/full", "RunError", "something else than a quickstart"),
 ]
 WORTHLESS = [
-    "generate {h}/run 1 --temperature 0",
+    "generate {h}/run 1 --temperature -1",
     "generate {h}/run 1 --max-new-tokens 0",
     "generate {h}/run 1 --max-new-tokens -1",
     "generate {h}/run 1 --num-thoughts -1",

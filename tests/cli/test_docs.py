@@ -222,6 +222,48 @@ def test_the_first_recipe_gives_a_run_as_described(folder: Path) -> None:
     assert (run / "checkpoints" / "update-00000016" / "latentcot.json").is_file()
 
 
+# --- own-data.md ---
+
+
+@pytest.fixture
+def clock(tmp_path: Path, latentcot: Callable[..., Any]) -> Iterator[Path]:
+    """Where a reader of own-data.md is before training."""
+    page = DOCS / "own-data.md"
+    [(words, message)] = consoles("own-data.md")
+    with contextlib.chdir(tmp_path):
+        exec(blocks(page, "python")[0], {})
+        assert latentcot(*words).err == message
+        (tmp_path / "clock.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
+        split = words_of(blocks(page, "sh")[0].replace("\\\n", " "))
+        assert latentcot(*split).code == 0
+        yield tmp_path
+
+
+def lines_of_own_data() -> list[list[str]]:
+    return [words_of(line) for line in blocks(DOCS / "own-data.md", "sh")[1].splitlines()]
+
+
+@pytest.mark.usefixtures("clock")
+def test_ones_own_table_becomes_sequences(latentcot: Callable[..., Any]) -> None:
+    from latentcot.recipes.recipe import make_recipe
+
+    shown = latentcot(*lines_of_own_data()[0])
+    assert (shown.code, "question <bot> h0 h1 h2 <eot> ┃ [A] " in shown.out) == (0, True)
+    data = make_recipe(yaml.safe_load(blocks(DOCS / "own-data.md", "yaml")[1])).data
+    assert data.columns is not None and data.columns.question == ("instruction", "input")
+
+
+@pytest.mark.slow
+def test_ones_own_table_becomes_an_answer(clock: Path, latentcot: Callable[..., Any]) -> None:
+    """As the page says it, minutes included."""
+    from latentcot.evaluation.results import Evaluation
+
+    *_, answered = [latentcot(*words) for words in lines_of_own_data()]
+    assert answered.out == "[A] 9\n", answered.err
+    result = Evaluation.read(clock / "runs" / "clock" / "evals" / "test.json")
+    assert result.accuracy.value > 0.9 and result.accuracy.n == 150
+
+
 # --- method.md ---
 
 

@@ -113,7 +113,7 @@ MALFORMED = {
     "no answer": (without("answer"), "'answer' must be a string with text in it, got nothing"),
     "question a number": (GOOD | {"question": 3}, "'question' must be a string .* got int"),
     "question a list": (GOOD | {"question": ["q"]}, "'question' must be a string .* got a list"),
-    "answer a bool": (GOOD | {"answer": True}, "'answer' must be a string .* got bool"),
+    "answer an object": (GOOD | {"answer": {}}, "'answer' must be a string .* got dict"),
     "answer null": (GOOD | {"answer": None}, "'answer' must be a string .* got nothing"),
     "steps a number": (GOOD | {"steps": 3}, "'steps' must be a list of strings, got int"),
     "steps an object": (GOOD | {"steps": {}}, "'steps' must be a list of strings, got dict"),
@@ -159,7 +159,7 @@ def test_a_file_without_examples(path: Path, text: str) -> None:
 
 def test_a_missing_file_and_a_folder(path: Path) -> None:
     assert message_of(path) == f"{path}: no such file."
-    assert message_of(path.parent).startswith(f"{path.parent}: is no regular file")
+    assert message_of(path.parent) == f"{path.parent}: has no files."
 
 
 def test_not_utf8(path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from latentcot.data.examples import Example, read_examples
-from latentcot.data.fields import split_chain
+from latentcot.data.fields import Columns, Fields, split_chain
 from latentcot.errors import DataError
 
 RECORDS: dict[str, tuple[dict[str, Any], str, tuple[str, ...], str]] = {
@@ -19,6 +20,26 @@ RECORDS: dict[str, tuple[dict[str, Any], str, tuple[str, ...], str]] = {
     "steps null": ({"question": "a?", "steps": None, "answer": "2"}, "a?", (), "2"),
     "a float": ({"question": "a?", "steps": ["b"], "answer": 18.0}, "a?", ("b",), "18"),
     "an int": ({"question": "a?", "steps": ["b"], "answer": -5}, "a?", ("b",), "-5"),
+    "a yes or no": ({"question": "a?", "steps": ["b"], "answer": True}, "a?", ("b",), "True"),
+    "trl": ({"prompt": "a?", "completion": "4"}, "a?", (), "4"),
+    "trl, a chat": (
+        {"prompt": [{"role": "user", "content": "a?"}],
+         "completion": [{"role": "assistant", "content": "<think>b. c!</think>\n4"}]},
+        "a?", ("b.", "c!"), "4",
+    ),
+    "a chat": (
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a?"},
+                      {"role": "assistant", "content": "<think>\nb\n\nc\n</think>\n\n#### 4"}]},
+        "Be brief.\na?", ("b", "c"), "4",
+    ),
+    "a chat that keeps its chain apart": (
+        {"conversations": [{"from": "human", "value": "a?"},
+                           {"from": "gpt", "value": "4", "reasoning_content": "b\nc"}]},
+        "a?", ("b", "c"), "4",
+    ),
+    "a chain whose beginning the template wrote": (
+        {"question": "a?", "answer": "b\nc</think>4"}, "a?", ("b", "c"), "4",
+    ),
     "a mark": ({"question": "a?", "steps": ["b"], "answer": "#### -5"}, "a?", ("b",), "-5"),
     "GSM8k": (
         {"question": "a?", "answer": "She sells 9*2=<<9*2=18>>18 eggs.\n#### 1,018"},
@@ -80,6 +101,60 @@ def test_a_chain_whose_marks_do_not_pair(tmp_path: Path, chain: str) -> None:
         read_examples(path)
 
 
+@pytest.mark.parametrize(
+    ("fields", "question", "steps", "answer"),
+    [
+        (Fields(Columns(question="ask", answer="said")), "a?", (), "b. So. The answer is 4"),
+        (
+            Fields(Columns(question=("text", "ask"), answer="said"), answer_after="answer is"),
+            "Tom. a?", ("b.", "So.", "The"), "4",
+        ),
+        (Fields(Columns("ask", "chain", "said"), "->"), "a?", ("x y", "z"),
+         "b. So. The answer is 4"),
+        (Fields(Columns("ask", "chain", "said"), "words"), "a?", ("x", "y", "->", "z"),
+         "b. So. The answer is 4"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_told(
+    tmp_path: Path, fields: Fields, question: str, steps: tuple[str, ...], answer: str
+) -> None:
+    """The usual names count for nothing there: `answer` is another column."""
+    row = {"text": "Tom.", "ask": "a?", "chain": "x y -> z", "said": "b. So. The answer is 4",
+           "answer": "no", "name": "one"}  # fmt: skip
+    path = tmp_path / "data.csv"
+    path.write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+    (example,) = read_examples(path, fields=fields)
+    assert (example.question, example.steps, example.answer) == (question, steps, answer)
+    assert fields.columns is not None
+    named = Fields(replace(fields.columns, id="name"), fields.steps_split, fields.answer_after)
+    assert read_examples(path, fields=named)[0].id == "one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (Fields(Columns(question="qestion")), r"columns.question names 'qestion', which is none of "
+         r"its columns: question, answer. Did you mean 'question'\?"),
+        (Fields(answer_after="is"), "its answer has no 'is' .answer_after., got '4'"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_there(tmp_path: Path, fields: Fields, words: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("question,answer\na,4\n")
+    with pytest.raises(DataError, match=rf"data\.csv:2: {words}"):
+        read_examples(path, fields=fields)
+
+
+def test_a_folder_of_several_forms(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\na,4\n")
+    (tmp_path / "b.jsonl").write_text('{"question": "b", "answer": "5"}\n' * 2)
+    found = read_examples(tmp_path)
+    assert [(one.id, one.question) for one in found] == [
+        ("a.csv:2", "a"), ("b.jsonl:1", "b"), ("b.jsonl:2", "b"),
+    ]  # fmt: skip
+    assert read_examples(tmp_path / "*.jsonl") == found[1:]
+
+
 @pytest.mark.parametrize("mark", [",", "\t", ";"])
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_a_table(tmp_path: Path, mark: str, is_packed: bool) -> None:
@@ -103,9 +178,16 @@ def test_parquet(tmp_path: Path) -> None:
         (
             "a.csv",
             b"prompt,reply\na,b\n",
-            "2: 'question' must .* Its keys are: prompt, reply",
+            "2: 'answer' must .* Its columns are: prompt, reply. Say which one it is: "
+            "data.columns.answer: NAME in the recipe, or --columns.answer NAME",
         ),
-        ("a.jsonl", b'{"prompt": "a", "answer": "b"}', "1: 'question' .* keys are: prompt, answer"),
+        ("a.jsonl", b'{"ask": "a", "answer": "b"}', "1: 'question' .* columns are: ask, answer"),
+        (
+            "b.jsonl",
+            b'{"messages": [{"role": "user", "content": "a?"}]}',
+            "1: its chat must be one question .user. and one answer .assistant., .* got user",
+        ),
+        ("c.jsonl", b'{"question": "a", "answer": "<think>b"}', "1: its <think> has no </think>"),
         ("a.tsv", b"question\tanswer\na\t3\nb\n", "3: has another number of columns than line 1"),
         ("a.gz", b"\x1f\x8b\x08\x00 nothing", "cannot be read"),
         ("a", b"PAR1 nothing", "cannot be read as Parquet"),

@@ -56,6 +56,42 @@ class TestLoad:
             latentcot.load(tmp_path / "nowhere")
 
 
+def test_one_text_has_one_output(babbler, questions):
+    one = babbler.generate(questions[0], max_new_tokens=5)
+    assert one == babbler.generate(questions[:1], max_new_tokens=5)[0]
+    with pytest.raises(latentcot.UsageError, match="several answers are a list"):
+        babbler.generate(questions[0], num_samples=2, sampling=Sampling(1.0))
+
+
+def test_what_a_notebook_shows_is_one_line(tiny_run, questions, data):
+    reasoner = latentcot.load(tiny_run, device="cpu")
+    assert repr(reasoner).startswith("Reasoner(coconut, stage 2, 2 thoughts, GPT2LMHeadModel with ")
+    assert repr(reasoner.think(questions)) == "Thinking(5 × 2 thoughts of 16 numbers)"
+    result = latentcot.evaluate(reasoner, latentcot.read_examples(data / "test.jsonl"))
+    assert repr(result).startswith("Evaluation(coconut: ")
+    assert "of 8 questions" in repr(result) and len(repr(result)) < 120
+    html = replace(result, method="<b>")._repr_html_()
+    assert html.startswith("<table><tr><th>method</th>") and "<td>&lt;b&gt;</td>" in html
+
+
+@pytest.mark.parametrize(
+    ("found", "rank", "device"),
+    [(None, None, "cpu"), ("mps", None, "mps"), ("cuda", 3, "cuda:3"), ("xpu", 1, "xpu:1")],
+)
+def test_one_function_tells_the_device(found, rank, device, monkeypatch):
+    """Of training and of answering: a Mac's GPU too."""
+    from latentcot.utils.distributed import own_device
+
+    def current(check_available):
+        return None if found is None else torch.device(found)
+
+    monkeypatch.setattr("torch.accelerator.current_accelerator", current)
+    if rank is not None:
+        monkeypatch.setenv("WORLD_SIZE", "4")
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+    assert own_device() == device
+
+
 class TestGenerate:
     def test_no_question_gives_no_answer(self, babbler):
         assert babbler.generate([]) == []

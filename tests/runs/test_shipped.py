@@ -5,9 +5,11 @@ import json
 import pytest
 
 import latentcot
+from latentcot.data.examples import read_examples
 from latentcot.errors import CheckpointError
 from latentcot.evaluation.evaluate import evaluate
-from latentcot.runs.checkpoint import SHIPPED, load_checkpoint
+from latentcot.runs.checkpoint import load_checkpoint
+from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, SHIPPED
 from latentcot.runs.export import write_export
 from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
@@ -25,6 +27,14 @@ def test_it_says_where_it_comes_from():
     provenance = json.loads((SHIPPED / "quickstart" / "provenance.json").read_text())
     assert provenance["is_tree_dirty"] is False
     assert provenance["seed"] == load_checkpoint("quickstart").info.seed
+
+
+def test_it_brings_questions_that_it_answers():
+    """The first 200 of the test file of its run, none of which it was trained on."""
+    examples = read_examples(SHIPPED / "quickstart" / QUESTIONS_FILE)
+    assert len(examples) == 200
+    result = evaluate(latentcot.load("quickstart", device="cpu"), examples)
+    assert result.accuracy.value > 0.95
 
 
 def test_it_is_small():

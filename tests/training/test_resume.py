@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
@@ -367,11 +367,10 @@ def test_a_full_disk_under_the_metrics(recipe, in_one_go, tmp_path, monkeypatch)
 def test_a_lock_that_cannot_be_closed_hides_nothing(tmp_path, monkeypatch):
     """As on a network disk that has gone: the error that ended training is the one to be told."""
 
-    class Stuck(BytesIO):
-        def close(self):
-            raise OSError(errno.EIO, "Input/output error")
+    def release(lock):
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("latentcot.runs.folder.claim", lambda path: Stuck())
+    monkeypatch.setattr("latentcot.runs.folder.FileLock.release", release)
     with pytest.raises(RunError, match="what went wrong"), held(tmp_path):
         raise RunError("what went wrong")
     with held(tmp_path):

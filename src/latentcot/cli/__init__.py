@@ -4,7 +4,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from cyclopts import App
+from cyclopts import App, CycloptsError, Parameter
 
 from latentcot.cli.analyze import analyze
 from latentcot.cli.compare import compare
@@ -15,6 +15,7 @@ from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
 from latentcot.cli.plan import plan
 from latentcot.cli.quickstart import quickstart
+from latentcot.cli.shared.mistakes import explained
 from latentcot.cli.show import show
 from latentcot.cli.study import study
 from latentcot.cli.train import train
@@ -29,20 +30,30 @@ SHARED = ("train", "eval", "generate")
 app = App(
     name="latentcot",
     help="Reasoning in continuous thoughts (Coconut, arXiv 2412.06769).",
-    version_flags=["--version"],
+    version_flags=["--version", "-V"],
+    default_parameter=Parameter(
+        negative_iterable=(), show_default=lambda value: str(value) if value else None
+    ),
 )
 app.command(quickstart)
 app.command(data)
-app.command(train)
+app.command(train, synonym=("fit", "finetune", "fine-tune", "run"))
 app.command(plan)
-app.command(evaluate, name="eval")
-app.command(study)
+app.command(evaluate, name="eval", synonym=("evaluate", "test", "score"))
+app.command(study, synonym=("sweep", "grid"))
 app.command(compare)
 app.command(analyze)
-app.command(generate)
-app.command(convert)
-app.command(show)
-app.command(list_, name="list")
+app.command(generate, synonym=("chat", "ask", "predict", "infer", "inference"))
+app.command(convert, synonym=("export", "merge", "import"))
+app.command(show, synonym=("info", "inspect", "status"))
+app.command(list_, name="list", synonym=("ls", "recipes", "methods", "tasks"))
+app.register_install_completion_command(help="Let the shell complete commands and options.")
+
+
+@app.command
+def version() -> None:
+    """Print the version, as --version does."""
+    app.version_print()
 
 
 def main() -> None:
@@ -55,7 +66,9 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _refuse_crowd()
-        app()
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:  # the line cannot be understood
+        _end_with(f"UsageError: {explained(error)}")
     except LatentcotError as error:
         _end_with(f"{type(error).__name__}: {error}")
     except RuntimeError as error:

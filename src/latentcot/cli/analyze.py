@@ -1,20 +1,20 @@
 """`latentcot analyze`: what goes on inside the thoughts of a trained model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from latentcot.errors import UsageError
 from latentcot.utils.display import progress_bars, say
 
 
 def analyze(
     run: str,
+    /,
     *,
     data: str | None = None,
-    against: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    only: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    against: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
     limit: int | None = None,
     batch_size: int = 100,
     out: Path | None = None,
@@ -23,7 +23,7 @@ def analyze(
     """Look inside the thoughts of a model: figures, their numbers, and a page to play with.
 
     Args:
-        run: A run (its best checkpoint), a checkpoint folder, or a hub id.
+        run: A run (its best checkpoint), a checkpoint folder, a hub id, or quickstart.
         data: File of questions, hub:NAME:SPLIT, or a name of `latentcot list data`; the run's test
             file if left out.
         against: Another model to compare with, such as the pause control's run; repeatable. The
@@ -32,7 +32,7 @@ def analyze(
         limit: Use this many questions, from the beginning of the file.
         batch_size: Questions at a time; the figures do not depend on it.
         out: Where to write; if left out RUN/analysis, or RUN/analysis-update-… for a checkpoint
-            that is named by its own folder.
+            that is named by its own folder, or analysis/NAME where there is no run.
         quiet: Show no progress.
     """
     from rich import box
@@ -44,18 +44,13 @@ def analyze(
     from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
     from latentcot.cli.shared.tables import print_table
-    from latentcot.runs.folder import recipe_test_file, run_of
+    from latentcot.runs.folder import analysis_folder, recipe_fields, recipe_test_file
 
-    analyses, folder, home = chosen(only), out, run_of(run)
-    if folder is None:
-        if home is None:
-            raise UsageError(f"{run}: no such run. Of a checkpoint without one, --out says where.")
-        is_run = Path(run).resolve() == home.resolve()
-        folder = home / ("analysis" if is_run else f"analysis-{Path(run).name}")
+    analyses, folder = chosen(only), out or analysis_folder(run)
     file = data or recipe_test_file(run)
-    subject = open_subject(run, file, limit=limit, batch_size=batch_size)
-    others = [open_subject(one, file, limit=limit, batch_size=batch_size) for one in against]
-    others = with_own_names(subject, others)
+    ways: Any = {"limit": limit, "batch_size": batch_size, "fields": recipe_fields(run, file)}
+    subject = open_subject(run, file, **ways)
+    others = with_own_names(subject, [open_subject(one, file, **ways) for one in against])
     with progress_bars(is_quiet=quiet) as bars:
 
         def on_start(name: str) -> Progress:

@@ -10,7 +10,7 @@ def compare(
     *runs: Path,
     evaluation: str | None = None,
     baseline: str | None = None,
-    out: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    out: tuple[Path, ...] = (),
     each_run: Annotated[bool, Parameter("--runs", negative="")] = False,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> None:

@@ -1,6 +1,5 @@
 """`latentcot convert`: external weights → a checkpoint of ours; adapters → plain weights."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +10,14 @@ from cyclopts import Parameter
 
 from latentcot.curriculum.layout import Template
 from latentcot.errors import UsageError
+from latentcot.utils.display import put
 
 
 def convert(
     source: Path,
-    *,
-    out: Path,
+    /,
+    *changes: str,
+    out: Annotated[Path, Parameter(alias="--output-dir")],
     base: str | None = None,
     method: str | None = None,
     task: str | None = None,
@@ -25,22 +26,23 @@ def convert(
     stage: int | None = None,
     pad_to_num_stages: bool | None = None,
     max_new_tokens: int = 256,
-    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    set_: Annotated[tuple[str, ...], Parameter("--set")] = (),
     special_tokens_start_from: str = "<<",
     lora_alpha: float | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Write a checkpoint from weights of other code, or of plain fine-tuning.
+    """Write a checkpoint from weights of other code, or of plain fine-tuning; unpack a GGUF file.
 
     It knows what Coconut, CODI, SIM-CoT, PCCoT and LOTUS save (docs/convert.md).
 
     What weights cannot tell must be said. All that is missing is named at once: begin with SOURCE
     and --out alone. Nothing more is needed for a run that was trained with lora, whose adapters are
-    merged with their base.
+    merged with their base. Of a GGUF file (llama.cpp) comes a plain model for `model:` of a recipe.
 
     Args:
-        source: A torch state dict, a .safetensors file, or a folder of save_pretrained, adapters
-            included; or a run or checkpoint of ours with adapters.
+        source: A GGUF file, a torch state dict, a .safetensors file, or a folder of
+            save_pretrained, adapters included; or a run or checkpoint of ours with adapters.
+        changes: KEY=VALUE, as behind --set.
         out: The checkpoint folder to write.
         base: Hub id or folder of the model that the run started from, for what SOURCE lacks:
             configuration and tokenizer. Its weights are read for adapters alone: there it is the
@@ -60,12 +62,19 @@ def convert(
         lora_alpha: Scale of adapters, alpha, where SOURCE holds some and does not tell it.
         overwrite: Replace the checkpoint in this folder.
     """
+    if source.suffix == ".gguf":
+        from latentcot.runs.convert import unpack_gguf
+
+        if (method, task, base, stage) != (None, None, None, None):
+            raise UsageError(f"{source}: is a plain model. Leave --method and the like out.")
+        count = unpack_gguf(source, out, overwrite=overwrite)
+        put(f"{source} → {out}: {count:,} weights as float32, the tokenizer beside them")
+        return put(f"Train it: latentcot train RECIPE --set model={out} --out RUN")
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write
     from latentcot.tasks import AnswerMatch
-    from latentcot.utils.display import put
 
-    template, settings = _changes(set_)
+    template, settings = _changes([*set_, *changes])
     request = Request(
         method=method,
         task=task if task is None else AnswerMatch.told(task) or task,
@@ -80,18 +89,9 @@ def convert(
         special_tokens_start_from=special_tokens_start_from,
     )
     done = write(source, out, request, base=base, overwrite=overwrite)
-    info, tokens = done.info, done.special_tokens
-    texts = ", ".join(f"{key} {json.dumps(text)}" for key, text in asdict(info.template).items())
-    method_ = info.bound_method
-    latents = f", {info.num_thoughts} latent positions" if method_.view.has_latents else ""
     put(f"{source} → {done.folder}")
-    last = method_.stages(info.plan)[-1]
-    put(f"  method    {info.method_name}, stage {info.stage} of {last}{latents}")
-    put(f"  weights   {done.num_tensors} tensors, {done.num_rows} rows, float32")
-    put(f"  special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}")
-    put(f"  template  {texts}")
-    for note in done.notes:
-        put(f"  note      {note}")
+    for line in done.lines:
+        put(f"  {line}")
     put(f"Evaluate it: latentcot eval {done.folder} --data FILE")
 
 

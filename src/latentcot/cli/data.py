@@ -4,6 +4,7 @@
     latentcot data make prontoqa --out data/prontoqa
     latentcot data make arithmetic --out data/arithmetic
     latentcot data stats data/prosqa/test.jsonl
+    latentcot data split questions.csv --out data/mine
     latentcot data render prosqa_valid.json --out data/official.jsonl
 
 `data make` has a command for each task whose data can be made, its parameters read off the task's
@@ -17,11 +18,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from random import Random
 from typing import Annotated, Any, Literal, get_type_hints
 
 from cyclopts import App, Parameter
 
-from latentcot.data.examples import read_examples, write_examples
+from latentcot.data.examples import Example, read_examples, write_examples
+from latentcot.data.fields import USUAL, Fields
 from latentcot.errors import DataError
 from latentcot.tasks import TASKS, Task, load_entry_points, task_named, task_of
 from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
@@ -110,7 +113,7 @@ def _outside(
     if not tokens or tokens[0] in HELP_FLAGS:
         return make.help_print([])
     task_named(tokens[0]).options_of()  # or says why not
-    return make(tokens)
+    return make(tokens, exit_on_error=False, print_error=False)
 
 
 def _make_folder(
@@ -172,8 +175,10 @@ def _make_folder(
 @data.command
 def stats(
     file: str,
+    /,
     *,
     task: str | None = None,
+    fields: Annotated[Fields, Parameter(name="*")] = USUAL,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> None:
     """Show what a file holds: sizes, lengths of chains, and what gives the answer away.
@@ -181,9 +186,10 @@ def stats(
     Args:
         file: Examples in any form that can be read, hub:NAME:SPLIT, or a name of `list data`.
         task: Whose statistics; told by what the file holds if left out.
+        fields: How question, steps and answer are found.
         as_json: Print JSON instead of a table.
     """
-    examples = read_examples(file)
+    examples = read_examples(file, fields=fields)
     if task is not None:
         found = task_named(task).stats(examples)
     else:
@@ -208,12 +214,71 @@ def _print_statistics(title: str, columns: Mapping[str, Any]) -> None:
     Terminal().print(table)
 
 
+# --- splitting ---------------------------------------------------------------------------------
+
+
+@data.command
+def split(
+    file: str,
+    /,
+    *,
+    out: Path,
+    valid: int | None = None,
+    test: int | None = None,
+    fields: Annotated[Fields, Parameter(name="*")] = USUAL,
+    seed: int = 0,
+    overwrite: Flag = False,
+) -> None:
+    """Split a file of your own into train.jsonl, valid.jsonl and test.jsonl, by chance.
+
+    The same question, however often it stands there, comes into one of the three.
+
+    Args:
+        file: Examples in any form that can be read, a folder, or hub:NAME:SPLIT.
+        out: Folder for the three files.
+        valid: Questions for validation; a tenth, 500 at most, if left out.
+        test: Questions for the test; a tenth, 500 at most, if left out.
+        fields: How question, steps and answer are found.
+        seed: Same seed, same files.
+        overwrite: Replace the files of an earlier split.
+    """
+    by_question: dict[str, list[Example]] = {}
+    for example in read_examples(file, fields=fields):
+        by_question.setdefault(example.question.strip(), []).append(example)
+    count = len(by_question)
+    tenth = min(500, max(1, count // 10))
+    sizes = {"test": tenth if test is None else test, "valid": tenth if valid is None else valid}
+    if min(sizes.values()) < 1 or sum(sizes.values()) >= count:
+        raise DataError(
+            f"{file}: has {count:,} different questions, which cannot be {sizes['valid']:,} for "
+            f"--valid, {sizes['test']:,} for --test, and at least one to train on. Each must be at "
+            "least 1."
+        )
+    files = {name: out / f"{name}.jsonl" for name in ("train", "valid", "test")}
+    there = [path for path in files.values() if path.exists()]
+    if there and not overwrite:
+        raise DataError(f"{there[0]}: exists. Choose another --out, or --overwrite the files.")
+    questions = list(by_question)
+    Random(seed).shuffle(questions)
+    first = sizes["test"] + sizes["valid"]
+    parts = {
+        "train": questions[first:],
+        "valid": questions[sizes["test"] : first],
+        "test": questions[: sizes["test"]],
+    }
+    for name, chosen in parts.items():
+        examples = [example for question in chosen for example in by_question[question]]
+        write_examples(files[name], examples)
+        put(f"{files[name]}: {len(examples):,} examples")
+
+
 # --- rendering --------------------------------------------------------------------------------
 
 
 @data.command
 def render(
     file: str,
+    /,
     *,
     out: Path,
     options: Annotated[RenderOptions, Parameter(name="*")] = RenderOptions(),  # noqa: B008 - frozen

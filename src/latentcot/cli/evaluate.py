@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from latentcot.cli.shared.draws import Draws
 from latentcot.data.examples import Example, read_examples
+from latentcot.data.fields import USUAL, Fields
 from latentcot.data.formats import source_hash
 from latentcot.data.named import asked, label_of, notes_on
 from latentcot.errors import UsageError
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: str,
+    /,
     *,
     data: Annotated[
         tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
     ] = (),
+    fields: Annotated[Fields, Parameter(name="*")] = USUAL,
     num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     rate: int | None = None,
     force_steps: Annotated[bool, Parameter(negative="")] = False,
@@ -43,23 +46,22 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
 
-    With --num-samples the vote of all samples is the answer, and a table says what fewer are worth.
-    Under torchrun or accelerate launch the processes share the questions.
+    With --num-samples the vote of all is the answer, and a table says what fewer are worth. Under
+    torchrun or accelerate launch the processes share the questions.
 
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
-        data: File of examples, hub:NAME:SPLIT, or a name of `latentcot list data` (gsm-hard, or
-            gsm-hard=FILE); several give one table. The run's test file if left out.
-        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for;
-            repeatable, for a result and a row of a table each.
+        data: File of examples, hub:NAME:SPLIT, or a name of `latentcot list data`, as gsm-hard=FILE
+            too; several give one table. The run's test file if left out.
+        fields: How question and answer are found; as in the run's recipe if left out.
+        num_thoughts: So many, instead of what was trained for; repeatable, a row of a table each.
         rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         force_steps: Make it write at least one step of its chain behind the thoughts.
         draws: How answers differ.
         scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
         limit: Use so many examples, the first of each file.
         batch_size: Answers at a time; they do not depend on it.
-        match: An answer is right if it is the same text, or the same number; if left out, as the
-            named data set or the checkpoint's task says.
+        match: Right is the same text, or number; as the data set or the task says if left out.
         out: Where to write the result of one file; RUN/evals/DATA.json if left out.
         figure: Draw accuracy against samples, and against thoughts, into this PNG and a PDF.
         as_json: Print the result as JSON, records included; of several a list.
@@ -77,8 +79,9 @@ def evaluate(
     if rate is not None:
         reasoner.use_rate(rate)
     files = data or [folder.recipe_test_file(checkpoint)]
-    questions = {file: read_examples(file, limit) for file in files}
-    others = {file: _others(scorer, limit, questions[file]) if scorer else [] for file in files}
+    own = {f: folder.recipe_fields(checkpoint, f) if fields == USUAL else fields for f in files}
+    questions = {file: read_examples(file, limit, own[file]) for file in files}
+    others = {f: _others(scorer, limit, own[f], questions[f]) if scorer else [] for f in files}
     total = len(numbers) * sum(map(len, [*questions.values(), *others.values()]))
     with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
         for file, number in product(files, numbers):
@@ -180,10 +183,12 @@ def _check(
         refuse_unwritable(figure)
 
 
-def _others(file: str, limit: int | None, examples: Sequence[Example]) -> list[Example]:
+def _others(
+    file: str, limit: int | None, fields: Fields, examples: Sequence[Example]
+) -> list[Example]:
     """Return the examples that a scorer is trained on: none that it will score."""
-    others, asked = read_examples(file, limit), {example.question for example in examples}
-    num_same = sum(other.question in asked for other in others)
+    others, known = read_examples(file, limit, fields), {one.question for one in examples}
+    num_same = sum(other.question in known for other in others)
     if num_same:
         raise UsageError(
             f"--scorer {file}: {num_same} of its {len(others)} questions are among those that are "

@@ -10,6 +10,7 @@ from latentcot.cli.shared.draws import Draws
 
 def generate(
     checkpoint: str,
+    /,
     *questions: str,
     num_thoughts: int | None = None,
     rate: int | None = None,
@@ -26,7 +27,8 @@ def generate(
 
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
-        questions: Texts; read from standard input, one a line, if left out.
+        questions: Texts; read from standard input, one a line, if left out. In a terminal: one that
+            the model knows.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
         rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         force_steps: Make it write at least one step of its chain behind the thoughts.
@@ -38,10 +40,17 @@ def generate(
 
     from latentcot.errors import DataError
     from latentcot.evaluation.reasoner import load
-    from latentcot.utils.display import put, put_json
+    from latentcot.utils.display import put, put_json, say
     from latentcot.utils.distributed import from_main, is_main, join
+    from latentcot.utils.parsing import shown
 
     join()
+    if not questions and sys.stdin.isatty():
+        if (known := _known_question(checkpoint)) is None:
+            say("Questions, one a line; Ctrl-D ends them.")
+        else:
+            say(f"No question was given. This is one of those that {checkpoint} knows: {known}")
+            questions = (known,)
     try:
         texts = list(questions) or from_main(
             lambda: [line.strip() for line in sys.stdin if line.strip()]
@@ -54,13 +63,18 @@ def generate(
     reasoner = load(checkpoint)
     if rate is not None:
         reasoner.use_rate(rate)
-    outputs = reasoner.generate(
-        texts,
-        num_thoughts=num_thoughts,
-        force_steps=force_steps,
-        max_new_tokens=max_new_tokens,
-        **options,
-    )
+    try:
+        outputs = reasoner.generate(
+            texts,
+            num_thoughts=num_thoughts,
+            force_steps=force_steps,
+            max_new_tokens=max_new_tokens,
+            **options,
+        )
+    except DataError as error:  # a word that it does not know, or too many of them
+        known = _known_question(checkpoint)
+        hint = "" if known is None else f" A question that it knows: {shown(known, 600)}."
+        raise DataError(f"{error}{hint}") from None
     if not is_main():
         return
     for number, output in enumerate(outputs):
@@ -70,3 +84,16 @@ def generate(
             put_json({"question": texts[question], **which, **asdict(output)})
         else:
             put(output.text)  # a stranger's vocabulary may hold escapes
+
+
+def _known_question(checkpoint: str) -> str | None:
+    """Return a question of those that come with a checkpoint, or of its run's test file."""
+    from latentcot.data.examples import read_examples
+    from latentcot.errors import LatentcotError
+    from latentcot.runs.folder import questions_beside, recipe_fields, recipe_test_file
+
+    try:
+        file = questions_beside(checkpoint) or recipe_test_file(checkpoint)
+        return read_examples(file, 1, recipe_fields(checkpoint, str(file)))[0].question
+    except LatentcotError:
+        return None

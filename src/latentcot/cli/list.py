@@ -1,54 +1,76 @@
 """`latentcot list`: what there is."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 
-def list_(what: Literal["methods", "tasks", "recipes", "data"]) -> None:
+def list_(
+    what: Literal["methods", "tasks", "recipes", "data"],
+    /,
+    *words: str,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> None:
     """List the methods, the tasks, the recipes that come with the package, or named data sets.
 
     Args:
         what: methods, tasks, recipes or data.
+        words: Only what has all of these in its name or description, such as gsm8k.
+        as_json: Print a list of JSON objects.
     """
     from rich import box
     from rich.table import Table
 
     from latentcot import methods, tasks
     from latentcot.cli.shared.tables import print_table
+    from latentcot.utils.display import put_json, say
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    rows: list[dict[str, str]]
     if what == "methods":
         methods.load_entry_points()
-        table.add_column("method", no_wrap=True)
-        table.add_column("what it is")
-        for method in methods.METHODS.values():
-            table.add_row(method.name, method.summary)
+        rows = [{"method": m.name, "what it is": m.summary} for m in methods.METHODS.values()]
     elif what == "recipes":
         from latentcot.recipes.recipe import read_recipe  # only here: it needs torch
         from latentcot.recipes.values import packaged_recipes
 
-        for column in ("recipe", "model"):
-            table.add_column(column, no_wrap=True)
-        for name in packaged_recipes():
-            model = read_recipe(name).model
-            table.add_row(name, model if isinstance(model, str) else "made from scratch")
+        models = {name: read_recipe(name).model for name in packaged_recipes()}
+        rows = [
+            {"recipe": name, "model": model if isinstance(model, str) else "made from scratch"}
+            for name, model in models.items()
+        ]
     elif what == "data":
         from latentcot.data.named import NAMED
 
-        for column in ("name", "split", "questions", "compared by", "what it is, and where"):
-            table.add_column(column, no_wrap=column != "what it is, and where")
+        rows = []
         for name, row in NAMED.items():
-            rule = row.match or "its task"
             about = f"{row.about}. {row.hub or row.file}. Fields: {row.fields}."
             about += f" Papers differ: {row.differ}." if row.differ else ""
-            splits = sorted(row.splits, key=lambda split: split != row.tested)
-            for number, split in enumerate(splits):
-                count = f"{row.splits[split][1]:,}"
-                first = (name, rule, about) if number == 0 else ("", "", "")
-                table.add_row(first[0], split, count, *first[1:])
+            rows += [
+                {
+                    "name": name,
+                    "split": split,
+                    "questions": f"{row.splits[split][1]:,}",
+                    "compared by": row.match or "its task",
+                    "what it is, and where": about,
+                }
+                for split in sorted(row.splits, key=lambda split: split != row.tested)
+            ]
     else:
         tasks.load_entry_points()
-        table.add_column("task")
-        table.add_column("what it is")
-        for task in tasks.TASKS.values():
-            table.add_row(task.name, task.summary)
+        rows = [{"task": task.name, "what it is": task.summary} for task in tasks.TASKS.values()]
+    found = [row for row in rows if all(w.lower() in " ".join(row.values()).lower() for w in words)]
+    if as_json:
+        return put_json(found)
+    if not found:
+        return say(f"None of the {len(rows)} {what} has {' '.join(words)} in it.")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in found[0]:
+        table.add_column(column, no_wrap=not column.startswith("what it is"))
+    before = ""
+    for values in found:
+        first, *rest = values.values()
+        is_same = what == "data" and first == before  # of another split the rest is said already
+        shown = ["", *rest[:2], "", ""] if is_same else [first, *rest]
+        table.add_row(*shown)
+        before = first
     print_table(table)

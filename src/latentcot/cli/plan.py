@@ -20,11 +20,12 @@ UNMEASURED = "h100"
 
 def plan(
     recipe: Path | None = None,
-    *,
+    /,
+    *changes: str,
     gpus: int = 1,
     device: str = UNMEASURED,
     shard: Annotated[bool, Parameter(negative="")] = False,
-    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    set_: Annotated[tuple[str, ...], Parameter("--set")] = (),
     calibrate: Path | None = None,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> None:
@@ -34,6 +35,7 @@ def plan(
 
     Args:
         recipe: A YAML file, or the name of a recipe of `latentcot list recipes`.
+        changes: KEY=VALUE, as behind --set.
         gpus: Devices, on one host.
         device: h100, h200, a100 (data sheets, not measured), or a file of --calibrate.
         shard: Share weights and optimizer out among the devices (FSDP2), as `train --shard` does.
@@ -57,7 +59,7 @@ def plan(
     from latentcot.recipes.recipe import read_recipe
 
     on = device_named(str(calibrate) if calibrate and device == UNMEASURED else device)
-    made = make_plan(read_recipe(recipe, set_), on, gpus=gpus, sharded=shard)
+    made = make_plan(read_recipe(recipe, [*set_, *changes]), on, gpus=gpus, sharded=shard)
     if as_json:
         found = {name: getattr(made, name) for name in ("hours", "memory_total", "fits")}
         stages = [{**asdict(one), "seconds": one.seconds} for one in made.stages]

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 def quickstart(
     *,
-    out: Path = Path("runs/quickstart"),
+    out: Annotated[Path, Parameter(alias="--output-dir")] = Path("runs/quickstart"),
     seed: int | None = None,
     jobs: int = 2,
     resume: Annotated[bool, Parameter(negative="")] = False,

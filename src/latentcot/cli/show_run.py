@@ -27,8 +27,14 @@ from latentcot.evaluation.tables import figures
 from latentcot.methods import method_named
 from latentcot.models.settings import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
-from latentcot.runs.checkpoint_folders import BEST_FILE, INFO_FILE, best_checkpoint, verify
-from latentcot.runs.folder import RECIPE, read_metrics, warnings_of
+from latentcot.runs.checkpoint_folders import (
+    BEST_FILE,
+    INFO_FILE,
+    STATE_FILE,
+    best_checkpoint,
+    verify,
+)
+from latentcot.runs.folder import RECIPE, read_metrics, run_of, warnings_of
 from latentcot.runs.provenance import Session, code_of, read_provenance, sessions_of
 from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
@@ -337,7 +343,8 @@ def summarize_checkpoint(
     state: State = "set aside"
     if not folder.name.startswith("damaged-"):
         try:
-            is_verified = verify(folder)
+            # Without a run nothing is to be continued: what only that needs may be missing.
+            is_verified = verify(folder, leave_out=() if run_of(folder) else (STATE_FILE,))
             info = read_versioned(folder / INFO_FILE, CHECKPOINT_VERSION)
             state = "whole" if is_verified else "no checksums"
         except (LatentcotError, FileNotFoundError) as error:

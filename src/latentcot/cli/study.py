@@ -19,13 +19,14 @@ NUM_LINES = 5
 
 def study(
     file: Path,
+    /,
     *,
-    out: str,
+    out: Annotated[str, Parameter(alias="--output-dir")],
     backend: Literal["local", "ray"] = "local",
     address: str | None = None,
     jobs: int | None = None,
     devices: str | None = None,
-    only: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    only: tuple[str, ...] = (),
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:

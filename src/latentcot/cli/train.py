@@ -9,10 +9,11 @@ from cyclopts import Parameter
 
 def train(
     recipe: Path,
-    *,
-    out: Path,
+    /,
+    *changes: str,
+    out: Annotated[Path, Parameter(alias="--output-dir")],
     method: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter("--set", negative="")] = (),
+    set_: Annotated[tuple[str, ...], Parameter("--set")] = (),
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     keep_checkpoints: int = 2,
@@ -25,6 +26,7 @@ def train(
 
     Args:
         recipe: A YAML file (docs/recipes.md), or the name of a recipe of `latentcot list recipes`.
+        changes: KEY=VALUE, as behind --set.
         out: The run folder to write.
         method: Train this one of `latentcot list methods` instead of the recipe's.
         set_: Change a key of the recipe, for example --set training.learning_rate=3e-4. Repeatable.
@@ -40,7 +42,7 @@ def train(
     from latentcot.utils.display import say
 
     is_finished = run(
-        read_recipe(recipe, [*([f"method={method}"] if method else []), *set_]),
+        read_recipe(recipe, [*([f"method={method}"] if method else []), *set_, *changes]),
         out,
         resume=resume,
         overwrite=overwrite,

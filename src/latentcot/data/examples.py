@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latentcot.data.fields import plain_fields
-from latentcot.data.formats import HELP, read_records
+from latentcot.data.fields import USUAL, Fields, plain_fields
+from latentcot.data.formats import HELP, is_several, read_records
 from latentcot.errors import DataError, UsageError
 from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import has_control, named, shown
@@ -47,20 +47,25 @@ class Example:
             )
 
 
-def read_examples(path: Path | str, limit: int | None = None) -> list[Example]:
-    """Read all examples of a file or of a data set of the hub (`hub:NAME:SPLIT`), or some.
+def read_examples(
+    path: Path | str, limit: int | None = None, fields: Fields = USUAL
+) -> list[Example]:
+    """Read all examples of a file, a folder or a data set of the hub (`hub:NAME:SPLIT`), or some.
 
     Args:
         path: Where they are, in any form of docs/data-format.md.
         limit: Read the first ones only.
+        fields: How question, steps and answer are found; by the usual names if left out.
 
     Raises:
         DataError: The file is missing, empty, malformed (with its line), or an id stands twice.
     """
     examples: list[Example] = []
     seen: dict[str, str] = {}
+    # In one file a line's number tells it apart, in several its file as well.
+    end = "/" if is_several(path) else ":"
     for where, record in read_records(path):
-        example = example_of(record, where, default_id=where.rsplit(":", 1)[-1])
+        example = example_of(record, where, where.rsplit(end, 1)[-1], fields)
         if example.id in seen:
             raise DataError(
                 f"{where}: the id {shown(example.id)} stands at {seen[example.id]} already. "
@@ -89,13 +94,14 @@ def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def example_of(record: Any, where: str, default_id: str) -> Example:
+def example_of(record: Any, where: str, default_id: str, fields: Fields = USUAL) -> Example:
     """Return a record as an example.
 
     Args:
         record: Of `read_records`.
         where: It stands.
         default_id: For a record without one.
+        fields: How question, steps and answer are found in it.
 
     Raises:
         DataError: It is malformed.
@@ -103,7 +109,7 @@ def example_of(record: Any, where: str, default_id: str) -> Example:
     if not isinstance(record, dict):
         raise DataError(f"{where}: must be an object, got {_kind(record)}. {HELP}")
     try:
-        rest = plain_fields(record)
+        rest = plain_fields(record, fields)
     except ValueError as error:
         raise DataError(f"{where}: {error}. {HELP}") from None
     question, steps, answer = rest.pop("question"), rest.pop("steps"), rest.pop("answer")
@@ -113,8 +119,9 @@ def example_of(record: Any, where: str, default_id: str) -> Example:
             got = "an empty string" if isinstance(text, str) else _kind(text)
             keys = ", ".join(map(named, record)) or "none"
             raise DataError(
-                f"{where}: {key!r} must be a string with text in it, got {got}. Its keys are: "
-                f"{keys}. Call the right one {key!r}. {HELP}"
+                f"{where}: {key!r} must be a string with text in it, got {got}. Its columns are: "
+                f"{keys}. Say which one it is: data.columns.{key}: NAME in the recipe, or "
+                f"--columns.{key} NAME. {HELP}"
             )
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")

@@ -6,7 +6,7 @@
     iCoT text         GSM8k-Aug: question||<<4-2=2>> <<2/.5=4>> #### 4
     CSV, TSV          a table whose first line names its columns
     Parquet           a table
-    any of these, compressed by gzip
+    any of these, compressed by gzip; a folder or a pattern of such files
     hub:NAME:SPLIT    a data set of the Hugging Face hub, or a folder that `datasets` can read
     a name of named.py, such as gsm-hard, or that name with a file: gsm-hard=FILE
 
@@ -29,7 +29,8 @@ from latentcot.data.fields import ANSWERS, QUESTIONS
 from latentcot.data.named import NAMED, asked, file_of, place_of, reader_of
 from latentcot.errors import DataError, did_you_mean
 from latentcot.utils.display import say
-from latentcot.utils.parsing import named, one_line, parse_json, shown
+from latentcot.utils.network import use_cache_if_unreachable
+from latentcot.utils.parsing import could_be_on_hub, named, one_line, parse_json, shown
 
 HELP = "See docs/data-format.md."
 HUB = "hub:"
@@ -52,7 +53,7 @@ def read_records(source: Path | str) -> Iterator[Record]:
             (f"{source}:{number}", dict(row)) for number, row in enumerate(hub_table(str(source)))
         )
     else:
-        records = _file_records(path_of(source))
+        records = (one for path in files_of(source) for one in _file_records(path))
     yield from ((where, read(record)) for where, record in records)
 
 
@@ -73,7 +74,7 @@ def _file_records(path: Path) -> Iterator[Record]:
     except ValueError as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
     start = text.lstrip()[:1]
-    if _is_table(text, path.suffix):
+    if is_table(text, path.suffix):
         yield from _table_records(path, text)
     elif start == "[":
         for number, record in enumerate(_parse(text, str(path))):
@@ -123,6 +124,11 @@ def is_pattern(source: Path | str) -> bool:
     """Return whether a source stands for several files by `*`, `?` or `[…]`."""
     path = path_of(source)
     return glob.has_magic(str(path)) and not path.exists()
+
+
+def is_several(source: Path | str) -> bool:
+    """Return whether a source is a folder or a pattern of files."""
+    return not is_hub(source) and (path_of(source).is_dir() or is_pattern(source))
 
 
 def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
@@ -179,10 +185,16 @@ def _content(path: Path) -> bytes:
         _compare_with_note(path, content)
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     except FileNotFoundError:
-        hint = did_you_mean(str(path), NAMED)
-        raise DataError(f"{one_line(str(path))}: no such file.{hint}") from None
+        raise DataError(f"{one_line(str(path))}: no such file.{instead_of(path)}") from None
     except (OSError, ValueError, EOFError, zlib.error) as error:  # of gzip; or no path at all
         raise DataError(f"{one_line(str(path))}: cannot be read: {error}. {HELP}") from None
+
+
+def instead_of(path: Path | str) -> str:
+    """Return what may be meant by a file that is not there: a named data set, or one of the hub."""
+    on_hub = could_be_on_hub(path) and str(path).count("/") == 1 and not Path(path).suffix
+    hint = f" A data set of the hub is written hub:{path}:SPLIT." if on_hub else ""
+    return did_you_mean(str(path), NAMED) or hint
 
 
 def _compare_with_note(path: Path, content: bytes) -> None:
@@ -199,7 +211,7 @@ def _compare_with_note(path: Path, content: bytes) -> None:
         )
 
 
-def _is_table(text: str, ending: str) -> bool:
+def is_table(text: str, ending: str) -> bool:
     """Return whether the first line names the columns of a table, one of them a question.
 
     One that is called a table is told what its columns lack.
@@ -320,10 +332,12 @@ def hub_table(source: str, *, streaming: bool = False) -> Any:
             f"{source}: must be hub:NAME:SPLIT or hub:NAME:CONFIG:SPLIT, such as "
             f"hub:whynlp/gsm8k-aug:train. {HELP}"
         )
-    import datasets  # takes seconds to import
+    name, *config, split = parts
+    if not Path(name).exists():
+        use_cache_if_unreachable()
+    import datasets  # takes seconds to import; learns from huggingface_hub whether it may ask
 
     try:
-        name, *config, split = parts
         return datasets.load_dataset(name, *config, split=split, streaming=streaming)
     except Exception as error:  # datasets, its hub and its readers raise many kinds
         cause = error.__cause__ or error  # its own words often tell nothing

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from latentcot.data.examples import Example, example_of
+from latentcot.data.fields import ANSWERS, CHAINS, QUESTIONS, USUAL, Fields
 from latentcot.data.formats import (
     HELP,
     files_of,
     hub_table,
     is_hub,
     is_one_object,
+    is_table,
     line_record,
 )
 from latentcot.data.named import reader_of
@@ -72,19 +74,25 @@ class Stream(ABC):
         """
 
 
-def open_stream(source: str, limit: int | None = None, num_examples: int | None = None) -> Stream:
+def open_stream(
+    source: str,
+    limit: int | None = None,
+    num_examples: int | None = None,
+    fields: Fields = USUAL,
+) -> Stream:
     """Open a source.
 
     Args:
         source: A file, a folder or pattern of files, or a data set of the hub.
         limit: Use the first ones only.
         num_examples: How many there should be, if known.
+        fields: How question, steps and answer are found in a record.
 
     Raises:
         DataError: It cannot be read, holds no example or another number of them, or a file is not
             in a form of one example a line, by its first line at the latest.
     """
-    stream = _Rows(source, limit) if is_hub(source) else _Lines(source, limit)
+    stream = (_Rows if is_hub(source) else _Lines)(source, limit, fields)
     if not len(stream):
         raise DataError(f"{source}: holds no example. {HELP}")
     expected = num_examples if limit is None or num_examples is None else min(limit, num_examples)
@@ -122,8 +130,8 @@ class _Lines(Stream):
     Of each line the offset, the number in its file, and the length are held.
     """
 
-    def __init__(self, source: str, limit: int | None) -> None:
-        self._as_asked = reader_of(source)
+    def __init__(self, source: str, limit: int | None, fields: Fields) -> None:
+        self._as_asked, self._fields = reader_of(source), fields
         self._files: list[_File] = []
         offsets, line_numbers, lengths = array("q"), array("q"), array("i")
         for path in files_of(source):
@@ -162,7 +170,8 @@ class _Lines(Stream):
                         record = line_record(text.decode(), where, file.start)
                         # In one file a line's number tells it apart, in several its file as well.
                         name = where.rsplit(":" if len(self._files) == 1 else "/", 1)[-1]
-                        found[number] = example_of(self._as_asked(record), where, default_id=name)
+                        record = self._as_asked(record)
+                        found[number] = example_of(record, where, name, self._fields)
             except UnicodeDecodeError as error:
                 raise DataError(f"{where}: cannot be read as UTF-8 text: {error}. {HELP}") from None
             except OSError as error:
@@ -181,6 +190,11 @@ def _start_of(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     start = head.lstrip()[:1]
+    if head.startswith(("PAR1", "\x1f")) or is_table(head, path.suffix):
+        raise DataError(
+            f"{path}: is a table or compressed, and read whole. Let `datasets` map it into memory, "
+            f"hub:{path.parent}:train, or set data.stream: false. {HELP}"
+        )
     if start == "[" or (start == "{" and is_one_object(head)):
         kind = "list" if start == "[" else "object"
         raise DataError(
@@ -193,13 +207,17 @@ def _start_of(path: Path) -> str:
 class _Rows(Stream):
     """A data set of the hub, which is downloaded once and mapped into memory."""
 
-    def __init__(self, source: str, limit: int | None) -> None:
+    def __init__(self, source: str, limit: int | None, fields: Fields) -> None:
         from pyarrow import compute  # type: ignore[import-untyped]  # a part of datasets
 
         self._source, self._table = source, hub_table(source)
-        self._as_asked = reader_of(source)
+        self._as_asked, self._fields = reader_of(source), fields
         lengths = np.zeros(len(self._table), dtype=np.int64)
-        for name in {"question", "steps", "cot", "answer"} & set(self._table.column_names):
+        read = {*QUESTIONS, *CHAINS, *ANSWERS}
+        if fields.columns is not None:
+            for one in asdict(fields.columns).values():
+                read |= {one} if isinstance(one, str) else {*(one or ())}
+        for name in read & set(self._table.column_names):
             column: Any = self._table.data.column(name)
             if "string" not in str(column.type):
                 continue  # malformed, which is told when a row is read
@@ -215,6 +233,11 @@ class _Rows(Stream):
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
         return [
-            example_of(self._as_asked(dict(self._table[number])), self.where(number), str(number))
+            example_of(
+                self._as_asked(dict(self._table[number])),
+                self.where(number),
+                str(number),
+                self._fields,
+            )
             for number in numbers
         ]

@@ -8,7 +8,7 @@ out[0].answer, out[0].num_thoughts
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class Output:
     is_finished: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Thinking:
     """The continuous thoughts about some questions.
 
@@ -80,6 +80,11 @@ class Thinking:
 
     thoughts: Tensor
     last_states: Tensor
+
+    def __repr__(self) -> str:
+        """Return one line, the shape without the numbers."""
+        questions, thoughts, width = self.thoughts.shape
+        return f"Thinking({questions} × {thoughts} thoughts of {width} numbers)"
 
 
 BATCH_SIZE = 100
@@ -174,31 +179,58 @@ class Reasoner:
             )
         self.rules = replace(self.rules, rate=rate)
 
+    def __repr__(self) -> str:
+        """Return one line: what it is, and where."""
+        weights = sum(weight.numel() for weight in self.model.parameters())
+        return (
+            f"Reasoner({self.info.method_name}, stage {self.info.stage}, "
+            f"{self.info.num_thoughts} thoughts, {type(self.model).__name__} with {weights:,} "
+            f"weights on {self.model.device})"
+        )
+
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts too
+        self, questions: str, *, num_thoughts: int | None = None, **options: Unpack[Options]
+    ) -> Output: ...
+
+    @overload
     def generate(
         self,
         questions: Sequence[str],
         *,
         num_thoughts: int | None = None,
         **options: Unpack[Options],
-    ) -> list[Output]:
+    ) -> list[Output]: ...
+
+    def generate(
+        self,
+        questions: str | Sequence[str],
+        *,
+        num_thoughts: int | None = None,
+        **options: Unpack[Options],
+    ) -> Output | list[Output]:
         """Think about each question and answer it.
 
         Args:
-            questions: Texts as in the training data, without steps or answer.
+            questions: Texts as in the training data, without steps or answer; or one alone.
             num_thoughts: This number of thoughts, instead of what was trained for; a stop
                 classifier is not asked then.
             **options: How answers are written: see `Options`.
 
         Returns:
             One a question, in order; with `num_samples` so many a question, those of a question
-            together.
+            together. For one text alone its output.
 
         Raises:
             DataError: A question does not fit the vocabulary or the model's positions.
-            UsageError: The samples would all be the same, or have no thoughts to change.
+            UsageError: The samples would all be the same, or have no thoughts to change; or are
+                asked for of one text alone.
         """
+        if isinstance(questions, str) and options.get("num_samples", 1) != 1:
+            raise UsageError("num_samples: several answers are a list: give [question], a list.")
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
-        return self.answer(encoded, num_thoughts=num_thoughts, **options)
+        found = self.answer(encoded, num_thoughts=num_thoughts, **options)
+        return found[0] if isinstance(questions, str) else found
 
     def answer(
         self,

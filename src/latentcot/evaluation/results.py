@@ -5,13 +5,14 @@ A file of an older form is read as if it were of the newest. No tensors are need
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from latentcot.errors import RunError
-from latentcot.evaluation.statistics import share_with_interval
+from latentcot.evaluation.statistics import percent, share_with_interval
 from latentcot.utils.files import hash_of, write_json
 from latentcot.utils.parsing import MAX_NAME, has_control, one_line
 from latentcot.utils.versions import EVALUATION_VERSION, problems_of, read_versioned
@@ -157,7 +158,7 @@ class Evaluated:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Evaluation:
     """The result of an evaluation, as `evals/*.json` holds it.
 
@@ -204,6 +205,33 @@ class Evaluation:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     format_version: int = EVALUATION_VERSION
+
+    def __repr__(self) -> str:
+        """Return one line; the records are in `records`."""
+        accuracy = self.accuracy
+        return (
+            f"Evaluation({self.method}: {percent(accuracy.value)} "
+            f"({100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}) of {accuracy.n:,} questions, "
+            f"{self.tokens_per_question:.2f} tokens, {self.thoughts_per_question:.2f} thoughts)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        accuracy = self.accuracy
+        interval = f"{100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}"
+        cells = {
+            "method": self.method,
+            "stage": f"{self.stage} of {self.last_stage}",
+            "accuracy": percent(accuracy.value),
+            "95 %": interval,
+            "questions": f"{accuracy.n:,}",
+            "tokens": f"{self.tokens_per_question:.2f}",
+            "thoughts": f"{self.thoughts_per_question:.2f}",
+            "passes": f"{self.passes_per_question:.2f}",
+        }
+        rows = ("".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
+                for tag, texts in (("th", cells), ("td", cells.values())))  # fmt: skip
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
     @classmethod
     def read(cls, path: Path, task: object = "prosqa") -> Self:

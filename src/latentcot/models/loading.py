@@ -14,11 +14,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
+from transformers.utils.import_utils import is_gguf_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.models.settings import FromScratch
+from latentcot.utils.network import use_cache_if_unreachable
 from latentcot.utils.parsing import could_be_on_hub, one_line, shown
 
 
@@ -41,8 +43,10 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         RecipeError: Nothing of this name can be loaded.
     """
     try:
-        if not Path(name).is_dir() and not could_be_on_hub(name):
-            raise ValueError("is a file." if Path(name).is_file() else "no such folder.")
+        if not Path(name).is_dir() and gguf_of(name) is None:
+            if not could_be_on_hub(name):
+                raise ValueError("is a file." if Path(name).is_file() else "no such folder.")
+            use_cache_if_unreachable()
         tokenizer = load_tokenizer_of(name)
         model = load_weights(name)
         rows = model.get_input_embeddings().get_parameter("weight").shape[0]
@@ -73,12 +77,32 @@ def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
         Exception: Many kinds, by transformers, if there is none.
     """
     # False, since without an answer transformers would ask the terminal.
+    place, options = gguf_of(name) or (name, {})
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        name, trust_remote_code=False
+        place, trust_remote_code=False, **options
     )
     if len(tokenizer) < 2:  # transformers makes an empty one where a folder has a config alone
         raise ValueError("it holds no tokenizer.")
     return tokenizer
+
+
+def gguf_of(name: str) -> tuple[str, dict[str, str]] | None:
+    """Return folder and options of a GGUF file, as transformers wants them; None for others.
+
+    A folder stands for the one GGUF file in it, where it holds no configuration.
+
+    Raises:
+        ValueError: The package gguf is not installed.
+    """
+    path = Path(name)
+    inside = sorted(path.glob("*.gguf")) if path.is_dir() else []
+    if len(inside) == 1 and not (path / "config.json").exists():
+        path = inside[0]
+    if path.suffix != ".gguf" or not path.is_file():
+        return None
+    if not is_gguf_available():
+        raise ValueError("GGUF files need the package gguf: pip install 'latentcot[gguf]'.")
+    return str(path.parent), {"gguf_file": path.name}
 
 
 def _not_loaded(name: str, error: Exception) -> RecipeError:
@@ -91,8 +115,8 @@ def _not_loaded(name: str, error: Exception) -> RecipeError:
         )
     return RecipeError(
         f"model: {shown(name)} cannot be loaded: {reason} Give a folder with a saved causal "
-        "LM, a hub id such as openai-community/gpt2 (needs a network or the hub's cache), or the "
-        "settings of a model made from scratch. See docs/recipes.md."
+        "LM, a GGUF file, a hub id such as openai-community/gpt2 (needs a network or the hub's "
+        "cache), or the settings of a model made from scratch. See docs/recipes.md."
     )
 
 
@@ -100,7 +124,7 @@ _OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3
 
 
 def load_weights(name: str) -> PreTrainedModel:
-    """Load a causal LM in float32: safetensors only, and never code that comes with it.
+    """Load a causal LM in float32: safetensors or GGUF, and never code that comes with it.
 
     Raises:
         Exception: Many kinds, by transformers and safetensors, if nothing can be loaded.
@@ -108,33 +132,41 @@ def load_weights(name: str) -> PreTrainedModel:
             no numbers. Or it holds adapters, whose settings can make peft import what they name; or
             its config.json makes transformers fetch and run more than its own code.
     """
-    if find_adapter_config_file(name) is not None:
+    place, options = gguf_of(name) or (name, {})
+    if find_adapter_config_file(place) is not None:
         raise ValueError(
             "it holds adapters. Merge them with their base first: latentcot convert "
             f"{name} --out FOLDER."
         )
     with no_bars():
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
         attention = config._attn_implementation
         if attention not in _OWN_ATTENTION:  # "owner/name" is a kernel of the hub
             raise ValueError(
                 f"config.json asks for the attention {shown(attention)}, which is code that "
                 "transformers does not hold itself; take attn_implementation out of it"
             )
-        if getattr(config, "quantization_config", None) is not None:  # a library unpacks these
+        is_quantized = getattr(config, "quantization_config", None) is not None
+        if is_quantized and not options:  # a library unpacks these
             raise ValueError(
                 "its weights are quantized; give a model whose weights are plain floats"
             )
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name,
+            place,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
-            use_safetensors=True,
+            use_safetensors=not options,
             trust_remote_code=False,
+            **options,
         )
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]
+    if options:  # they are plain floats by now, and can be saved as such
+        unpacked: Any = model
+        unpacked.hf_quantizer, unpacked.is_quantized = None, False
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}.")

@@ -63,10 +63,10 @@ def lengths_of(recipe: Recipe) -> Lengths:
     data, wanted = recipe.data, _STRETCH * recipe.training.batch_size
     try:
         if data.stream:  # only the first are read
-            stream = open_stream(data.train, data.max_train, data.num_examples)
+            stream = open_stream(data.train, data.max_train, data.num_examples, data.fields)
             examples, number = list(islice(stream, wanted)), len(stream)
         else:
-            examples = read_examples(data.train, data.max_train)
+            examples = read_examples(data.train, data.max_train, data.fields)
             number = len(examples)
     except DataError as error:  # typical examples of its task stand in
         tasks: dict[Any, Any] = json.loads(TYPICAL.read_text(encoding="utf-8"))

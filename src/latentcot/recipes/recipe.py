@@ -24,11 +24,13 @@ from pydantic import (
 from latentcot.curriculum.layout import LayoutRules, SpecialTokens, Template
 from latentcot.curriculum.stages import MOST, Curriculum, Epochs, Few
 from latentcot.curriculum.views import Sequential
+from latentcot.data.fields import Columns, Fields
 from latentcot.data.named import for_key
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.methods import method_named
 from latentcot.methods.method import Method
 from latentcot.models.settings import FromScratch, Lora
+from latentcot.recipes.aliases import ELSEWHERE
 from latentcot.recipes.values import (
     flat,
     read_values,
@@ -41,6 +43,9 @@ from latentcot.utils.problems import Form, explain_all, listed
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+Split = Annotated[str, Field(min_length=1)]
 
 
 def _validator(find: Callable[[Any], Any]) -> AfterValidator:
@@ -67,11 +72,19 @@ class Data:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     train: Annotated[str, _source("train")]
-    """Training examples: a file, hub:NAME:SPLIT, or a name of `latentcot list data`."""
+    """Training examples: a file or folder, hub:NAME:SPLIT, or a name of `latentcot list data`."""
     valid: Annotated[str, _source("valid")]
     """Examples on which the best checkpoint is chosen."""
     test: Annotated[str, _source("test")] | None = None
     """Examples for `latentcot eval`; never looked at in training."""
+    columns: Columns | None = None
+    """Which column is `question`, `steps`, `answer` and `id`; the usual names if empty."""
+    steps_split: Split | None = None
+    """How a chain that is one text becomes steps: equations, lines, sentences, words, or the text
+    between two steps. As docs/data-format.md says if empty."""
+    answer_after: Split | None = None
+    """The answer is what follows this text in its column, the chain what stands before it; `####`
+    if empty."""
     max_train: Count | None = None
     """Use this many training examples at most, from the beginning of the file."""
     max_valid: Count | None = None
@@ -86,6 +99,11 @@ class Data:
     """Has no effect: all examples of a stream are shuffled. Recipes of earlier versions have it."""
     num_examples: Count | None = None
     """How many training examples a stream must have; another number is an error."""
+
+    @property
+    def fields(self) -> Fields:
+        """How question, steps and answer are found in a record."""
+        return Fields(self.columns, self.steps_split, self.answer_after)
 
 
 @dataclass(frozen=True)
@@ -187,7 +205,7 @@ class Recipe:
     task: _KnownTask = "prosqa"
     """How answers are scored: `latentcot list tasks`, or how to match those of your own data."""
     model: str | FromScratch = "openai-community/gpt2"
-    """A hub id, a folder, or the settings of a model made from scratch."""
+    """A hub id, a folder, a GGUF file, or the settings of a model made from scratch."""
     special_tokens_start_from: str = "<<"
     """The token whose embedding and output row the special tokens of a pretrained model start
     from."""
@@ -233,12 +251,15 @@ _UNIONS = {
     "method": "the name of a method, or its name and settings ({name: …, …})",
     "task": "the name of a task, or how to match answers (match: exact, number or regex)",
     "model": "a hub id, a folder, or the settings of a fresh model",
+    "question": "the name of a column, or several in a list",
     "learned_below": "a number above 0, or a list with one for each phase but the last",
     "max_updates_per_stage": "a number of updates, or a list with one for each phase but the last",
 }
 """Fields that take one thing or another, and what they take."""
-_INNER = {"model": FromScratch, "task": AnswerMatch, "stop": Stop, "lora": Lora}
-_FORM = Form("a recipe", Recipe, _UNIONS, _INNER)
+_INNER = {
+    "model": FromScratch, "task": AnswerMatch, "stop": Stop, "lora": Lora, "columns": Columns,
+}  # fmt: skip
+_FORM = Form("a recipe", Recipe, _UNIONS, _INNER, ELSEWHERE)
 _PARTS = ("template", "curriculum", "stop", "training", "generation")  # may be named and left empty
 
 

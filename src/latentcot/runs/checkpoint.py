@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
 )
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
@@ -48,6 +49,7 @@ from latentcot.runs.checkpoint_folders import (
     INFO_FILE,
     STATE_FILE,
     best_checkpoint,
+    here_or_shipped,
     verify,
     write_checksums,
 )
@@ -55,15 +57,14 @@ from latentcot.runs.export import write_export
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import why_unwritten, write_json
-from latentcot.utils.parsing import could_be_on_hub, is_plain_name, one_line, parse_json, shown
+from latentcot.utils.network import use_cache_if_unreachable
+from latentcot.utils.parsing import could_be_on_hub, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
 from latentcot.utils.versions import CHECKPOINT_VERSION
 
 MODULES_FILE = "modules.safetensors"
 STOP_FILE = "stop_head.safetensors"
 """What a checkpoint of format 3 and before held in place of `MODULES_FILE`."""
-SHIPPED = Path(__file__).parent / "shipped"
-"""Checkpoints that come with the package: small ones, with the provenance of their runs."""
 
 
 @dataclass(frozen=True)
@@ -306,10 +307,15 @@ def load_training_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+_PLAIN = (
+    f"is a model, but none that latentcot has trained: it has no {INFO_FILE}. Train it: latentcot "
+    "train RECIPE --set model=…, with this name. Weights that other code has trained for thoughts "
+    "are read by latentcot convert."
+)
+
+
 def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
-    folder = Path(path)
-    if not folder.exists() and is_plain_name(str(path)) and (SHIPPED / path).is_dir():
-        folder = SHIPPED / path
+    folder = here_or_shipped(path)
     if (folder / "checkpoints").is_dir() or (folder / "recipe.yaml").is_file():
         best = best_checkpoint(folder)
         if best is None:
@@ -317,6 +323,8 @@ def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
         folder = best
     if folder.is_dir():
         if not (folder / INFO_FILE).exists():
+            if (folder / "config.json").is_file():
+                raise CheckpointError(f"{folder}: {_PLAIN}")
             raise CheckpointError(
                 f"{folder}: is no checkpoint of latentcot: it holds no {INFO_FILE}. Give a run "
                 "folder (with checkpoints/ in it) or one of its checkpoints."
@@ -327,9 +335,13 @@ def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
         raise CheckpointError(f"{path}: is a file. Give a run or checkpoint folder, or a hub id.")
     if not could_be_on_hub(path) or (len(folder.parts) > 1 and folder.parent.exists()):
         raise CheckpointError(f"{path}: no such folder.")
+    use_cache_if_unreachable()
     try:
         return str(path), _read_info(Path(hf_hub_download(str(path), INFO_FILE)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        is_there = isinstance(try_to_load_from_cache(str(path), "config.json"), str)
+        if is_there or type(error) is RemoteEntryNotFoundError:
+            raise CheckpointError(f"{path}: {_PLAIN}") from None
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"{path}: no such folder, and the hub has no {INFO_FILE} under this name: {reason}"

@@ -20,7 +20,17 @@ INFO_FILE = "latentcot.json"
 STATE_FILE = "training_state.pt"
 CHECKSUMS_FILE = "checksums.json"
 BEST_FILE = "best.json"
+QUESTIONS_FILE = "questions.jsonl"
+"""Questions that a checkpoint without a run may bring along, for `eval` and `analyze`."""
+SHIPPED = Path(__file__).parent / "shipped"
+"""Checkpoints that come with the package: small ones, with the provenance of their runs."""
 MAX_TOLD = 10
+
+
+def here_or_shipped(path: Path | str) -> Path:
+    """Return the folder that comes with the package, where a path is its name and none is here."""
+    is_shipped = is_plain_name(str(path)) and not Path(path).exists() and (SHIPPED / path).is_dir()
+    return SHIPPED / path if is_shipped else Path(path)
 
 
 def checkpoint_folders(run: Path) -> list[Path]:

@@ -4,8 +4,10 @@ Weights do not tell what they were trained for. Whatever changes results and can
 must be said, in a `Request`; nothing of that has a default.
 """
 
+import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from torch import Tensor, nn
 from latentcot.curriculum.layout import SpecialTokens, count_latents
 from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.methods import METHODS, Method, Plan, method_named
+from latentcot.models.loading import load_pretrained
 from latentcot.models.lora import adapters_of, merge_adapters
-from latentcot.models.lora_files import SETTINGS_FILE
+from latentcot.models.settings import SETTINGS_FILE
 from latentcot.models.special_tokens import (
     install_special_tokens,
     missing_special_tokens,
@@ -33,6 +36,7 @@ from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.runs.origins import PLAIN, Beside, beside
 from latentcot.tasks import TASKS, AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
+from latentcot.utils.files import why_unwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,21 @@ class Conversion:
     special_tokens: SpecialTokens
     notes: tuple[str, ...]
 
+    @property
+    def lines(self) -> list[str]:
+        """What it was taken for, a line a figure."""
+        info, tokens = self.info, self.special_tokens
+        parts = asdict(info.template).items()
+        method, last = info.bound_method, info.bound_method.stages(info.plan)[-1]
+        latents = f", {info.num_thoughts} latent positions" if method.view.has_latents else ""
+        return [
+            f"method    {info.method_name}, stage {info.stage} of {last}{latents}",
+            f"weights   {self.num_tensors} tensors, {self.num_rows} rows, float32",
+            f"special   <bot> {tokens.bot}, <eot> {tokens.eot}, <pause> {tokens.pause}",
+            f"template  {', '.join(f'{key} {json.dumps(text)}' for key, text in parts)}",
+            *(f"note      {note}" for note in self.notes),
+        ]
+
 
 def convert(
     source: Path, out: Path, request: Request, *, base: str | None = None, overwrite: bool = False
@@ -142,6 +161,41 @@ def convert(
     save_checkpoint(out, external.model, external.tokenizer, info, modules=modules)
     notes = (*external.notes, note)
     return Conversion(out, info, external.num_tensors, external.num_rows, special_tokens, notes)
+
+
+def unpack_gguf(source: Path, out: Path, *, overwrite: bool = False) -> int:
+    """Write the model of a GGUF file, its weights as float32, as `save_pretrained` writes one.
+
+    Args:
+        source: The file, or a folder with one in it.
+        out: The folder to write, for `model:` of a recipe.
+        overwrite: Replace the model that is there.
+
+    Returns:
+        How many weights it has.
+
+    Raises:
+        RecipeError: It cannot be read.
+        RunError: `out` is taken or cannot be written.
+    """
+    taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if taken and not (overwrite and (out / "config.json").is_file()):
+        again = "Give --overwrite to replace the model in it, or another --out."
+        raise RunError(f"{out}: exists already. {again}")
+    model, tokenizer = load_pretrained(str(source))
+    beside = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        if out.exists():
+            shutil.rmtree(out)
+        beside.rename(out)
+    except Exception as error:  # safetensors has no kind of its own for a full disk
+        raise RunError(f"{out}: cannot be written: {why_unwritten(error, out.parent)}.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return int(model.num_parameters())
 
 
 def _modules(external: External, source: Path, method: Method) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@
 Analysis, comparison and report read these files only.
 """
 
+import errno
 import hashlib
 import json
 import re
@@ -19,13 +20,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from latentcot.data.fields import Columns, Fields
 from latentcot.data.formats import is_hub
+from latentcot.data.named import asked
 from latentcot.errors import RunError
+from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, here_or_shipped
 from latentcot.runs.provenance import changed_data, read_provenance
 from latentcot.utils.display import say
 from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import parse_json, parse_yaml
-from latentcot.utils.processes import claim
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
@@ -94,17 +99,24 @@ def held(run: Path) -> Iterator[None]:
     Raises:
         RunError: Another process does, or the folder cannot be made.
     """
-    lock = claim(run / LOCK)
-    if lock is None:
+    lock = FileLock(run / LOCK)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
         raise RunError(
             f"{run}: another process is training into this folder. Wait for its end, or give "
             "another --out."
-        )
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise RunError(f"{run / LOCK}: cannot be locked: {error}.") from None
+        say(f"Note: this disk has no locks: see to it that nothing else trains into {run}.")
     try:
         yield
     finally:
-        with suppress(OSError):  # of a file without content: it must hide no other error
-            lock.close()
+        with suppress(OSError):  # it must hide no other error
+            lock.release()
 
 
 def append_metrics(run: Path, row: dict[str, Any]) -> None:
@@ -259,15 +271,51 @@ def run_of(checkpoint: Path | str) -> Path | None:
 def recipe_test_file(checkpoint: Path | str) -> str:
     """Return the test file (or data set of the hub) that the recipe of a checkpoint's run names.
 
+    Of a checkpoint without a run, the questions that it brings along, and one line says so.
+
     Raises:
         RunError: There is no run, or its recipe names none.
     """
-    run = run_of(checkpoint)
-    data = read_run_recipe(run).get("data") if run else None
-    file = data.get("test") if isinstance(data, dict) else None
+    file = _data_of(checkpoint).get("test")
+    if file is None and (beside := questions_beside(checkpoint)) is not None:
+        say(f"Note: the questions are those that come with {checkpoint}: {beside}.")
+        return str(beside)
     if file is None:
         raise RunError(f"{checkpoint}: its recipe names no test file. Give one with --data.")
     return str(file)
+
+
+def analysis_folder(checkpoint: Path | str) -> Path:
+    """Return where an analysis of a checkpoint goes: into its run, if it has one."""
+    run, path = run_of(checkpoint), Path(checkpoint)
+    if run is None:
+        return Path("analysis") / path.name
+    return run / ("analysis" if path.resolve() == run.resolve() else f"analysis-{path.name}")
+
+
+def recipe_fields(checkpoint: Path | str, file: str) -> Fields:
+    """Return how question, steps and answer are found in a file: as in the data of the run.
+
+    Of a named data set they are known.
+    """
+    data = _data_of(checkpoint) if asked(file) is None else {}
+    found: Any = data.get("columns")
+    if found is not None:  # YAML has lists
+        found = {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
+        found = Columns(**found)
+    return Fields(found, data.get("steps_split"), data.get("answer_after"))
+
+
+def questions_beside(checkpoint: Path | str) -> Path | None:
+    """Return the file of questions that a checkpoint brings along, such as that of `quickstart`."""
+    path = here_or_shipped(checkpoint) / QUESTIONS_FILE
+    return path if path.is_file() else None
+
+
+def _data_of(checkpoint: Path | str) -> dict[str, Any]:
+    run = run_of(checkpoint)
+    data = read_run_recipe(run).get("data") if run else None
+    return data if isinstance(data, dict) else {}
 
 
 def refuse_no_result(path: Path) -> None:

@@ -186,7 +186,7 @@ def num_updates_of(recipe: Recipe) -> int | None:
 def _num_examples(data: Data) -> int:
     if data.stream:
         return count_examples(data.train, data.max_train, data.num_examples)
-    return len(read_examples(data.train, data.max_train))
+    return len(read_examples(data.train, data.max_train, data.fields))
 
 
 def write_tables(study: Study, out: Path) -> list[Summary]:

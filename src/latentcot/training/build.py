@@ -25,7 +25,8 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example, read_examples
-from latentcot.data.formats import files_of, is_hub, is_pattern, path_of
+from latentcot.data.fields import Fields
+from latentcot.data.formats import files_of, instead_of, is_hub, is_several, path_of
 from latentcot.data.named import notes_on
 from latentcot.data.sources import Stream, open_stream
 from latentcot.errors import DataError, RecipeError
@@ -159,7 +160,7 @@ def build(recipe: Recipe) -> Run:
         method = with_stop_classifier(method, recipe.stop.loss_weight)
     with _collector_at_rest():
         train = _training_examples(recipe.data)
-        valid = _read("valid", recipe.data.valid, recipe.data.max_valid)
+        valid = _read("valid", recipe.data.valid, recipe.data.max_valid, recipe.data.fields)
         reads_steps = method.reads_steps(recipe.curriculum.plan)
         if reads_steps and not any(example.steps for example in train):
             raise DataError(
@@ -245,18 +246,15 @@ def _refuse_long(run: Run) -> None:
 
 
 def _training_examples(data: Data) -> list[Example] | Stream:
-    if not data.stream:
-        return _read("train", data.train, data.max_train)
-    if not is_hub(data.train):
-        if not is_pattern(data.train):
-            _refuse_missing("train", data.train)
+    if data.stream and not is_hub(data.train) and not is_several(data.train):
+        _refuse_missing("train", data.train)
+    if is_several(data.train):
         try:
             files = {file.resolve(): file for file in files_of(data.train)}
         except DataError as error:
             raise DataError(f"data.train: {error}") from None
-        is_one = not is_pattern(data.train) and not path_of(data.train).is_dir()
         for key, other in (("valid", data.valid), ("test", data.test)):
-            if is_one or other is None or is_hub(other):
+            if other is None or is_hub(other):
                 continue
             found = files.get(path_of(other).resolve())
             if found is not None:  # of several files, what is judged by is none
@@ -265,10 +263,12 @@ def _training_examples(data: Data) -> list[Example] | Stream:
                     "trained on. Move it, or give a pattern such as "
                     f"{found.with_name(f'train*{found.suffix}')}."
                 )
+    if not data.stream:
+        return _read("train", data.train, data.max_train, data.fields)
     note = Timer(SLOW, say, [f"Counting the examples of {data.train} …"])
     note.start()
     try:
-        return open_stream(data.train, data.max_train, data.num_examples)
+        return open_stream(data.train, data.max_train, data.num_examples, data.fields)
     finally:
         note.cancel()
 
@@ -288,13 +288,10 @@ def _seen(train: list[Example] | Stream) -> Iterator[Iterable[Example]]:
         yield train if is_short else shown()
 
 
-def _read(key: str, file: str, limit: int | None) -> list[Example]:
-    if key == "train" and not is_hub(file) and (is_pattern(file) or path_of(file).is_dir()):
-        raise DataError(
-            f"data.train: {file}: stands for several files, which are read with data.stream: true."
-        )
-    _refuse_missing(key, file)
-    examples = read_examples(file, limit)
+def _read(key: str, file: str, limit: int | None, fields: Fields) -> list[Example]:
+    if not is_several(file):
+        _refuse_missing(key, file)
+    examples = read_examples(file, limit, fields)
     for note in notes_on(file, len(examples), is_test=False) if limit is None else ():
         say(f"Note: {note}")
     return examples
@@ -304,8 +301,8 @@ def _refuse_missing(key: str, file: str) -> None:
     if not is_hub(file) and not path_of(file).exists():
         command = command_for(file) or "latentcot data make"
         raise DataError(
-            f"data.{key}: {file}: no such file. Make it: `{command}` (docs/data-format.md). Or "
-            f"name another with --set data.{key}=FILE."
+            f"data.{key}: {file}: no such file.{instead_of(file)} Make it: `{command}` "
+            f"(docs/data-format.md). Or name another with --set data.{key}=FILE."
         )
 
 
@@ -373,7 +370,7 @@ def _tell_overlap(data: Data, train: Sequence[Example] | Stream, valid: Sequence
     others = {"validation": valid}
     if data.test is not None and not is_hub(data.test):
         with suppress(DataError):  # training does not need it
-            others["test"] = read_examples(data.test)
+            others["test"] = read_examples(data.test, fields=data.fields)
     for split, examples in others.items():
         count = sum(example.question.strip() in seen for example in examples)
         if count:

@@ -149,8 +149,8 @@ class TrainStep:
         number = random.Random(f"{seed}/{self.accelerator.process_index}").getrandbits(63)
         # torch.manual_seed does this too, but takes a millisecond where there is no GPU.
         torch.default_generator.manual_seed(number)
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.manual_seed(number)
+        if self.accelerator.device.type != "cpu":
+            torch.get_device_module(self.accelerator.device).manual_seed(number)
 
     def shard_of(self, update: Sequence[LaidOut]) -> Shard:
         """Return what this process reads of an update.

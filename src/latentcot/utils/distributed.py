@@ -35,9 +35,10 @@ def prepare_to_join() -> None:
         UsageError: No launcher has started them, though the environment speaks of several.
     """
     global _shares_work
-    import torch
 
     _shares_work = True
+    if own_device() == "cpu":  # accelerate would look for devices in a way of its own
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     if num_started() == 1:
         return
     if "LOCAL_RANK" not in os.environ:  # accelerate would take each for the only one
@@ -46,8 +47,6 @@ def prepare_to_join() -> None:
             "(LOCAL_RANK is not set). Use torchrun or accelerate launch; for one process alone "
             "unset WORLD_SIZE."
         )
-    if not torch.cuda.is_available():  # it would take each for the only one here too
-        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
 def join() -> None:
@@ -65,12 +64,16 @@ def join() -> None:
 
 
 def own_device() -> str:
-    """Return the device of this process: its own GPU, if there are any."""
+    """Return the device of this process: its own accelerator (CUDA, MPS, XPU), if there are any.
+
+    Training and answering are both told by this.
+    """
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if num_started() > 1 else "cuda"
+    found = torch.accelerator.current_accelerator(check_available=True)
+    kind = "cpu" if found is None else found.type
+    several = num_started() > 1 and kind != "cpu"
+    return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if several else kind
 
 
 def every_nth(items: Sequence[T]) -> Sequence[T]:

@@ -188,7 +188,8 @@ def could_be_on_hub(name: Path | str) -> bool:
     A path that is misspelt, or a file, is told at once and not after the hub's retries.
     """
     is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(name)) is not None
-    ends_as_file = re.search(r"\.(safetensors|jsonl?|ya?ml|pt|bin|csv|txt)$", str(name))
+    endings = "safetensors|jsonl?|ya?ml|pt|bin|csv|tsv|txt|gguf|parquet"
+    ends_as_file = re.search(rf"\.({endings})$", str(name))
     return is_id and not ends_as_file and not Path(name).exists()
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -23,12 +23,14 @@ class Form:
         root: Its dataclass.
         unions: Field that takes one thing or another → what it takes.
         inner: Field → the dataclass of its keys, where the field's type does not tell it.
+        elsewhere: What others call a key → what stands here in its place.
     """
 
     what: str
     root: type
     unions: Mapping[str, str]
     inner: Mapping[str, type]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
@@ -56,9 +58,10 @@ def explain_all(problems: Sequence[Any], form: Form) -> list[str]:
                         kinds = {f.name: f.type for f in dataclasses.fields(owner)}
                         owner = kinds.get(part, owner)
                 fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
-                allowed = [field.name for field in fields]
+                allowed = [one.name for one in fields]
                 keys = f"There are: {', '.join(allowed)}." if allowed else "There are none."
-                meant = did_you_mean(place[-1], allowed)
+                ours = form.elsewhere.get(place[-1])
+                meant = f" Here it is {ours}." if ours else did_you_mean(place[-1], allowed)
                 told = f"is not a key of {form.what}.{meant} {keys}"
             elif problem["type"] == "missing":
                 told = "is missing."

@@ -9,6 +9,7 @@ from pathlib import Path
 from latentcot.curriculum.layout import EncodedExample, Layout
 from latentcot.curriculum.views import Update
 from latentcot.data.examples import Example, read_examples
+from latentcot.data.fields import USUAL, Fields
 from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner, load
 from latentcot.pages import Question
@@ -230,6 +231,7 @@ def open_subject(
     limit: int | None = None,
     batch_size: int = 100,
     name: str | None = None,
+    fields: Fields = USUAL,
 ) -> Subject:
     """Load a model and questions.
 
@@ -239,6 +241,7 @@ def open_subject(
         limit: Use this many questions, from the beginning of the file.
         batch_size: Questions at a time.
         name: What it is called; its method if left out.
+        fields: How question, steps and answer are found in the data.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it is damaged.
@@ -249,7 +252,7 @@ def open_subject(
         if value is not None and value < 1:
             raise UsageError(f"{option}: must be at least 1, got {value}.")
     reasoner = load(checkpoint)
-    examples = tuple(read_examples(data, limit))
+    examples = tuple(read_examples(data, limit, fields))
     if not examples:
         raise DataError(f"{data}: holds no example.")
     encoded = tuple(reasoner.encode(examples))

@@ -18,7 +18,7 @@ class Draws:
         noise: Add Gaussian noise to each latent input, of so many standard deviations of its
             entries (0.6 to 1.4 are common).
         dropout: Set this share of the entries of all latent inputs to zero, one mask a sample.
-        temperature: Draw words with this temperature instead of decoding greedily.
+        temperature: Draw words with this temperature; greedy with 0 or if left out.
         top_p: With --temperature: keep the smallest set of words with this much probability.
         top_k: With --temperature: keep this many words at most.
         soft_words: Read mixtures of words in place of those of the chain, weighed with this
@@ -44,12 +44,12 @@ class Draws:
         from latentcot.thinking.decoding import Sampling
         from latentcot.thinking.perturbation import Perturbation
 
-        if self.temperature is None and (self.top_p, self.top_k) != (1.0, 0):
+        if not self.temperature and (self.top_p, self.top_k) != (1.0, 0):
             raise UsageError(
-                "--top-p and --top-k need --temperature: without it decoding is greedy."
+                "--top-p and --top-k need --temperature above 0: without it decoding is greedy."
             )
         found: Drawn = {"num_samples": self.num_samples}
-        if self.temperature is not None:
+        if self.temperature:
             found["sampling"] = Sampling(self.temperature, self.top_p, self.top_k, self.seed)
         if self.soft_words is not None:
             found["soft_words"] = self.soft_words
@@ -63,7 +63,7 @@ class Draws:
         given = {
             "noise": self.noise,
             "dropout": self.dropout,
-            "temperature": self.temperature,
+            "temperature": self.temperature or None,
             "top-p": self.top_p if self.top_p != 1 else None,
             "top-k": self.top_k or None,
             "soft-words": self.soft_words,
