@@ -1,13 +1,18 @@
 """`latentcot list`: what there is."""
 
+from pathlib import Path
 from typing import Literal
 
+LM_EVAL = Path(__file__).parents[1] / "evaluation" / "lm_eval"
+"""Not asked of `evaluation/harness.py`, which needs lm_eval."""
 
-def list_(what: Literal["methods", "tasks", "recipes", "data"]) -> None:
+
+def list_(what: Literal["methods", "tasks", "recipes", "data", "lm-eval"]) -> None:
     """List the methods, the tasks, the recipes that come with the package, or named data sets.
 
     Args:
-        what: methods, tasks, recipes or data.
+        what: methods, tasks, recipes or data; or lm-eval, the tasks for lm-evaluation-harness and
+            the folder of their files.
     """
     from rich import box
     from rich.table import Table
@@ -45,6 +50,13 @@ def list_(what: Literal["methods", "tasks", "recipes", "data"]) -> None:
                 count = f"{row.splits[split][1]:,}"
                 first = (name, rule, about) if number == 0 else ("", "", "")
                 table.add_row(first[0], split, count, *first[1:])
+    elif what == "lm-eval":
+        table.add_column("task", no_wrap=True)
+        table.add_column("what it is")
+        for file in sorted(LM_EVAL.glob("*.yaml")):
+            about, _, rest = file.read_text(encoding="utf-8").partition("\n")
+            table.add_row(rest.partition("task: ")[2].partition("\n")[0], about.removeprefix("# "))
+        table.caption = f"--include_path {LM_EVAL}"
     else:
         tasks.load_entry_points()
         table.add_column("task")
