@@ -14,6 +14,7 @@ from latentcot.cli.evaluate import evaluate
 from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
 from latentcot.cli.plan import plan
+from latentcot.cli.push import push
 from latentcot.cli.quickstart import quickstart
 from latentcot.cli.show import show
 from latentcot.cli.study import study
@@ -41,6 +42,7 @@ app.command(compare)
 app.command(analyze)
 app.command(generate)
 app.command(convert)
+app.command(push)
 app.command(show)
 app.command(list_, name="list")
 
