@@ -111,7 +111,7 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
                 num_thoughts=self.num_thoughts,
                 batch_size=self.batch_size,
                 max_new_tokens=ways.get("max_gen_toks"),
-                sampling=_sampling(ways),
+                sampling=sampling_of(ways),
             )
             until = ways.get("until") or []
             for number, output in zip(numbers, outputs, strict=True):
@@ -139,7 +139,7 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
         head = reasoner.model.get_output_embeddings()
         for start in range(0, len(requests), self.batch_size):
             some = [request.args for request in requests[start : start + self.batch_size]]
-            layouts, stop = self._laid_out(some)
+            layouts, stop = self.lay_out_pairs(some)
             with torch.no_grad():
                 rollout = roll_out(reasoner.model, layouts, reasoner.thinker, stop)
                 for row, layout in enumerate(layouts):
@@ -165,7 +165,7 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
             "about. For the perplexity of the weights without thoughts use --model hf."
         )
 
-    def _laid_out(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[Layout], Any]:
+    def lay_out_pairs(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[Layout], Any]:
         """Lay contexts out with their continuations as words that have labels."""
         reasoner = self.reasoner
         encoded = encode_questions(
@@ -183,7 +183,7 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
         return layouts, stop
 
 
-def _sampling(ways: Mapping[str, Any]) -> Sampling | None:
+def sampling_of(ways: Mapping[str, Any]) -> Sampling | None:
     """Return how a task wants words to be drawn; None for greedy."""
     if unknown := ways.keys() - WRITTEN:
         raise UsageError(

@@ -197,9 +197,9 @@ def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | Non
         ),
         "Trained with latentcot: reasoning in continuous thoughts (arXiv 2412.06769).",
         "",
-        *_results(results),
-        *_training(info, origin, recipe, base),
-        *_use(repo, info, thinks=thinks),
+        *results_section(results),
+        *training_section(info, origin, recipe, base),
+        *use_section(repo, info, thinks=thinks),
     ]
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines)))
 
@@ -218,7 +218,8 @@ def evaluations_of(run: Path | None, info: CheckpointInfo) -> dict[str, Evaluati
     }  # fmt: skip
 
 
-def _results(results: Mapping[str, Evaluation]) -> list[str]:
+def results_section(results: Mapping[str, Evaluation]) -> list[str]:
+    """Return the section with the figures."""
     if not results:
         return ["## Results", "", "No evaluation of this checkpoint lies in its run.", ""]
     rows = [
@@ -242,9 +243,10 @@ def _results(results: Mapping[str, Evaluation]) -> list[str]:
     ]
 
 
-def _training(
+def training_section(
     info: CheckpointInfo, origin: Mapping[str, Any], recipe: Mapping[str, Any], base: str | None
 ) -> list[str]:
+    """Return the section that says where the weights come from."""
     last = info.bound_method.stages(info.plan)[-1]
     versions = origin.get("versions") or {}
     of_data = recipe.get("data") or {}
@@ -271,7 +273,8 @@ def _training(
     return ["## Training", "", "| | |", "|---|---|", *rows, ""]
 
 
-def _use(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
+def use_section(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
+    """Return the section on the three ways to ask the model."""
     end = info.template.question_end
     prompt = f"question + {end!r}" if end else "question"
     plain = [

@@ -108,7 +108,7 @@ class Reports:
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
-        return self.train_step.accelerator.is_main_process
+        return bool(self.train_step.accelerator.is_main_process)
 
     def begin(self, update: int) -> None:
         """Start trackers, and tell callbacks that training begins.
@@ -121,7 +121,7 @@ class Reports:
         """
         names = self.recipe.training.report_to
         if names and self.is_main:
-            self._start_trackers(names, update)
+            self.start_trackers(names, update)
         if not self.callbacks:
             return
         self.state.global_step, self.state.epoch = update, update / self.updates_per_epoch
@@ -175,8 +175,9 @@ class Reports:
 
     def asks_for(self, wish: str) -> bool:
         """Return whether a callback, in any process, has set a flag of TrainerControl."""
-        is_set = bool(getattr(self.control, wish))
-        return bool(self.callbacks) and self.train_step.is_any(is_set)
+        if not self.callbacks:
+            return False
+        return self.train_step.is_any(bool(getattr(self.control, wish)))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Hand on a row of metrics.jsonl."""
@@ -218,7 +219,12 @@ class Reports:
                 say(f"Warning: {tracker.name} could not be closed: {one_line(str(error))}.")
         self.trackers = self.train_step.accelerator.trackers = []
 
-    def _start_trackers(self, names: Sequence[str], update: int) -> None:
+    def start_trackers(self, names: Sequence[str], update: int) -> None:
+        """Start trackers with the recipe as their settings.
+
+        Raises:
+            RecipeError: One cannot be started.
+        """
         config = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in flat_values(self.recipe).items()
