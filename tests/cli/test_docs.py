@@ -213,12 +213,14 @@ def test_the_first_recipe_gives_a_run_as_described(folder: Path) -> None:
     sections = re.split(r"^#+ (.+)$", read(DOCS / "recipes.md"), flags=re.M)
     body = sections[sections.index("A run folder") + 1]
     described = re.findall(r"^\| `([^`]+)` \|", body, re.M)
-    only_sometimes = {"nan-batch.json", "analysis/", "checkpoints/update-00001200/"}
+    only_sometimes = {"nan-batch.json", "analysis/", "trackers/", "checkpoints/update-00001200/"}
     run = folder / "runs" / "first"
     assert only_sometimes < set(described)
     assert all((run / name).is_file() for name in {*described} - only_sometimes)
     found = {path.relative_to(run).parts[0] for path in run.rglob("*")}
-    assert found == {name.split("/")[0] for name in {*described} - {"analysis/", "nan-batch.json"}}
+    assert found == {
+        name.split("/")[0] for name in {*described} - {"analysis/", "nan-batch.json", "trackers/"}
+    }
     assert (run / "checkpoints" / "update-00000016" / "latentcot.json").is_file()
 
 

@@ -152,6 +152,12 @@ class Training:
     twice the loss of guessing if empty."""
     log_every: Count = 10
     """Updates between two rows of metrics.jsonl."""
+    # A text alone, `report_to: tensorboard`, stands for a list of one.
+    report_to: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value or []),
+    ] = ()
+    """Trackers that get the rows of metrics.jsonl too, by their names in accelerate."""
 
     def num_updates(self, updates_per_epoch: int) -> int:
         """Return how many updates the whole training has."""
@@ -355,8 +361,13 @@ def write_recipe(recipe: Recipe) -> str:
     )
 
 
+def flat_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the fully resolved recipe as key → plain value, `training.batch_size` → 128."""
+    return dict(flat(_ADAPTER.dump_python(recipe, mode="json")))
+
+
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """Return in words which keys of two recipes differ."""
-    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
+    old, new = flat_values(before), flat_values(now)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]

@@ -215,7 +215,7 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
         CheckpointError: It is none, it is of a newer format, or its base is not there.
         DamagedError: Its files are not what was written.
     """
-    name, info = _locate(path)
+    name, info = locate(path)
     try:
         tokenizer = load_tokenizer_of(name)
         settings, weights = _file_of(name, SETTINGS_FILE), _file_of(name, WEIGHTS_FILE)
@@ -266,7 +266,7 @@ def holds(path: Path | str, file: str) -> bool:
     Raises:
         CheckpointError: It is none.
     """
-    return _file_of(_locate(path)[0], file) is not None
+    return _file_of(locate(path)[0], file) is not None
 
 
 def _file_of(name: str, file: str) -> Path | None:
@@ -314,7 +314,16 @@ _PLAIN = (
 )
 
 
-def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
+def locate(path: Path | str) -> tuple[str, CheckpointInfo]:
+    """Find a checkpoint by its folder, its run (the best), its hub id, or its name in the package.
+
+    Returns:
+        Its folder or hub id, and what it says of itself.
+
+    Raises:
+        CheckpointError: It is none, or of a newer format.
+        DamagedError: Its files are not what was written.
+    """
     folder = here_or_shipped(path)
     if (folder / "checkpoints").is_dir() or (folder / "recipe.yaml").is_file():
         best = best_checkpoint(folder)

@@ -58,6 +58,7 @@ from latentcot.recipes.values import command_for
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.training.objective import Objective, make_modules
+from latentcot.training.reports import refuse_trackers
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
 
@@ -155,6 +156,7 @@ def build(recipe: Recipe) -> Run:
     """
     if recipe.lora is not None:
         require_peft("lora")
+    refuse_trackers(recipe.training.report_to)
     method = recipe.bound_method
     if recipe.stop.rule == "classifier":
         method = with_stop_classifier(method, recipe.stop.loss_weight)
