@@ -13,6 +13,7 @@ from latentcot.cli.data import data
 from latentcot.cli.evaluate import evaluate
 from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
+from latentcot.cli.make import make
 from latentcot.cli.plan import plan
 from latentcot.cli.quickstart import quickstart
 from latentcot.cli.show import show
@@ -41,6 +42,7 @@ app.command(compare)
 app.command(analyze)
 app.command(generate)
 app.command(convert)
+app.command(make)
 app.command(show)
 app.command(list_, name="list")
 
