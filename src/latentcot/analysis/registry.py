@@ -96,6 +96,8 @@ ANALYSES: dict[str, Analysis] = {
         _ours("interventions", "what is left when thoughts are replaced", "latents", compares=True),
         _ours("steering", "answers moved along a difference of thoughts", "graphs", "latents",
               compares=True),
+        _ours("edits", "nodes added to a thought and taken out: what follows", "graphs", "latents",
+              compares=True),
         _ours("probes", "what a linear map finds in a thought", "latents", compares=True),
         _ours("geometry", "norm, rank and angles of thoughts", "latents", compares=True),
         _ours("distribution", "questions unlike those of training", "graphs", compares=True),

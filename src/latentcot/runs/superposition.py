@@ -256,14 +256,14 @@ def _units(options: Superposition, space: Space) -> tuple[Tensor, Tensor]:
     nodes, flags, most = space.nodes, space.flags, options.most_edges
     kept = {"held": 1 / AMPLITUDE, "first": 1.0} if options.holds == "within" else {}
     came = 2 * nodes(**kept, second=2.0 * most)
-    not_at_answer = flags(answer=-8.0 * most - 16)
+    not_at_answer = flags(answer=-100.0 * most)  # also for doses that nobody trained
     units = (
         (came + flags(-0.5) + not_at_answer, nodes(held=AMPLITUDE)),
         (came + flags(-1.5) + not_at_answer, nodes(held=-AMPLITUDE)),
         # The difference of the ramps at x and at -x is x: what was held goes.
         (nodes(held=1 / AMPLITUDE), nodes(held=-AMPLITUDE)),
         (nodes(held=-1 / AMPLITUDE), nodes(held=AMPLITUDE)),
-        (nodes(first=4, second=1) + flags(-3.75, search=-8), nodes(held=LOGIT)),
+        (nodes(first=4, second=1) + flags(-3.75, search=-1_000), nodes(held=LOGIT)),
     )
     read, written = (torch.cat(part) for part in zip(*units, strict=True))
     return STEEPNESS * read, written / STEEPNESS
