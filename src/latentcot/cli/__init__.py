@@ -13,6 +13,7 @@ from latentcot.cli.data import data
 from latentcot.cli.evaluate import evaluate
 from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
+from latentcot.cli.make import make
 from latentcot.cli.plan import plan
 from latentcot.cli.push import push
 from latentcot.cli.quickstart import quickstart
@@ -46,6 +47,7 @@ app.command(compare)
 app.command(analyze)
 app.command(generate, synonym=("chat", "ask", "predict", "infer", "inference"))
 app.command(convert, synonym=("export", "merge", "import"))
+app.command(make)
 app.command(push, synonym=("upload", "publish"))
 app.command(show, synonym=("info", "inspect", "status"))
 app.command(list_, name="list", synonym=("ls", "recipes", "methods", "tasks"))

@@ -63,8 +63,8 @@ def list_(
     elif what == "lm-eval":
         rows = []
         for file in sorted(LM_EVAL.glob("*.yaml")):
-            about, _, rest = file.read_text(encoding="utf-8").partition("\n")
-            title = rest.partition("task: ")[2].partition("\n")[0]
+            about, _, body = file.read_text(encoding="utf-8").partition("\n")
+            title = body.partition("task: ")[2].partition("\n")[0]
             rows.append({"task": title, "what it is": about.removeprefix("# ")})
     else:
         tasks.load_entry_points()
@@ -81,8 +81,8 @@ def list_(
     for values in found:
         first, *rest = values.values()
         is_same = what == "data" and first == before  # of another split the rest is said already
-        shown = ["", *rest[:2], "", ""] if is_same else [first, *rest]
-        table.add_row(*shown)
+        cells = ["", *rest[:2], "", ""] if is_same else [first, *rest]
+        table.add_row(*cells)
         before = first
     if what == "lm-eval":
         table.caption = f"--include_path {LM_EVAL}"

@@ -30,7 +30,7 @@ from latentcot.runs.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from latentcot.runs.checkpoint_folders import INFO_FILE
+from latentcot.runs.checkpoint_folders import INFO_FILE, refuse_taken
 from latentcot.runs.export import GENERATE_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.runs.origins import PLAIN, Beside, beside
@@ -142,13 +142,13 @@ def convert(
                 f"convert: {source} is latentcot's own, and tells of itself all that --method, "
                 "--task and the like would. Leave them out."
             )
-        _refuse_taken(out, inputs, overwrite=overwrite)
+        refuse_taken(out, inputs, overwrite=overwrite)
         return _written_anew(source, out, base)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder.")
     told = beside(source)
     info = _info(request, lacking(source, base), told)
-    _refuse_taken(out, inputs, overwrite=overwrite)
+    refuse_taken(out, inputs, overwrite=overwrite)
     external = load_external(source, base, told, request.lora_alpha)
     template = told.template or external.origin.template
     info = replace(info, template=replace(template, **request.template))
@@ -339,22 +339,6 @@ def _missing(request: Request, method: Method | None, lacks: list[str]) -> dict[
             f"without text behind them{' (not for all methods)' if view is None else ''}",
         )
     return {option: meaning for option, (value, meaning) in options.items() if value is None}
-
-
-def _refuse_taken(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
-    place = out.resolve()
-    for path in inputs:
-        if path.exists() and place in (path.resolve(), *path.resolve().parents):
-            raise RunError(f"{out}: {path} is read from there. Give another --out.")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / INFO_FILE).is_file():
-        raise RunError(
-            f"{out}: exists, and is no checkpoint of latentcot (it holds no {INFO_FILE}), so it "
-            "will not be replaced. Delete it yourself, or give another --out."
-        )
-    if not overwrite:
-        raise RunError(f"{out}: exists already. Give --overwrite to replace it, or another --out.")
 
 
 # --- special tokens -----------------------------------------------------------------------------
