@@ -14,6 +14,7 @@ from latentcot.cli.evaluate import evaluate
 from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
 from latentcot.cli.plan import plan
+from latentcot.cli.play import play
 from latentcot.cli.quickstart import quickstart
 from latentcot.cli.show import show
 from latentcot.cli.study import study
@@ -39,6 +40,7 @@ app.command(evaluate, name="eval")
 app.command(study)
 app.command(compare)
 app.command(analyze)
+app.command(play)
 app.command(generate)
 app.command(convert)
 app.command(show)
