@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-QUICKSTART = ("quickstart", "quickstart-cot", "quickstart-pause")
+QUICKSTART = ("quickstart", "quickstart", "quickstart")
 """What comes with the package: the model that thinks, and two to stand next to it."""
 NUM_EXAMPLES = 2_000
 
@@ -51,6 +51,7 @@ def play(
     refuse_unwritable(out)
     is_shipped = run in QUICKSTART and not Path(run).exists()
     names = (run, *((QUICKSTART[1:] if is_shipped else ()) if beside is None else beside))
+    reasoners = [load(name, device="cpu") for name in names]
     home = run_of(run)
     source = data or ((read_run_recipe(home).get("data") or {}).get("train") if home else None)
     if source is None and not is_shipped:
@@ -60,7 +61,6 @@ def play(
     examples = (
         make_examples(NUM_EXAMPLES) if source is None else read_examples(source, NUM_EXAMPLES)
     )
-    reasoners = [load(name, device="cpu") for name in names]
     origins = {}
     for name, reasoner in zip(names, reasoners, strict=True):
         info, place = reasoner.info, run_of(name) or Path(name)

@@ -192,9 +192,7 @@ def playable(reasoner: Reasoner, question: str, dtype: DType) -> Model:
         weights=Weights(
             dtype=dtype,
             index=[(key, one.numel()) for key, one in exact.items()],
-            base64=base64.b64encode(
-                numbers.astype("<f4" if dtype == "float32" else "<f2")
-            ).decode(),
+            base64=base64.b64encode(numbers).decode(),
         ),
         vocabulary=vocabulary,
         special_tokens={key: getattr(tokens, key) for key in ("bot", "eot", "pause", "eos")},
@@ -234,8 +232,12 @@ def shape_of(model: PreTrainedModel) -> Shape:
         if rope.get("rope_type") != "default":
             wanted["rope_parameters"] = ({"rope_type": "default"},)
     odd = [key for key, allowed in wanted.items() if getattr(config, key, None) not in allowed]
-    if family not in FAMILIES or odd:
-        what = f"{odd[0]}: {getattr(config, odd[0], None)!r}" if odd else f"a {family}"
+    has_bias = getattr(model.get_output_embeddings(), "bias", None) is not None
+    if family not in FAMILIES or odd or has_bias:
+        what = (
+            f"{odd[0]}: {getattr(config, odd[0], None)!r}" if odd else "an output head with a bias"
+        )
+        what = f"a {family}" if family not in FAMILIES else what
         raise MethodError(
             f"play: the page cannot run {what}. It knows {', '.join(FAMILIES)} as recipes make "
             "them from scratch (model.architecture)."

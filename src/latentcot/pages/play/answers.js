@@ -4,7 +4,7 @@
 // of a result.
 function drawAnswers(state, entries) {
   const head = ["method", "what it writes", "answer", "probability", "time"].map((words) =>
-    html("th", { scope: "col" }, words));
+    html("th", { scope: "col", class: words === "time" ? "number" : null }, words));
   const rows = entries.map((entry) => html("tr", {},
     html("th", { scope: "row" }, methodName(entry.reasoner.name),
       html("span", { class: "summary" }, entry.note ?? entry.reasoner.summary)),

@@ -20,6 +20,10 @@ function makeBoard(box, { names, toolOf, onChange, onRefuse }) {
   element.addEventListener("pointermove", (event) => dragOnBoard(board, event));
   element.addEventListener("pointerup", (event) => releaseBoard(board, event));
   element.addEventListener("pointercancel", () => endPress(board));
+  // A finger on a node moves it; elsewhere it moves the page.
+  element.addEventListener("touchstart", (event) => {
+    if (numberUnder(event.target, "node") !== null) event.preventDefault();
+  }, { passive: false });
   element.addEventListener("keydown", (event) => keyOnBoard(board, event));
   return board;
 }

@@ -96,10 +96,6 @@ function mostHops(names) {
 
 // --- changing it by hand -------------------------------------------------------------------------
 
-function hasEdge({ edges }, from, to) {
-  return edges.some(([parent, child]) => parent === from && child === to);
-}
-
 function toggleEdge(puzzle, from, to) {
   const others = puzzle.edges.filter(([parent, child]) => parent !== from || child !== to);
   const edges = others.length < puzzle.edges.length ? others : [...others, [from, to]];
