@@ -15,6 +15,7 @@ from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
 from latentcot.cli.make import make
 from latentcot.cli.plan import plan
+from latentcot.cli.play import play
 from latentcot.cli.push import push
 from latentcot.cli.quickstart import quickstart
 from latentcot.cli.shared.mistakes import explained
@@ -46,6 +47,7 @@ app.command(study, synonym=("sweep", "grid"))
 app.command(compare)
 app.command(analyze)
 app.command(generate, synonym=("chat", "ask", "predict", "infer", "inference"))
+app.command(play, synonym=("demo",))
 app.command(convert, synonym=("export", "merge", "import"))
 app.command(make)
 app.command(push, synonym=("upload", "publish"))
