@@ -22,17 +22,18 @@ from latentcot.utils.files import refuse_unwritable
 if TYPE_CHECKING:
     from latentcot.evaluation.results import Evaluation
 
+Several = Annotated[
+    tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
+]
+
 
 def evaluate(
     checkpoint: str,
     /,
     *,
-    data: Annotated[
-        tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
-    ] = (),
+    data: Several = (),
     fields: Annotated[Fields, Parameter(name="*")] = USUAL,
     num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
-    rate: int | None = None,
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
@@ -55,7 +56,6 @@ def evaluate(
             too; several give one table. The run's test file if left out.
         fields: How question and answer are found; as in the run's recipe if left out.
         num_thoughts: So many, instead of what was trained for; repeatable, a row of a table each.
-        rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         force_steps: Make it write at least one step of its chain behind the thoughts.
         draws: How answers differ.
         scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
@@ -76,8 +76,8 @@ def evaluate(
     _check(data, limit, out, figure, len(numbers), draws)  # before the work, not after it
     join()
     reasoner, results = load(checkpoint), list[tuple[str, str | None, "Evaluation", Path | None]]()
-    if rate is not None:
-        reasoner.use_rate(rate)
+    if draws.rate is not None:
+        reasoner.use_rate(draws.rate)
     files = data or [folder.recipe_test_file(checkpoint)]
     own = {f: folder.recipe_fields(checkpoint, f) if fields == USUAL else fields for f in files}
     questions = {file: read_examples(file, limit, own[file]) for file in files}
@@ -102,10 +102,7 @@ def evaluate(
             target = out or folder.eval_path(
                 checkpoint, label_of(file) if data else file, number, limit,
                 force_steps=force_steps, match=match,
-                differs=[
-                    *([f"rate-{rate}"] if rate is not None else []),
-                    *draws.differs, *(["scored"] if scorer else []),
-                ],
+                differs=[*draws.differs, *(["scored"] if scorer else [])],
             )  # fmt: skip
             results.append((file, rule, result, target))
             if target is not None:

@@ -13,7 +13,6 @@ def generate(
     /,
     *questions: str,
     num_thoughts: int | None = None,
-    rate: int | None = None,
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     max_new_tokens: int | None = None,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
@@ -30,7 +29,6 @@ def generate(
         questions: Texts; read from standard input, one a line, if left out. In a terminal: one that
             the model knows.
         num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
-        rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         force_steps: Make it write at least one step of its chain behind the thoughts.
         max_new_tokens: Words at most; as in training if left out.
         draws: How answers differ.
@@ -61,8 +59,8 @@ def generate(
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     options = draws.options()
     reasoner = load(checkpoint)
-    if rate is not None:
-        reasoner.use_rate(rate)
+    if draws.rate is not None:
+        reasoner.use_rate(draws.rate)
     try:
         outputs = reasoner.generate(
             texts,

@@ -41,7 +41,7 @@ def play(
     from latentcot.evaluation.playable import play_data
     from latentcot.evaluation.reasoner import load
     from latentcot.pages import write_page
-    from latentcot.runs.checkpoint import SHIPPED
+    from latentcot.runs.checkpoint_folders import SHIPPED
     from latentcot.runs.folder import read_run_recipe, run_of
     from latentcot.runs.provenance import code_of, read_provenance
     from latentcot.studies.quickstart import make_examples
