@@ -34,7 +34,7 @@ def evaluated(tiny_run, tmp_path_factory):
 def test_the_parcel_is_what_a_user_needs(evaluated):
     parcel = pack(evaluated, "me/toy")
     best = best_checkpoint(evaluated)
-    there = {path.name for path in best.iterdir()}
+    there = {p.relative_to(best).as_posix() for p in best.rglob("*") if p.is_file()}
     assert set(parcel.files) == there - {"training_state.pt"}
     assert (best / "training_state.pt").exists()
     assert not (best / CARD).exists(), "packing writes nothing"
@@ -65,11 +65,10 @@ def test_without_an_evaluation_there_is_no_figure():
 def test_the_card_says_how_plain_transformers_thinks(tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pack("quickstart", "me/toy").files["config.json"].parent, folder)
+    shutil.rmtree((folder / GENERATE).parent)
     without = pack(folder, "me/toy").card
     assert "answers without its thoughts" in without and "trust_remote_code" not in without
-    (folder / GENERATE).parent.mkdir(exist_ok=True)
-    (folder / GENERATE).write_text("")
-    parcel = pack(folder, "me/toy")
+    parcel = pack("quickstart", "me/toy")
     assert GENERATE in parcel.files and "- custom_generate" in parcel.card
     assert re.search(r"Without `trust_remote_code=True`.*without its\s+thoughts", parcel.card)
 

@@ -18,7 +18,7 @@ import pytest
 from transformers.utils.import_utils import is_serve_available
 
 from latentcot import load
-from latentcot.runs.checkpoint import SHIPPED
+from latentcot.runs.checkpoint_folders import SHIPPED
 from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
 

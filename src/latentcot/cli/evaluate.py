@@ -22,6 +22,8 @@ from latentcot.utils.files import refuse_unwritable
 if TYPE_CHECKING:
     from latentcot.evaluation.results import Evaluation
 
+    Result = tuple[str, str | None, Evaluation, Path | None]
+
 Several = Annotated[
     tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
 ]
@@ -68,16 +70,13 @@ def evaluate(
         quiet: Show no progress.
     """
     from latentcot.evaluation.evaluate import evaluate as run_evaluation
-    from latentcot.evaluation.reasoner import load
     from latentcot.evaluation.scorer import train_scorer
     from latentcot.runs import folder
 
     numbers: list[int | None] = [*dict.fromkeys(num_thoughts)] or [None]
     _check(data, limit, out, figure, len(numbers), draws)  # before the work, not after it
     join()
-    reasoner, results = load(checkpoint), list[tuple[str, str | None, "Evaluation", Path | None]]()
-    if draws.rate is not None:
-        reasoner.use_rate(draws.rate)
+    reasoner, results = draws.load(checkpoint), list["Result"]()
     files = data or [folder.recipe_test_file(checkpoint)]
     own = {f: folder.recipe_fields(checkpoint, f) if fields == USUAL else fields for f in files}
     questions = {file: read_examples(file, limit, own[file]) for file in files}
@@ -112,7 +111,7 @@ def evaluate(
 
 
 def _show(
-    results: "Sequence[tuple[str, str | None, Evaluation, Path | None]]",
+    results: "Sequence[Result]",
     figure: Path | None,
     *,
     as_json: bool,

@@ -37,7 +37,6 @@ def generate(
     from dataclasses import asdict
 
     from latentcot.errors import DataError
-    from latentcot.evaluation.reasoner import load
     from latentcot.utils.display import put, put_json, say
     from latentcot.utils.distributed import from_main, is_main, join
     from latentcot.utils.parsing import shown
@@ -58,9 +57,7 @@ def generate(
     if not texts:
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     options = draws.options()
-    reasoner = load(checkpoint)
-    if draws.rate is not None:
-        reasoner.use_rate(draws.rate)
+    reasoner = draws.load(checkpoint)
     try:
         outputs = reasoner.generate(
             texts,

@@ -35,10 +35,9 @@ def list_(
         methods.load_entry_points()
         rows = [{"method": m.name, "what it is": m.summary} for m in methods.METHODS.values()]
     elif what == "recipes":
-        from latentcot.recipes.recipe import read_recipe  # only here: it needs torch
-        from latentcot.recipes.values import packaged_recipes
+        from latentcot.recipes.values import packaged_recipes, read_values
 
-        models = {name: read_recipe(name).model for name in packaged_recipes()}
+        models = {name: read_values(name)["model"] for name in packaged_recipes()}
         rows = [
             {"recipe": name, "model": model if isinstance(model, str) else "made from scratch"}
             for name, model in models.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from latentcot.errors import UsageError
 
 if TYPE_CHECKING:
-    from latentcot.evaluation.reasoner import Drawn
+    from latentcot.evaluation.reasoner import Drawn, Reasoner
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,20 @@ class Draws:
     top_k: int = 0
     soft_words: float | None = None
     seed: int = 0
+
+    def load(self, checkpoint: str) -> "Reasoner":
+        """Load a checkpoint that thinks at this rate.
+
+        Raises:
+            UsageError: It was not trained for it.
+            CheckpointError: It cannot be loaded.
+        """
+        from latentcot.evaluation.reasoner import load
+
+        reasoner = load(checkpoint)
+        if self.rate is not None:
+            reasoner.use_rate(self.rate)
+        return reasoner
 
     def options(self) -> "Drawn":
         """Return them as `Reasoner.generate` takes them.
