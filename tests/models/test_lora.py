@@ -426,6 +426,8 @@ def test_merged_it_answers_the_same(run: Path, tmp_path: Path, latentcot: Make) 
     torch.testing.assert_close(
         after.think(QUESTIONS).thoughts, before.think(QUESTIONS).thoughts, **NEAR
     )
+    assert not (newest(run) / "custom_generate").exists()  # transformers asks the base for it
+    assert (tmp_path / "merged" / "custom_generate" / "generate.py").is_file()
     again = latentcot("convert", tmp_path / "merged", "--out", tmp_path / "twice")
     assert again.code == 2 and "is latentcot's own already" in again.err
     ended = latentcot("convert", run, "--out", tmp_path / "as-cot", "--method", "cot")

@@ -162,7 +162,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, "coconut", "codi", "pccot", "lotus", "pause"))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, "coconut", "codi", "lotus"))
 def test_each_method(kind: str, tmp_path: Path) -> None:
     same(tmp_path / "c", saved(tmp_path / "c", KINDS[kind]))
 
@@ -217,7 +217,7 @@ def test_words_end_at_the_last_position(tmp_path: Path) -> None:
 
 # --- other families ---
 
-BATCHED = ["gpt_neox", "opt", "bloom", "gemma3_text", "phi3", "qwen3_moe"]
+BATCHED = ["gpt_neox", "opt", "bloom", "gemma3_text", "phi3", "olmo"]
 
 
 @pytest.mark.parametrize("kind", mostly_slow(["coconut", "pccot"]))
@@ -268,6 +268,7 @@ def test_rotary_positions_that_change_are_not_reached(tmp_path: Path) -> None:
 # --- prompts ---
 
 
+@pytest.mark.slow
 def test_pads_may_stand_on_either_side(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c")
     same(tmp_path / "c", reasoner, "right")
@@ -313,6 +314,7 @@ def test_the_text_behind_a_question(tmp_path: Path) -> None:
     assert words_of(trusting(folder).generate(bare), {"input_ids": bare}, 1) == expected[:1]
 
 
+@pytest.mark.slow
 def test_a_word_as_text_behind_a_question(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c", template=Template(" ?", "", "?"))
     same(tmp_path / "c", reasoner)
@@ -372,6 +374,7 @@ def test_criteria_processors_and_streamers_see_no_latent_positions(tmp_path: Pat
         assert torch.equal(one[:, :length], inputs["input_ids"])
 
 
+@pytest.mark.slow
 def test_lengths(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c", template=Template(" ?", "", "?"))
     model, inputs = trusting(tmp_path / "c"), asked(reasoner, QUESTIONS[:4])
@@ -387,6 +390,7 @@ def test_lengths(tmp_path: Path) -> None:
     assert config.max_new_tokens == 10 and isinstance(config.sequence_bias, str)  # as it was
 
 
+@pytest.mark.slow
 def test_words_are_drawn_from_the_same_distribution(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c")
     model, inputs = trusting(tmp_path / "c"), asked(reasoner, QUESTIONS)
@@ -484,13 +488,19 @@ def test_without_trust_a_note_is_shown(tmp_path: Path) -> None:
     words = words_of(plain.generate(**inputs), inputs, 1)
     assert words != [one.token_ids for one in wanted(reasoner)]
     plain.save_pretrained(tmp_path / "again")
-    for method in ("cot", "no-cot"):
-        reasoner = saved(tmp_path / method, method)
-        plain = AutoModelForCausalLM.from_pretrained(tmp_path / method, dtype=torch.float64)
-        words = words_of(plain.generate(**inputs), inputs, 1)
-        assert words == [one.token_ids for one in wanted(reasoner)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["cot", "no-cot", "icot"])
+def test_no_note_where_nothing_is_left_out(method: str, tmp_path: Path) -> None:
+    reasoner = saved(tmp_path / "c", method)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "c", dtype=torch.float64)
+    inputs = asked(reasoner, QUESTIONS)
+    words = words_of(plain.generate(**inputs), inputs, 1)
+    assert words == [one.token_ids for one in wanted(reasoner)]
+
+
+@pytest.mark.slow
 def test_what_was_moved_says_so(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c")
     model, inputs = trusting(tmp_path / "c"), asked(reasoner, QUESTIONS)
@@ -530,6 +540,7 @@ def test_methods_from_outside_refuse_in_words(
         AutoModelForCausalLM.from_pretrained(tmp_path / "c").generate(**asked(reasoner, QUESTIONS))
 
 
+@pytest.mark.slow
 def test_a_method_from_outside_with_plain_thoughts_is_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
