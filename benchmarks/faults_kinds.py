@@ -55,7 +55,7 @@ def hurt_checkpoint(trial: Trial, number: int) -> str:
         number: Tells the file and the way, one after the other.
     """
     newest = trial.be_halfway()
-    names = sorted(path.name for path in newest.iterdir())
+    names = sorted(str(p.relative_to(newest)) for p in newest.rglob("*") if p.is_file())
     name = names[number // len(WAYS) % len(names)]
     way = list(WAYS)[number % len(WAYS)]
     before = (newest / name).read_bytes()
@@ -66,6 +66,11 @@ def hurt_checkpoint(trial: Trial, number: int) -> str:
     if is_aside == is_harmless:
         raise Lost(f"{name}, {way}: the damaged checkpoint is still there, or a whole one is not")
     return f"{name}: {way}"
+
+
+def _vouched_for(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint that its checksums name."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CHECKSUMS_FILE)
 
 
 def _says_the_same(checksums: Path, before: bytes) -> bool:
@@ -83,7 +88,7 @@ def hurt_all_checkpoints(trial: Trial, number: int) -> str:
     trial.be_halfway()
     names = []
     for folder in checkpoint_folders(trial.run):
-        path = trial.rng.choice([p for p in sorted(folder.iterdir()) if p.name != CHECKSUMS_FILE])
+        path = trial.rng.choice(_vouched_for(folder))
         list(WAYS.values())[number % len(WAYS)](trial, path)
         names.append(path.name)
     trial.refuse(trial.run, "damaged", names[-1])
@@ -101,7 +106,7 @@ def hurt_best(trial: Trial, number: int) -> str:
     trial.be_halfway()
     best = best_checkpoint(trial.run)
     assert best is not None
-    path = trial.rng.choice([p for p in sorted(best.iterdir()) if p.name != CHECKSUMS_FILE])
+    path = trial.rng.choice(_vouched_for(best))
     list(WAYS.values())[number % len(WAYS)](trial, path)
     child = trial.start()
     if child.wait() != 0:

@@ -108,8 +108,9 @@ def result_of(run: Path) -> dict[str, str]:
     """
     found = {}
     for folder in checkpoint_folders(run):
-        for path in folder.iterdir():
-            found[f"{folder.name}/{path.name}"] = _file_hash(path)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                found[f"{folder.name}/{path.relative_to(folder)}"] = _file_hash(path)
     best = run / "checkpoints" / "best.json"
     found["best.json"] = best.read_text() if best.exists() else "none"
     rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in read_metrics(run)]

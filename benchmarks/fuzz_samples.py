@@ -46,8 +46,11 @@ def all_samples(work: Path) -> dict[str, list[Sample]]:
     """Return the samples of each reader; `work` is an empty folder for the run they come from."""
     run = make_run(work)
     newest = sorted((run / "checkpoints").glob("update-*"))[-1]
-    files = {f"checkpoint/{file.name}": file.read_bytes() for file in sorted(newest.iterdir())}
-    others = (name for name in files if not name.endswith(("latentcot.json", "training_state.pt")))
+    paths = sorted(path for path in newest.rglob("*") if path.is_file())
+    files = {f"checkpoint/{path.relative_to(newest)}": path.read_bytes() for path in paths}
+    # Those of custom_generate/ are never read here, but for their checksums.
+    unlike = ("latentcot.json", "training_state.pt", "generate.py", "thinking.json")
+    others = (name for name in files if not name.endswith(unlike))
     base = _dump({**TINY, "stop": "constant"})
     return {
         "recipes": _recipes(),

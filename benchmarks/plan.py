@@ -66,7 +66,7 @@ def main() -> None:
 
 def _subject(number: int) -> Any:
     from latentcot.methods import method_named
-    from latentcot.models.lora import Lora
+    from latentcot.models.settings import Lora
     from latentcot.models.shapes import config_of
     from latentcot.planning.work import Shape, Subject
 

@@ -50,7 +50,8 @@ from transformers import PreTrainedModel
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import TrainingError
 from latentcot.models.backend.cuda_graphs import SIGHTS
-from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
+from latentcot.models.lora import Adapters, add_adapters, hold_lightly
+from latentcot.models.settings import Lora
 from latentcot.models.shapes import config_of, model_of
 from latentcot.recipes.recipe import Training, read_recipe
 from latentcot.runs.provenance import provenance

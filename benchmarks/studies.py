@@ -26,7 +26,8 @@ RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
 STUDIES = {
     "small": "small", "arithmetic": "arithmetic", "stop": "stop",
-    "prosqa-symbolic": "prosqa-symbolic-cpu",
+    "prosqa-symbolic": "prosqa-symbolic-cpu", "methods-graphs": "methods-graphs",
+    "methods-graphs-passes": "methods-graphs-passes",
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""
 NAMES = tuple(STUDIES)

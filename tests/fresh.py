@@ -15,7 +15,8 @@ from latentcot.curriculum.layout import Template
 from latentcot.data.examples import Example
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.methods import Plan
-from latentcot.models.loading import FromScratch, make_from_scratch
+from latentcot.models.loading import make_from_scratch
+from latentcot.models.settings import FromScratch
 from latentcot.models.special_tokens import bpe_tokenizer, install_special_tokens, word_tokenizer
 from latentcot.runs.checkpoint import CheckpointInfo
 from latentcot.tasks.prosqa.generator import make_splits

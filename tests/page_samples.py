@@ -1,7 +1,9 @@
 """Data for the HTML pages. All numbers are made up; none is a result."""
 
+import base64
 import math
 import random
+import struct
 from itertools import pairwise
 
 OUTCOMES = ("correct_path", "longer_path", "correct_label", "incorrect_label", "wrong_target",
@@ -198,6 +200,75 @@ def sample_report():
         "chance": 0.5,
         "provenance": {"command": "latentcot quickstart", "commit": "0123456789", "seed": 0},
     }
+
+
+# --- the page that thinks ---------------------------------------------------------------------
+
+
+def sample_play(names=None):
+    """One block of width 2, weights at random: what it says is of no use."""
+    rng = random.Random(0)
+    names = names or [str(name) for name in range(14)]
+    vocabulary = ["<unk>", "<eos>", "<bot>", "<eot>", "<pause>", "[A]", "[Q]", "[R]", *names]
+    sizes = {"embed": 2 * len(vocabulary), "positions": 2 * 64}
+    for name, (rows, columns) in {
+        "attention_norm": (2, 1), "query": (2, 2), "key": (2, 2), "value": (2, 2), "out": (2, 2),
+        "mlp_norm": (2, 1), "up": (4, 2), "down": (2, 4),
+    }.items():  # fmt: skip
+        sizes |= {f"0.{name}": rows * columns, f"0.{name}_bias": rows}
+    sizes |= {"norm": 2, "norm_bias": 2}
+    numbers = [rng.uniform(-1, 1) for _ in range(sum(sizes.values()))]
+    question = sample_question(0)
+    return {
+        "title": "A model that thinks",
+        "caption": "What it is.",
+        "names": names,
+        "edge": "{} {} ",
+        "trained": {"nodes": [10, 14], "edges": [8, 12], "hops": [2, 3], "parents": 1},
+        "puzzles": [
+            {
+                "nodes": rng.sample(names, 14),
+                "edges": question["edges"],
+                "root": 0,
+                "candidates": [12, 5],
+            }
+        ],
+        "models": [
+            {
+                "name": name,
+                "summary": f"what {name} is",
+                "num_weights": len(numbers),
+                "shape": {
+                    "num_layers": 1, "num_heads": 1, "num_kv_heads": 1, "head_size": 2, "width": 2,
+                    "num_positions": 64, "norm": "layer", "epsilon": 1e-5,
+                    "activation": "gelu_tanh", "theta": None,
+                },
+                "weights": {
+                    "dtype": "float32",
+                    "index": [[key, size] for key, size in sizes.items()],
+                    "base64": base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode(),
+                },
+                "vocabulary": vocabulary,
+                "special_tokens": {"bot": 2, "eot": 3, "pause": 4, "eos": 1},
+                "unknown": 0,
+                "latents": latents,
+                "has_special_tokens": latents != "nothing",
+                "zero_thoughts": "bot",
+                "question_end": "",
+                "answer_start": "[A] ",
+                "thoughts_per_step": 1,
+                "num_stages": 3,
+                "pads": False,
+                "max_new_tokens": 4,
+                "check": {"question": "0 1 [Q] 1 2 [R] 0", "num_thoughts": 1, "words": [1],
+                          "logits": [[0.0] * len(vocabulary)]},
+            }
+            for name, latents in (
+                ("coconut", "thoughts"), ("pause", "pauses"), ("cot", "nothing")
+            )
+        ],
+        "provenance": {"coconut (runs/a)": "1 update"},
+    }  # fmt: skip
 
 
 def hostile(value):

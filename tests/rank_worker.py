@@ -13,7 +13,8 @@ import torch
 
 from latentcot.curriculum.layout import NO_LABEL, Layout
 from latentcot.methods.stopping import StopHead
-from latentcot.models.lora import Adapters, Lora, add_adapters
+from latentcot.models.lora import Adapters, add_adapters
+from latentcot.models.settings import Lora
 from latentcot.recipes.recipe import Training
 from latentcot.training.sharding import local, whole
 from losses import LayoutStep

@@ -98,6 +98,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module when it is first asked for."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("latentcot")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'latentcot' has no attribute {name!r}")
     value = getattr(import_module(f"latentcot.{_HOME_OF[name]}"), name)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from itertools import takewhile
@@ -108,10 +109,8 @@ def test_command_lines_are_understood(page: Path) -> None:
 def recipe_parts() -> dict[str, Any]:
     from latentcot.curriculum.layout import Template
     from latentcot.curriculum.stages import Curriculum
-    from latentcot.methods.stopping import Stop
-    from latentcot.models.loading import FromScratch
-    from latentcot.models.lora import Lora
-    from latentcot.recipes.recipe import Data, Generation, Recipe, Training
+    from latentcot.models.settings import FromScratch, Lora
+    from latentcot.recipes.recipe import Data, Generation, Recipe, Stop, Training
     from latentcot.tasks import AnswerMatch
 
     return {
@@ -214,12 +213,14 @@ def test_the_first_recipe_gives_a_run_as_described(folder: Path) -> None:
     sections = re.split(r"^#+ (.+)$", read(DOCS / "recipes.md"), flags=re.M)
     body = sections[sections.index("A run folder") + 1]
     described = re.findall(r"^\| `([^`]+)` \|", body, re.M)
-    only_sometimes = {"nan-batch.json", "analysis/", "checkpoints/update-00001200/"}
+    only_sometimes = {"nan-batch.json", "analysis/", "trackers/", "checkpoints/update-00001200/"}
     run = folder / "runs" / "first"
     assert only_sometimes < set(described)
     assert all((run / name).is_file() for name in {*described} - only_sometimes)
     found = {path.relative_to(run).parts[0] for path in run.rglob("*")}
-    assert found == {name.split("/")[0] for name in {*described} - {"analysis/", "nan-batch.json"}}
+    assert found == {
+        name.split("/")[0] for name in {*described} - {"analysis/", "nan-batch.json", "trackers/"}
+    }
     assert (run / "checkpoints" / "update-00000016" / "latentcot.json").is_file()
 
 
@@ -361,6 +362,15 @@ def test_every_public_name_is_in_python_md() -> None:
 def test_the_python_blocks_run(folder: Path) -> None:
     names = run_python_blocks(DOCS / "python.md", folder)
     assert {"reasoner", "latentcot"} <= names.keys()
+
+
+@pytest.mark.slow
+def test_what_plain_transformers_is_shown_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert "message" in run_python_blocks(DOCS / "transformers.md", folder)
 
 
 def run_python_blocks(page: Path, folder: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The public names, and that asking for them is what loads torch."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,7 @@ def test_every_error_is_a_latentcot_error() -> None:
     assert all(issubclass(error, latentcot.LatentcotError) for error in errors)
 
 
+PACKAGE = Path(latentcot.__file__).parent
 LIGHT = [
     "latentcot",
     "latentcot.cli",
@@ -78,3 +81,18 @@ def test_import_does_not_wait_for_torch(module: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("words", [["list", "recipes"], ["list", "methods"], ["show", "RUN"]])
+def test_what_only_tells_does_not_wait_for_torch(words: list[str], tmp_path: Path) -> None:
+    shutil.copy(next(PACKAGE.glob("recipes/quickstart.yaml")), tmp_path / "recipe.yaml")
+    words = [str(tmp_path) if word == "RUN" else word for word in words]
+    code = (
+        "import sys; from latentcot.cli import app;"
+        "app(sys.argv[1:], result_action='return_value');"
+        "print(*sorted({'torch', 'transformers', 'scipy.stats'} & sys.modules.keys()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == ""

@@ -36,6 +36,13 @@ def test_without_example_the_first_validation_example_is_drawn(latentcot: Run) -
     assert "\ncoconut\n" in given.out and "\ncot\n" not in given.out
 
 
+def test_a_method_and_a_setting_of_it(latentcot: Run) -> None:
+    """Whoever gives both means both, in any order."""
+    with contextlib.chdir(GOLDEN):
+        ended = latentcot("show", "prosqa.yaml", "--set", "method.rate=1", "--method", "colar")
+    assert "question <pause> h0 h1 h2 ┃" in ended.out
+
+
 def test_a_stage_column_by_column(latentcot: Run) -> None:
     """A thought is read where no token is, and its column says nothing but what follows it."""
     with contextlib.chdir(GOLDEN):

@@ -13,12 +13,12 @@ from transformers import (
 from latentcot.curriculum.layout import NO_LABEL, Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.models.loading import (
-    FromScratch,
     check_lengths,
     load_pretrained,
     make_from_scratch,
     max_positions,
 )
+from latentcot.models.settings import FromScratch
 from latentcot.models.special_tokens import word_tokenizer
 
 TOKENIZER = word_tokenizer(["a b c d e f"])

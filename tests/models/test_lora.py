@@ -22,7 +22,6 @@ from latentcot.errors import CheckpointError, DamagedError, RecipeError
 from latentcot.models.loading import load_pretrained
 from latentcot.models.lora import (
     Adapters,
-    Lora,
     adapters_of,
     add_adapters,
     fingerprint,
@@ -31,6 +30,7 @@ from latentcot.models.lora import (
     trained_names,
 )
 from latentcot.models.lora_files import load_adapted, save_adapters
+from latentcot.models.settings import Lora
 from latentcot.recipes.recipe import Training
 from latentcot.runs.checkpoint import load_checkpoint
 from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folders

@@ -32,12 +32,13 @@ def open_page(browser, tmp_path):
     file = tmp_path / "report.html"
 
     def open_it(data, hash="", plays=False, **options):
-        write_page(file, "analysis" if "methods" in data else "report", data)
+        folder = "play" if "models" in data else "analysis" if "methods" in data else "report"
+        write_page(file, folder, data)
         contexts.append(
             browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         )
         page = contexts[-1].new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(20_000)
         page.on("console", lambda message: problems.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))
         page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))

@@ -10,11 +10,12 @@ import pytest
 
 import latentcot.pages
 from latentcot.errors import DataError, RunError
-from latentcot.pages import MOST_BYTES, analysis, pick, render_page, report, write_page
+from latentcot.pages import MOST_BYTES, analysis, pick, play, render_page, report, write_page
 from page_samples import (
     hostile,
     sample_method,
     sample_page,
+    sample_play,
     sample_report,
     with_readings,
 )
@@ -23,6 +24,11 @@ both = pytest.mark.parametrize(
     ("folder", "data"),
     [("analysis", sample_page()), ("report", sample_report())],
     ids=["analysis", "report"],
+)
+every = pytest.mark.parametrize(
+    ("folder", "data"),
+    [("analysis", sample_page()), ("report", sample_report()), ("play", sample_play())],
+    ids=["analysis", "report", "play"],
 )
 SCRIPTS = {
     path: path.read_text(encoding="utf-8")
@@ -35,7 +41,7 @@ def embedded(page):
     return json.loads(found[1])
 
 
-@both
+@every
 def test_file_holds_everything_and_points_nowhere(tmp_path, folder, data):
     write_page(tmp_path / "report.html", folder, data)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -49,7 +55,7 @@ def test_file_holds_everything_and_points_nowhere(tmp_path, folder, data):
     assert page.count("<script") == 3 == page.count("</script>")
 
 
-@both
+@every
 def test_every_request_is_forbidden(folder, data):
     page = render_page(folder, data)
     found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
@@ -61,7 +67,7 @@ def test_every_request_is_forbidden(folder, data):
     assert {rules[name] for name in allowed} == {"'unsafe-inline'"}
 
 
-@both
+@every
 def test_texts_cannot_become_html(folder, data):
     page = render_page(folder, hostile(data))
     assert "<script>alert" not in page and "<img" not in page and "<!-- " not in page
@@ -94,6 +100,7 @@ def check(kind, value):
 def test_these_tests_show_what_is_described():
     check(analysis.PageData, sample_page())
     check(report.ReportData, sample_report())
+    check(play.PlayData, sample_play())
     mass = sample_method()["mass"][0]
     assert pick(analysis.DepthMass, mass | {"more": 1}) == mass
 

@@ -17,8 +17,7 @@ from latentcot.cli import app
 from latentcot.cli.plan import COUNTS, SIZES, TIMES, scaled
 from latentcot.errors import RecipeError, UsageError
 from latentcot.methods import method_named
-from latentcot.models.loading import FromScratch
-from latentcot.models.lora import Lora
+from latentcot.models.settings import FromScratch, Lora
 from latentcot.models.shapes import SHAPES, config_of, model_from_scratch
 from latentcot.planning import lengths as plan_lengths
 from latentcot.planning import work as plan_work
@@ -109,6 +108,9 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
         ),
         pytest.param(
             "gpt2", False, Shape(3, 12, 2, 5, (), ((2, 1),)), "lotus", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "gpt2", False, Shape(3, 12, 2, 5, (), ((2, 1),)), "colar", marks=pytest.mark.slow
         ),
         pytest.param(
             "llama",

@@ -10,9 +10,8 @@ import yaml
 
 from latentcot.curriculum.layout import SpecialTokens
 from latentcot.errors import RecipeError
-from latentcot.methods.stopping import Stop
-from latentcot.models.loading import FromScratch
-from latentcot.recipes.recipe import Recipe, make_recipe, read_recipe, write_recipe
+from latentcot.models.settings import FromScratch
+from latentcot.recipes.recipe import Recipe, Stop, make_recipe, read_recipe, write_recipe
 from latentcot.tasks import AnswerMatch
 
 DATA = {"train": "train.jsonl", "valid": "valid.jsonl"}

@@ -1,5 +1,6 @@
 """The recipes that come with the package, held against the paper's table of hyperparameters."""
 
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 from latentcot.curriculum.stages import phases_of
 from latentcot.errors import RecipeError
 from latentcot.methods import METHODS, PAPER_METHODS, method_named
-from latentcot.recipes import values
 from latentcot.recipes.recipe import make_recipe, read_recipe, write_recipe
 from latentcot.recipes.values import packaged_recipes, read_values
+from latentcot.utils.display import say_once
 from marks import mostly_slow
 
 TASKS = ("gsm8k", "prontoqa", "prosqa")
@@ -61,6 +62,62 @@ def test_icot_follows_its_own_paper(task: str, last: int) -> None:
     assert rules.tokens_until_all == last
 
 
+CODI = {"rank": 128, "alpha": 32, "dropout": 0.1, "weight_decay": 0.1, "max_grad_norm": 2,
+        "decay_share": 0.97, "precision": "bfloat16",
+        "answer_start": "The answer is: "}  # fmt: skip
+GPT2 = CODI | {"epochs": 40, "learning_rate": 3e-3, "warmup_updates": 3600, "batch_size": 128}
+LLAMA = CODI | {"epochs": 10, "learning_rate": 8e-4, "warmup_updates": 900, "batch_size": 128,
+                "model": "meta-llama/Llama-3.2-1B-Instruct"}  # fmt: skip
+COLAR = {"rank": 128, "alpha": 32, "epochs": 50, "batch_size": 256, "learning_rate": 1e-4,
+         "weight_decay": 0.01, "warmup_updates": 0, "precision": "bfloat16", "rate": 2}  # fmt: skip
+PCCOT = {"weight_decay": 0.01, "num_latents": 24, "iterations": 3, "answer_start": "The answer is:"}
+LOTUS = {"num_stages": 6, "epochs": 30, "learning_rate": 1e-4, "max_grad_norm": 1, "iterations": 6,
+         "step_weight": 0.05}  # fmt: skip
+LATER = {
+    ("gsm8k", "codi"): GPT2 | {"num_latents": 6, "distillation_weight": 1},
+    ("gsm8k", "mux"): GPT2 | {"host": {"name": "codi", "num_latents": 6}, "cuts": "random"},
+    ("gsm8k", "pccot"): GPT2 | PCCOT,
+    ("gsm8k", "simcot"): {"num_stages": 5, "thoughts_per_step": 2, "epochs_per_stage": 3,
+                          "epochs": 35, "learning_rate": 1e-4, "host": "coconut"},
+    ("gsm8k/simcot-codi", None): GPT2 | {"name": "simcot", "host": "codi"},
+    ("gsm8k", "lotus"): LOTUS | {"thoughts_per_step": 13, "precision": "float32"},
+    ("gsm8k/llama-3.2-1b", "lotus"): LOTUS | {"thoughts_per_step": 25, "precision": "bfloat16"},
+    ("gsm8k", "colar"): COLAR | {"targets": ("c_attn",)},
+    ("gsm8k/llama-3.2-1b-lora", "colar"): COLAR | {"targets": ("q_proj", "v_proj")},
+    ("gsm8k/llama-3.2-1b-lora", "codi"): LLAMA | {"distillation_weight": 20},
+    ("gsm8k/llama-3.2-1b-lora", "simcot"): LLAMA | {
+        "host": {"name": "codi", "distillation_weight": 20}},
+    ("gsm8k/llama-3.2-1b-lora", "mux"): LLAMA | {
+        "host": {"name": "codi", "num_latents": 6, "distillation_weight": 20}},
+    ("gsm8k/llama-3.2-1b-lora", "pccot"): LLAMA | PCCOT | {
+        "weight_decay": 0.1, "batch_size": 32, "warmup_updates": 3600, "distillation_weight": 20},
+    ("gsm8k/llama-3.2-1b-lora", "kava"): LLAMA | PCCOT | {
+        "weight_decay": 0.1, "distillation_weight": 10, "cache_weight": 1},
+}  # fmt: skip
+"""What the sources in the files say (LATER_METHODS.md, sections 1 to 7)."""
+
+
+@pytest.mark.parametrize(("name", "method"), LATER)
+def test_later_methods_have_the_hyperparameters_of_their_sources(
+    name: str, method: str | None
+) -> None:
+    recipe = read_recipe(name, [f"method={method}"] if method else [])
+    assert isinstance(recipe.method, dict)
+    found = {"model": recipe.model, **recipe.method}
+    for part in (recipe.template, recipe.curriculum, recipe.training, recipe.lora):
+        found |= asdict(part) if part is not None else {}
+    wanted = LATER[name, method]
+    assert {key: found[key] for key in wanted} == wanted
+    assert (recipe.lora is None) == (method == "lotus" or recipe.method.get("host") == "coconut")
+
+
+@pytest.mark.parametrize("name", ["gsm8k/llama-3.2-1b", "gsm8k/qwen3-0.6b"])
+def test_adapters_are_for_recipes_that_name_them(name: str) -> None:
+    for method in METHODS:
+        recipe = read_recipe(name, [f"method={method}"])
+        assert (recipe.lora, recipe.training.precision) == (None, "bfloat16")
+
+
 # --- extends and for_method -----------------------------------------------------------------------
 
 
@@ -101,6 +158,7 @@ def test_a_model_is_replaced_by_a_name_and_not_merged_with_it(tmp_path: Path) ->
         ("for_method: {icot: 3}\n", "for_method: must hold names of methods"),
         ("for_method: {icto: {}}\n", "method 'icto' does not exist. Did you mean 'icot'?"),
         ("for_method: {cot: {method: icot}}\n", "for_method.cot.method: cannot differ by method"),
+        ("for_method: {cot: {method: {name: icot}}}\n", "for_method.cot.method: cannot differ"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
@@ -152,6 +210,27 @@ def test_a_method_is_a_name_or_a_name_and_settings(
     assert read_values(path, overrides)["method"] == method
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "method"),
+    [
+        ("", ["method=mux"], {"name": "mux", "cuts": "random", "decay": 0.5}),
+        ("method: mux\n", [], {"name": "mux", "cuts": "random", "decay": 0.5}),
+        ("method: {name: mux, decay: 1}\n", [], {"name": "mux", "cuts": "random", "decay": 1}),
+        ("", ["method=mux", "method.decay=1"], {"name": "mux", "cuts": "random", "decay": 1}),
+        ("for_method: {mux: {method: {decay: 0.7}}}\n", ["method=mux"],
+         {"name": "mux", "cuts": "random", "decay": 0.7}),
+        ("", ["method=cot"], "cot"),
+    ],
+)  # fmt: skip
+def test_settings_that_a_method_has_where_nobody_says_others(
+    tmp_path: Path, text: str, overrides: list[str], method: Any
+) -> None:
+    settings = "for_method: {mux: {method: {cuts: random, decay: 0.5}}}\n"
+    write(tmp_path, "base.yaml", BASE + settings)
+    path = write(tmp_path, "mine.yaml", f"extends: base.yaml\n{text}")
+    assert read_values(path, overrides)["method"] == method
+
+
 # --- names that recipes had -----------------------------------------------------------------------
 
 
@@ -160,7 +239,7 @@ def test_a_method_is_a_name_or_a_name_and_settings(
 def test_the_old_name_of_a_cell_is_understood(
     task: str, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values._tell_new_name.cache_clear()
+    say_once.cache_clear()
     assert read_recipe(f"{task}/{method}") == read_recipe(task, [f"method={method}"])
     assert read_recipe(f"{task}/{method}", ["method=cot"]) == read_recipe(task, ["method=cot"])
     assert capsys.readouterr().err.count("\n") == 1, "it is said, and once"

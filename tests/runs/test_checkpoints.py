@@ -20,10 +20,10 @@ from latentcot.curriculum.layout import LayoutRules, Template
 from latentcot.errors import CheckpointError, DamagedError, RunError
 from latentcot.methods import Plan
 from latentcot.methods.stopping import StopHead
-from latentcot.models.loading import FromScratch, make_from_scratch
+from latentcot.models.loading import make_from_scratch
+from latentcot.models.settings import FromScratch
 from latentcot.models.special_tokens import special_tokens_of, word_tokenizer
 from latentcot.runs.checkpoint import (
-    FORMAT_VERSION,
     CheckpointInfo,
     load_checkpoint,
     load_training_state,
@@ -39,6 +39,7 @@ from latentcot.runs.checkpoint_folders import (
 )
 from latentcot.tasks import AnswerMatch
 from latentcot.utils.files import hash_of
+from latentcot.utils.versions import CHECKPOINT_VERSION
 
 TOKENIZER = word_tokenizer(["[Q] 5 6 [R] 1 [A]"])
 SIZES = FromScratch(
@@ -117,7 +118,9 @@ def weights_of(head: StopHead) -> dict[str, torch.Tensor]:
 
 def test_round_trip(folder: Path) -> None:
     assert list(folder.parent.iterdir()) == [folder]  # nothing is left next to it
-    assert json.loads((folder / "latentcot.json").read_text())["format_version"] == FORMAT_VERSION
+    assert (
+        json.loads((folder / "latentcot.json").read_text())["format_version"] == CHECKPOINT_VERSION
+    )
     found = load_checkpoint(str(folder))
     model, tokenizer = found.model, found.tokenizer
     assert (model.training, model.dtype) == (False, torch.float32)
@@ -290,7 +293,8 @@ def test_every_file_has_its_checksum(saved: Path) -> None:
     assert verify(saved)
     assert load_training_state(saved) == {"update": 120}
     sums = json.loads((saved / CHECKSUMS_FILE).read_text())["sha256"]
-    assert sums.keys() == {path.name for path in saved.iterdir()} - {CHECKSUMS_FILE}
+    files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
+    assert sums.keys() == files - {CHECKSUMS_FILE} and "custom_generate/generate.py" in sums
     weights = (saved / "model.safetensors").read_bytes()
     assert sums["model.safetensors"] == hashlib.sha256(weights).hexdigest()
 
@@ -432,10 +436,12 @@ def change_info(folder: Path, **changes: Any) -> None:
 
 
 def test_a_newer_format_is_refused_in_words(folder: Path) -> None:
-    newer = FORMAT_VERSION + 1
+    newer = CHECKPOINT_VERSION + 1
     change_info(folder, format_version=newer, shape_of_things_to_come=1)
     message = message_of(load_checkpoint, folder)
-    assert f"latentcot.json: format_version must be 1 … {FORMAT_VERSION}, got {newer}" in message
+    assert (
+        f"latentcot.json: format_version must be 1 … {CHECKPOINT_VERSION}, got {newer}" in message
+    )
     assert "upgrade" in message
 
 

@@ -10,6 +10,7 @@ from latentcot.errors import CheckpointError
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.runs.checkpoint import load_checkpoint
 from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, SHIPPED
+from latentcot.runs.export import write_export
 from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
 
@@ -50,3 +51,12 @@ def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch):
 def test_no_other_folder_of_the_package_is_meant():
     with pytest.raises(CheckpointError, match=r"\.\./recipes"):
         load_checkpoint("../recipes")
+
+
+def test_it_holds_what_plain_transformers_needs_today(tmp_path):
+    """If not: python dev/ship.py."""
+    found = load_checkpoint("quickstart")
+    write_export(tmp_path, found.model, found.tokenizer, found.info)
+    for path in (one for one in tmp_path.rglob("*") if one.is_file()):
+        shipped = SHIPPED / "quickstart" / path.relative_to(tmp_path)
+        assert shipped.read_bytes() == path.read_bytes(), path.name

@@ -14,9 +14,8 @@ from latentcot import load
 from latentcot.cli.show_run import RunSummary, summarize_run
 from latentcot.data.formats import source_hash
 from latentcot.errors import CheckpointError, RecipeError, RunError
-from latentcot.runs.checkpoint import FORMAT_VERSION
 from latentcot.runs.provenance import add_session
-from latentcot.utils.versions import EVALUATION_VERSION
+from latentcot.utils.versions import CHECKPOINT_VERSION, EVALUATION_VERSION
 
 Run = Callable[..., Any]
 NEWEST = Path("checkpoints") / "update-00000012"
@@ -54,8 +53,8 @@ class TestWhatIsTold:
             (8, 1, False), (12, 2, True),
         ]  # fmt: skip
         assert set(states(found).values()) == {"whole"}
-        assert {one.format_version for one in found.checkpoints} == {FORMAT_VERSION}
-        on_disk = [path.stat().st_size for path in (run / NEWEST).iterdir()]
+        assert {one.format_version for one in found.checkpoints} == {CHECKPOINT_VERSION}
+        on_disk = [p.stat().st_size for p in (run / NEWEST).rglob("*") if p.is_file()]
         assert found.checkpoints[-1].num_bytes == sum(on_disk)
         model = load(run).model
         assert found.model.num_parameters == model.num_parameters()
@@ -175,14 +174,14 @@ class TestDamage:
         assert "latentcot.json" in found.problems[-1]
 
     def test_an_older_and_a_newer_checkpoint(self, run: Path) -> None:
-        for place, version in ((EARLIER, 2), (NEWEST, FORMAT_VERSION + 1)):
+        for place, version in ((EARLIER, 2), (NEWEST, CHECKPOINT_VERSION + 1)):
             (run / place / "checksums.json").unlink()
             change(run / place / "latentcot.json", format_version=version)
         found = summarize_run(run)
         old = found.checkpoints[0]
         assert (old.state, old.format_version, old.is_usable) == ("no checksums", 2, True)
         [problem] = found.problems
-        assert f"has format_version {FORMAT_VERSION + 1}" in problem and "Upgrade" in problem
+        assert f"has format_version {CHECKPOINT_VERSION + 1}" in problem and "Upgrade" in problem
 
     def test_one_that_training_has_set_aside(self, run: Path) -> None:
         (run / NEWEST).rename(run / "checkpoints" / f"damaged-{NEWEST.name}")
@@ -233,7 +232,7 @@ class TestDamage:
             summarize_run(run)
 
     @pytest.mark.parametrize(
-        "changes", [{"format_version": FORMAT_VERSION + 1}, {"update": ...}, {"seed": "x"}]
+        "changes", [{"format_version": CHECKPOINT_VERSION + 1}, {"update": ...}, {"seed": "x"}]
     )
     def test_the_metadata_of_a_lone_checkpoint(
         self, run: Path, tmp_path: Path, changes: dict[str, Any]

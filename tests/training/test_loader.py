@@ -91,7 +91,7 @@ def test_each_example_is_laid_out_at_its_stage(world):
         found = loader.update_batch(update, phase, NUM_UPDATES)
         batch = found.shard.micro_batches[0].views["answer"]
         pairs = zip(found.examples, found.stages, strict=True)
-        layouts = [world.layouts(e, stage, phase)["answer"] for e, stage in pairs]
+        layouts = [world.layouts(e, stage, world.rules[phase])["answer"] for e, stage in pairs]
         assert batch.suffix_lengths.tolist() == [len(layout.suffix) for layout in layouts]
         assert batch.num_latents.tolist() == [layout.num_latents for layout in layouts]
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from shutil import copy, copytree
 from typing import Any
@@ -565,8 +565,15 @@ def test_the_bound_of_positions_holds(name, make_recipe):
     few = run.data.train[:4]
     for example in [*few, replace(few[0], steps=(), answer=(2,))]:
         phases = run.phases
-        laid = [run.layouts(example, phase.stage, phase).values() for phase in phases]
-        longest = max(len(layout) for layouts in laid for layout in layouts)
+        compression = run.method.view.compression
+        rates = (None,) if compression is None else compression.rates
+        longest = max(
+            len(layout)
+            for phase, rate in product(phases, rates)
+            for layout in run.layouts(
+                example, phase.stage, replace(run.rules[phase], rate=rate)
+            ).values()
+        )
         run.objective.model.config.max_position_embeddings = longest - 1
         with pytest.raises(DataError, match=rf"needs {longest} "):
             run.check_lengths(phases, [example])

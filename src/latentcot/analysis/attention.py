@@ -113,8 +113,8 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     }
 
 
-def refuse_large(subject: Subject) -> None:
-    """Make sure that the weights of all heads can be kept.
+def refuse_large(subject: Subject, name: str = "attention") -> None:
+    """Make sure that the weights of all heads can be kept, for the analysis of this name.
 
     Raises:
         UsageError: The model is too large.
@@ -124,7 +124,7 @@ def refuse_large(subject: Subject) -> None:
     num_heads = model.config.num_hidden_layers * model.config.num_attention_heads
     if num_parameters > MAX_PARAMETERS or num_heads > MAX_HEADS:
         raise UsageError(
-            f"attention: is for small models, at most {MAX_PARAMETERS:,} parameters and "
+            f"{name}: is for small models, at most {MAX_PARAMETERS:,} parameters and "
             f"{MAX_HEADS} heads in all layers, got {num_parameters:,} and {num_heads}. Leave it "
             "out, with --only and the names of the others."
         )

@@ -35,6 +35,9 @@ TOPS = (1, 5, 10)
 NUM_EXAMPLES = 20
 NUM_SHOWN = 5
 """Tokens of each thought in the examples, and most frequent ones of all."""
+TIED = 0.99
+"""Share of the top token's probability from which another one is as probable: their order says
+nothing then (the model of `runs/superposition.py` gives all nodes of a thought the same)."""
 _RESULT = re.compile(r"=\s*(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+))\s*(?:>>)?\s*$")
 
 
@@ -74,8 +77,10 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
             | share_fields("share", [top == token for top in tops], ends="")
             for token, _ in Counter(tops).most_common(NUM_SHOWN)
         ]
-        row = {"thought": thought, "num_questions": len(tops)}
+        row: Row = {"thought": thought, "num_questions": len(tops)}
         row |= mean_fields("probability", sure, lowest=0.0, highest=1.0)
+        tied = [sum(p >= TIED * shares[0] for p in shares) for shares in one.probabilities]
+        row["num_tied"] = round(sum(tied) / len(tied), 3)  # as the top one, which chance chose
         thoughts.append(row | {"most_frequent": frequent})
         for number, ids, shares in zip(one.numbers, one.tokens, one.probabilities, strict=True):
             if number < len(examples):

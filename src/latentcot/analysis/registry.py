@@ -87,6 +87,8 @@ def _ours(name: str, summary: str, *requires: str, compares: bool = False) -> An
 ANALYSES: dict[str, Analysis] = {
     row.name: row
     for row in (
+        _ours("mediation", "how much of the answer goes through the thoughts", "latents",
+              compares=True),
         _ours("outcomes", "what is written after k thoughts", "graphs"),
         _ours("tree", "the value of each node: the search tree", "graphs"),
         _ours("parallelism", "how many branches are kept open", "graphs"),
@@ -95,6 +97,10 @@ ANALYSES: dict[str, Analysis] = {
         _ours("decoding", "each thought read as words", "latents"),
         _ours("interventions", "what is left when thoughts are replaced", "latents", compares=True),
         _ours("steering", "answers moved along a difference of thoughts", "graphs", "latents",
+              compares=True),
+        _ours("edits", "nodes added to a thought and taken out: what follows", "graphs", "latents",
+              compares=True),
+        _ours("pathways", "what looks at a thought, and which block carries it", "latents",
               compares=True),
         _ours("probes", "what a linear map finds in a thought", "latents", compares=True),
         _ours("geometry", "norm, rank and angles of thoughts", "latents", compares=True),

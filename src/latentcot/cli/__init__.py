@@ -13,7 +13,10 @@ from latentcot.cli.data import data
 from latentcot.cli.evaluate import evaluate
 from latentcot.cli.generate import generate
 from latentcot.cli.list import list_
+from latentcot.cli.make import make
 from latentcot.cli.plan import plan
+from latentcot.cli.play import play
+from latentcot.cli.push import push
 from latentcot.cli.quickstart import quickstart
 from latentcot.cli.shared.mistakes import explained
 from latentcot.cli.show import show
@@ -46,7 +49,10 @@ app.command(study, synonym=("sweep", "grid"))
 app.command(compare)
 app.command(analyze)
 app.command(generate, synonym=("chat", "ask", "predict", "infer", "inference"))
+app.command(play, synonym=("demo",))
 app.command(convert, synonym=("export", "merge", "import"))
+app.command(make)
+app.command(push, synonym=("upload", "publish"))
 app.command(show, synonym=("info", "inspect", "status"))
 app.command(list_, name="list", synonym=("ls", "recipes", "methods", "tasks"))
 app.register_install_completion_command(help="Let the shell complete commands and options.")

@@ -22,14 +22,18 @@ from latentcot.utils.files import refuse_unwritable
 if TYPE_CHECKING:
     from latentcot.evaluation.results import Evaluation
 
+Several = Annotated[
+    tuple[str, ...], Parameter(consume_multiple=True, negative="", negative_iterable="")
+]
+
 
 def evaluate(
     checkpoint: str,
     /,
     *,
-    data: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    data: Several = (),
     fields: Annotated[Fields, Parameter(name="*")] = USUAL,
-    num_thoughts: tuple[int, ...] = (),
+    num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
@@ -72,6 +76,8 @@ def evaluate(
     _check(data, limit, out, figure, len(numbers), draws)  # before the work, not after it
     join()
     reasoner, results = load(checkpoint), list[tuple[str, str | None, "Evaluation", Path | None]]()
+    if draws.rate is not None:
+        reasoner.use_rate(draws.rate)
     files = data or [folder.recipe_test_file(checkpoint)]
     own = {f: folder.recipe_fields(checkpoint, f) if fields == USUAL else fields for f in files}
     questions = {file: read_examples(file, limit, own[file]) for file in files}

@@ -59,6 +59,8 @@ def generate(
         raise DataError("generate: there is no question. Give them as arguments or one a line.")
     options = draws.options()
     reasoner = load(checkpoint)
+    if draws.rate is not None:
+        reasoner.use_rate(draws.rate)
     try:
         outputs = reasoner.generate(
             texts,

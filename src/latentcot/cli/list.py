@@ -1,12 +1,16 @@
 """`latentcot list`: what there is."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+LM_EVAL = Path(__file__).parents[1] / "evaluation" / "lm_eval"
+"""Not asked of `evaluation/harness.py`, which needs lm_eval."""
+
 
 def list_(
-    what: Literal["methods", "tasks", "recipes", "data"],
+    what: Literal["methods", "tasks", "recipes", "data", "lm-eval"],
     /,
     *words: str,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
@@ -14,7 +18,8 @@ def list_(
     """List the methods, the tasks, the recipes that come with the package, or named data sets.
 
     Args:
-        what: methods, tasks, recipes or data.
+        what: methods, tasks, recipes or data; or lm-eval, the tasks for lm-evaluation-harness and
+            the folder of their files.
         words: Only what has all of these in its name or description, such as gsm8k.
         as_json: Print a list of JSON objects.
     """
@@ -55,6 +60,12 @@ def list_(
                 }
                 for split in sorted(row.splits, key=lambda split: split != row.tested)
             ]
+    elif what == "lm-eval":
+        rows = []
+        for file in sorted(LM_EVAL.glob("*.yaml")):
+            about, _, body = file.read_text(encoding="utf-8").partition("\n")
+            title = body.partition("task: ")[2].partition("\n")[0]
+            rows.append({"task": title, "what it is": about.removeprefix("# ")})
     else:
         tasks.load_entry_points()
         rows = [{"task": task.name, "what it is": task.summary} for task in tasks.TASKS.values()]
@@ -70,7 +81,9 @@ def list_(
     for values in found:
         first, *rest = values.values()
         is_same = what == "data" and first == before  # of another split the rest is said already
-        shown = ["", *rest[:2], "", ""] if is_same else [first, *rest]
-        table.add_row(*shown)
+        cells = ["", *rest[:2], "", ""] if is_same else [first, *rest]
+        table.add_row(*cells)
         before = first
+    if what == "lm-eval":
+        table.caption = f"--include_path {LM_EVAL}"
     print_table(table)

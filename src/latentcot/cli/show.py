@@ -69,7 +69,7 @@ def show(
         load_entry_points()
     names = list(METHODS) if method == "all" else [method]
     recipes = [
-        read_recipe(path, [*set_, *changes, *([f"method={name}"] if name else [])])
+        read_recipe(path, [*([f"method={name}"] if name else []), *set_, *changes])
         for name in names
     ]
     found = _example(example, recipes[0].data, path)

@@ -25,9 +25,8 @@ from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.evaluation.tables import figures
 from latentcot.methods import method_named
-from latentcot.models.lora_files import WEIGHTS_FILE
+from latentcot.models.settings import WEIGHTS_FILE
 from latentcot.recipes.recipe import read_recipe
-from latentcot.runs.checkpoint import FORMAT_VERSION
 from latentcot.runs.checkpoint_folders import (
     BEST_FILE,
     INFO_FILE,
@@ -41,7 +40,7 @@ from latentcot.studies.folder import num_updates_of
 from latentcot.tasks import task_named
 from latentcot.utils.display import put, put_json
 from latentcot.utils.parsing import one_line, parse_json
-from latentcot.utils.versions import read_versioned
+from latentcot.utils.versions import CHECKPOINT_VERSION, read_versioned
 
 State = Literal["whole", "no checksums", "damaged", "set aside"]
 DataState = Literal["same", "changed", "missing", "unreadable", "not checked"]
@@ -346,14 +345,14 @@ def summarize_checkpoint(
         try:
             # Without a run nothing is to be continued: what only that needs may be missing.
             is_verified = verify(folder, leave_out=() if run_of(folder) else (STATE_FILE,))
-            info = read_versioned(folder / INFO_FILE, FORMAT_VERSION)
+            info = read_versioned(folder / INFO_FILE, CHECKPOINT_VERSION)
             state = "whole" if is_verified else "no checksums"
         except (LatentcotError, FileNotFoundError) as error:
             state = "damaged"
             problems.append(f"{folder}: {error}" if isinstance(error, OSError) else str(error))
     num_bytes = 0
     with suppress(OSError):  # deleted meanwhile
-        num_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     number = folder.name.rpartition("-")[2]
     update, stage = info.get("update"), info.get("stage")
     return CheckpointSummary(
@@ -374,7 +373,7 @@ def model_of(folder: Path, pretrained: str | None = None) -> Model:
         """Add up the shapes in the heads of the weight files."""
         num = 0
         for path in folder.glob(pattern):
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="numpy") as file:
                 num += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         return num or None
 

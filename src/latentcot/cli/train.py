@@ -42,7 +42,7 @@ def train(
     from latentcot.utils.display import say
 
     is_finished = run(
-        read_recipe(recipe, [*set_, *changes, *([f"method={method}"] if method else [])]),
+        read_recipe(recipe, [*([f"method={method}"] if method else []), *set_, *changes]),
         out,
         resume=resume,
         overwrite=overwrite,

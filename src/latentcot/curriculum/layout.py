@@ -68,11 +68,16 @@ class LayoutRules:
         plan: What each stage removes and puts in.
         zero_thoughts: What stands in place of no thoughts at all, for methods with special tokens:
             `<bot><eot>` (the official layout), `<bot>` alone, or nothing.
+        rate: Tokens that a latent position stands for, in views that compress; that of their
+            answers if None.
+        seed: Of what is random in an update's layouts and targets.
     """
 
     special_tokens: SpecialTokens
     plan: Plan
     zero_thoughts: ZeroThoughts = "both"
+    rate: int | None = None
+    seed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,10 @@ def one_of_each_shape(examples: Iterable[EncodedExample]) -> list[EncodedExample
     return list(first.values())
 
 
+Rows = tuple[tuple[int, ...], ...]
+"""Token ids, one tuple for each group of latent positions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One sequence, ready for `think`.
@@ -124,6 +133,8 @@ class Layout:
             unknown.
         anchor: The number of the suffix token with which the answer proper begins, so that
             `Rollout.states[anchor]` predicts it; None where nobody asked.
+        groups: The tokens that each latent position stands for, in views that compress; None where
+            they are not known and the model has to find what goes into a position.
     """
 
     prefix: tuple[int, ...]
@@ -133,6 +144,7 @@ class Layout:
     num_next: int = 0
     stop_after: int | None = None
     anchor: int | None = None
+    groups: Rows | None = None
 
     def __len__(self) -> int:
         """Return the number of positions."""
@@ -152,11 +164,8 @@ class Layout:
             labels=self.labels[: self.opening],
             num_next=0,
             anchor=None,
+            groups=None,
         )
-
-
-Rows = tuple[tuple[int, ...], ...]
-"""Token ids, one tuple for each group of latent positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +255,23 @@ def lay_out(
     latents = count_latents(view, stage, None if steps is None else len(steps), rules.plan)
     latents = latents if num_thoughts is None else num_thoughts
     prefix, opening = example.question, tuple[int, ...]()
+    left = () if steps is None else view.schedule.left(steps, stage, rules.plan)
+    words = tuple(token for step in left for token in step)
+    groups = None
+    if view.compression is not None:
+        rate = rules.rate or view.compression.rate
+        prefix = (*prefix, *[special_tokens.pause] * rate)
+        if steps is not None and num_thoughts is None:
+            chain = [token for step in steps for token in step]
+            del chain[len(chain) - len(words) :]
+            groups = tuple(tuple(chain[i : i + rate]) for i in range(0, len(chain), rate))
+            latents = len(groups)
     if isinstance(view.latents, Tokens):
         opening = (getattr(special_tokens, view.latents.token),) * latents
     around = rules.zero_thoughts if latents == 0 else "both"
     if view.has_special_tokens and around != "none":
         prefix = (*prefix, special_tokens.bot)
         opening = (*opening, special_tokens.eot) if around == "both" else opening
-    left = () if steps is None else view.schedule.left(steps, stage, rules.plan)
-    words = tuple(token for step in left for token in step)
     language = () if steps is None else (*words, *example.answer, special_tokens.eos)
     return Layout(
         prefix=prefix,
@@ -263,6 +281,7 @@ def lay_out(
         num_next=len(left[0]) if left else len(example.answer),
         stop_after=None if steps is None else latents_of_chain(len(steps), rules.plan),
         anchor=None if example.lead is None else len(opening) + len(words) + example.lead,
+        groups=groups,
     )
 
 
@@ -355,19 +374,34 @@ def _ids(tokenizer: Any, texts: list[str], is_start: bool) -> list[tuple[int, ..
     """Encode texts; the start of a sequence gets what the tokenizer puts in front, as Llama's."""
     if not texts:
         return []
-    front = tuple[int, ...]()
-    if is_start:
-        # What a tokenizer puts before a text, not what it puts behind: an end of text behind the
-        # question would stand in the middle of the sequence here.
-        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        whole = tokenizer("a", add_special_tokens=True)["input_ids"]
-        starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-        front = tuple(whole[: next(starts, 0)])
+    front = put_around(tokenizer)[0] if is_start else ()
     return [
         (*front, *ids)
         for start in range(0, len(texts), CHUNK)  # of all at once, masks and offsets take gigabytes
         for ids in tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
     ]
+
+
+def put_around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return what a tokenizer puts before a text, and what it puts behind.
+
+    Only the first is read here: an end of text behind the question would stand in the middle of the
+    sequence.
+    """
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    starts = (i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    start = next(starts, 0)
+    return tuple(whole[:start]), tuple(whole[start + len(bare) :])
+
+
+def unknown_of(tokenizer: Any) -> int | None:
+    """Return the id that stands for words outside of the vocabulary, if there is one.
+
+    Byte-level vocabularies represent everything; GPT-2 names its end of text as unknown.
+    """
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id) else unknown
 
 
 def _refuse_special_tokens(examples: Sequence[Example], tokenizer: Any) -> None:
@@ -394,9 +428,9 @@ def _refuse_unwritable(
     empty = next((example.id for example in encoded if not example.question), None)
     if empty is not None:
         raise DataError(f"example {empty!r}: its question has no tokens. Give it some text.")
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        return  # byte-level vocabularies represent everything; GPT-2 names its <eos> as unk
+    unknown = unknown_of(tokenizer)
+    if unknown is None:
+        return
 
     def lacking(words: list[str]) -> list[str]:
         ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []

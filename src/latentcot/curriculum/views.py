@@ -146,11 +146,15 @@ class Sequential:
         update: What goes into a position, from the state before it.
         summary: One line for `latentcot list methods`.
         is_thought: Whether that is a continuous thought and counts as one.
+        given: (embeddings (…, W, D) of the tokens that a position stands for, which of them are
+            real (…, W)) → (…, D), what goes into it in place of `update` where these are known: in
+            training, with `View.compression`. All positions are then read in one pass.
     """
 
     update: Update
     summary: str = "the last hidden state, fed back as input embedding"
     is_thought: bool = True
+    given: Callable[[Any, Any], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,22 @@ NOTHING = Nothing()
 
 
 @dataclass(frozen=True, slots=True)
+class Compression:
+    """Each latent position stands for so many consecutive tokens of the removed steps.
+
+    The number, r, is told to the model: as many `<pause>` stand behind the question. How many
+    positions an answer takes is not known before; the first token of the answer proper ends them.
+
+    Attributes:
+        rates: What r is drawn from in training, once for each update.
+        rate: The r of answers.
+    """
+
+    rates: tuple[int, ...]
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """How an example is read.
 
@@ -195,12 +215,16 @@ class View:
         latents: What stands in place of the rest.
         has_special_tokens: Whether `<bot>` and `<eot>` stand around that place.
         num_latents: Latent positions of every example at every stage; those of the plan if None.
+            With `compression`, the most that an answer takes.
+        compression: How many tokens of the removed steps a latent position stands for, for
+            positions of a `Sequential` with `given`.
     """
 
     schedule: Schedule
     latents: Latents = NOTHING
     has_special_tokens: bool = False
     num_latents: int | None = None
+    compression: Compression | None = None
 
     @property
     def has_latents(self) -> bool:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,7 +29,7 @@ from latentcot.evaluation.statistics import (
 from latentcot.methods import METHODS
 from latentcot.recipes.values import flat
 from latentcot.runs.folder import read_run_recipe
-from latentcot.utils.display import say
+from latentcot.utils.display import say_once
 from latentcot.utils.parsing import one_line, parse_yaml, shown
 
 _SEED = re.compile(r"seed-(-?\d+)(\.log|\.yaml)?")
@@ -372,13 +371,9 @@ def _runs_in(paths: Sequence[Path]) -> list[Path]:
     if not found:
         return others
     if others:
-        _tell_left_out(", ".join(str(path) for path in others))
+        # Once: rows and summaries read the same paths.
+        say_once(f"Note: no runs, so they are left out: {', '.join(map(str, others))}.")
     return found
-
-
-@cache  # rows and summaries read the same paths
-def _tell_left_out(paths: str) -> None:
-    say(f"Note: no runs, so they are left out: {paths}.")
 
 
 def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:

@@ -24,7 +24,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
-from latentcot.methods.stopping import STOP, StopRule, choose_threshold
+from latentcot.methods.stopping import STOP, StopRule, WordRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
@@ -136,6 +136,7 @@ class Reasoner:
         tokenizer: With the special tokens.
         info: What the checkpoint says.
         modules: What was learned beside the model, by name; those that answers need.
+        source: Where it was loaded from, if it was.
     """
 
     def __init__(
@@ -144,7 +145,9 @@ class Reasoner:
         tokenizer: PreTrainedTokenizerBase,
         info: CheckpointInfo,
         modules: Mapping[str, nn.Module] | None = None,
+        source: str | None = None,
     ) -> None:
+        self.source = source
         self.model = model
         self.tokenizer = tokenizer
         self.info = info
@@ -160,6 +163,24 @@ class Reasoner:
         graphs = cuda_graphs(model.device)
         if graphs is not None and takes_split_cache(model):
             self.recorder = GreedyRecorder(model, self.thinker, graphs)
+
+    def use_rate(self, rate: int) -> None:
+        """Let each thought stand for so many tokens from now on, in a method that compresses them.
+
+        Raises:
+            UsageError: The method does not, or has not been trained for this rate.
+        """
+        compression = self.method.view.compression
+        allowed = () if compression is None else (*compression.rates, compression.rate)
+        if rate not in allowed:
+            raise UsageError(
+                f"rate: must be one of those that were trained ({min(allowed)} … {max(allowed)}), "
+                f"got {shown(rate)}."
+                if allowed
+                else f"rate: the thoughts of {self.method.name} stand for no number of tokens that "
+                "could be chosen. Leave it out; colar's do."
+            )
+        self.rules = replace(self.rules, rate=rate)
 
     def __repr__(self) -> str:
         """Return one line: what it is, and where."""
@@ -222,7 +243,7 @@ class Reasoner:
         **options: Unpack[Options],
     ) -> list[Output]:
         """Answer encoded examples; their latent positions are counted as in training."""
-        stop = self._stop_rule() if num_thoughts is None else None
+        stop = self.stop_rule() if num_thoughts is None else None
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
         return self.answer_prompts(prompts, stop=stop, **options)
@@ -232,7 +253,7 @@ class Reasoner:
         prompts: Sequence[Layout],
         *,
         thinker: Thinker | None = None,
-        stop: StopRule | None = None,
+        stop: StopRule | WordRule | None = None,
         force_steps: bool = False,
         soft_words: float | None = None,
         max_new_tokens: int | None = None,
@@ -289,7 +310,7 @@ class Reasoner:
             DataError: A question does not fit the vocabulary or the model's positions.
         """
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
-        stop = self._stop_rule() if num_thoughts is None else None
+        stop = self.stop_rule() if num_thoughts is None else None
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
         check_lengths(self.model, prompts, [e.id for e in encoded])
         if not prompts:
@@ -330,7 +351,10 @@ class Reasoner:
         probabilities = self.stop_probabilities(encoded, batch_size)
         return choose_threshold(probabilities, torch.tensor(ends))
 
-    def _stop_rule(self) -> StopRule | None:
+    def stop_rule(self) -> StopRule | WordRule | None:
+        """Return what ends latent mode; None where the number of thoughts is fixed."""
+        if self.method.view.compression is not None:
+            return WordRule(self.model, self._ends_of_chain(), self.info.num_thoughts)
         if STOP not in self.modules or self.info.stop_threshold is None:
             return None
         most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
@@ -358,6 +382,30 @@ class Reasoner:
         """Turn examples into token ids."""
         return encode(examples, self.tokenizer, self.info.template, reads_steps=False)
 
+    def push_to_hub(self, repo: str, *, private: bool = False, licence: str | None = None) -> str:
+        """Send the checkpoint that this was loaded from to the hub, with a model card.
+
+        Args:
+            repo: OWNER/NAME.
+            private: Make a private repository, if there is none.
+            licence: Of the weights, as the hub names it; not in the card if left out.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            UsageError: It was not loaded from a folder, the name is none, or there is no token.
+            RunError: The hub cannot be reached, or refuses.
+        """
+        from latentcot.evaluation.hub import pack, push  # which reads results, made by reasoners
+
+        if self.source is None:
+            raise UsageError(
+                "push_to_hub: sends the files that a reasoner was loaded from, and this one was "
+                "not loaded. Take latentcot.load(run)."
+            )
+        return push(pack(self.source, repo, licence), private=private)
+
     def prompts(
         self, encoded: Sequence[EncodedExample], num_thoughts: int | None = None
     ) -> list[Layout]:
@@ -384,7 +432,7 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
     found = load_checkpoint(path)
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     modules = dict(found.modules.to(device).items())
-    return Reasoner(found.model, found.tokenizer, found.info, modules)
+    return Reasoner(found.model, found.tokenizer, found.info, modules, str(path))
 
 
 def _without_words(prompts: Sequence[Layout]) -> list[Layout]:

@@ -6,10 +6,8 @@ test) and which seed a run had (standard deviation, Student's interval).
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Literal
-
-from scipy.stats import binomtest, norm, t
 
 from latentcot.errors import UsageError
 
@@ -27,8 +25,7 @@ def share_with_interval(num_right: int, num_all: int) -> tuple[float, float, flo
 
     Wilson's interval stays inside 0 … 1 and holds near both ends, where accuracies lie.
     """
-    interval = binomtest(num_right, num_all).proportion_ci(0.95, method="wilson")
-    return num_right / num_all, float(interval.low), float(interval.high)
+    return num_right / num_all, *share_interval(num_right / num_all, num_all)
 
 
 def share_interval(share: float, num_all: int) -> tuple[float, float]:
@@ -37,7 +34,7 @@ def share_interval(share: float, num_all: int) -> tuple[float, float]:
     For the mean accuracy of several runs on the same `num_all` questions it is never too narrow:
     a mean of runs varies at most as much with the questions as a single run of that accuracy.
     """
-    z = float(norm.ppf(0.975))
+    z = NormalDist().inv_cdf(0.975)
     scale = 1 + z**2 / num_all
     middle = (share + z**2 / (2 * num_all)) / scale
     half = z * sqrt(share * (1 - share) / num_all + z**2 / (4 * num_all**2)) / scale
@@ -59,6 +56,8 @@ def mcnemar(b: int, c: int, alternative: Alternative = "two-sided") -> float:
     """
     if b + c == 0:
         return 1.0
+    from scipy.stats import binomtest  # only here and below: it takes a second to load
+
     return float(binomtest(b, b + c, 0.5, alternative=alternative).pvalue)
 
 
@@ -120,5 +119,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     mean, sd = mean_and_sd(values)
     if sd is None:
         return None
+    from scipy.stats import t
+
     half = float(t.ppf(0.975, len(values) - 1)) * sd / sqrt(len(values))
     return mean - half, mean + half

@@ -23,7 +23,7 @@ stage, which answers: what fills positions does not know how many make a block.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -83,11 +83,17 @@ def count_tokens(laid: LaidOut) -> tuple[int, ...]:
     return (sum(map(len, laid.targets[STEP_LOSS])),)
 
 
+def looped(latent: Any) -> Tensor:
+    """Return what is read next at a position, from its own state: E + hᵗ⁻¹."""
+    vector: Tensor = latent.embed("pause") + latent.state
+    return vector
+
+
 def lotus(settings: LotusSettings) -> Method:
     """Make the method."""
     blocks = Parallel(
         settings.iterations,
-        lambda latent: latent.embed("pause") + latent.state,
+        looped,
         summary="<pause> embeddings plus their own states, all refined at once",
         is_in_place=True,
     )

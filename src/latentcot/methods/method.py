@@ -13,6 +13,7 @@ torch; terms and modules are functions that are only kept here.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from latentcot.curriculum.layout import EncodedExample, LaidOut, Layout, LayoutRules, Rows
@@ -134,6 +135,12 @@ class Method:
         """Return whether the words of a step are ever read."""
         views = any(view.leaves_steps(plan) for view in self.views.values())
         return views or any(term.targets is not None for term in self.terms)
+
+    def drawn(self, rules: LayoutRules, seed: str) -> LayoutRules:
+        """Return rules with what is random in an update, the same for the same seed."""
+        compression = self.view.compression
+        rate = None if compression is None else Random(seed).choice(compression.rates)
+        return replace(rules, rate=rate, seed=seed)
 
     def lay_out(
         self, layouts: Mapping[str, Layout], example: EncodedExample, rules: LayoutRules

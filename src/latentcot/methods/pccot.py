@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from latentcot.curriculum.views import Parallel
+from latentcot.curriculum.views import THOUGHT, Parallel
 from latentcot.methods.codi import CodiSettings, make_projection, project, self_distillation
 from latentcot.methods.method import Method, Module
 
@@ -33,7 +33,7 @@ class PccotSettings(CodiSettings):
 def pccot(settings: PccotSettings) -> Method:
     """Make the method."""
     if settings.projection == "identity" or settings.iterations == 0:
-        latents = Parallel(settings.iterations, lambda latent: latent.state)
+        latents = Parallel(settings.iterations, THOUGHT.update)
         return self_distillation("pccot", latents, settings, {})
     modules = {"projection": Module(make_projection)}
     latents = Parallel(settings.iterations, project)

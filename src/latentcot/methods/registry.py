@@ -148,7 +148,8 @@ def host_named(choice: str | Mapping[str, Any]) -> Method:
         MethodError: As there, or it has no thoughts.
     """
     host = method_named(choice)
-    if not (host.view.is_filled and host.view.latents.is_thought):
+    view = host.view
+    if not (view.is_filled and view.latents.is_thought) or view.compression is not None:
         raise MethodError(
             f"method.host: {host.name} has no thoughts that could be spelled. Use coconut, codi, …"
         )

@@ -1,4 +1,4 @@
-"""When latent mode ends: after a constant number of thoughts, or when a classifier says so.
+"""When latent mode ends: after a number of thoughts, or when a classifier or the next word says so.
 
 The paper names both ("a binary classifier on latent thoughts", arXiv 2412.06769, section 3) and
 found them comparable. The classifier reads the last hidden state at each latent position. It is
@@ -8,39 +8,27 @@ is the same at every stage, and before the last stage most say "go on". When ans
 at the first latent position whose probability reaches the threshold, which is chosen on validation
 questions, or at an upper bound.
 
+Views that compress (`curriculum/views.py`) end it where the first token of the answer is the most
+probable one, as words do.
+
 Shapes: B batch, N most latent positions of any row, D hidden size.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import LaidOut
 from latentcot.methods.method import Method, Module, Term
 from latentcot.models.loading import width_of
-from latentcot.thinking.readings import Readings
+from latentcot.thinking.readings import Readings, logits_of
 
 NUM_THRESHOLDS = 99
 DEFAULT_THRESHOLD = 0.5
 STOP = "stop"
 """The name of the module."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """The `stop:` part of a recipe; `stop: classifier` is short for `stop: {rule: classifier}`."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    rule: Literal["constant", "classifier"] = "constant"
-    """How latent mode ends: after the number of thoughts of the layout, or by a classifier."""
-    loss_weight: Annotated[float, Field(gt=0)] = 1.0
-    """Weight of the classifier's loss beside the language's."""
-    max_thoughts: Annotated[int, Field(ge=1)] | None = None
-    """The most thoughts that the classifier may take; as many as the last stage has if empty."""
 
 
 class StopHead(nn.Module):
@@ -71,6 +59,20 @@ class StopRule:
         """Return whether each row of states (B, D) thinks no more: (B,), bool."""
         is_over: Tensor = self.head(states).sigmoid() >= self.threshold
         return is_over
+
+
+@dataclass(frozen=True, slots=True)
+class WordRule:
+    """Ends latent mode where the model would now say one of some tokens; for any model."""
+
+    model: PreTrainedModel
+    ends: tuple[int, ...]
+    max_thoughts: int
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Return whether each row of states (B, D) thinks no more: (B,), bool."""
+        said = logits_of(self.model, states).argmax(-1)
+        return torch.isin(said, torch.tensor(self.ends, device=said.device))
 
 
 def with_stop_classifier(method: Method, weight: float = 1.0) -> Method:

@@ -88,6 +88,10 @@ _LATER = (
         "mux", "a host whose thoughts say a bag of a span's tokens (arXiv 2607.18264)",
         "latentcot.methods.mux:mux", "latentcot.methods.mux:MuxSettings",
     ),
+    Registered(
+        "colar", "thoughts that stand for some tokens of the chain each (arXiv 2505.16552)",
+        "latentcot.methods.colar:colar", "latentcot.methods.colar:ColarSettings",
+    ),
 )  # fmt: skip
 """Methods of a file each, which is imported when one is asked for: it may need torch."""
 

@@ -23,25 +23,10 @@ from transformers.pytorch_utils import Conv1D
 
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.models.backend.split_cache import blocks_of
+from latentcot.models.settings import Lora
 from latentcot.utils.parsing import shown
 
 Name = Annotated[str, Field(min_length=1)]
-
-
-@dataclass(frozen=True)
-class Lora:
-    """The `lora:` part of a recipe: train adapters next to frozen weights."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    rank: Annotated[int, Field(ge=1)] = 16
-    """Rank r of each adapter."""
-    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32.0
-    """Adapters are scaled by alpha / rank."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout on what goes into an adapter."""
-    targets: tuple[Name, ...] = ()
-    """Names of the linear layers that get one, such as q_proj; all those of the blocks if empty."""
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,10 @@ from latentcot.models.lora import (
     take_over,
     trained_names,
 )
+from latentcot.models.settings import SETTINGS_FILE, WEIGHTS_FILE
 from latentcot.models.special_tokens import make_room, rows_of_special_tokens
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import one_line, parse_json, shown
-
-SETTINGS_FILE = "adapters.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 def save_adapters(

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from latentcot.errors import RecipeError
-from latentcot.models.loading import FromScratch, make_from_scratch
+from latentcot.models.loading import make_from_scratch
+from latentcot.models.settings import FromScratch
 from latentcot.utils.parsing import one_line, shown
 
 _LLAMA_32_ROPE = {

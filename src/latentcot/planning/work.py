@@ -26,7 +26,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTokens
 from latentcot.curriculum.views import Parallel, Plan
 from latentcot.methods import Method
-from latentcot.models.lora import Adapters, Lora, add_adapters, hold_lightly
+from latentcot.models.lora import Adapters, add_adapters, hold_lightly
+from latentcot.models.settings import Lora
 from latentcot.models.shapes import model_of
 from latentcot.thinking.batch import collate_views
 from latentcot.training.objective import Objective, make_modules
@@ -120,7 +121,16 @@ def examples_of(
         layouts = {}
         for name, (prefix, latents, suffix) in zip(views_of(method), shape.views, strict=True):
             words = ids(suffix)
-            layouts[name] = Layout(ids(prefix), latents, words, words, stop_after=latents, anchor=0)
+            is_known = method.views[name].compression is not None
+            layouts[name] = Layout(
+                ids(prefix),
+                latents,
+                words,
+                words,
+                stop_after=latents,
+                anchor=0,
+                groups=(ids(1),) * latents if is_known else None,
+            )
         groups = zip(names, shape.targets, strict=True)
         targets = {name: tuple(ids(width) for _ in range(many)) for name, (many, width) in groups}
         examples.append(LaidOut({name: layouts[name] for name in method.views}, targets))

@@ -29,9 +29,7 @@ from latentcot.data.named import for_key
 from latentcot.errors import LatentcotError, RecipeError
 from latentcot.methods import method_named
 from latentcot.methods.method import Method
-from latentcot.methods.stopping import Stop
-from latentcot.models.loading import FromScratch
-from latentcot.models.lora import Lora
+from latentcot.models.settings import FromScratch, Lora
 from latentcot.recipes.aliases import ELSEWHERE
 from latentcot.recipes.values import (
     flat,
@@ -154,6 +152,12 @@ class Training:
     twice the loss of guessing if empty."""
     log_every: Count = 10
     """Updates between two rows of metrics.jsonl."""
+    # A text alone, `report_to: tensorboard`, stands for a list of one.
+    report_to: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value or []),
+    ] = ()
+    """Trackers that get the rows of metrics.jsonl too, by their names in accelerate."""
 
     def num_updates(self, updates_per_epoch: int) -> int:
         """Return how many updates the whole training has."""
@@ -161,6 +165,20 @@ class Training:
         if self.epochs is not None:
             limits.append(max(1, round(self.epochs * updates_per_epoch)))
         return int(min(limits))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The `stop:` part of a recipe; `stop: classifier` is short for `stop: {rule: classifier}`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rule: Literal["constant", "classifier"] = "constant"
+    """How latent mode ends: after the number of thoughts of the layout, or by a classifier."""
+    loss_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the classifier's loss beside the language's."""
+    max_thoughts: Annotated[int, Field(ge=1)] | None = None
+    """The most thoughts that the classifier may take; as many as the last stage has if empty."""
 
 
 @dataclass(frozen=True)
@@ -309,10 +327,12 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
             f"{curriculum.num_stages} × {curriculum.thoughts_per_step}."
         )
     if recipe.stop.rule != "constant":
-        if not isinstance(recipe.bound_method.view.latents, Sequential):
+        view = recipe.bound_method.view
+        if not isinstance(view.latents, Sequential) or view.compression is not None:
             problems.append(
-                "stop: a classifier needs latent positions that are filled one by one, which "
-                f"{recipe.method_name} does not have. Use stop: constant."
+                "stop: a classifier needs latent positions that are filled one by one and end "
+                f"after a number of them, which {recipe.method_name} does not have. Use stop: "
+                "constant."
             )
         if curriculum.pad_to_num_stages:
             problems.append(
@@ -341,8 +361,13 @@ def write_recipe(recipe: Recipe) -> str:
     )
 
 
+def flat_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the fully resolved recipe as key → plain value, `training.batch_size` → 128."""
+    return dict(flat(_ADAPTER.dump_python(recipe, mode="json")))
+
+
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """Return in words which keys of two recipes differ."""
-    old, new = (dict(flat(yaml.safe_load(write_recipe(one)))) for one in (before, now))
+    old, new = flat_values(before), flat_values(now)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys]

@@ -4,19 +4,20 @@ A recipe may say `extends: other.yaml`: it then holds only what differs from tha
 `for_method: {NAME: {…}}` stand the keys that differ for one method; they count where the run is of
 that method, wherever it was named: in a file or by an override. Of all that says something, the
 later one wins: the file that is extended, its `for_method`, the file, its `for_method`, overrides.
+Settings of the method itself may stand there as well, `codi: {method: {distillation_weight: 20}}`;
+they are what the method has where whoever names it says nothing else.
 Recipes that come with the package are found by their name (`latentcot list recipes`), `gsm8k`.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from latentcot.errors import MethodError, RecipeError, did_you_mean
 from latentcot.methods import METHODS, method_named
-from latentcot.utils.display import say
+from latentcot.utils.display import say_once
 from latentcot.utils.parsing import named, parse_yaml, shown
 
 RECIPES = Path(str(resources.files("latentcot"))) / "recipes"
@@ -54,7 +55,8 @@ def find_recipe(path: Path | str) -> tuple[Path, str | None]:
         return RECIPES / f"{path}.yaml", None
     try:
         if recipe in names:
-            _tell_new_name(recipe, method_named(method).name)
+            name = method_named(method).name
+            say_once(f"{recipe}/{method}: is recipe {recipe} with --method {name} now.")
             return RECIPES / f"{recipe}.yaml", method
     except MethodError:
         pass  # suggested below
@@ -63,11 +65,6 @@ def find_recipe(path: Path | str) -> tuple[Path, str | None]:
         f"{named(str(path))}: no such recipe.{did_you_mean(str(path), [*names, *of_old])} Give a "
         "file, or a name of `latentcot list recipes`. See docs/recipes.md."
     )
-
-
-@cache  # a study has many runs with one recipe
-def _tell_new_name(recipe: str, method: str) -> None:
-    say(f"{recipe}/{method}: is recipe {recipe} with --method {method} now, and read as that.")
 
 
 def exists(path: Path) -> bool:
@@ -96,10 +93,12 @@ def _all_of(
     layers: Sequence[Mapping[str, Any]], method: str | None, overrides: Sequence[str]
 ) -> dict[str, Any]:
     """Return what files and overrides say together; without `for_method` if the method is None."""
-    values: dict[str, Any] = {}
+    values, settings = dict[str, Any](), dict[str, Any]()
     for layer in layers:
         values = _merged(values, {k: v for k, v in layer.items() if k != "for_method"})
-        values = _merged(values, layer.get("for_method", {}).get(method, {}))
+        keys = layer.get("for_method", {}).get(method, {})
+        values = _merged(values, {k: v for k, v in keys.items() if k != "method"})
+        settings = _merged(settings, keys.get("method", {}))
     for override in overrides:
         key, is_given, text = override.partition("=")
         if not is_given or not key.strip():
@@ -122,6 +121,13 @@ def _all_of(
             holder[last] = parse_yaml(text)
         except ValueError:  # such as <<, which YAML keeps for itself
             holder[last] = text
+    if settings:
+        chosen = values.get("method")
+        values["method"] = {
+            "name": method,
+            **settings,
+            **(chosen if isinstance(chosen, dict) else {}),
+        }
     return values
 
 
@@ -141,7 +147,10 @@ def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:
             )
         for name, keys in of_methods.items():
             method_named(str(name))
-            wrong = keys.keys() & {"method", "extends", "for_method"}
+            wrong = keys.keys() & {"extends", "for_method"}
+            settings = keys.get("method", {})
+            if not isinstance(settings, dict) or "name" in settings:
+                wrong.add("method")  # its settings may
             if wrong:
                 raise RecipeError(f"for_method.{name}.{min(wrong)}: cannot differ by method.")
         values["for_method"] = {str(name): with_new_keys(one) for name, one in of_methods.items()}

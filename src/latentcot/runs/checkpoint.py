@@ -1,11 +1,12 @@
 """Checkpoints that know what they are: method, c, stage and number of thoughts.
 
 A checkpoint folder holds what `save_pretrained` writes (it loads with plain
-`AutoModelForCausalLM` and `AutoTokenizer`), `latentcot.json`, for a run that can go on
-`training_state.pt`, and `checksums.json`, by which damage is found. One with adapters holds these
-in place of the weights (`models/lora_files.py`). Folders are written under another name and renamed
-once they are whole. Nothing of a checkpoint is ever run: weights are safetensors, no code that lies
-beside them is loaded, and the training state holds tensors and plain values only.
+`AutoModelForCausalLM` and `AutoTokenizer`), what transformers needs to think (`export.py`),
+`latentcot.json`, for a run that can go on `training_state.pt`, and `checksums.json`, by which
+damage is found. One with adapters holds these in place of the weights (`models/lora_files.py`).
+Folders are written under another name and renamed once they are whole. Nothing of a checkpoint is
+ever run: weights are safetensors, no code that lies beside them is loaded, and the training state
+holds tensors and plain values only.
 """
 
 import os
@@ -41,7 +42,8 @@ from latentcot.methods.stopping import STOP, with_stop_classifier
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.lora import adapters_of
-from latentcot.models.lora_files import SETTINGS_FILE, WEIGHTS_FILE, load_adapted, save_adapters
+from latentcot.models.lora_files import load_adapted, save_adapters
+from latentcot.models.settings import SETTINGS_FILE, WEIGHTS_FILE
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint_folders import (
     INFO_FILE,
@@ -51,14 +53,15 @@ from latentcot.runs.checkpoint_folders import (
     verify,
     write_checksums,
 )
+from latentcot.runs.export import write_export
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import why_unwritten, write_json
 from latentcot.utils.network import use_cache_if_unreachable
 from latentcot.utils.parsing import could_be_on_hub, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
+from latentcot.utils.versions import CHECKPOINT_VERSION
 
-FORMAT_VERSION = 4
 MODULES_FILE = "modules.safetensors"
 STOP_FILE = "stop_head.safetensors"
 """What a checkpoint of format 3 and before held in place of `MODULES_FILE`."""
@@ -98,7 +101,7 @@ class CheckpointInfo:
     seed: int
     stop_threshold: float | None = None
     max_thoughts: int | None = None
-    format_version: int = FORMAT_VERSION
+    format_version: int = CHECKPOINT_VERSION
 
     @property
     def method_name(self) -> str:
@@ -159,9 +162,11 @@ def save_checkpoint(
         if training_state is not None:
             torch.save(training_state, beside / STATE_FILE)
         write_json(beside / INFO_FILE, asdict(info))
+        if adapters_of(model) is None:  # of those transformers asks the base how to generate
+            write_export(beside, model, tokenizer, info)
         write_checksums(beside)
-        for file in beside.iterdir():
-            _sync(file)
+        for path in beside.rglob("*"):
+            _sync(path)
         before = folder.with_name(f".{folder.name}.before.partial")
         if folder.exists():  # the same update, written again after a resume
             folder.rename(before)
@@ -210,7 +215,7 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
         CheckpointError: It is none, it is of a newer format, or its base is not there.
         DamagedError: Its files are not what was written.
     """
-    name, info = _locate(path)
+    name, info = locate(path)
     try:
         tokenizer = load_tokenizer_of(name)
         settings, weights = _file_of(name, SETTINGS_FILE), _file_of(name, WEIGHTS_FILE)
@@ -255,13 +260,13 @@ def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
         model(input_ids=torch.zeros(1, 1, dtype=torch.long))
 
 
-def has_adapters(path: Path | str) -> bool:
-    """Return whether a checkpoint, or the best one of a run, holds adapters beside a base.
+def holds(path: Path | str, file: str) -> bool:
+    """Return whether a checkpoint, or the best one of a run, has a file of this name.
 
     Raises:
         CheckpointError: It is none.
     """
-    return _file_of(_locate(path)[0], SETTINGS_FILE) is not None
+    return _file_of(locate(path)[0], file) is not None
 
 
 def _file_of(name: str, file: str) -> Path | None:
@@ -309,7 +314,16 @@ _PLAIN = (
 )
 
 
-def _locate(path: Path | str) -> tuple[str, CheckpointInfo]:
+def locate(path: Path | str) -> tuple[str, CheckpointInfo]:
+    """Find a checkpoint by its folder, its run (the best), its hub id, or its name in the package.
+
+    Returns:
+        Its folder or hub id, and what it says of itself.
+
+    Raises:
+        CheckpointError: It is none, or of a newer format.
+        DamagedError: Its files are not what was written.
+    """
     folder = here_or_shipped(path)
     if (folder / "checkpoints").is_dir() or (folder / "recipe.yaml").is_file():
         best = best_checkpoint(folder)
@@ -349,11 +363,10 @@ def _read_info(path: Path) -> CheckpointInfo:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}.") from None
     version = values.get("format_version") if isinstance(values, dict) else None
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path}: format_version must be 1 … {FORMAT_VERSION}, got {shown(version)}. A higher "
-            "one "
-            "was written by a newer latentcot: upgrade it."
+            f"{path}: format_version must be 1 … {CHECKPOINT_VERSION}, got {shown(version)}. "
+            "A higher one was written by a newer latentcot: upgrade it."
         )
     try:
         info = TypeAdapter(CheckpointInfo).validate_python(_upgraded(values))
@@ -410,11 +423,11 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     Version 1 had the numbers of the plan next to the rest. Version 3 has the fields of version 2,
     and checksums in the folder; version 4 holds modules, and settings of the method.
     """
-    if values["format_version"] == FORMAT_VERSION:
+    if values["format_version"] == CHECKPOINT_VERSION:
         return values
     if values["format_version"] in (2, 3):
-        return values | {"format_version": FORMAT_VERSION}
+        return values | {"format_version": CHECKPOINT_VERSION}
     of_plan = ("num_stages", "thoughts_per_step", "pad_to_num_stages")
     rest = {key: value for key, value in values.items() if key not in of_plan}
     plan = {key: values[key] for key in of_plan if key in values}
-    return rest | {"plan": plan, "format_version": FORMAT_VERSION}
+    return rest | {"plan": plan, "format_version": CHECKPOINT_VERSION}

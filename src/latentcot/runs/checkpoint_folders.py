@@ -9,7 +9,7 @@ RUN/checkpoints/damaged-update-00001200/  one that a resumed run found damaged a
 import hashlib
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from latentcot.errors import CheckpointError, DamagedError, RunError
@@ -123,7 +123,8 @@ def set_aside(folder: Path) -> Path:
 
 def write_checksums(folder: Path) -> None:
     """Write down the SHA-256 of each file of a checkpoint."""
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
     write_json(folder / CHECKSUMS_FILE, {"sha256": sums})
 
 
@@ -148,7 +149,7 @@ def verify(folder: Path, leave_out: Collection[str] = ()) -> bool:
         return False
     try:
         sums = dict(parse_json(path.read_text(encoding="utf-8"))["sha256"])
-        if not all(is_plain_name(name) for name in sums):
+        if not all(is_plain_name(part) for name in sums for part in name.split("/")):
             raise ValueError("it names other than files of its own folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(
@@ -176,3 +177,29 @@ def verify(folder: Path, leave_out: Collection[str] = ()) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_taken(out: Path, inputs: Sequence[Path] = (), *, overwrite: bool) -> None:
+    """Make sure that a checkpoint may be written into a folder.
+
+    Args:
+        out: The folder.
+        inputs: What is read to make it, and may not lie there.
+        overwrite: Whether a checkpoint that is there may be replaced.
+
+    Raises:
+        RunError: It may not.
+    """
+    place = out.resolve()
+    for path in inputs:
+        if path.exists() and place in (path.resolve(), *path.resolve().parents):
+            raise RunError(f"{out}: {path} is read from there. Give another --out.")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / INFO_FILE).is_file():
+        raise RunError(
+            f"{out}: exists, and is no checkpoint of latentcot (it holds no {INFO_FILE}), so it "
+            "will not be replaced. Delete it yourself, or give another --out."
+        )
+    if not overwrite:
+        raise RunError(f"{out}: exists already. Give --overwrite to replace it, or another --out.")

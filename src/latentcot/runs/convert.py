@@ -18,6 +18,7 @@ from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.methods import METHODS, Method, Plan, method_named
 from latentcot.models.loading import load_pretrained
 from latentcot.models.lora import adapters_of, merge_adapters
+from latentcot.models.settings import SETTINGS_FILE
 from latentcot.models.special_tokens import (
     install_special_tokens,
     missing_special_tokens,
@@ -25,11 +26,12 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.runs.checkpoint import (
     CheckpointInfo,
-    has_adapters,
+    holds,
     load_checkpoint,
     save_checkpoint,
 )
-from latentcot.runs.checkpoint_folders import INFO_FILE
+from latentcot.runs.checkpoint_folders import INFO_FILE, refuse_taken
+from latentcot.runs.export import GENERATE_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.runs.origins import PLAIN, Beside, beside
 from latentcot.tasks import TASKS, AnswerMatch, task_named
@@ -111,11 +113,11 @@ class Conversion:
 def convert(
     source: Path, out: Path, request: Request, *, base: str | None = None, overwrite: bool = False
 ) -> Conversion:
-    """Write a checkpoint of ours from weights of others, or from one of ours with adapters.
+    """Write a checkpoint of ours from weights of others, or from one of ours.
 
     Args:
-        source: A file of weights, a folder that `save_pretrained` wrote, or a run or checkpoint
-            with adapters, which are merged.
+        source: A file of weights, a folder that `save_pretrained` wrote, or a run or checkpoint of
+            ours with adapters, which are merged, or written by an older latentcot.
         out: The checkpoint folder to write.
         request: What the weights do not tell.
         base: Hub id or folder with the configuration and the tokenizer that SOURCE lacks; of
@@ -131,7 +133,7 @@ def convert(
     """
     inputs = [source, *([Path(base)] if base else [])]
     if (source / INFO_FILE).is_file() or (source / "recipe.yaml").is_file():
-        if not has_adapters(source):
+        if not holds(source, SETTINGS_FILE) and holds(source, GENERATE_FILE):
             raise CheckpointError(
                 f"{source}: is latentcot's own already: `latentcot eval` takes it."
             )
@@ -140,13 +142,13 @@ def convert(
                 f"convert: {source} is latentcot's own, and tells of itself all that --method, "
                 "--task and the like would. Leave them out."
             )
-        _refuse_taken(out, inputs, overwrite=overwrite)
-        return _merge(source, out, base)
+        refuse_taken(out, inputs, overwrite=overwrite)
+        return _written_anew(source, out, base)
     if not source.exists():
         raise CheckpointError(f"{source}: no such file or folder.")
     told = beside(source)
     info = _info(request, lacking(source, base), told)
-    _refuse_taken(out, inputs, overwrite=overwrite)
+    refuse_taken(out, inputs, overwrite=overwrite)
     external = load_external(source, base, told, request.lora_alpha)
     template = told.template or external.origin.template
     info = replace(info, template=replace(template, **request.template))
@@ -218,12 +220,15 @@ def _modules(external: External, source: Path, method: Method) -> dict[str, Tens
     return external.modules
 
 
-def _merge(source: Path, out: Path, base: str | None) -> Conversion:
-    """Turn a checkpoint with adapters into one with plain weights."""
+def _written_anew(source: Path, out: Path, base: str | None) -> Conversion:
+    """Write a checkpoint of ours again, with plain weights and all that transformers needs."""
     found = load_checkpoint(source, base=base)
     adapters = adapters_of(found.model)
-    assert adapters is not None
-    merge_adapters(found.model)
+    note = "What plain transformers needs to think was added; it was written by an older latentcot."
+    if adapters is not None:
+        merge_adapters(found.model)
+        rank, merged = adapters.lora.rank, base or adapters.base
+        note = f"Adapters of rank {rank} were merged with {merged}."
     modules = found.modules.state_dict()
     save_checkpoint(out, found.model, found.tokenizer, found.info, modules=modules)
     weights = found.model.state_dict()
@@ -233,7 +238,7 @@ def _merge(source: Path, out: Path, base: str | None) -> Conversion:
         num_tensors=len({tensor.data_ptr() for tensor in weights.values()}),
         num_rows=len(found.model.get_input_embeddings().get_parameter("weight")),
         special_tokens=special_tokens_of(found.tokenizer),
-        notes=(f"Adapters of rank {adapters.lora.rank} were merged with {base or adapters.base}.",),
+        notes=(note,),
     )
 
 
@@ -334,22 +339,6 @@ def _missing(request: Request, method: Method | None, lacks: list[str]) -> dict[
             f"without text behind them{' (not for all methods)' if view is None else ''}",
         )
     return {option: meaning for option, (value, meaning) in options.items() if value is None}
-
-
-def _refuse_taken(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
-    place = out.resolve()
-    for path in inputs:
-        if path.exists() and place in (path.resolve(), *path.resolve().parents):
-            raise RunError(f"{out}: {path} is read from there. Give another --out.")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / INFO_FILE).is_file():
-        raise RunError(
-            f"{out}: exists, and is no checkpoint of latentcot (it holds no {INFO_FILE}), so it "
-            "will not be replaced. Delete it yourself, or give another --out."
-        )
-    if not overwrite:
-        raise RunError(f"{out}: exists already. Give --overwrite to replace it, or another --out.")
 
 
 # --- special tokens -----------------------------------------------------------------------------

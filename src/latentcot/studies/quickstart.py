@@ -7,11 +7,16 @@ own with one thread: at this size two methods at a time use two cores better tha
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from latentcot.data.examples import Example
 from latentcot.errors import RunError
 from latentcot.recipes.recipe import make_recipe
 from latentcot.recipes.values import RECIPES, read_values
 from latentcot.studies.folder import clear, is_taken, training_job
 from latentcot.studies.jobs import Job, Making, run_jobs, slots_for
+from latentcot.tasks.prosqa.generator import make_splits
+from latentcot.tasks.prosqa.options import options_named
 from latentcot.utils.files import write_json
 from latentcot.utils.versions import read_versioned
 
@@ -25,6 +30,13 @@ SIZES = {"train": 100_000, "valid": 500, "test": 2_000}
 # Half of the training graphs have 1 or 2 layers, as real data has chains of several lengths: with 3
 # layers alone some seeds never leave stage 0 (docs/log.md). All test questions have 3.
 GRAPHS = ("--preset", "two-family", "--layers", "3", "--shared", "0", "--shallower", "0.5")
+
+
+def make_examples(number: int) -> list[Example]:
+    """Return questions like those of the quickstart's training; no run has had these."""
+    flags, values = GRAPHS[::2], map(yaml.safe_load, GRAPHS[1::2])
+    named = {flag.removeprefix("--"): value for flag, value in zip(flags, values, strict=True)}
+    return make_splits(options_named(**named), {"train": number}, seed=0)["train"]
 
 
 def open_folder(out: Path, seed: int | None, *, resume: bool, overwrite: bool) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from latentcot.curriculum.layout import NO_LABEL, LaidOut, Layout
+from latentcot.curriculum.layout import NO_LABEL, LaidOut, Layout, Rows
 
 ROUNDED = (32, 8)
 """Where runs are captured (`models/backend/cuda_graphs.py`), batches are padded to a multiple of so
@@ -33,6 +33,8 @@ class Batch:
         is_next: (B, T) whether a label belongs to the first remaining step.
         stop_after: (B,) latent positions that the whole chain would take; -1 where it is unknown.
         anchor: (B,) the suffix token with which the answer proper begins; -1 where it is unknown.
+        groups: (B, N, W) the tokens that each latent position stands for, padded with NO_LABEL;
+            W = 0 where nobody knows.
         max_latents: The largest of `num_latents`, in all processes, known without asking a device.
     """
 
@@ -45,6 +47,7 @@ class Batch:
     is_next: Tensor
     stop_after: Tensor
     anchor: Tensor
+    groups: Tensor
     max_latents: int = field(kw_only=True)
 
     @property
@@ -81,6 +84,11 @@ def collate(
     prefix_lengths = torch.tensor([len(layout.prefix) for layout in layouts])
     suffix_lengths = torch.tensor([len(layout.suffix) for layout in layouts])
     num_latents = [layout.num_latents for layout in layouts]
+    most = max(num_latents) if max_latents is None else max_latents
+    groups = [layout.groups for layout in layouts]
+    width = max((len(group) for row in groups for group in row or ()), default=0)
+    if any(row is not None for row in groups):  # also where all chains of this process are empty
+        width = width or 1
     labels = _padded([layout.labels for layout in layouts], NO_LABEL, to_suffix)
     # Labels are one run from the opening to the end, so that counting them finds the first step.
     is_label = labels != NO_LABEL
@@ -95,7 +103,8 @@ def collate(
         is_next=is_label & (is_label.cumsum(1) <= num_next[:, None]),
         stop_after=torch.tensor([_or_unknown(layout.stop_after) for layout in layouts]),
         anchor=torch.tensor([_or_unknown(layout.anchor) for layout in layouts]),
-        max_latents=max(num_latents) if max_latents is None else max_latents,
+        groups=_in_groups([row or () for row in groups], most, width),
+        max_latents=most,
     )
 
 
@@ -170,13 +179,18 @@ def collate_views(
         rows = [laid.targets[name] for laid in mine]
         num_groups = max(1, *(len(laid.targets[name]) for laid in update))
         width = max((len(group) for row in rows for group in row), default=0) or 1
-        groups = [
-            [*group, *[NO_LABEL] * (width - len(group))]
-            for row in rows
-            for group in (*row, *[()] * (num_groups - len(row)))
-        ]
-        targets[name] = torch.tensor(groups).view(len(rows), num_groups, width)
+        targets[name] = _in_groups(rows, num_groups, width)
     return Batches(views, targets)
+
+
+def _in_groups(rows: Sequence[Rows], num_groups: int, width: int) -> Tensor:
+    """Pad groups of tokens with NO_LABEL: (rows, groups, width)."""
+    groups = [
+        [*group, *[NO_LABEL] * (width - len(group))]
+        for row in rows
+        for group in (*row, *[()] * (num_groups - len(row)))
+    ]
+    return torch.tensor(groups, dtype=torch.long).view(len(rows), num_groups, width)
 
 
 def _or_unknown(count: int | None) -> int:

@@ -20,6 +20,8 @@ What stands in the latent positions is `Thinker.latents`:
   start token in each; then T times position j+1 gets what comes of the state at position j in the
   iteration before, over a cache that ends behind `<bot>`. T ≥ n gives what `Sequential` gives.
   In place, it gets what comes of the state at j+1 itself (arXiv 2606.31779, section 3).
+- `Sequential(update, given=…)` where the batch knows what each position stands for, as in training
+  (arXiv 2505.16552, section 3): all positions in one ordinary pass.
 - `Tokens` and `Nothing` leave nothing to be filled: one ordinary pass.
 
 When latent mode ends is `stop`; left out, each row takes the thoughts that it is given. Each pass
@@ -38,7 +40,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import SpecialTokens
+from latentcot.curriculum.layout import NO_LABEL, SpecialTokens
 from latentcot.curriculum.views import THOUGHT, Latents, Parallel, Sequential, Update
 from latentcot.errors import UsageError
 from latentcot.thinking.batch import Batch
@@ -188,6 +190,8 @@ def think(
         rollout = reading.in_parallel(thinker.latents)
     elif batch.max_latents == 0:
         rollout = reading.at_once(None)
+    elif batch.groups.shape[-1] > 0:
+        rollout = reading.at_once(0)
     else:
         rollout = reading.one_by_one(stop)
     if keeps_layers:
@@ -274,7 +278,8 @@ class _Reading:
         """Read question, start tokens and language in one ordinary pass.
 
         Args:
-            start: The token in every latent position; None where there are none.
+            start: The token in every latent position; None where there are none. Any, where the
+                batch knows what the positions stand for.
         """
         batch = self.batch
         most = 0 if start is None else batch.max_latents
@@ -283,12 +288,24 @@ class _Reading:
         before_B1 = (batch.prefix_lengths + num_latents)[:, None]
         is_real = _is_real(ids, before_B1[:, 0] + batch.suffix_lengths)
         words = torch.arange(batch.suffix.shape[1] + 1, device=ids.device)
-        latents = torch.arange(most + 1, device=ids.device) if most else words[:0]
-        wanted = torch.cat([batch.prefix_lengths[:, None] + latents, before_B1 + words], dim=1) - 1
-        embeds = self.embed(ids)
+        around = torch.arange(most + 1, device=ids.device) if most else words[:0]
+        wanted = torch.cat([batch.prefix_lengths[:, None] + around, before_B1 + words], dim=1) - 1
+        is_given = most > 0 and batch.groups.shape[-1] > 0
+        inside = batch.groups.flatten(1) if is_given else self.starts(start or 0)[:, :most]
+        both = self.embed(torch.cat([ids, inside.clamp(min=0)], dim=1))
+        embeds, inputs = both.split([ids.shape[1], inside.shape[1]], dim=1)
+        if is_given:
+            latents, is_word = self.thinker.latents, batch.groups != NO_LABEL
+            assert isinstance(latents, Sequential)
+            assert latents.given is not None
+            inputs = latents.given(inputs.unflatten(1, is_word.shape[1:]), is_word)
+            number = torch.arange(ids.shape[1], device=ids.device) - batch.prefix_lengths[:, None]
+            is_latent = (number >= 0) & (number < num_latents[:, None])
+            at = number.clamp(0, most - 1)[:, :, None].expand(-1, -1, inputs.shape[-1])
+            embeds = torch.where(is_latent[:, :, None], inputs.gather(1, at), embeds)
         anchor_B = self.anchored(before_B1[:, 0] - 1)
         read = self.passes.read(embeds, is_real, wanted, anchor_B)
-        around, states = read[:, : len(latents)], read[:, len(latents) :]
+        around, states = read[:, : len(around)], read[:, len(around) :]
         is_filled = isinstance(self.thinker.latents, Sequential | Parallel)
         if is_filled and start is None and self.thinker.modules:
             # Wrappers such as DDP want every weight to be used, also in a stage without thoughts.
@@ -296,7 +313,7 @@ class _Reading:
             states = states + unused
         return Rollout(
             states=states,
-            latent_inputs=embeds[:, :0] if start is None else self.embed(self.starts(start)),
+            latent_inputs=inputs,
             latent_states=around[:, 1:],
             prefix_state=around[:, 0] if most else states[:, 0],
             num_latents_B=num_latents,

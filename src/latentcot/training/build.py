@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from threading import Timer
 
@@ -33,7 +33,6 @@ from latentcot.errors import DataError, RecipeError
 from latentcot.methods.method import Method
 from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.loading import (
-    FromScratch,
     check_lengths,
     load_pretrained,
     make_from_scratch,
@@ -46,6 +45,7 @@ from latentcot.models.lora import (
     hold_lightly,
     require_peft,
 )
+from latentcot.models.settings import FromScratch
 from latentcot.models.special_tokens import (
     bpe_tokenizer,
     install_special_tokens,
@@ -58,6 +58,7 @@ from latentcot.recipes.values import command_for
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.training.objective import Objective, make_modules
+from latentcot.training.reports import refuse_trackers
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
 
@@ -98,19 +99,13 @@ class Run:
     rules: Mapping[Phase, LayoutRules]
     objective: Objective
 
-    def layouts(
-        self, example: EncodedExample, stage: int, phase: Phase, num_thoughts: int | None = None
-    ) -> dict[str, Layout]:
-        """Lay an example out as it stands in a phase, in all views."""
-        return {
-            name: lay_out(
-                example, view, stage, self.rules[phase], num_thoughts if view.is_filled else None
-            )
-            for name, view in self.method.views.items()
-        }
+    def layouts(self, example: EncodedExample, stage: int, rules: LayoutRules) -> dict[str, Layout]:
+        """Lay an example out in all views."""
+        views = self.method.views.items()
+        return {name: lay_out(example, view, stage, rules) for name, view in views}
 
     def most_thoughts(self, phase: Phase) -> int:
-        """Return the upper bound of the stop classifier: before the last stage, words follow."""
+        """Return the upper bound of a stop rule: before the last stage, words follow."""
         most = count_latents(self.method.view, phase.stage, None, self.rules[phase].plan)
         is_last = phase.stage == self.phases[-1].stage
         return self.recipe.stop.max_thoughts or most if is_last else most
@@ -123,10 +118,13 @@ class Run:
         """
         limit = max_positions(self.objective.model) or math.inf
         plan = self.rules[self.phases[0]].plan
+        compression = self.method.view.compression
+        rates = (None,) if compression is None else compression.rates
         latents = max(
             plan.num_stages * plan.thoughts_per_step,
             *(view.num_latents or 0 for view in self.method.views.values()),
         )
+        latents += max(rate or 0 for rate in rates)  # <pause> tokens that tell it
 
         def most_positions(example: EncodedExample) -> int:
             words = len(example.question) + sum(map(len, example.steps or ()))
@@ -134,8 +132,9 @@ class Run:
 
         long = [example for example in examples if most_positions(example) > limit]
         for phase in phases:
-            for example in long:
-                layouts = self.layouts(example, phase.stage, phase).values()
+            for example, rate in product(long, rates):
+                rules = replace(self.rules[phase], rate=rate)
+                layouts = self.layouts(example, phase.stage, rules).values()
                 check_lengths(self.objective.model, layouts, [example.id] * len(layouts))
 
     def fits(self, phases: Sequence[Phase], example: EncodedExample) -> bool:
@@ -157,6 +156,7 @@ def build(recipe: Recipe) -> Run:
     """
     if recipe.lora is not None:
         require_peft("lora")
+    refuse_trackers(recipe.training.report_to)
     method = recipe.bound_method
     if recipe.stop.rule == "classifier":
         method = with_stop_classifier(method, recipe.stop.loss_weight)
@@ -237,7 +237,8 @@ def _refuse_long(run: Run) -> None:
         run.check_lengths(phases, one_of_each_shape(train))
     valid = one_of_each_shape(run.data.valid_encoded)
     for phase in phases:
-        most = run.most_thoughts(phase) if run.recipe.stop.rule == "classifier" else None
+        has_stop = run.recipe.stop.rule == "classifier" or run.method.view.compression is not None
+        most = run.most_thoughts(phase) if has_stop else None
         prompts = [
             lay_out(example, run.method.view, phase.stage, run.rules[phase], most).prompt()
             for example in valid

@@ -55,7 +55,7 @@ class Loader:
         else:
             first = run.phases[0]
             shapes = {
-                one.shape: sum(map(len, run.layouts(one, first.stage, first).values()))
+                one.shape: sum(map(len, run.layouts(one, first.stage, run.rules[first]).values()))
                 for one in one_of_each_shape(train)
             }
             self.train, self.lengths = train, [shapes[example.shape] for example in train]
@@ -131,12 +131,14 @@ class Loader:
         # one does not count, nor one whose chain ends before the last stage: its next step may be
         # the answer already, which is easier.
         needed = self.run.recipe.curriculum.num_stages
+        seed = f"{self.run.recipe.seed}/layouts/{update}"
+        rules = self.run.method.drawn(self.run.rules[phase], seed)
         laid = []
         for example, stage in zip(examples, stages, strict=True):
-            layouts = self.run.layouts(example, stage, phase)
+            layouts = self.run.layouts(example, stage, rules)
             if stage != phase.stage or len(example.steps or ()) < needed:
                 layouts = {name: replace(one, num_next=0) for name, one in layouts.items()}
-            laid.append(self.run.method.lay_out(layouts, example, self.run.rules[phase]))
+            laid.append(self.run.method.lay_out(layouts, example, rules))
         return UpdateBatch(examples, stages, self.shard_of(laid))
 
     def _order_of(self, epoch: int) -> Any:

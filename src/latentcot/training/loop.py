@@ -6,10 +6,12 @@ the stages of a batch, dropout), so a run that is resumed goes on as if it had n
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainerCallback
 
 from latentcot.curriculum.layout import count_latents
 from latentcot.curriculum.stages import Phase, StageClock
@@ -26,6 +28,7 @@ from latentcot.training.build import Run
 from latentcot.training.guards import Divergence, deterministic
 from latentcot.training.loader import Loader
 from latentcot.training.optimizer import learning_rate
+from latentcot.training.reports import Reports
 from latentcot.training.saving import (
     NUM_KEPT,
     Saver,
@@ -53,10 +56,17 @@ class Trainer:
         folder: The run folder.
         num_kept: Checkpoints that stay, next to the best one.
         shards: Of several processes, let each hold a shard of the weights.
+        callbacks: Of transformers; they are told how training goes.
     """
 
     def __init__(
-        self, run: Run, folder: Path, *, num_kept: int = NUM_KEPT, shards: bool = False
+        self,
+        run: Run,
+        folder: Path,
+        *,
+        num_kept: int = NUM_KEPT,
+        shards: bool = False,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self.run, self.folder, self.recipe = run, folder, run.recipe
         self.train_step = TrainStep(run.objective, self.recipe.training, shards=shards)
@@ -68,6 +78,15 @@ class Trainer:
         self.stop_threshold = DEFAULT_THRESHOLD
         self.divergence = Divergence(self.recipe.training, len(run.tokenizer))
         self.saver = Saver(folder, run.tokenizer, num_kept)
+        self.reports = Reports(
+            self.recipe,
+            folder,
+            self.train_step,
+            run.tokenizer,
+            num_updates=self.num_updates,
+            updates_per_epoch=self.loader.updates_per_epoch,
+            callbacks=callbacks,
+        )
         num_processes = self.train_step.accelerator.num_processes
         if self.loader.batch_size % num_processes:  # they would wait for each other for ever
             raise RecipeError(
@@ -86,14 +105,17 @@ class Trainer:
     def run_to_end(self, *, is_quiet: bool = False) -> bool:
         """Train until the last update; return False if Ctrl-C ended it before."""
         try:
+            self.reports.begin(self.update)
             with deterministic(self.recipe.training.deterministic):
                 is_finished = self._run(is_quiet)
+            self.reports.end()
         except BaseException:
             with suppress(RunError):  # what ended training is told, and not this too
                 self.saver.finish()
             raise
         finally:
             self.loader.close()
+            self.reports.close()
         self.saver.finish()
         return is_finished
 
@@ -114,19 +136,25 @@ class Trainer:
             while self.update < self.num_updates:
                 phase, start = self.clock.phase, time.perf_counter()
                 self.saver.raise_if_failed()
+                self.reports.step_begins()
                 row = self._step()
+                self.reports.step_ended(self.update)
                 seconds += time.perf_counter() - start
                 bars.update(bar, completed=self.update, description=self._standing(row))
-                if self.update % self.recipe.training.log_every == 0:
+                is_due = self.update % self.recipe.training.log_every == 0
+                if self.reports.asks_for("should_log") or is_due:
                     rate = (self.update - since) * self.loader.batch_size / seconds
                     self._log({**row, "examples_per_second": round(rate, 1)})
                     seconds, since = 0.0, self.update
                 has_advanced = self.clock.record(row.get("next_step_loss"))
                 self._after_update(phase, row, has_advanced)
-                if self.train_step.is_any(stop.is_set) and self.update < self.num_updates:
+                is_asked = self.reports.asks_for("should_training_stop")
+                is_stopped = self.train_step.is_any(stop.is_set) or is_asked
+                if is_stopped and self.update < self.num_updates:
                     self._save(phase)
                     self.saver.finish()
-                    say(f"Stopped after update {self.update}. --resume goes on.")
+                    who = ", as a callback asked" if is_asked else ""
+                    say(f"Stopped after update {self.update}{who}. --resume goes on.")
                     return False
             self.saver.finish()  # still within: a signal must not cut off the last checkpoint
         return True
@@ -184,7 +212,8 @@ class Trainer:
         is_due = (has_advanced and not phase.is_minor) or self.update == self.num_updates
         is_best = False
         validate_every = training.validate_every or self.loader.updates_per_epoch
-        if is_due or _is_multiple(self.update, validate_every):
+        is_asked = self.reports.asks_for("should_evaluate")
+        if is_due or is_asked or _is_multiple(self.update, validate_every):
             is_best = self._validate(phase)
             if self.tells_lines:
                 say(f"update {self.update:,} of {self.num_updates:,} · {self._standing(row)}")
@@ -195,7 +224,8 @@ class Trainer:
             if self.recipe.curriculum.reset_optimizer:
                 self.train_step.restart_optimizer()
                 self.last_restart = self.update
-        if is_due or is_best or _is_multiple(self.update, training.save_every):
+        is_asked = self.reports.asks_for("should_save")
+        if is_due or is_best or is_asked or _is_multiple(self.update, training.save_every):
             self._save(phase)
 
     def _validate(self, phase: Phase) -> bool:
@@ -224,6 +254,7 @@ class Trainer:
         is_best = phase == self.run.phases[-1] and accuracy >= self.best["accuracy"]
         if is_best:
             self.best |= {"update": self.update, "accuracy": accuracy}
+        self.reports.validated(accuracy, self.best)
         return is_best
 
     def _end_stage(self, phase: Phase) -> None:
@@ -242,6 +273,7 @@ class Trainer:
     def _log(self, row: dict[str, Any]) -> None:
         if self.train_step.accelerator.is_main_process:
             append_metrics(self.folder, row)
+        self.reports.log(row)
 
     # --- checkpoints ---
 
@@ -279,6 +311,7 @@ class Trainer:
         self.saver.finish()  # two copies would be in memory
         snapshot = self.train_step.snapshot()
         if not self.train_step.accelerator.is_main_process:
+            self.reports.tell("on_save")
             return
         state = {
             "update": self.update,
@@ -291,6 +324,9 @@ class Trainer:
         }
         model, best = self.train_step.model, dict(self.best)  # validation changes it meanwhile
         self.saver.save(model, snapshot, self.run.method, self._info(phase), state, best)
+        if self.reports.callbacks:  # they may read the files
+            self.saver.finish()
+            self.reports.tell("on_save")
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint of the run, or begin if it has none yet.

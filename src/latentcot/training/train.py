@@ -1,8 +1,10 @@
 """From a recipe to a run folder: start a training, or take one up again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+
+from transformers import TrainerCallback
 
 from latentcot.data.formats import is_hub, path_of, source_hash
 from latentcot.errors import RunError, UsageError
@@ -27,6 +29,7 @@ def train(
     keep_checkpoints: int = NUM_KEPT,
     shards: bool = False,
     is_quiet: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> bool:
     """Train as a recipe says, into a run folder; together with all processes of a launcher.
 
@@ -38,9 +41,11 @@ def train(
         keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
         shards: Of several processes, let each hold a share of the weights (FSDP2).
         is_quiet: Show no progress.
+        callbacks: Of transformers; docs/python.md says which of their events are called. They are
+            no part of the recipe: a resumed run has those that it is given.
 
     Returns:
-        Whether training reached its end; False if Ctrl-C ended it, with a checkpoint.
+        Whether training reached its end; False if Ctrl-C or a callback ended it, with a checkpoint.
 
     Raises:
         LatentcotError: With what is wrong; what had been saved stays.
@@ -55,7 +60,9 @@ def train(
     if resume:
         _refuse_other(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
-    trainer = Trainer(build(recipe), out, num_kept=keep_checkpoints, shards=shards)
+    trainer = Trainer(
+        build(recipe), out, num_kept=keep_checkpoints, shards=shards, callbacks=callbacks
+    )
     accelerator = trainer.train_step.accelerator
     if shards and accelerator.num_processes == 1:
         say("Note: --shard shares nothing out, since this is the only process (docs/devices.md).")

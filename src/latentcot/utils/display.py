@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import IO, Any, cast
 
 from rich.console import Console
@@ -73,6 +74,12 @@ def say(text: str) -> None:
     """Tell the person something on standard error, once: lines of any length, brackets and all."""
     if is_main():
         console.print(text, highlight=False, soft_wrap=True)
+
+
+@cache
+def say_once(text: str) -> None:
+    """Tell the person something that many runs or readers would say alike."""
+    say(text)
 
 
 def put(text: str = "") -> None:

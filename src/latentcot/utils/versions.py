@@ -2,11 +2,11 @@
 
     evals/*.json       EVALUATION_VERSION
     provenance.json    PROVENANCE_VERSION
+    latentcot.json     CHECKPOINT_VERSION, of a checkpoint (runs/checkpoint.py reads it)
 
 The key is `format_version`; evaluations before version 3 called it `schema_version`. A file without
-a version was written before there was one, and counts as version 1. Checkpoints have a version of
-their own. Recipes and studies have none: a key that this latentcot does not know is refused by its
-name.
+a version was written before there was one, and counts as version 1. Recipes and
+studies have none: a key that this latentcot does not know is refused by its name.
 """
 
 from pathlib import Path
@@ -20,6 +20,7 @@ from latentcot.utils.parsing import parse_json, shown
 EVALUATION_VERSION = 3
 """Version 2 had the figures of accuracy side by side; 1 did not count thoughts as tokens either."""
 PROVENANCE_VERSION = 1
+CHECKPOINT_VERSION = 4
 
 _MAX_TOLD = 3
 

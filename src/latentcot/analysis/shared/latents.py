@@ -211,8 +211,10 @@ class Chains:
         return [q for q, num in enumerate(self.num_latents) if num >= max(1, thought - 1)]
 
 
-def record(subject: Subject) -> Chains:
+def record(subject: Subject, replace: Replace | None = None) -> Chains:
     """Let a subject of `with_latents` think about every question; keep what it reads and makes.
+
+    With `replace` something else is fed into its latent positions.
 
     Raises:
         UsageError: None of the questions has a latent position.
@@ -228,13 +230,18 @@ def record(subject: Subject) -> Chains:
     states = torch.zeros(len(num_latents), most + 1, size, dtype=latent_inputs.dtype)
     own, before_first = update_of_latents(subject), list[Tensor]()
 
-    def update(latent: Latent) -> Tensor:
-        if latent.number == 0:
-            before_first.append(latent.state.cpu())
-        vector: Tensor = own(latent)
-        return vector
+    def update_for(numbers: Sequence[int]) -> Update:
+        rows = torch.tensor(numbers)
 
-    for numbers, rollout in subject.rollouts(update_for=lambda numbers: update):
+        def update(latent: Latent) -> Tensor:
+            if latent.number == 0:
+                before_first.append(latent.state.cpu())
+            vector: Tensor = own(latent)
+            return vector if replace is None else replace(rows, latent, vector)
+
+        return update
+
+    for numbers, rollout in subject.rollouts(update_for=update_for):
         width = rollout.latent_inputs.shape[1]
         if width:
             latent_inputs[numbers, :width] = rollout.latent_inputs.cpu()

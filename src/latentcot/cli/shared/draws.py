@@ -1,4 +1,4 @@
-"""What `generate` and `eval` let be drawn: options that both have."""
+"""How `generate` and `eval` let a model think and draw: options that both have."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ class Draws:
     """How answers differ; greedy and all the same if nothing is given.
 
     Attributes:
+        rate: Tokens of a chain that each thought stands for, where the method compresses (colar).
         num_samples: Answers to each question, which differ by --noise, --dropout or --temperature.
         noise: Add Gaussian noise to each latent input, of so many standard deviations of its
             entries (0.6 to 1.4 are common).
@@ -26,6 +27,7 @@ class Draws:
         seed: Of the draws.
     """
 
+    rate: int | None = None
     num_samples: int = 1
     noise: float | None = None
     dropout: float | None = None
@@ -61,6 +63,7 @@ class Draws:
     def differs(self) -> tuple[str, ...]:
         """What the name of a result tells of them."""
         given = {
+            "rate": self.rate,
             "noise": self.noise,
             "dropout": self.dropout,
             "temperature": self.temperature or None,

@@ -1,4 +1,4 @@
-// What the reader moves: the slider over the thoughts, and the list of questions.
+// What the reader moves: the slider over the thoughts, the list of questions, the colours.
 
 // --- slider ------------------------------------------------------------------------------------
 
@@ -88,4 +88,20 @@ function choose(chooser, wanted) {
   chooser.question = (wanted + chooser.total) % chooser.total;
   chooser.part("select").value = chooser.question;
   chooser.onChoose(chooser.question);
+}
+
+// --- colours -----------------------------------------------------------------------------------
+
+// Light or dark: as the system has it, until the button says otherwise.
+function startTheme(button) {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const { style } = document.documentElement;
+  const isDark = () => (style.colorScheme ? style.colorScheme === "dark" : system.matches);
+  const show = () => button.setAttribute("aria-pressed", String(isDark()));
+  button.addEventListener("click", () => {
+    style.colorScheme = isDark() ? "light" : "dark";
+    show();
+  });
+  system.addEventListener("change", show);
+  show();
 }

@@ -178,23 +178,32 @@ function moveFrame(frame, { plan, sizes }, depth) {
 
 function drawEdges({ question, plan, sizes, at }) {
   const gold = new Set(question.path.slice(1).map((child, k) => `${question.path[k]} ${child}`));
-  const paths = question.edges.map(([parent, child]) => {
+  const paths = question.edges.map(([parent, child], number) => {
     const isGold = gold.has(`${parent} ${child}`);
     const d = edgePath(at(parent), at(child), sizes, reachOf(question, plan, child));
     return svg("path", { d, class: isGold ? "edge gold" : "edge",
-      "marker-end": sizes.isLarge ? `url(#${isGold ? "arrow-gold" : "arrow"})` : null });
+      "data-edge": number, "marker-end": sizes.isLarge ? `url(#${isGold ? "arrow-gold" : "arrow"})` : null });
   });
   return paths.sort((a, b) => a.classList.length - b.classList.length);
 }
 
 // How far a node's shape reaches from its middle, in radii.
 function reachOf(question, plan, node) {
-  if (node === question.target) return 1.62;
-  return node === question.neg_target || isRoot(question, plan, node) ? 1.3 : 1;
+  if (isTarget(question, node)) return 1.62;
+  return isWrong(question, node) || isRoot(question, plan, node) ? 1.3 : 1;
 }
 
 function isRoot(question, plan, node) {
   return node === question.root || plan.otherRoots.has(node);
+}
+
+// One candidate can be reached and one cannot; a question that was changed by hand has lists of both.
+function isTarget({ target, targets = [target] }, node) {
+  return targets.includes(node);
+}
+
+function isWrong({ neg_target: wrong, wrongs = [wrong] }, node) {
+  return wrongs.includes(node);
 }
 
 function edgePath(from, to, sizes, reach) {
@@ -248,11 +257,11 @@ function drawNode(context, node) {
 
 // Square: a root. Diamond: a candidate, with a second outline if correct, dashed if wrong.
 function nodeShapes({ question, plan }, node, radius) {
-  if (isRoot(question, plan, node)) return [square(0.9 * radius, "shape")];
-  if (node === question.target) {
+  if (isTarget(question, node)) {
     return [diamond(1.55 * radius, "outline"), diamond(1.27 * radius, "shape")];
   }
-  if (node === question.neg_target) return [diamond(1.3 * radius, "shape dashed")];
+  if (isWrong(question, node)) return [diamond(1.3 * radius, "shape dashed")];
+  if (isRoot(question, plan, node)) return [square(0.9 * radius, "shape")];
   return [svg("circle", { r: radius, class: "shape" })];
 }
 
@@ -288,7 +297,7 @@ function isDropped({ question, plan }, node) {
   const { y, isOdd } = plan.places.get(node);
   const candidate = plan.isReached(node) ? question.target : question.neg_target;
   const place = plan.places.get(candidate);
-  return place.y === y && !place.isOdd ? !isOdd : isOdd;
+  return place && place.y === y && !place.isOdd ? !isOdd : isOdd;
 }
 
 function roleNames(context, node) {
@@ -296,15 +305,16 @@ function roleNames(context, node) {
   const lines = roleOf(question, plan, node)?.lines;
   if (!lines) return [];
   const below = sizes.isBelow ? nameBelow(context, node) + 14 : 1.62 * sizes.radius + 13;
-  const first = isRoot(question, plan, node) ? -sizes.radius - 21 : below;
+  const isAbove = !isTarget(question, node) && !isWrong(question, node);
+  const first = isAbove ? -sizes.radius - 21 : below;
   return lines.map((words, k) =>
     text(0, first + 13 * k, words, { class: "role", "text-anchor": "middle" }));
 }
 
 function roleOf(question, plan, node) {
   if (node === question.root) return { lines: ["root", "asked about"] };
-  if (node === question.target) return { lines: ["correct", "candidate"] };
-  if (node === question.neg_target) return { lines: ["wrong", "candidate"] };
+  if (isTarget(question, node)) return { lines: ["correct", "candidate"] };
+  if (isWrong(question, node)) return { lines: ["wrong", "candidate"] };
   return plan.otherRoots.has(node) ? { lines: ["other", "root"] } : null;
 }
 
@@ -312,7 +322,8 @@ function roleOf(question, plan, node) {
 
 // The legend, the numbers as a table, and which nodes lie at a depth.
 
-function drawLegend(box, shareMax, measure) {
+function drawLegend(box, shareMax, measure,
+  layer = svg("rect", { x: -11, y: -8, width: 22, height: 16, rx: 3, class: "frame" })) {
   const item = (words, ...shapes) => html("span", { class: "key" },
     canvas(26, 26, { "aria-hidden": "true" },
       svg("g", { class: "node", transform: "translate(13 13)" }, ...shapes)), words);
@@ -323,8 +334,7 @@ function drawLegend(box, shareMax, measure) {
     item("correct candidate", diamond(12, "outline"), diamond(9, "shape")),
     item("wrong candidate", diamond(10, "shape dashed")),
     item("gold chain", svg("path", { d: "M-11 0H11", class: "edge gold" })),
-    item("layer of a breadth-first search",
-      svg("rect", { x: -11, y: -8, width: 22, height: 16, rx: 3, class: "frame" })));
+    item("layer of a breadth-first search", layer));
 }
 
 // The scale ends at the largest share, rounded up to tenths.

@@ -34,7 +34,7 @@ from latentcot.tasks.prosqa.generator import (
     word_names,
     write_out,
 )
-from latentcot.tasks.prosqa.graphs import Edge, Graph
+from latentcot.tasks.prosqa.graphs import Edge, Graph, distances, draw_shortest_path
 from latentcot.tasks.prosqa.options import IdOrder, Rendering, ignored_by_rendering, without_effect
 from latentcot.utils.parsing import shown
 
@@ -116,6 +116,28 @@ def render_again(
         new = write_out(replace(graph, names=names), telling, options.rendering, form, example.id)
         found.append(replace(new, meta=example.meta | new.meta))
     return found
+
+
+def twin(example: Example) -> Example | None:
+    """Return the same question asked from another root, whose answer is the other candidate.
+
+    The graph, the order of edges and candidates, and the number of hops are the same, so that
+    nothing but the search differs. None where no root without parents has such an answer.
+
+    Raises:
+        DataError: As for `read_telling`.
+    """
+    graph = graph_of(example)
+    hops = distances(graph, graph.root)[graph.target]
+    for root in range(graph.num_nodes):
+        away = distances(graph, root) if not graph.parents[root] else {}
+        if away.get(graph.neg_target) == hops and graph.target not in away:
+            other = replace(graph, root=root, target=graph.neg_target, neg_target=graph.target)
+            path = draw_shortest_path(Random(f"prosqa-twin/{example.id}"), other)
+            telling = replace(read_telling(example, graph), path=path)
+            form = edge_form_of(example), f"{example.id}-twin"
+            return write_out(other, telling, rendering_of(example), *form)
+    return None
 
 
 # --- reading ----------------------------------------------------------------------------------

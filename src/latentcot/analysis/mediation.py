@@ -1,0 +1,253 @@
+"""How much of the answer goes through the thoughts, in one number.
+
+A question is asked, but the thoughts of another one are fed: the donor. Where the answer is
+computed from the thoughts it must become the donor's, where it is read from the question it stays.
+With graphs the donor is the *twin*: the same graph, candidates and hops, asked from the other root,
+so that nothing but the search differs (the indirect effect of causal mediation, arXiv 2004.12265).
+Without graphs it is another question with as many thoughts and another answer.
+
+Counted are questions that are answered right, and whose donor is. DONORS has the controls beside
+it. *Earliest sufficient* is the number of thoughts from which on the answer is right, whatever
+number is taken (arXiv 2602.08783).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from latentcot.analysis.interventions import Place, draw_partners, places
+from latentcot.analysis.shared import style
+from latentcot.analysis.shared.latents import (
+    Replace,
+    answers_with,
+    compared,
+    models_of,
+    random_directions,
+    record,
+    tables_of,
+    with_latents,
+)
+from latentcot.analysis.shared.statistics import (
+    Row,
+    Rows,
+    Values,
+    difference,
+    more_rows,
+    share_fields,
+)
+from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.errors import UsageError
+from latentcot.tasks.prosqa.rendering import twin
+from latentcot.thinking.think import Latent
+
+SCHEMA_VERSION = 1
+MAX_QUESTIONS = 200
+"""Questions used at most, the first of the file."""
+SEED = 0
+
+DONORS = {
+    "donor": "the recorded thoughts of the donor: with graphs the same graph asked from the other "
+    "root, else another question",
+    "unrelated": "the recorded thoughts of a question that is neither",
+    "noise": "a Gaussian direction drawn for each latent position, as long as what it replaces",
+}
+"""What is fed → its definition; the last two are controls."""
+KEYS = ("fed", "thought", "up_to")
+
+
+def measure(
+    subject: Subject, on_progress: Progress = no_progress, against: Sequence[Subject] = ()
+) -> Row:
+    """Feed the thoughts of donors; count the answers that become theirs.
+
+    Returns:
+        `fed`, a row for each of DONORS and each place (one thought, the first ones, all): `follows`
+        is the share of answers that are the donor's, `stays` of those that are still the own.
+        `effect`: how much more often they follow the donor than unrelated thoughts, all replaced,
+        with Student's interval over questions. `earliest`: the share of questions for which k
+        thoughts are the earliest sufficient, None for never, and the accuracy after k. `sentence`:
+        the first number in words.
+
+    Raises:
+        UsageError: The subject has no latent positions, no question has a donor, or none is
+            answered right with its donor; or the two are not asked the same.
+    """
+    run = partial(mediated, on_progress=on_progress)
+    found = compared(subject, against, run, partial(more_rows, KEYS))
+    return {"schema_version": SCHEMA_VERSION, "definitions": DONORS, **found}
+
+
+def with_donors(subject: Subject) -> tuple[Subject, Subject, list[str]]:
+    """Return the questions that have a donor, the donors, and the answers that follow them.
+
+    Raises:
+        UsageError: No question has one.
+    """
+    if subject.has_graphs:
+        twins = [twin(example) for example in subject.examples]
+        numbers = [q for q, one in enumerate(twins) if one is not None]
+        examples = tuple(one for one in twins if one is not None)
+        donors = replace(
+            subject, examples=examples, encoded=tuple(subject.reasoner.encode(examples))
+        )
+        goals = [
+            subject.answer_naming(q, subject.graphs[q].names[subject.graphs[q].neg_target])
+            for q in numbers
+        ]
+    else:
+        nums = [prompt.num_latents for prompt in subject.prompts()]
+        keys = [" ".join(example.answer.split()) for example in subject.examples]
+        partners = draw_partners([e.id for e in subject.examples], nums, keys, SEED)
+        numbers = [q for q, partner in enumerate(partners) if partner is not None]
+        donors = subject.of([partner for partner in partners if partner is not None])
+        goals = [example.answer for example in donors.examples]
+    if not numbers:
+        raise UsageError(
+            f"{subject.name}: none of the {len(subject.examples)} questions has a donor: with "
+            "graphs another root from which the other candidate is as far, else a question with "
+            "as many thoughts and another answer. Use more questions."
+        )
+    return subject.of(numbers), donors, goals
+
+
+def mediated(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
+    """Measure one subject: what is written, and `follows` by KEYS and question.
+
+    Raises:
+        UsageError: As for `measure`.
+    """
+    whole, donors, goals = with_donors(with_latents(subject).first(MAX_QUESTIONS))
+    is_correct = whole.task.is_correct
+    own, of_donor = whole.answers(on_progress=on_progress), donors.answers()
+    rights = zip(whole.are_right(own), donors.are_right(of_donor), strict=True)
+    base = [q for q, both in enumerate(rights) if all(both)]
+    if not base:
+        raise UsageError(
+            f"{subject.name}: answers none of {len(goals)} questions right together with its "
+            "donor, so there is nothing to see. Use a model that has learned the task."
+        )
+    whole, donors, goals = whole.of(base), donors.of(base), [goals[q] for q in base]
+    chains, given = record(whole), record(donors)
+    ids = [example.id for example in whole.examples]
+    partners = draw_partners(ids, chains.num_latents, ids, SEED)
+    unrelated = [q if partner is None else partner for q, partner in enumerate(partners)]
+    fed = {
+        "donor": given.latent_inputs,
+        "unrelated": chains.latent_inputs[unrelated],
+        "noise": random_directions(whole, range(chains.most), SEED, "mediation"),
+    }
+    values, rows = Values(), Rows()
+    for name, table in fed.items():
+        for place in places(chains.most):
+            put_in = putting(table, place, is_direction=name == "noise")
+            answers = [one.answer for one in answers_with(whole, put_in, on_progress)]
+            follows = [is_correct(a, goal) for a, goal in zip(answers, goals, strict=True)]
+            right = [
+                is_correct(answer, example.answer)
+                for answer, example in zip(answers, whole.examples, strict=True)
+            ]
+            row = dict(zip(KEYS, (name, place.thought, place.up_to), strict=True))
+            row |= {"num_questions": len(base)} | share_fields("follows", follows, digits=4)
+            rows.append(row | share_fields("stays", right, digits=4))
+            by_question = zip(base, map(float, follows), strict=True)
+            values[name, place.thought, place.up_to] = dict(by_question)
+    all_of = {name: list(values[name, None, None].values()) for name in fed}
+    effect = difference(all_of["donor"], all_of["unrelated"])
+    everywhere = {row["fed"]: row for row in rows if (row["thought"], row["up_to"]) == (None, None)}
+    low, high = (everywhere["donor"][f"follows_{end}"] for end in ("low", "high"))
+    what = "the same graph asked from the other root" if whole.has_graphs else "another question"
+    about = {
+        "sentence": f"The answer follows the thoughts in {everywhere['donor']['follows']:.1%} of "
+        f"{len(base)} questions ({low:.1%} to {high:.1%}): fed the thoughts of {what}, "
+        f"{subject.name} gives that one's answer. Fed unrelated ones it does in "
+        f"{everywhere['unrelated']['follows']:.1%}.",
+        "num_thoughts": chains.most,
+        "num_questions": len(base),
+        "num_given": len(subject.examples),
+        "effect": effect.fields("effect") | {"p": effect.p, "num_questions": len(base)},
+        "fed": rows,
+        "earliest": earliest_rows(whole, chains.num_latents),
+    }
+    return about, values
+
+
+def putting(table_QND: Tensor, place: Place, *, is_direction: bool = False) -> Replace:
+    """Return what feeds rows of a table into some latent positions.
+
+    With `is_direction` they are of length 1, and become as long as what they replace.
+    """
+
+    def put_in(rows: Tensor, latent: Latent, own: Tensor) -> Tensor:
+        if not place.has(latent.number):
+            return own
+        vector = table_QND[rows, latent.number].to(own)
+        return vector * own.norm(dim=-1, keepdim=True) if is_direction else vector
+
+    return put_in
+
+
+def earliest_rows(subject: Subject, num_latents: Sequence[int]) -> Rows:
+    """Return, for each number of thoughts, the accuracy, and for how many it is enough at last."""
+    most = max(num_latents)
+    rights = [subject.are_right(subject.answers(k)) for k in range(most + 1)]
+    first = Counter[int | None]()
+    for question, num in enumerate(num_latents):
+        early = None
+        for k in range(num, -1, -1):
+            if not rights[k][question]:
+                break
+            early = k
+        first[early] += 1
+    rows = Rows()
+    for k in (*range(most + 1), None):
+        row: Row = {"earliest": k, "share": round(first[k] / len(num_latents), 4)}
+        if k is not None:
+            row |= share_fields("accuracy", rights[k], digits=4)
+        rows.append(row | {"num_questions": len(num_latents)})
+    return rows
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """Return the rows of the CSV files, by their names."""
+    parts = {"mediation": "fed", "mediation_earliest": "earliest", "mediation_effect": "effect"}
+    return tables_of(result, **parts, mediation_comparison="comparison")
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw a row for each model: answers that follow what is fed; the earliest sufficient k."""
+    models = models_of(result)
+    with style.figure(2 * style.COLUMN, 0.7 + 1.7 * len(models)) as fig:
+        grid = fig.subplots(len(models), 3, sharey=True, squeeze=False)
+        for (alone, first, early), model in zip(grid, models, strict=True):
+            most = model["num_thoughts"]
+            for number, name in enumerate(DONORS):
+                rows = [row for row in model["fed"] if row["fed"] == name]
+                look: Any = style.look_of(number) | {"label": name}
+                one = [row for row in rows if row["thought"] is not None]
+                shift = 0.06 * (number - 1)
+                style.points(alone, [r["thought"] + shift for r in one], one, "follows", **look)
+                up_to = {row["up_to"] or most: row for row in rows if row["thought"] is None}
+                up_to[1] = one[0]
+                some = [up_to[k] for k in sorted(up_to)]
+                style.points(first, [k + shift for k in sorted(up_to)], some, "follows", **look)
+            for panel, label in ((alone, "thought fed"), (first, "thoughts 1 … k fed, k")):
+                panel.set(xticks=range(1, most + 1), xlim=(0.7, most + 0.3), xlabel=label)
+            names = [
+                "never" if r["earliest"] is None else str(r["earliest"]) for r in model["earliest"]
+            ]
+            early.bar(names, [row["share"] for row in model["earliest"]], color=style.PURPLE)
+            early.set(xlabel="earliest sufficient number of thoughts", ylim=(-0.03, 1.03))
+            early.tick_params(labelleft=True)
+            early.set_ylabel("questions")
+            style.percents(alone.yaxis)
+            alone.set_ylabel(f"answers that follow\n({model['name']})")
+        style.legend(fig, grid[0][:1], 3, "upper")
+    return fig

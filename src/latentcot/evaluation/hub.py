@@ -1,0 +1,327 @@
+"""To the hub: a checkpoint with a model card, in one commit.
+
+What is sent are the files that plain transformers and `latentcot.load` read, and README.md: the
+card, written from what the run says of itself. A checkpoint that holds a README.md of its own is
+sent with that one. The training state stays here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    EvalResult,
+    HfApi,
+    ModelCard,
+    ModelCardData,
+    get_token,
+)
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils._validators import validate_repo_id
+
+from latentcot.errors import RunError, UsageError
+from latentcot.evaluation.results import Evaluation
+from latentcot.evaluation.statistics import percent
+from latentcot.runs.checkpoint import CheckpointInfo, locate
+from latentcot.runs.checkpoint_folders import STATE_FILE
+from latentcot.runs.folder import read_run_recipe, run_of
+from latentcot.runs.provenance import code_of, read_provenance
+from latentcot.utils.parsing import could_be_on_hub, one_line
+
+CARD = "README.md"
+GENERATE = "custom_generate/generate.py"
+"""Lets plain transformers think, where it may run code of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What goes to the hub.
+
+    Attributes:
+        repo: OWNER/NAME.
+        files: Name there → the file here.
+        card: The text of README.md.
+        is_own_card: Whether it lay in the checkpoint.
+    """
+
+    repo: str
+    files: Mapping[str, Path]
+    card: str
+    is_own_card: bool
+
+
+def pack(path: Path | str, repo: str, licence: str | None = None) -> Parcel:
+    """Put together what would be sent; nothing is sent, and nothing is written.
+
+    Args:
+        path: A run (its best checkpoint), a checkpoint folder, or a name in the package.
+        repo: OWNER/NAME.
+        licence: As the hub names it, `apache-2.0`; not in the card if left out.
+
+    Raises:
+        UsageError: The name is none of the hub, or the checkpoint lies there already.
+        CheckpointError: There is no checkpoint, or it is damaged.
+        RunError: A file of the run is damaged.
+    """
+    try:
+        validate_repo_id(repo)
+        if repo.count("/") != 1:
+            raise HFValidationError("no owner is named")
+    except HFValidationError as error:
+        raise UsageError(
+            f"push: the name must be OWNER/NAME, of letters, digits, '-', '_' and '.', got "
+            f"{repo!r}: {one_line(str(error))}"
+        ) from None
+    name, info = locate(path)
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError(f"push: {name} lies on the hub already. Give a run or checkpoint folder.")
+    files = {
+        file.relative_to(folder).as_posix(): file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+        and file.name != STATE_FILE
+        and not any(
+            part.startswith(".") or part == "__pycache__" for part in file.relative_to(folder).parts
+        )
+    }
+    own = files.pop(CARD, None)
+    card = own.read_text(encoding="utf-8") if own else model_card(folder, info, repo, licence)
+    return Parcel(repo, files, card, own is not None)
+
+
+def push(parcel: Parcel, *, private: bool = False) -> str:
+    """Send a parcel in one commit, and make its repository if there is none; return its address.
+
+    Args:
+        parcel: As `pack` gives it.
+        private: Make a private repository; one that is there stays what it is.
+
+    Raises:
+        UsageError: There is no token.
+        RunError: The hub cannot be reached, or refuses.
+    """
+    api = HfApi()
+    if get_token() is None:
+        raise UsageError(
+            "push: there is no token for the hub. `hf auth login` asks for one that may write; or "
+            "set HF_TOKEN."
+        )
+    operations = [
+        *(CommitOperationAdd(name, file) for name, file in parcel.files.items()),
+        CommitOperationAdd(CARD, parcel.card.encode()),
+    ]
+    try:
+        api.create_repo(parcel.repo, private=private or None, exist_ok=True)
+        made = api.create_commit(
+            parcel.repo, operations, commit_message="Upload a checkpoint of latentcot"
+        )
+    except OfflineModeIsEnabled:
+        raise RunError(
+            f"push: {parcel.repo} was not sent: HF_HUB_OFFLINE is set. Unset it to reach the hub."
+        ) from None
+    except Exception as error:  # of the hub, of its transport, of files that vanish meanwhile
+        raise RunError(
+            f"push: {parcel.repo} was not sent: {why_refused(error)} Nothing here has changed; "
+            "push again once that is put right."
+        ) from None
+    return str(made.repo_url)
+
+
+def why_refused(error: Exception) -> str:
+    """Return in words why the hub took nothing."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    advice: dict[int | None, str] = {
+        401: "The token is not valid: `hf auth login`.",
+        403: "The token may not write there: take one with write access, or another OWNER.",
+        404: "There is no such OWNER, or the token may not see it.",
+    }
+    is_far = "" if status else "Is there a network, and does HF_ENDPOINT name a hub?"
+    said = one_line(str(error), 200).rstrip(".")
+    return f"{type(error).__name__}: {said}. {advice.get(status, is_far)}".strip()
+
+
+# --- the card -----------------------------------------------------------------------------------
+
+
+def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | None = None) -> str:
+    """Write the card of a checkpoint; every figure in it stands in the run.
+
+    Args:
+        folder: The checkpoint.
+        info: What it says of itself.
+        repo: Where it will lie.
+        licence: As the hub names it.
+
+    Raises:
+        RunError: A file of the run is damaged.
+    """
+    run = run_of(folder)
+    origin = read_provenance(run or folder)
+    recipe = read_run_recipe(run) if run else {}
+    base, results = recipe.get("model"), evaluations_of(run, info)
+    base = base if isinstance(base, str) else None
+    thinks = GENERATE in {file.relative_to(folder).as_posix() for file in folder.rglob("*.py")}
+    data = ModelCardData(
+        base_model=base if base is not None and could_be_on_hub(base) else None,
+        license=licence,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["latentcot", "continuous-thought", info.method_name]
+        + (["custom_generate"] if thinks else []),
+        model_name=repo.partition("/")[2],
+        eval_results=[
+            EvalResult(
+                task_type="text-generation",
+                dataset_type=one.task,
+                dataset_name=name,
+                metric_type="accuracy",
+                metric_value=round(one.accuracy.value, 4),
+                metric_name=f"accuracy of {one.accuracy.n} questions",
+            )
+            for name, one in results.items()
+        ]
+        or None,
+    )
+    method = info.bound_method
+    lines = [
+        f"# {repo.partition('/')[2]}",
+        "",
+        f"A language model that was trained with {info.method_name}: {method.summary}.",
+        *(
+            [f"It takes {info.num_thoughts} continuous thoughts before it answers."]
+            if info.num_thoughts and method.view.latents.is_thought
+            else []
+        ),
+        "Trained with latentcot: reasoning in continuous thoughts (arXiv 2412.06769).",
+        "",
+        *results_section(results),
+        *training_section(info, origin, recipe, base),
+        *use_section(repo, info, thinks=thinks),
+    ]
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines)))
+
+
+def evaluations_of(run: Path | None, info: CheckpointInfo) -> dict[str, Evaluation]:
+    """Return the results in a run that are of this checkpoint, by the name of their file.
+
+    Raises:
+        RunError: One of them is damaged.
+    """
+    files = sorted((run / "evals").glob("*.json")) if run else []
+    found = {file.stem: Evaluation.read(file) for file in files}
+    return {
+        name: one for name, one in found.items()
+        if one.checkpoint is not None and one.checkpoint.update == info.update
+    }  # fmt: skip
+
+
+def results_section(results: Mapping[str, Evaluation]) -> list[str]:
+    """Return the section with the figures."""
+    if not results:
+        return ["## Results", "", "No evaluation of this checkpoint lies in its run.", ""]
+    rows = [
+        f"| {_cell(name)} | {one.accuracy.n:,} | {percent(one.accuracy.value)} "
+        f"| {100 * one.accuracy.low:.1f} – {100 * one.accuracy.high:.1f} % "
+        f"| {one.tokens_per_question:.2f} | {one.thoughts_per_question:.2f} |"
+        for name, one in results.items()
+    ]
+    noted = {note: None for one in results.values() for note in one.notes}
+    return [
+        "## Results",
+        "",
+        "| questions | n | right | 95 % interval | tokens | thoughts |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+        "Intervals are Wilson's. Tokens are words and thoughts, a mean over questions. One run of "
+        "one seed: another seed may lie outside the interval.",
+        *(f"Note: {one_line(note)}" for note in noted),
+        "",
+    ]
+
+
+def training_section(
+    info: CheckpointInfo, origin: Mapping[str, Any], recipe: Mapping[str, Any], base: str | None
+) -> list[str]:
+    """Return the section that says where the weights come from."""
+    last = info.bound_method.stages(info.plan)[-1]
+    versions = origin.get("versions") or {}
+    of_data = recipe.get("data") or {}
+    used = {
+        Path(file).name: digest[:12]  # whole paths are nobody else's business
+        for file, digest in (origin.get("data") or {}).items()
+        if not of_data or file in (of_data.get("train"), of_data.get("valid"))
+    }
+    started = "made from scratch" if recipe and base is None else Path(base).name if base else None
+    if base is not None and could_be_on_hub(base):
+        started = base
+    facts = {
+        "method": f"{info.method_name}, stage {info.stage} of {last}",
+        "base model": started,
+        "updates": f"{info.update:,}",
+        "seed": str(info.seed),
+        "data": ", ".join(f"{name} (SHA-256 {digest}…)" for name, digest in used.items()),
+        "latentcot": code_of(origin),
+        "versions": ", ".join(f"{name} {one}" for name, one in versions.items() if one),
+        "machine": origin.get("gpu") or origin.get("machine"),
+        "time": origin.get("time"),
+    }
+    rows = [f"| {key} | {_cell(str(text))} |" for key, text in facts.items() if text]
+    return ["## Training", "", "| | |", "|---|---|", *rows, ""]
+
+
+def use_section(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
+    """Return the section on the three ways to ask the model."""
+    end = info.template.question_end
+    prompt = f"question + {end!r}" if end else "question"
+    plain = [
+        "With transformers alone. **Without `trust_remote_code=True` the model answers without its "
+        "thoughts**, and nothing warns of it:",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'tokenizer = AutoTokenizer.from_pretrained("{repo}")',
+        f'model = AutoModelForCausalLM.from_pretrained("{repo}", trust_remote_code=True)',
+        f'ids = tokenizer({prompt}, return_tensors="pt")',
+        f"print(tokenizer.decode(model.generate(**ids, max_new_tokens={info.max_new_tokens})[0]))",
+        "```",
+    ]
+    if not thinks:
+        plain = [
+            f"With transformers alone it loads, but **answers without its thoughts**: there is no "
+            f"{GENERATE} here, which would let it think. Use latentcot."
+        ]
+    return [
+        "## Use",
+        "",
+        "With latentcot:",
+        "",
+        "```python",
+        "import latentcot",
+        "",
+        f'reasoner = latentcot.load("{repo}")',
+        "print(reasoner.generate([question])[0].answer)",
+        "```",
+        "",
+        *plain,
+        "",
+        "With lm-evaluation-harness, thoughts included:",
+        "",
+        "```sh",
+        "python -m latentcot.evaluation.harness --model latentcot \\",
+        f"    --model_args pretrained={repo} \\",
+        '    --tasks latentcot_own --metadata \'{"data": "FILE"}\'',
+        "```",
+        "",
+        f"A question is a text as in the training data; the answer follows "
+        f"`{info.template.answer_start.strip()}`.",
+        "",
+    ]
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,55 @@
+"""What stands around the package holds together: workflows, issue forms, the site, the version."""
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import latentcot
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def read(path: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_call_targets_that_exist(path: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for job in read(path)["jobs"].values():
+        assert "runs-on" in job
+        for step in job["steps"]:
+            called = re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))
+            assert set(called) <= set(targets), step
+
+
+def test_every_promised_python_is_tried() -> None:
+    tried = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]
+    assert f">={tried['python'][0]}" == PROJECT["requires-python"]
+
+
+def test_a_report_of_a_bug_asks_for_the_run() -> None:
+    form = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8")
+    assert "latentcot show RUN --json" in form
+
+
+def test_the_site_has_every_page_once() -> None:
+    listed = [page for part in read(ROOT / "mkdocs.yml")["nav"] for group in part.values()
+              for entry in group for page in entry.values()]  # fmt: skip
+    docs = ROOT / "docs"
+    pages = sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
+    assert sorted(listed) == pages
+
+
+def test_the_package_says_its_version() -> None:
+    assert latentcot.__version__ == version("latentcot")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == PROJECT["version"]
