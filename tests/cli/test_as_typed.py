@@ -222,6 +222,7 @@ def test_own_columns_from_the_file_to_the_result(latentcot, recipe_values, data,
     assert "data.columns.qestion: is not a key of a recipe. Did you mean 'question'?" in ended.err
 
 
+@pytest.mark.slow
 def test_training_data_may_be_a_folder_but_not_with_what_judges_it(
     latentcot, recipe_values, data, tmp_path
 ):

@@ -530,10 +530,22 @@ def test_a_pattern_without_files_names_its_key(make_recipe, data):
         build(make_recipe(data=sources))
 
 
-def test_several_files_need_a_stream(make_recipe, parts):
+def test_several_files_fit_in_memory_too(make_recipe, parts):
     for source in (parts, f"{parts}/*.jsonl"):
-        with pytest.raises(DataError, match=r"read with data\.stream: true|no such file"):
-            build(make_recipe(data={"train": str(source)}))
+        with_stream, without = (
+            build(make_recipe(data={"train": str(source), "stream": stream})).data.train
+            for stream in (True, False)
+        )
+        assert len(without) == len(with_stream) > 0
+    with pytest.raises(DataError, match=r"no file matches"):
+        build(make_recipe(data={"train": f"{parts}/*.nothing"}))
+
+
+def test_a_table_is_no_stream(make_recipe, tmp_path):
+    (tmp_path / "train.csv").write_text("question,answer\n1 2,2\n")
+    data = {"train": str(tmp_path / "train.csv"), "stream": True}
+    with pytest.raises(DataError, match=r"is a table or compressed.* hub:.*:train, or set"):
+        build(make_recipe(data=data))
 
 
 def test_a_number_of_examples_is_for_a_stream(make_recipe):

@@ -34,6 +34,8 @@ app = App(
     name="latentcot",
     help="Reasoning in continuous thoughts (Coconut, arXiv 2412.06769).",
     version_flags=["--version", "-V"],
+    exit_on_error=False,  # `main` says what is wrong
+    print_error=False,
     default_parameter=Parameter(
         negative_iterable=(), show_default=lambda value: str(value) if value else None
     ),
@@ -72,7 +74,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _refuse_crowd()
-        app(exit_on_error=False, print_error=False)
+        app()
     except CycloptsError as error:  # the line cannot be understood
         _end_with(f"UsageError: {explained(error)}")
     except LatentcotError as error:
