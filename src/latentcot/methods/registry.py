@@ -131,6 +131,15 @@ def method_named(choice: str | Mapping[str, Any]) -> Method:
             f"method: must be a name, or a name with settings such as {{name: codi}}, got "
             f"{shown(choice)}."
         )
+    return registered(name).bound(values)
+
+
+def registered(name: str) -> Registered:
+    """Return the row of a method, before it has settings and without importing what computes it.
+
+    Raises:
+        MethodError: There is none.
+    """
     if name not in METHODS:
         load_entry_points()
     if name not in METHODS:
@@ -138,7 +147,7 @@ def method_named(choice: str | Mapping[str, Any]) -> Method:
             f"method {name!r} does not exist.{did_you_mean(name, METHODS)} "
             f"There are: {', '.join(METHODS)}."
         )
-    return METHODS[name].bound(values)
+    return METHODS[name]
 
 
 def host_named(choice: str | Mapping[str, Any]) -> Method:

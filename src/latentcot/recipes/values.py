@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.errors import MethodError, RecipeError, did_you_mean
-from latentcot.methods import METHODS, method_named
+from latentcot.methods import METHODS
+from latentcot.methods.registry import registered
 from latentcot.utils.display import say_once
 from latentcot.utils.parsing import named, parse_yaml, shown
 
@@ -55,7 +56,7 @@ def find_recipe(path: Path | str) -> tuple[Path, str | None]:
         return RECIPES / f"{path}.yaml", None
     try:
         if recipe in names:
-            name = method_named(method).name
+            name = registered(method).name
             say_once(f"{recipe}/{method}: is recipe {recipe} with --method {name} now.")
             return RECIPES / f"{recipe}.yaml", method
     except MethodError:
@@ -146,7 +147,7 @@ def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:
                 f"{shown(of_methods)}."
             )
         for name, keys in of_methods.items():
-            method_named(str(name))
+            registered(str(name))
             wrong = keys.keys() & {"extends", "for_method"}
             settings = keys.get("method", {})
             if not isinstance(settings, dict) or "name" in settings:
