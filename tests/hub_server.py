@@ -98,15 +98,20 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path.partition("?")[0]
         self.server.asked.append((self.command, path))
-        repo, _, rest = path.strip("/").partition("/resolve/")
-        files = self.server.repos.get(repo.removeprefix("api/models/").partition("/revision")[0])
-        content = (files or {}).get(rest.partition("/")[2]) if rest else None
-        if content is None:
-            if files is not None and path.startswith("/api/models/"):
-                siblings = [{"rfilename": name} for name in files]
-                return self.answer({"id": repo, "sha": COMMIT, "siblings": siblings})
-            code = "RepoNotFound" if files is None else "EntryNotFound"
-            return self.answer(b"", 404, X_Error_Code=code)
+        parts = path.removeprefix("/api/models").strip("/").split("/")
+        repo, kind, name = "/".join(parts[:2]), parts[2:3], "/".join(parts[4:])
+        files = self.server.repos.get(repo)
+        if files is None:
+            return self.answer(b"", 404, X_Error_Code="RepoNotFound")
+        if kind == ["tree"]:  # there are no folders but the repository itself
+            tree = [{"type": "file", "path": one, "size": 1, "oid": "0"} for one in files]
+            return self.answer(b"", 404, X_Error_Code="EntryNotFound") if name else self.answer(tree)
+        if kind != ["resolve"]:
+            siblings = [{"rfilename": one} for one in files]
+            return self.answer({"id": repo, "sha": COMMIT, "siblings": siblings})
+        if name not in files:
+            return self.answer(b"", 404, X_Error_Code="EntryNotFound")
+        content = files[name]
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         return self.answer(content, ETag=etag, X_Repo_Commit=COMMIT)
 
