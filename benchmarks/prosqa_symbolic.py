@@ -7,7 +7,7 @@ results/prosqa-symbolic/: each row's recipe, commit and minutes in table.json; c
 validation accuracy by update with the updates at which stages began; by_hops.json, accuracy on the
 official questions by the length of the chain, and on our own test questions; checkpoints.json,
 SHA-256 of each best checkpoint; more.md, what goes below the table. And draws
-docs/images/prosqa-symbolic-curves.png, and writes the short table of README.md.
+docs/images/prosqa-symbolic-curves.png.
 """
 
 import json
@@ -28,12 +28,11 @@ from latentcot.runs.folder import read_metrics
 from latentcot.tasks.prosqa.generator import graph_of
 from latentcot.tasks.prosqa.stats import depth, graph_stats
 from latentcot.utils.files import write_json, written_whole
-from studies import accuracy_table, fill
+from studies import accuracy_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "prosqa-symbolic"
 FIGURE = ROOT / "docs" / "images" / "prosqa-symbolic-curves.png"
-README = ROOT / "README.md"
 RECIPE = "prosqa-symbolic/cpu"
 LOG_EVERY, BATCH = 10, 128
 """Of the recipe: what a row of metrics.jsonl stands for."""
@@ -57,7 +56,6 @@ def main(study: Path, data: Path) -> None:
     write_json(RESULTS / "by_hops.json", by_hops)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(by_hops, questions))
-    write_readme(by_hops)
 
 
 def _name(run: Path) -> str:
@@ -167,17 +165,6 @@ def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
         f"On {by_hops['own_questions']:,} test questions of our own generator, each seed: {said}."
     )
     return "\n".join([title, "", *accuracy_table(by_hops), "", note])
-
-
-def write_readme(by_hops: dict[str, Any]) -> None:
-    """Put the table, short, between its marks in README.md."""
-    rows = json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))["rows"]
-    lines = ["| method | official questions | ours | seeds |", "|---|---|---|---|"]
-    for row in sorted(rows, key=lambda one: -sum(one["accuracies"]) / len(one["accuracies"])):
-        official = " and ".join(percent(one) for one in row["accuracies"])
-        ours = " and ".join(percent(one) for one in by_hops["own_accuracies"][row["method"]])
-        lines.append(f"| {row['method']} | {official} | {ours} | {len(row['accuracies'])} |")
-    fill(README, "prosqa-symbolic", "prosqa_symbolic.py", "\n".join(lines))
 
 
 def draw(curves: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Run the quickstart with several seeds, and put the tables into README.md and docs/quickstart.md.
+"""Run the quickstart with several seeds, and put the tables into the pages that show them.
 
     python benchmarks/quickstart_seeds.py run --seeds 1001 1002 1003 1004 1005
     python benchmarks/quickstart_seeds.py write
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from latentcot.evaluation.statistics import percent
@@ -50,9 +51,30 @@ def run_seeds(seeds: list[int], out: Path) -> None:
 
 def write_tables() -> None:
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("seed-*.json"))]
-    for page in (ROOT / "README.md", PAGE):
-        fill(page, "quickstart-seeds", SCRIPT, summary(results))
+    for page in (ROOT / "README.md", ROOT / "README.zh-CN.md"):
+        fill(page, "quickstart-short", SCRIPT, short(results))
+    fill(PAGE, "quickstart-seeds", SCRIPT, summary(results))
     fill(PAGE, "quickstart-tables", SCRIPT, "\n".join(map(table, results)))
+
+
+def short(results: list[dict[str, Any]]) -> str:
+    """One line a method: mean and standard deviation of its accuracy over the seeds."""
+    lines = ["| method | test accuracy | words | thoughts |", "|---|---|---|---|"]
+    for name in COLUMNS:
+        rows = [row for result in results for row in result["rows"] if row["method"] == name]
+        shares = [100 * estimate(row)["value"] for row in rows]
+        thoughts = fmean(row["thoughts_per_question"] for row in rows)
+        words = fmean(map(tokens, rows)) - thoughts
+        lines.append(
+            f"| {name} | {fmean(shares):.1f} ± {stdev(shares):.1f} % | {words:.0f} | "
+            f"{thoughts:.0f} |"
+        )
+    row = results[0]["rows"][0]
+    note = (
+        f"{len(results)} seeds, none left out; {estimate(row)['n']:,} questions, "
+        f"{row['updates']:,} updates for every method."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def summary(results: list[dict[str, Any]]) -> str:

@@ -53,3 +53,14 @@ def test_the_package_says_its_version() -> None:
     assert latentcot.__version__ == version("latentcot")
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["version"] == PROJECT["version"]
+
+
+def test_both_readmes_show_the_same_commands() -> None:
+    def shown(name: str) -> list[str]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        fenced = re.findall(r"^```\w+\n(.*?)^```$", text, re.M | re.S)
+        return [*fenced, *re.findall(r"^    .+$|^\| [a-z-]+ \|.*$", text, re.M)]
+
+    own = shown("README.zh-CN.md")
+    assert len(own) > 5
+    assert own == shown("README.md")[: len(own)]
