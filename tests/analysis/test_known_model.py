@@ -135,6 +135,50 @@ def test_distribution():
         assert (row["accuracy"] == 1) == is_enough
 
 
+@pytest.mark.parametrize("holds", ["within", "exactly"])
+def test_edits(holds):
+    """Every prediction holds and nothing else moves."""
+    rows = found("edits", holds)["edits"]
+    meant = [row for row in rows if row["vector"] == "node" and row["dose"] == 1]
+    assert {row["edit"] for row in meant} == {"add", "remove", "swap"}
+    for row in meant:
+        assert row["next"] == 1 and row["others"] == 0
+        assert row["later"] in (None, 1) and row["answer"] in (None, 1)
+    assert sum(row["flips_num_questions"] for row in meant) > 30
+    assert all(row["next"] < 0.7 for row in rows if row["vector"] == "random")
+    # A search by thresholds: half a node is none.
+    half = [row["flips"] for row in rows if row["vector"] == "node" and row["dose"] == 0.5]
+    assert all(share < 0.7 for share in half if share is not None) or holds == "exactly"
+
+
+def test_mediation():
+    result = found("mediation")
+    assert result["sentence"].startswith("The answer follows the thoughts in 100.0% of 100 ")
+    for row in result["fed"]:
+        assert row["follows"] == 1 if row["fed"] == "donor" else is_a_guess(row["follows"])
+    accuracy = {row["earliest"]: row.get("accuracy") for row in result["earliest"]}
+    assert accuracy[3] == 1 and all(is_a_guess(accuracy[k]) for k in range(3))
+
+
+def test_pathways():
+    result = found("pathways")
+    left = {(r["viewer"], r["hidden"], r["thought"]): r["accuracy"] for r in result["knockout"]}
+    for thought in (1, 2):  # nothing looks back to them
+        for viewer in ("answer", "thoughts", "all"):
+            assert left[viewer, "thought", thought] == 1
+    assert is_a_guess(left["answer", "thought", 3])
+    assert left["answer", "question", 3] > 0.9
+    for row in result["influence"]:
+        if row["fed"] == "thought":
+            is_next = row["thought"] == row["source"] + 1
+            is_far = row["kind"] == "direct" and not is_next
+            assert row["nats"] == pytest.approx(0, abs=1e-3) if is_far else row["nats"] > 1
+    # The answer reads the last thought as it was fed; the others act through the next one alone.
+    follows = {(r["fed"], r["block"], r["thought"]): r["follows"] for r in result["patching"]}
+    assert all(follows["donor", block, thought] == 1 for block in (1, 2) for thought in (1, 2))
+    assert follows["donor", 1, 3] == follows["donor", 2, 3] == 0
+
+
 def test_the_graphs_are_those_that_the_figures_count_on():
     for graph in known().graphs:
         depths = list(distances(graph, graph.root).values())

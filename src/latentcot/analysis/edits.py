@@ -160,11 +160,12 @@ def edited(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
                 for vector, change in zip(VECTORS, (along, turned), strict=True):
                     asked, put_in = first.of(numbers), pushing(thought, dose * change)
                     after = nodes_in(asked, record(asked, put_in))
-                    outputs = answers_with(asked, put_in, on_progress)
+                    outputs = answers_with(asked, put_in)
                     named = named_by(first, numbers, outputs)
                     key = name, thought, dose, vector
                     row, values[key] = followed(edits, before, after, named, thought)
                     rows.append(dict(zip(KEYS, key, strict=True)) | row)
+                    on_progress(len(first.examples))
     overall = Rows()
     for vector in VECTORS:
         shares = [
@@ -180,7 +181,7 @@ def edited(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
         "num_thoughts": chains.most,
         "num_questions": len(first.examples),
         "num_given": len(subject.examples),
-        "vectors": "embeddings" if chains.is_constant else "least squares",
+        "vectors": vectors.kind,
         "edits": rows,
         "overall": overall,
     }
@@ -205,8 +206,8 @@ class NodeVectors:
     Fitted by least squares to which nodes lie there; nodes nearer to the root have coefficients of
     their own, so that none is taken for another. Questions of even numbers have vectors that were
     fitted to the others, and the other way round. Zero where a node lies in a thought of fewer
-    than LEAST_SEEN questions. Where all latent positions hold one vector, the embeddings of the
-    names, less the mean of them.
+    than LEAST_SEEN questions. Where that is so of all of them, or all latent positions hold one
+    vector, the embeddings of the names, less the mean of them.
 
     Args:
         subject: One of `with_latents`.
@@ -217,7 +218,11 @@ class NodeVectors:
         self.graphs = subject.graphs
         names = sorted({name for graph in self.graphs for name in graph.names})
         self.number_of = {name: i for i, name in enumerate(names)}
-        if chains.is_constant:
+        self.vectors, self.kind = torch.zeros(0), "least squares"
+        if not chains.is_constant:
+            self.vectors = self.fitted(names, chains)
+        if not self.vectors.any():
+            self.kind = "embeddings"
             table = subject.reasoner.model.get_input_embeddings().get_parameter("weight").cpu()
             ids = {
                 name: tokens
@@ -226,10 +231,12 @@ class NodeVectors:
             }
             rows = torch.stack([table[list(ids[name])].detach().float().mean(0) for name in names])
             self.vectors = (rows - rows.mean(0)).expand(2, chains.most, -1, -1)
-            return
+
+    def fitted(self, names: Sequence[str], chains: Chains) -> Tensor:
+        """Return the vectors of names by least squares: (2, N, V, D)."""
         num, num_questions = len(names), len(self.graphs)
         fed, away = chains.latent_inputs.double(), [distances(g, g.root) for g in self.graphs]
-        self.vectors = torch.zeros(2, chains.most, num, fed.shape[-1])
+        found = torch.zeros(2, chains.most, num, fed.shape[-1])
         is_odd = torch.arange(num_questions) % 2 == 1
         for thought in range(1, chains.most + 1):
             there = torch.zeros(num_questions, 2 * num + 1, dtype=torch.double)
@@ -246,7 +253,8 @@ class NodeVectors:
                 weak = 1e-3 * torch.eye(rows.shape[1], dtype=torch.double)
                 fit = torch.linalg.solve(rows.T @ rows + weak, rows.T @ fed[used, thought - 1])
                 is_seen = rows[:, :num].sum(0) >= LEAST_SEEN
-                self.vectors[half, thought - 1] = (fit[:num] * is_seen[:, None]).float()
+                found[half, thought - 1] = (fit[:num] * is_seen[:, None]).float()
+        return found
 
     def there(self, question: int, thought: int) -> list[bool]:
         """Return which nodes of a question have a vector."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from latentcot.analysis.interventions import Place, draw_partners, places
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
+    Chains,
     Replace,
     answers_with,
     compared,
@@ -74,8 +75,8 @@ def measure(
         the first number in words.
 
     Raises:
-        UsageError: The subject has no latent positions, no question has a donor, or none is
-            answered right with its donor; or the two are not asked the same.
+        UsageError: The subject has no latent positions, or no question has a donor; or the two are
+            not asked the same.
     """
     run = partial(mediated, on_progress=on_progress)
     found = compared(subject, against, run, partial(more_rows, KEYS))
@@ -121,59 +122,68 @@ def mediated(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
     Raises:
         UsageError: As for `measure`.
     """
-    whole, donors, goals = with_donors(with_latents(subject).first(MAX_QUESTIONS))
+    asked = with_latents(subject).first(MAX_QUESTIONS)
+    whole, donors, goals = with_donors(asked)
     is_correct = whole.task.is_correct
-    own, of_donor = whole.answers(on_progress=on_progress), donors.answers()
-    rights = zip(whole.are_right(own), donors.are_right(of_donor), strict=True)
-    base = [q for q, both in enumerate(rights) if all(both)]
-    if not base:
-        raise UsageError(
-            f"{subject.name}: answers none of {len(goals)} questions right together with its "
-            "donor, so there is nothing to see. Use a model that has learned the task."
-        )
-    whole, donors, goals = whole.of(base), donors.of(base), [goals[q] for q in base]
+    own, of_donor = whole.are_right(whole.answers()), donors.are_right(donors.answers())
+    base = [q for q, both in enumerate(zip(own, of_donor, strict=True)) if all(both)]
     chains, given = record(whole), record(donors)
-    ids = [example.id for example in whole.examples]
-    partners = draw_partners(ids, chains.num_latents, ids, SEED)
-    unrelated = [q if partner is None else partner for q, partner in enumerate(partners)]
     fed = {
         "donor": given.latent_inputs,
-        "unrelated": chains.latent_inputs[unrelated],
+        "unrelated": chains.latent_inputs[others_of(whole, chains)],
         "noise": random_directions(whole, range(chains.most), SEED, "mediation"),
     }
     values, rows = Values(), Rows()
     for name, table in fed.items():
         for place in places(chains.most):
             put_in = putting(table, place, is_direction=name == "noise")
-            answers = [one.answer for one in answers_with(whole, put_in, on_progress)]
-            follows = [is_correct(a, goal) for a, goal in zip(answers, goals, strict=True)]
-            right = [
-                is_correct(answer, example.answer)
-                for answer, example in zip(answers, whole.examples, strict=True)
-            ]
-            row = dict(zip(KEYS, (name, place.thought, place.up_to), strict=True))
-            row |= {"num_questions": len(base)} | share_fields("follows", follows, digits=4)
-            rows.append(row | share_fields("stays", right, digits=4))
-            by_question = zip(base, map(float, follows), strict=True)
-            values[name, place.thought, place.up_to] = dict(by_question)
-    all_of = {name: list(values[name, None, None].values()) for name in fed}
-    effect = difference(all_of["donor"], all_of["unrelated"])
-    everywhere = {row["fed"]: row for row in rows if (row["thought"], row["up_to"]) == (None, None)}
-    low, high = (everywhere["donor"][f"follows_{end}"] for end in ("low", "high"))
-    what = "the same graph asked from the other root" if whole.has_graphs else "another question"
+            outputs = answers_with(whole, put_in)
+            answers = [outputs[q].answer for q in base]
+            follows = [is_correct(a, goals[q]) for a, q in zip(answers, base, strict=True)]
+            golds = [whole.examples[q].answer for q in base]
+            stays = [is_correct(a, gold) for a, gold in zip(answers, golds, strict=True)]
+            key = name, place.thought, place.up_to
+            row = dict(zip(KEYS, key, strict=True)) | {"num_questions": len(base)}
+            row |= share_fields("follows", follows, digits=4)
+            rows.append(row | share_fields("stays", stays, digits=4))
+            values[key] = dict(zip(base, map(float, follows), strict=True))
+            on_progress(len(asked.examples))
+    donor, unrelated_ones = (values[name, None, None] for name in ("donor", "unrelated"))
+    effect: Row = {"num_questions": len(base)}
+    sentence = (
+        f"{subject.name} answers none of {len(goals)} questions right together with its donor, so "
+        "nothing can be said of what goes through its thoughts."
+    )
+    if base:
+        found = difference(list(donor.values()), list(unrelated_ones.values()))
+        effect |= found.fields("effect") | {"p": found.p}
+        what = "the same graph asked from the other root" if whole.has_graphs else "another one"
+        share = share_fields("share", [value == 1 for value in donor.values()], ends="")
+        sentence = (
+            f"The answer follows the thoughts in {share['share']:.1%} of {len(base)} questions "
+            f"({share['low']:.1%} to {share['high']:.1%}): asked one, but fed the thoughts of "
+            f"{what}, {subject.name} gives the answer to that. Fed unrelated thoughts it does so "
+            f"in {sum(unrelated_ones.values()) / len(base):.1%}."
+        )
     about = {
-        "sentence": f"The answer follows the thoughts in {everywhere['donor']['follows']:.1%} of "
-        f"{len(base)} questions ({low:.1%} to {high:.1%}): fed the thoughts of {what}, "
-        f"{subject.name} gives that one's answer. Fed unrelated ones it does in "
-        f"{everywhere['unrelated']['follows']:.1%}.",
+        "sentence": sentence,
         "num_thoughts": chains.most,
-        "num_questions": len(base),
+        "num_questions": len(asked.examples),
         "num_given": len(subject.examples),
-        "effect": effect.fields("effect") | {"p": effect.p, "num_questions": len(base)},
+        "num_with_donor": len(goals),
+        "num_right": len(base),
+        "effect": effect,
         "fed": rows,
         "earliest": earliest_rows(whole, chains.num_latents),
     }
     return about, values
+
+
+def others_of(subject: Subject, chains: Chains) -> list[int]:
+    """Return another question with as many thoughts for each; itself where there is none."""
+    ids = [example.id for example in subject.examples]
+    partners = draw_partners(ids, chains.num_latents, ids, SEED)
+    return [q if partner is None else partner for q, partner in enumerate(partners)]
 
 
 def putting(table_QND: Tensor, place: Place, *, is_direction: bool = False) -> Replace:
@@ -229,7 +239,9 @@ def draw(result: Mapping[str, Any]) -> Figure:
         for (alone, first, early), model in zip(grid, models, strict=True):
             most = model["num_thoughts"]
             for number, name in enumerate(DONORS):
-                rows = [row for row in model["fed"] if row["fed"] == name]
+                rows = [row for row in model["fed"] if row["fed"] == name and row["num_questions"]]
+                if not rows:
+                    continue
                 look: Any = style.look_of(number) | {"label": name}
                 one = [row for row in rows if row["thought"] is not None]
                 shift = 0.06 * (number - 1)

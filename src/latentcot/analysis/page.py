@@ -84,9 +84,10 @@ def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[D
     if not all({"outcomes", "tree"} <= found.keys() for found in results):
         return False
     subject, source = measured[0][0], provenance()
+    told = [found["mediation"]["sentence"] for found in results[:1] if "mediation" in found]
     data: PageData = {
         "title": f"Inside the thoughts of {' and '.join(one.name for one, _ in measured)}",
-        "caption": _caption(subject),
+        "caption": " ".join([_caption(subject), *told]),
         "form": "words" if subject.is_in_words else "symbols",
         "questions": [
             {**asked(example), "text": example.question}

@@ -23,8 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from latentcot.analysis.attention import refuse_large
-from latentcot.analysis.interventions import draw_partners
-from latentcot.analysis.mediation import with_donors
+from latentcot.analysis.mediation import others_of, with_donors
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.latents import (
     Chains,
@@ -47,11 +46,12 @@ from latentcot.analysis.shared.statistics import (
     share_fields,
 )
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
+from latentcot.errors import UsageError
 from latentcot.thinking.think import Latent
 
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 100
-"""Questions used at most, the first that have a donor: everything is read again for each word."""
+"""Questions used at most, the first of the file: everything is read again for each word."""
 SEED = 0
 
 DEFINITIONS = {
@@ -78,12 +78,13 @@ def measure(
         `knockout`: accuracy left by viewer, what is hidden and thought, with McNemar's p against
         the unchanged model, not adjusted. `influence`: nats by kind, what was fed, `source` and
         `thought` (one more than there are latent positions is the state behind the last one).
-        `patching`: the share of answers that are the donor's by block (0: the input) and thought.
+        `patching`: the share of answers that are the donor's by block and thought; none where no
+        question has a donor.
         `comparison` is of the accuracy under knock-out.
 
     Raises:
-        UsageError: The subject has no latent positions, is too large, or no question has a donor;
-            or the two are not asked the same.
+        UsageError: The subject has no latent positions, or is too large; or the two are not asked
+            the same.
     """
     run = partial(traced, on_progress=on_progress)
     found = compared(subject, against, run, partial(more_rows, KEYS))
@@ -97,22 +98,20 @@ def traced(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
         UsageError: As for `measure`.
     """
     refuse_large(subject, "pathways")
-    whole, donors, goals = with_donors(with_latents(subject))
-    first = range(min(MAX_QUESTIONS, len(goals)))
-    whole, donors, goals = whole.of(first), donors.of(first), goals[: len(first)]
+    whole = with_latents(subject).first(MAX_QUESTIONS)
     chains = record(whole)
-    ids = [example.id for example in whole.examples]
-    partners = draw_partners(ids, chains.num_latents, ids, SEED)
-    unrelated = [q if partner is None else partner for q, partner in enumerate(partners)]
     knockout, values = knocked_out(whole, chains, on_progress)
-    about = {
+    about: Row = {
         "num_thoughts": chains.most,
-        "num_questions": len(first),
+        "num_questions": len(whole.examples),
         "num_given": len(subject.examples),
         "knockout": knockout,
-        "influence": influences(whole, chains, unrelated),
-        "patching": patched(whole, donors, chains, goals, unrelated, on_progress),
+        "influence": influences(whole, chains),
     }
+    try:
+        about |= {"patching": patched(*with_donors(whole))}
+    except UsageError as error:  # the rest needs no donors
+        about |= {"patching": [], "left_out": {"patching": str(error)}}
     return about, values
 
 
@@ -121,6 +120,7 @@ def knocked_out(
 ) -> tuple[Rows, Values]:
     """Hide each thought, or a position of the question, from what comes behind it."""
     is_correct, values, rows = subject.task.is_correct, Values(), Rows()
+    ids = [example.id for example in subject.examples]
 
     def rights(answers: Sequence[str]) -> list[bool]:
         pairs = zip(answers, subject.examples, strict=True)
@@ -136,16 +136,16 @@ def knocked_out(
         for what in ("thought", "question"):
             for thought in range(1, chains.most + (viewer != "thoughts")):
 
-                def hidden(question: int, span: Span) -> tuple[range, int] | None:
+                def hidden(span: Span) -> tuple[int, int | None, int] | None:
                     if thought > span.num:  # noqa: B023 - called within this turn
                         return None
                     behind, end = span.start + thought, span.start + span.num  # noqa: B023
-                    looking = {"answer": (end, -1), "thoughts": (behind, end), "all": (behind, -1)}
                     seen = behind - 1
                     if what == "question":  # noqa: B023
-                        drawn = stream(SEED, "knock-out", subject.examples[question].id)
+                        drawn = stream(SEED, "knock-out", ids[span.question])
                         seen = drawn.randrange(span.start)
-                    return range(*looking[viewer]), seen  # noqa: B023
+                    until = end if viewer == "thoughts" else None  # noqa: B023
+                    return end if viewer == "answer" else behind, until, seen  # noqa: B023
 
                 found = read_plainly(subject, chains, hidden=hidden, on_progress=on_progress)
                 numbers = [q for q, num in enumerate(chains.num_latents) if num >= thought]
@@ -160,7 +160,7 @@ def knocked_out(
 
 
 @torch.no_grad()
-def influences(subject: Subject, chains: Chains, unrelated: Sequence[int]) -> Rows:
+def influences(subject: Subject, chains: Chains) -> Rows:
     """Return how much each thought says of each later one, in nats."""
     head, rows = subject.reasoner.model.get_output_embeddings(), Rows()
 
@@ -170,7 +170,7 @@ def influences(subject: Subject, chains: Chains, unrelated: Sequence[int]) -> Ro
 
     noise = random_directions(subject, range(chains.most), SEED, "influence")
     fed = {
-        "thought": chains.latent_inputs[list(unrelated)],
+        "thought": chains.latent_inputs[others_of(subject, chains)],
         "noise": noise * chains.latent_inputs.norm(dim=-1, keepdim=True),
     }
     before = words(chains.states)
@@ -197,28 +197,21 @@ def influences(subject: Subject, chains: Chains, unrelated: Sequence[int]) -> Ro
     return rows
 
 
-def patched(
-    subject: Subject,
-    donors: Subject,
-    chains: Chains,
-    goals: Sequence[str],
-    unrelated: Sequence[int],
-    on_progress: Progress = no_progress,
-) -> Rows:
-    """Return how often the answer follows what a block gives for another question."""
-    is_correct, rows = subject.task.is_correct, Rows()
-    # What goes into the first block is the thought itself: `mediation` feeds it.
+def patched(subject: Subject, donors: Subject, goals: Sequence[str]) -> Rows:
+    """Return how often the answer follows what a block gives for another question.
+
+    What goes into the first block is the thought itself: `mediation` feeds it.
+    """
+    is_correct, rows, chains = subject.task.is_correct, Rows(), record(subject)
     given = {
-        "donor": read_plainly(donors, record(donors), on_progress=on_progress).blocks,
-        "unrelated": read_plainly(subject, chains, on_progress=on_progress).blocks[
-            :, list(unrelated)
-        ],
+        "donor": read_plainly(donors, record(donors)).blocks,
+        "unrelated": read_plainly(subject, chains).blocks[:, others_of(subject, chains)],
     }
     for name, blocks in given.items():
         for block in range(len(blocks)):
             for thought in range(1, chains.most + 1):
                 patch = Patch(block, thought - 1, blocks[block, :, thought - 1])
-                found = read_plainly(subject, chains, patch=patch, on_progress=on_progress)
+                found = read_plainly(subject, chains, patch=patch)
                 numbers = [q for q, num in enumerate(chains.num_latents) if num >= thought]
                 follows = [is_correct(found.answers[q], goals[q]) for q in numbers]
                 about = {"fed": name, "block": block + 1, "thought": thought}
@@ -253,8 +246,9 @@ def draw(result: Mapping[str, Any]) -> Figure:
                     ]
                     look: Any = style.look_of(number)
                     look["fmt"] = look["fmt"].replace("-", line)
+                    hides = {"thought": "thought", "question": "a place of the question"}
                     seen = {"answer": "the answer", "thoughts": "later thoughts", "all": "both"}
-                    label = f"a {what}, for {seen[viewer]}"
+                    label = f"{hides[what]}, for {seen[viewer]}"
                     at = [row["thought"] + 0.06 * (number - 1) for row in rows]
                     style.points(panels[0], at, rows, "accuracy", ends="", label=label, **look)
             panels[0].set(xticks=range(1, most + 1), ylim=(-0.03, 1.03), xlabel="thought hidden")
@@ -270,6 +264,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
                 panel.set(xlabel="thought exchanged", ylabel="later thought")
                 panel.set_title(f"{kind} influence (nats)")
             chosen = [row for row in model["patching"] if row["fed"] == "donor"]
+            panels[3].set_visible(bool(chosen))
             draw_square(panels[3], chosen, "thought", "block", "follows", highest=1.0)
             panels[3].set(xlabel="thought", ylabel="block")
             panels[3].set_title("patched: answer follows")

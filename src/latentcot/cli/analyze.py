@@ -1,5 +1,6 @@
 """`latentcot analyze`: what goes on inside the thoughts of a trained model."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,8 +55,7 @@ def analyze(
     with progress_bars(is_quiet=quiet) as bars:
 
         def on_start(name: str) -> Progress:
-            bar = bars.add_task(name, total=None)
-            return lambda count: bars.advance(bar, count)
+            return partial(bars.advance, bars.add_task(name, total=None))
 
         done = do(subject, analyses, folder, others, on_start)
         measured = [(subject, done)]
@@ -68,6 +68,8 @@ def analyze(
     table = Table("analysis", "what it shows", box=box.SIMPLE)
     table.add_column("seconds", justify="right")
     for one in done:
+        if told := (one.result or {}).get("sentence"):
+            say(told)
         shown = ANALYSES[one.name].summary if one.reason is None else f"not done: {one.reason}"
         table.add_row(one.name, shown, f"{one.seconds:.1f}")
     print_table(table)

@@ -140,7 +140,7 @@ def superposition(options: Superposition) -> Checkpoint:
     said[nodes] = LOGIT / AMPLITUDE * space.nodes(held=1)
     said[ids["[A]"]] = space.flags(end=LOGIT + 0.5)
     said[ids[END]] = space.flags(node=2 * LOGIT)
-    fill = _gpt2 if options.architecture == "gpt2" else _llama
+    fill = gpt2_that_searches if options.architecture == "gpt2" else llama_that_searches
     info = CheckpointInfo(
         method="coconut",
         task="prosqa",
@@ -280,7 +280,7 @@ def _frequencies(ratio: float, num: int, num_positions: int) -> tuple[Tensor, fl
     return turns, GAP / float(below)
 
 
-def _gpt2(
+def gpt2_that_searches(
     options: Superposition, space: Space, words: Tensor, said: Tensor, eos: int
 ) -> PreTrainedModel:
     """Fill a GPT-2. Each feature stands there twice, as x and -x, so that vectors have mean 0."""
@@ -355,7 +355,7 @@ def _gpt2(
     return model
 
 
-def _llama(
+def llama_that_searches(
     options: Superposition, space: Space, words: Tensor, said: Tensor, eos: int
 ) -> PreTrainedModel:
     """Fill a Llama. `one` rides along in the thoughts; rotary positions make the cosines."""

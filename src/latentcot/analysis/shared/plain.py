@@ -9,10 +9,12 @@ Shapes: B batch, K positions of the longest row, L blocks, N most latent positio
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from latentcot.analysis.shared.latents import Chains, update_of_latents
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
@@ -24,15 +26,16 @@ from latentcot.thinking.think import Latent
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the parts of a row stand: the question before `start`, then `num` latent positions."""
+    """Where the latent positions of a question stand: `num` of them, from `start` on."""
 
+    question: int
     start: int
     num: int
 
 
-Hidden = Callable[[int, Span], tuple[range, int] | None]
-"""(question, where its latent positions stand) → (positions that look, the one that they may not
-see); None for nothing. A range that ends at -1 goes on to the end."""
+Hidden = Callable[[Span], tuple[int, int | None, int] | None]
+"""Where a row's latent positions stand → the first position that looks, the one behind the last
+that does (None: on to the end), and the one that they may not see; None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,84 +85,101 @@ def read_plainly(
         patch: What is put in place of what a block gives.
         on_progress: Called after each batch.
     """
-    reasoner = subject.reasoner
-    model, layouts = reasoner.model, subject.prompts()
-    backbone, table = backbone_of(model), model.get_input_embeddings()
-    blocks, head = blocks_of(backbone), model.get_output_embeddings()
-    own, eos = update_of_latents(subject), reasoner.rules.special_tokens.eos
-    num_questions, width = chains.latent_inputs.shape[0], chains.latent_inputs.shape[-1]
-    kept = torch.zeros(len(blocks), num_questions, chains.most, width)
-    answers = [""] * num_questions
+    reasoner, layouts = subject.reasoner, subject.prompts()
+    model, eos = reasoner.model, reasoner.rules.special_tokens.eos
+    table, head, own = (
+        model.get_input_embeddings(),
+        model.get_output_embeddings(),
+        update_of_latents(subject),
+    )
+    kept = torch.zeros(len(blocks_of(backbone_of(model))), *chains.latent_inputs.shape)
+    answers = [""] * len(layouts)
 
-    def read(rows: Sequence[Tensor], numbers: Sequence[int], is_last: bool) -> Tensor:
-        """Return the newest state of each row: (B, D)."""
-        embeds_BKD = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-        size = embeds_BKD.shape[1]
-        column = torch.arange(size, device=embeds_BKD.device)
-        can_see = (column <= column[:, None]).repeat(len(rows), 1, 1)
-        spans = [Span(len(layouts[n].prefix), layouts[n].num_latents) for n in numbers]
-        for row, (number, span) in enumerate(zip(numbers, spans, strict=True)):
-            if hidden is not None and (found := hidden(number, span)) is not None:
-                looking, seen = found
-                stop = size if looking.stop < 0 else min(looking.stop, size)
-                can_see[row, looking.start : stop, seen : seen + 1] = False
-        at = torch.tensor([len(row) - 1 for row in rows], device=column.device)
-
-        def visit(block: int) -> Callable[..., Any]:
-            def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-                states = output[0] if isinstance(output, tuple) else output
-                if patch is not None and patch.block == block:
-                    states = states.clone()
-                    for row, (number, span) in enumerate(zip(numbers, spans, strict=True)):
-                        place = span.start + patch.latent
-                        if patch.latent < span.num and place < len(rows[row]):
-                            states[row, place] = patch.values[number].to(states)
-                if is_last:
-                    for row, (number, span) in enumerate(zip(numbers, spans, strict=True)):
-                        there = states[row, span.start : span.start + span.num]
-                        kept[block, number, : span.num] = there.float().cpu()
-                return (states, *output[1:]) if isinstance(output, tuple) else states
-
-            return hook
-
-        with ExitStack() as way:
-            way.enter_context(lock_of(backbone))
-            way.enter_context(attends_by(backbone.config, "eager"))
-            for number, block in enumerate(blocks):
-                way.callback(block.register_forward_hook(visit(number)).remove)
-            states: Tensor = backbone(
-                inputs_embeds=embeds_BKD,
-                attention_mask=additive(can_see[:, None]).to(embeds_BKD.dtype),
-                position_ids=column.expand(len(rows), -1),
-                use_cache=False,
-            ).last_hidden_state
-        return states[torch.arange(len(rows), device=at.device), at]
+    def embedded(ids: Sequence[int]) -> Tensor:
+        found: Tensor = table(torch.tensor(ids, dtype=torch.long, device=model.device))
+        return found
 
     for numbers in subject.batches(layouts):
-        rows = [table(torch.tensor(layouts[n].prefix, device=model.device)) for n in numbers]
-        for latent in range(max(layouts[n].num_latents for n in numbers)):
-            state = read(rows, numbers, False)
-            vector = own(Latent(latent, state, table, reasoner.thinker))
+        spans = [Span(n, len(layouts[n].prefix), layouts[n].num_latents) for n in numbers]
+        rows = [embedded(layouts[span.question].prefix) for span in spans]
+        read = partial(read_rows, model, spans=spans, hidden=hidden, patch=patch)
+        for latent in range(max(span.num for span in spans)):
+            state_BD = read(rows)
+            vector_BD = own(Latent(latent, state_BD, table, reasoner.thinker))
             rows = [
-                torch.cat([row, one[None]]) if latent < layouts[number].num_latents else row
-                for row, one, number in zip(rows, vector, numbers, strict=True)
+                torch.cat([row, vector[None]]) if latent < span.num else row
+                for row, vector, span in zip(rows, vector_BD, spans, strict=True)
             ]
-        ends = [torch.tensor(layouts[n].suffix, dtype=torch.long) for n in numbers]
         rows = [
-            torch.cat([row, table(end.to(model.device))])
-            for row, end in zip(rows, ends, strict=True)
+            torch.cat([row, embedded(layouts[span.question].suffix)])
+            for row, span in zip(rows, spans, strict=True)
         ]
-        words: list[list[int]] = [[] for _ in numbers]
+        words: list[list[int]] = [[] for _ in spans]
         for step in range(reasoner.info.max_new_tokens):
-            chosen = head(read(rows, numbers, step == 0)).argmax(-1)
-            for text, word in zip(words, chosen.tolist(), strict=True):
+            chosen_B = head(read(rows, kept=kept if step == 0 else None)).argmax(-1)
+            for text, word in zip(words, chosen_B.tolist(), strict=True):
                 if eos not in text:
                     text.append(word)
             if all(eos in text for text in words):
                 break
-            rows = [torch.cat([r, new[None]]) for r, new in zip(rows, table(chosen), strict=True)]
-        for number, text in zip(numbers, words, strict=True):
+            rows = [
+                torch.cat([row, word[None]])
+                for row, word in zip(rows, table(chosen_B), strict=True)
+            ]
+        for span, text in zip(spans, words, strict=True):
             said = str(reasoner.tokenizer.decode([word for word in text if word != eos]))
-            answers[number] = extract_answer(said, reasoner.info.template.answer_start)
-        on_progress(len(numbers))
+            answers[span.question] = extract_answer(said, reasoner.info.template.answer_start)
+        on_progress(len(spans))
     return Plain(answers, kept)
+
+
+def read_rows(
+    model: PreTrainedModel,
+    rows: Sequence[Tensor],
+    *,
+    spans: Sequence[Span],
+    hidden: Hidden | None,
+    patch: Patch | None,
+    kept: Tensor | None = None,
+) -> Tensor:
+    """Read whole rows in one pass; return the last hidden state of each: (B, D).
+
+    What the blocks give at latent positions goes into `kept` (L, Q, N, D), if there is one.
+    """
+    embeds_BKD = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    size, device, backbone = embeds_BKD.shape[1], embeds_BKD.device, backbone_of(model)
+    column = torch.arange(size, device=device)
+    can_see = (column <= column[:, None]).repeat(len(rows), 1, 1)
+    for row, span in enumerate(spans):
+        if hidden is not None and (found := hidden(span)) is not None:
+            first, end, seen = found
+            can_see[row, first:end, seen : seen + 1] = False
+    last = torch.tensor([len(row) - 1 for row in rows], device=device)
+
+    def visit(module: nn.Module, inputs: Any, output: Any, *, block: int) -> Any:
+        states = output[0] if isinstance(output, tuple) else output
+        if patch is not None and patch.block == block:
+            states = states.clone()
+            for row, span in enumerate(spans):
+                place = span.start + patch.latent
+                if patch.latent < span.num and place < len(rows[row]):
+                    states[row, place] = patch.values[span.question].to(states)
+        if kept is not None:
+            for row, span in enumerate(spans):
+                there = states[row, span.start : span.start + span.num]
+                kept[block, span.question, : span.num] = there.float().cpu()
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    with ExitStack() as way:
+        way.enter_context(lock_of(backbone))
+        way.enter_context(attends_by(backbone.config, "eager"))
+        for number, block in enumerate(blocks_of(backbone)):
+            hook = block.register_forward_hook(partial(visit, block=number))
+            way.callback(hook.remove)
+        states_BKD: Tensor = backbone(
+            inputs_embeds=embeds_BKD,
+            attention_mask=additive(can_see[:, None]).to(embeds_BKD.dtype),
+            position_ids=column.expand(len(rows), -1),
+            use_cache=False,
+        ).last_hidden_state
+    return states_BKD[torch.arange(len(rows), device=device), last]
