@@ -22,7 +22,7 @@ def _work_here(tmp_path, monkeypatch):
     ("words", "told"),
     [
         ("train", "train needs RECIPE (a YAML file, or a name of `latentcot list recipes`, such"),
-        ("list", "list needs WHAT (methods, tasks, recipes or data)."),
+        ("list", "list needs WHAT (methods, tasks, analyses, recipes or data)."),
         ("eval", "eval needs CHECKPOINT (a run, a checkpoint folder, a hub id, or quickstart)."),
         ("data stats", "data stats needs FILE (a file). See `latentcot data stats --help`."),
         ("train prosqa", "train needs --out (where to write, such as --out runs/mine)."),

@@ -195,6 +195,7 @@ class TestCommands:
 
     def test_list_names_every_method_and_task(self, latentcot):
         assert "prosqa" in latentcot("list", "tasks").out
+        assert "superposition" in latentcot("list", "analyses").out
         shown = latentcot("list", "methods").out
         assert [name for name in METHODS if name not in shown] == []
 

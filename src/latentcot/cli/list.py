@@ -10,16 +10,15 @@ LM_EVAL = Path(__file__).parents[1] / "evaluation" / "lm_eval"
 
 
 def list_(
-    what: Literal["methods", "tasks", "recipes", "data", "lm-eval"],
+    what: Literal["methods", "tasks", "analyses", "recipes", "data", "lm-eval"],
     /,
     *words: str,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> None:
-    """List the methods, the tasks, the recipes that come with the package, or named data sets.
+    """List methods, tasks, analyses, the recipes that come with the package, or named data sets.
 
     Args:
-        what: methods, tasks, recipes or data; or lm-eval, the tasks for lm-evaluation-harness and
-            the folder of their files.
+        what: Which of these; lm-eval are tasks for lm-evaluation-harness, and their folder.
         words: Only what has all of these in its name or description, such as gsm8k.
         as_json: Print a list of JSON objects.
     """
@@ -34,6 +33,11 @@ def list_(
     if what == "methods":
         methods.load_entry_points()
         rows = [{"method": m.name, "what it is": m.summary} for m in methods.METHODS.values()]
+    elif what == "analyses":
+        from latentcot.analysis import registry  # only here: it needs torch
+
+        registry.load_entry_points()
+        rows = [{"analysis": a.name, "what it is": a.summary} for a in registry.ANALYSES.values()]
     elif what == "recipes":
         from latentcot.recipes.values import packaged_recipes, read_values
 
@@ -79,9 +83,8 @@ def list_(
     before = ""
     for values in found:
         first, *rest = values.values()
-        is_same = what == "data" and first == before  # of another split the rest is said already
-        cells = ["", *rest[:2], "", ""] if is_same else [first, *rest]
-        table.add_row(*cells)
+        # Of another split of a data set the rest is said already.
+        table.add_row(*(["", *rest[:2], "", ""] if first == before else [first, *rest]))
         before = first
     if what == "lm-eval":
         table.caption = f"--include_path {LM_EVAL}"
