@@ -35,7 +35,7 @@ def evaluate(
     *,
     data: Several = (),
     fields: Annotated[Fields, Parameter(name="*")] = USUAL,
-    num_thoughts: Annotated[tuple[int, ...], Parameter(negative="")] = (),
+    num_thoughts: tuple[int, ...] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
@@ -49,13 +49,12 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint; it knows its method, stage and number of thoughts.
 
-    With --num-samples the vote of all is the answer, and a table says what fewer are worth. Under
-    torchrun or accelerate launch the processes share the questions.
+    Several files (gsm-hard svamp, or gsm-hard=FILE) give one table. With --num-samples the vote of
+    all is the answer. Under torchrun or accelerate launch the processes share the questions.
 
     Args:
         checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
-        data: File of examples, hub:NAME:SPLIT, or a name of `latentcot list data`, as gsm-hard=FILE
-            too; several give one table. The run's test file if left out.
+        data: File, hub:NAME:SPLIT, or name of `list data`; the run's test file if left out.
         fields: How question and answer are found; as in the run's recipe if left out.
         num_thoughts: So many, instead of what was trained for; repeatable, a row of a table each.
         force_steps: Make it write at least one step of its chain behind the thoughts.
