@@ -61,8 +61,9 @@ def write_page() -> None:
         "pause control": {name: found["quickstart", name]["against"] for name in ANALYSES},
     }
     source = found["quickstart", "edits"]["provenance"]
+    command = source["command"].replace("__main__.py", "latentcot")
     parts = [
-        f"`{source['command']}` at commit {source['commit'][:10]}, {source['machine']}.",
+        f"`{command}` at commit {source['commit'][:10]}, {source['machine']}.",
         found["quickstart", "mediation"]["sentence"],
         *mediation(columns),
         *edits(columns),
@@ -100,6 +101,8 @@ def mediation(columns: dict[str, dict[str, Result]]) -> list[str]:
             f"{fed}, {'all' if thought is None else f'thought {thought}'}",
             *(
                 share(only(c["mediation"]["fed"], fed=fed, thought=thought, up_to=None), "follows")
+                if c["mediation"]["num_right"] >= 10
+                else "–"
                 for c in columns.values()
             ),
         ]
