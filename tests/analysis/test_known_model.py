@@ -145,17 +145,15 @@ def test_edits(holds):
         assert row["next"] == 1 and row["others"] == 0
         assert row["later"] in (None, 1) and row["answer"] in (None, 1)
     assert sum(row["flips_num_questions"] for row in meant) > 30
-    assert all(row["next"] < 0.7 for row in rows if row["vector"] == "random")
-    # A search by thresholds: half a node is none.
-    half = [row["flips"] for row in rows if row["vector"] == "node" and row["dose"] == 0.5]
-    assert all(share < 0.7 for share in half if share is not None) or holds == "exactly"
+    # A random push often empties a thought of thresholds: then all leave it, meant or not.
+    assert all(row["others"] > 0.2 for row in rows if row["vector"] == "random")
 
 
 def test_mediation():
     result = found("mediation")
     assert result["sentence"].startswith("The answer follows the thoughts in 100.0% of 100 ")
     for row in result["fed"]:
-        assert row["follows"] == 1 if row["fed"] == "donor" else is_a_guess(row["follows"])
+        assert row["follows"] == 1 if row["fed"] == "donor" else row["follows"] < 0.7
     accuracy = {row["earliest"]: row.get("accuracy") for row in result["earliest"]}
     assert accuracy[3] == 1 and all(is_a_guess(accuracy[k]) for k in range(3))
 

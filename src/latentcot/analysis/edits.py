@@ -452,6 +452,8 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
                 style.percents(panel.yaxis)
             panels[0].set_ylabel(f"predictions that hold\n({model['name']})")
         style.legend(found["edits"], grid[0], 2, "upper")
+    swapped = {row["thought"] for m in models for row in m["edits"] if row["edit"] == "swap"}
+    most = max(swapped, default=1)
     with style.figure(2 * style.COLUMN, 0.6 + 1.6 * len(models)) as found["edits-dose"]:
         grid = found["edits-dose"].subplots(len(models), most, sharey=True, squeeze=False)
         for panels, model in zip(grid, models, strict=True):

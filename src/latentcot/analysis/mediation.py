@@ -49,6 +49,8 @@ from latentcot.thinking.think import Latent
 SCHEMA_VERSION = 1
 MAX_QUESTIONS = 200
 """Questions used at most, the first of the file."""
+FEWEST_DRAWN = 10
+"""Questions that are right both ways from which on shares are drawn."""
 SEED = 0
 
 DONORS = {
@@ -237,19 +239,22 @@ def draw(result: Mapping[str, Any]) -> Figure:
     with style.figure(2 * style.COLUMN, 0.7 + 1.7 * len(models)) as fig:
         grid = fig.subplots(len(models), 3, sharey=True, squeeze=False)
         for (alone, first, early), model in zip(grid, models, strict=True):
-            most = model["num_thoughts"]
+            most, is_drawn = model["num_thoughts"], model["num_right"] >= FEWEST_DRAWN
             for number, name in enumerate(DONORS):
-                rows = [row for row in model["fed"] if row["fed"] == name and row["num_questions"]]
-                if not rows:
-                    continue
+                rows = [row for row in model["fed"] if row["fed"] == name and is_drawn]
                 look: Any = style.look_of(number) | {"label": name}
                 one = [row for row in rows if row["thought"] is not None]
-                shift = 0.06 * (number - 1)
-                style.points(alone, [r["thought"] + shift for r in one], one, "follows", **look)
                 up_to = {row["up_to"] or most: row for row in rows if row["thought"] is None}
-                up_to[1] = one[0]
-                some = [up_to[k] for k in sorted(up_to)]
-                style.points(first, [k + shift for k in sorted(up_to)], some, "follows", **look)
+                up_to |= {row["thought"]: row for row in one[:1]}
+                shift = 0.06 * (number - 1)
+                for panel, drawn in ((alone, {r["thought"]: r for r in one}), (first, up_to)):
+                    at = sorted(drawn)
+                    some = [drawn[k] for k in at]
+                    style.points(panel, [k + shift for k in at], some, "follows", **look)
+            if not is_drawn:
+                words = f"right both ways:\nonly {model['num_right']} of {model['num_with_donor']}"
+                for panel in (alone, first):
+                    panel.text((most + 1) / 2, 0.5, words, ha="center", color=style.GREY)
             for panel, label in ((alone, "thought fed"), (first, "thoughts 1 … k fed, k")):
                 panel.set(xticks=range(1, most + 1), xlim=(0.7, most + 0.3), xlabel=label)
             names = [

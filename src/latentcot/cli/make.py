@@ -37,7 +37,7 @@ def superposition(
         holds: Thought i holds the nodes within i edges of the root, or those at the end of a walk
             of exactly i edges: in graphs of layers the frontier alone.
         sharpness: Attention logit of an edge that begins in a node that is held. Exact from about
-            ln(8 · num_edges²) on; below, edges from elsewhere leak in, and doses become graded.
+            ln(8 · num_edges²) on; below, edges from elsewhere leak in, and less of a node is one.
         basis: Seed of a random orthogonal basis for the nodes; a coordinate a node if left out.
         overwrite: Replace the checkpoint in this folder.
     """
