@@ -1,6 +1,9 @@
 """What stands around the package holds together: workflows, issue forms, the site, the version."""
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -64,3 +67,17 @@ def test_both_readmes_show_the_same_commands() -> None:
     own = shown("README.zh-CN.md")
     assert len(own) > 5
     assert own == shown("README.md")[: len(own)]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_finds_the_frontier() -> None:
+    cells = json.loads((ROOT / "examples" / "quickstart.ipynb").read_text(encoding="utf-8"))[
+        "cells"
+    ]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    masses = [int(share) for share in re.findall(r"gives (\d+) % to", ended.stdout)]
+    assert len(masses) == 3 and min(masses) > 80
+    shares = [float(share) for share in re.findall(r"thoughts: ([\d.]+) % right", ended.stdout)]
+    assert len(shares) == 4 and shares[3] > 98 and max(shares[:2]) < 80
