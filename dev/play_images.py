@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 CHROMIUM = "/usr/bin/chromium"
 # In the question that the page begins with: below the right root, and below the other one.
 ON_THE_WAY, OFF_THE_WAY = "8", "10"
-SECONDS, LAST_SECONDS, WIDTH, COLOURS = 1.3, 3.0, 820, 64
+SECONDS, LAST_SECONDS, WIDTH, COLOURS = 1.3, 3.0, 820, 128
 
 
 def frames(page: Page) -> list[Image.Image]:
@@ -81,7 +81,9 @@ def main() -> None:
     same = [Image.new("RGB", (WIDTH, height), "white") for _ in taken]
     for sheet, one in zip(same, taken, strict=True):
         sheet.paste(one)
-    first, *others = [one.quantize(COLOURS, dither=Image.Dither.NONE) for one in same]
+    first, *others = [
+        one.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for one in same
+    ]
     seconds = [SECONDS] * (len(same) - 1) + [LAST_SECONDS]
     first.save(
         images / "play.gif",

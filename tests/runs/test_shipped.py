@@ -5,6 +5,7 @@ import json
 import pytest
 
 import latentcot
+from latentcot.cli.play import QUICKSTART
 from latentcot.data.examples import read_examples
 from latentcot.errors import CheckpointError
 from latentcot.evaluation.evaluate import evaluate
@@ -23,10 +24,13 @@ def test_it_answers_fresh_questions():
     assert result.thoughts_per_question == 3
 
 
-def test_it_says_where_it_comes_from():
-    provenance = json.loads((SHIPPED / "quickstart" / "provenance.json").read_text())
+@pytest.mark.parametrize("name", QUICKSTART)
+def test_it_says_where_it_comes_from(name):
+    provenance = json.loads((SHIPPED / name / "provenance.json").read_text())
     assert provenance["is_tree_dirty"] is False
-    assert provenance["seed"] == load_checkpoint("quickstart").info.seed
+    assert provenance["seed"] == load_checkpoint(name).info.seed == 1009
+    mine = json.loads((SHIPPED / QUICKSTART[0] / "provenance.json").read_text())
+    assert {*provenance["data"].values()} >= {*mine["data"].values()}  # the same files
 
 
 def test_it_brings_questions_that_it_answers():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-QUICKSTART = ("quickstart", "quickstart", "quickstart")
+QUICKSTART = ("quickstart", "quickstart-cot", "quickstart-pause")
 """What comes with the package: the model that thinks, and two to stand next to it."""
 NUM_EXAMPLES = 2_000
 

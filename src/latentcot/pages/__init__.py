@@ -2,7 +2,8 @@
 
 report/      of the quickstart: a table of methods, how they learned, the search in the thoughts
 analysis/    of `latentcot analyze`: inside the thoughts of one model, or of two
-shared/      what both show: the frame of the file, graphs, charts, controls
+play/        of `latentcot play`: a model that thinks in the page, on graphs that are drawn there
+shared/      what several show: the frame of the file, graphs, charts, controls
 
 A folder holds `page.html`, styles and scripts, which are joined as they are; `start.js` comes last.
 What they read is described by its `__init__`, and here. A number that is missing (None) or not
@@ -55,7 +56,7 @@ def pick(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
 
 
 def write_page(path: Path | str, folder: str, data: Mapping[str, Any]) -> None:
-    """Write the page of a folder (`report` or `analysis`) as one HTML file, whole or not at all.
+    """Write the page of a folder (`report`, …) as one HTML file, whole or not at all.
 
     `data` is what its scripts read; `title` in it is the name of the window.
 

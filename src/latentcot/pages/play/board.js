@@ -172,7 +172,6 @@ function tapBoard(board, node, edge, place) {
     board.onChange(toggleEdge(board.puzzle, ...board.puzzle.edges[edge]), true);
   } else if (tool === "connect" && node !== null && board.from === null) {
     board.from = node;
-    drawBoard(board, board.puzzle, board.question);
     board.onChange(board.puzzle, false);
   } else if (tool === "connect" && (node !== null || edge === null)) {
     connectOnBoard(board, board.from, node, place);
@@ -186,7 +185,10 @@ function connectOnBoard(board, from, to, place) {
   board.from = null;
   if (to === null) {
     const grown = withNode(board.puzzle, board.names, place);
-    if (grown === null) return void board.onRefuse(noNameWords(board));
+    if (grown === null) {
+      board.onChange(board.puzzle, false);
+      return void board.onRefuse(noNameWords(board));
+    }
     const child = grown.nodes.length - 1;
     board.onChange(from === null ? grown : toggleEdge(grown, from, child), true);
   } else if (from !== to) board.onChange(toggleEdge(board.puzzle, from, to), true);

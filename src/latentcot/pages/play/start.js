@@ -65,6 +65,7 @@ function examplePuzzle({ page, numbers }) {
 function update(state, fresh, isUndoable = true) {
   if (isUndoable) state.past = [...state.past.slice(-99), current(state)];
   Object.assign(state, fresh);
+  state.board.from = null;
   state.byId("undo").disabled = state.past.length === 0;
   tellWords(state, "");
   think(state);
@@ -110,7 +111,9 @@ function think(state) {
       result: refusal ? null : ask(reasoner, text, number, change) };
   });
   const [first] = entries;
-  if (state.changes.length > 0 && first.result) {
+  // A change of a thought that is not thought any more waits until it is.
+  state.isChanged = state.changes.some(({ thought }) => thought <= first.numLatents);
+  if (state.isChanged && first.result) {
     const plain = { ...first, result: ask(first.reasoner, text, first.numLatents),
       note: "as it thinks by itself" };
     entries.splice(0, 1, { ...first, note: "with the thoughts as you changed them" }, plain);
@@ -139,7 +142,7 @@ function whyUnread(reasoner, puzzle, text, number) {
 // --- drawing -------------------------------------------------------------------------------------
 
 function draw(state) {
-  const { byId, page, puzzle, question, result, entries, stepper } = state;
+  const { byId, puzzle, question, result, entries, stepper } = state;
   drawBoard(state.board, puzzle, question);
   [puzzle.root, ...puzzle.candidates].forEach((node, role) => fillNodes(byId(`role-${role}`), puzzle, node));
   byId("number").value = state.number;
@@ -158,7 +161,6 @@ function draw(state) {
   fillNodes(byId("change-node"), puzzle, Math.min(byId("change-node").value || puzzle.root,
     puzzle.nodes.length - 1));
   goTo(stepper, stepper.step, 0, (result?.thoughts.length ?? 0) + 1);
-  if (page.names.length === 0) byId("random").disabled = true;
 }
 
 // A select with all nodes, in the order of their names.
@@ -176,13 +178,13 @@ function drawNotes(state) {
   if (wanted !== null && wanted !== usual) {
     notes.push(`${number} thoughts; in training ${usual} for such a question.`);
   }
-  if (result && state.changes.length > 0) notes.push("A thought is changed; in training none was.");
+  if (result && state.isChanged) notes.push("A thought is changed; in training none was.");
   byId("notes").hidden = notes.length === 0;
   byId("notes-list").replaceChildren(...notes.map((words) => html("li", {}, words)));
 }
 
 function showStep(state) {
-  const { board, byId, result, stepper, minis, question } = state;
+  const { board, byId, result, stepper, minis } = state;
   const { step } = stepper;
   const isAnswer = result && step === result.thoughts.length + 1;
   const reading = !result || step === 0 ? null : isAnswer ? result.answering : result.readings[step - 1];
