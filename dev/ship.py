@@ -6,8 +6,13 @@ tokenizer and latentcot.json stay as their run wrote them.
 
 import json
 
-from latentcot.runs.checkpoint import SHIPPED, load_checkpoint
-from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, STATE_FILE, write_checksums
+from latentcot.runs.checkpoint import load_checkpoint
+from latentcot.runs.checkpoint_folders import (
+    CHECKSUMS_FILE,
+    SHIPPED,
+    STATE_FILE,
+    write_checksums,
+)
 from latentcot.runs.export import write_export
 from latentcot.utils.files import write_json
 
