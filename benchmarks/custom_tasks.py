@@ -6,7 +6,7 @@
 `run` makes the data, trains Coconut and chain of thought (the ceiling) with a recipe that says
 nothing but files, task and number of stages, one process at a time, and leaves one file a run in
 results/custom-tasks/, good or bad; what is there is not run again. `write` puts the table into
-docs/log.md from these files alone.
+docs/dev/log.md from these files alone.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from studies import fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "custom-tasks"
-PAGE = ROOT / "docs" / "log.md"
+PAGE = ROOT / "docs" / "dev" / "log.md"
 SCRIPT = "custom_tasks.py"
 SIZES = {"train": 30_000, "valid": 300, "test": 500}
 METHODS = ("coconut", "cot")

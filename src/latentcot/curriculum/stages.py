@@ -46,7 +46,7 @@ class Curriculum:
     introduce_special_tokens: bool = False
     """Stage 0 comes in two parts: ordinary chain of thought first, then the same with the special
     tokens of `zero_thoughts`. A model from scratch gets stuck when it has to learn both at once
-    (docs/log.md); for a pretrained one it hardly matters."""
+    (docs/dev/log.md); for a pretrained one it hardly matters."""
     stage_mix_prob: Probability = 0.0
     """Probability that an example (or batch) is drawn at any stage of `stage_mix_range`."""
     stage_mix_range: Literal["all", "past"] = "all"

@@ -224,7 +224,7 @@ def make_from_scratch(
         pad_token_id=None,
         **of_family,
     )
-    # On a CPU the plain attention is the faster one at these sizes (docs/log.md).
+    # On a CPU the plain attention is the faster one at these sizes (docs/dev/log.md).
     attention = None if torch.cuda.is_available() else "eager"
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

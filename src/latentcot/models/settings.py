@@ -33,13 +33,13 @@ class FromScratch:
     """The longest sequence, thoughts included."""
     init_std: Annotated[float, Field(gt=0)] = 0.1
     """Standard deviation of the initial weights. transformers' 0.02 suits a width of 768; a narrow
-    model learns several times slower with it (docs/log.md)."""
+    model learns several times slower with it (docs/dev/log.md)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout everywhere that the family has it."""
     positions: Literal["learned", "sinusoidal"] = "sinusoidal"
     """GPT-2 only: a position table that is learned from random numbers, or one of sines and cosines
     that stays as it is. With a learned one, what a small model has found at one position it must
-    find again at the next, where each new thought stands (docs/log.md)."""
+    find again at the next, where each new thought stands (docs/dev/log.md)."""
     position_scale: Annotated[float, Field(gt=0)] = 0.3
     """Root mean square of the sines and cosines."""
     tokenizer: Literal["words", "bpe"] = "words"

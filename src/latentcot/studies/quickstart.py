@@ -28,7 +28,7 @@ NOTE = "quickstart.json"
 NOTE_VERSION = 1
 SIZES = {"train": 100_000, "valid": 500, "test": 2_000}
 # Half of the training graphs have 1 or 2 layers, as real data has chains of several lengths: with 3
-# layers alone some seeds never leave stage 0 (docs/log.md). All test questions have 3.
+# layers alone some seeds never leave stage 0 (docs/dev/log.md). All test questions have 3.
 GRAPHS = ("--preset", "two-family", "--layers", "3", "--shared", "0", "--shallower", "0.5")
 
 

@@ -79,7 +79,7 @@ class ProntoqaOptions:
             in ten are). The one asked about always is, on one of its two concepts.
         negated_queries: Whether half of the queries say "not" (official). Without, the answer is
             what the last step says; with, it is that or its opposite, which a model from scratch
-            learns late (docs/log.md).
+            learns late (docs/dev/log.md).
         order: `random`, or `forward`: the rules of a chain stand in the order of their use, at
             random places. The two facts about the individual come last in both.
         wording: `official` ("Each X is a Y.", "Every X is a Y.", "Xs are Ys."), or `short`
