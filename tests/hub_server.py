@@ -105,8 +105,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(b"", 404, X_Error_Code="RepoNotFound")
         if kind == ["tree"]:  # there are no folders but the repository itself
             tree = [{"type": "file", "path": one, "size": 1, "oid": "0"} for one in files]
-            return self.answer(b"", 404, X_Error_Code="EntryNotFound") if name else self.answer(tree)
-        if kind != ["resolve"]:
+            if not name:
+                return self.answer(tree)
+        elif kind != ["resolve"]:
             siblings = [{"rfilename": one} for one in files]
             return self.answer({"id": repo, "sha": COMMIT, "siblings": siblings})
         if name not in files:
