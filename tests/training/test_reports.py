@@ -112,6 +112,7 @@ def test_an_unknown_or_missing_tracker_is_told_first(make_recipe, tmp_path, name
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_tracker_that_breaks_ends_no_training(
     make_recipe, tmp_path, notebook, monkeypatch, capsys
 ):
@@ -150,6 +151,7 @@ def test_a_callback_stops_and_the_resumed_run_is_the_same(make_recipe, tmp_path,
     assert results_of(run) == results_of(tiny_run)
 
 
+@pytest.mark.slow
 def test_trackers_of_a_resumed_run_go_on_at_its_step(make_recipe, tmp_path, notebook):
     run, recipe = tmp_path / "run", make_recipe(training={"report_to": ["notebook"]})
     assert not train(recipe, run, is_quiet=True, callbacks=[Stop(at=5)])
@@ -158,6 +160,7 @@ def test_trackers_of_a_resumed_run_go_on_at_its_step(make_recipe, tmp_path, note
     assert steps == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_early_stopping_of_transformers(make_recipe, tmp_path, caplog):
     """Accuracy of a tiny run does not rise twice in a row: patience ends it before the last."""
     stop = EarlyStoppingCallback(1, early_stopping_threshold=1.0)  # nothing is ever good enough

@@ -275,18 +275,16 @@ def training_section(
 
 def use_section(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
     """Return the section on the three ways to ask the model."""
-    end = info.template.question_end
-    prompt = f"question + {end!r}" if end else "question"
     plain = [
-        "With transformers alone. **Without `trust_remote_code=True` the model answers without its "
-        "thoughts**, and nothing warns of it:",
+        "With transformers alone. **Without `trust_remote_code=True` a model that thinks would answer "
+        "without its thoughts**; `generate` ends with a note that says so:",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         f'tokenizer = AutoTokenizer.from_pretrained("{repo}")',
         f'model = AutoModelForCausalLM.from_pretrained("{repo}", trust_remote_code=True)',
-        f'ids = tokenizer({prompt}, return_tensors="pt")',
+        'ids = tokenizer(question, return_tensors="pt")',
         f"print(tokenizer.decode(model.generate(**ids, max_new_tokens={info.max_new_tokens})[0]))",
         "```",
     ]
