@@ -17,6 +17,7 @@ from marks import mostly_slow
 from subjects import graph_examples, untrained
 
 NAMES = [name for name in ANALYSES if name != "distribution"]
+QUICK = [name for name in NAMES if name not in ("edits", "pathways")]
 OF_FEW = [name for name in NAMES if name != "mediation"]  # which needs a question with a donor
 COMPARING = [name for name in NAMES if ANALYSES[name].compares]
 OF_LATENTS = [name for name in NAMES if "latents" in ANALYSES[name].requires]
@@ -47,7 +48,7 @@ def check_figures(name, result, *, has_rows=True):
 
 
 @pytest.mark.parametrize("form", ["words", pytest.param("symbols", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, *QUICK))
 def test_results_are_plain_and_all_that_a_figure_needs(name, form):
     result, num_done = result_of(name, form)
     assert result["schema_version"] == 1

@@ -145,8 +145,8 @@ def test_edits(holds):
         assert row["next"] == 1 and row["others"] == 0
         assert row["later"] in (None, 1) and row["answer"] in (None, 1)
     assert sum(row["flips_num_questions"] for row in meant) > 30
-    # A random push often empties a thought of thresholds: then all leave it, meant or not.
-    assert all(row["others"] > 0.2 for row in rows if row["vector"] == "random")
+    if holds == "within":  # a random push often empties a thought: all leave it, meant or not
+        assert all(row["others"] > 0.2 for row in rows if row["vector"] == "random")
 
 
 def test_mediation():
