@@ -276,8 +276,8 @@ def training_section(
 def use_section(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
     """Return the section on the three ways to ask the model."""
     plain = [
-        "With transformers alone. **Without `trust_remote_code=True` a model that thinks would answer "
-        "without its thoughts**; `generate` ends with a note that says so:",
+        "With transformers alone. **Without `trust_remote_code=True` a model that thinks would "
+        "answer without its thoughts**; `generate` ends with a note that says so:",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
