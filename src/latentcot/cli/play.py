@@ -37,7 +37,7 @@ def play(
     import webbrowser
 
     from latentcot.data.examples import read_examples
-    from latentcot.errors import RunError
+    from latentcot.errors import DataError, RunError
     from latentcot.evaluation.playable import play_data
     from latentcot.evaluation.reasoner import load
     from latentcot.pages import write_page
@@ -58,9 +58,12 @@ def play(
         raise RunError(
             f"{run}: no recipe says what it was trained on. Give questions like those with --data."
         )
-    examples = (
-        make_examples(NUM_EXAMPLES) if source is None else read_examples(source, NUM_EXAMPLES)
-    )
+    try:
+        examples = read_examples(source, NUM_EXAMPLES) if source else make_examples(NUM_EXAMPLES)
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(f"{error} {run} was trained on it; --data names other questions.") from None
     origins = {}
     for name, reasoner in zip(names, reasoners, strict=True):
         info, place = reasoner.info, run_of(name) or Path(name)
