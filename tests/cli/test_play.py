@@ -30,6 +30,7 @@ def test_a_run_becomes_a_page(latentcot, tiny_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("has_screen", [False])
+@pytest.mark.slow
 def test_without_a_screen_nothing_is_opened(latentcot, tiny_run, tmp_path, monkeypatch, has_screen):
     monkeypatch.setattr(webbrowser, "open", lambda url: pytest.fail("opened"))
     monkeypatch.setattr("sys.platform", "linux")
