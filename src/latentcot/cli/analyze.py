@@ -32,8 +32,7 @@ def analyze(
         only: Do this analysis alone; repeatable. Without it all that the model allows.
         limit: Use this many questions, from the beginning of the file.
         batch_size: Questions at a time; the figures do not depend on it.
-        out: Where to write; if left out RUN/analysis, or RUN/analysis-update-… for a checkpoint
-            that is named by its own folder.
+        out: Where to write; if left out RUN/analysis, or RUN/analysis-update-… for a checkpoint.
         quiet: Show no progress.
     """
     from rich import box
