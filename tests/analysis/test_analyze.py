@@ -121,7 +121,9 @@ def test_questions_without_graphs(tiny_run, data, latentcot, tmp_path):
     ended = latentcot("analyze", tiny_run, "--data", bare, "--out", tmp_path / "here")
     assert ended.code == 0, ended.err
     found = {path.stem for path in (tmp_path / "here").glob("*.json")}
-    assert found == {"decoding", "interventions", "probes", "geometry"}
+    assert found == {
+        "decoding", "interventions", "probes", "geometry", "mediation", "pathways",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def same(folder: Path, reasoner: Reasoner, side: str = "left", **options: Any) -
 
 PARALLEL = {"num_latents": 3, "iterations": 2}
 KINDS: dict[str, Any] = {
-    **{name: name for name in METHODS},
+    **{name: name for name in METHODS if name != "colar"},
     "codi": {"name": "codi", "num_latents": 3},
     "codi-identity": {"name": "codi", "num_latents": 3, "projection": "identity"},
     "pccot": {"name": "pccot", **PARALLEL},
@@ -538,6 +538,14 @@ def test_methods_from_outside_refuse_in_words(
         trusting(tmp_path / "c").generate(**asked(reasoner, QUESTIONS))
     with pytest.raises(ValueError, match="plain generate.. leaves its thoughts out"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "c").generate(**asked(reasoner, QUESTIONS))
+
+
+@pytest.mark.slow
+def test_compressed_thoughts_refuse_in_words(tmp_path: Path) -> None:
+    """CoLaR tells its rate in the prompt, and words end its thoughts: latentcot alone knows how."""
+    reasoner = saved(tmp_path / "c", {"name": "colar", "max_thoughts": 4})
+    with pytest.raises(ValueError, match="colar answers with head beside the model"):
+        trusting(tmp_path / "c").generate(**asked(reasoner, QUESTIONS))
 
 
 @pytest.mark.slow
