@@ -133,7 +133,8 @@ def write_page() -> None:
         for name in BUDGETS
         if (RESULTS / name / "table.json").exists()
     }
-    draw(tables, PAGE.parent / "images" / "methods-graphs.png")
+    if tables:
+        draw(tables, PAGE.parent / "images" / "methods-graphs.png")
 
 
 if __name__ == "__main__":
