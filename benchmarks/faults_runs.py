@@ -193,7 +193,7 @@ def check_whole(run: Path, log: Path) -> None:
 
 PAGE = 4096
 """Bytes."""
-HALFWAY = 16
+HALFWAY = 20
 
 
 @dataclass(frozen=True)
