@@ -114,6 +114,8 @@ def one_of_each_shape(examples: Iterable[EncodedExample]) -> list[EncodedExample
     return list(first.values())
 
 
+Texts = tuple[str, tuple[str, ...], str]
+"""Question, steps and answer."""
 Rows = tuple[tuple[int, ...], ...]
 """Token ids, one tuple for each group of latent positions."""
 
@@ -306,7 +308,8 @@ def encode(
         DataError: A text that will be read holds something that the tokenizer cannot represent, or
             the tokenizer cannot tell where the answer proper begins.
     """
-    _refuse_special_tokens(examples, tokenizer)
+    texts = [(e.question, e.steps, e.answer) for e in examples]
+    _refuse_special_tokens([e.id for e in examples], texts, tokenizer)
     questions = _ids(tokenizer, [e.question + template.question_end for e in examples], True)
     words = {s + template.step_end for e in examples for s in e.steps}
     words |= {template.answer_start + e.answer for e in examples}
@@ -326,7 +329,7 @@ def encode(
         )
         for example, question in zip(examples, questions, strict=True)
     ]
-    _refuse_unwritable(encoded, examples, tokenizer, template, reads_steps=reads_steps)
+    _refuse_unwritable(encoded, texts, tokenizer, template, reads_steps=reads_steps)
     return encoded
 
 
@@ -362,11 +365,11 @@ def encode_questions(
     Raises:
         DataError: A question holds something that the tokenizer cannot represent.
     """
-    examples = [Example(str(i), question, (), "") for i, question in enumerate(questions)]
-    _refuse_special_tokens(examples, tokenizer)
+    texts: list[Texts] = [(question, (), "") for question in questions]
+    _refuse_special_tokens([str(i) for i in range(len(questions))], texts, tokenizer)
     ids = _ids(tokenizer, [question + template.question_end for question in questions], True)
     encoded = [EncodedExample(str(i), tokens, None, ()) for i, tokens in enumerate(ids)]
-    _refuse_unwritable(encoded, examples, tokenizer, template)
+    _refuse_unwritable(encoded, texts, tokenizer, template)
     return encoded
 
 
@@ -404,22 +407,22 @@ def unknown_of(tokenizer: Any) -> int | None:
     return None if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id) else unknown
 
 
-def _refuse_special_tokens(examples: Sequence[Example], tokenizer: Any) -> None:
+def _refuse_special_tokens(ids: Sequence[str], texts: Sequence[Texts], tokenizer: Any) -> None:
     """Refuse texts in which a tokenizer would read thoughts, pauses or the end of the text."""
     tokens = [*SPECIAL_TOKENS, *([tokenizer.eos_token] if tokenizer.eos_token else [])]
-    for example in examples:
-        for text in (example.question, *example.steps, example.answer):
+    for id_, (question, steps, answer) in zip(ids, texts, strict=True):
+        for text in (question, *steps, answer):
             found = next((token for token in tokens if token in text), None)
             if found is not None:
                 raise DataError(
-                    f"example {example.id!r}: holds the special token {found!r}, which the model "
+                    f"example {id_!r}: holds the special token {found!r}, which the model "
                     f"would not read as text, got {_short(text)!r}. Write it in another way."
                 )
 
 
 def _refuse_unwritable(
     encoded: Sequence[EncodedExample],
-    examples: Sequence[Example],
+    texts: Sequence[Texts],
     tokenizer: Any,
     template: Template,
     *,
@@ -436,10 +439,10 @@ def _refuse_unwritable(
         ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
         return [repr(word) for word, one in zip(words, ids, strict=True) if unknown in one]
 
-    for ids, example in zip(encoded, examples, strict=True):
-        parts = [("question", "question_end", example.question, ids.question)]
-        parts += [("answer", "answer_start", example.answer, ids.answer)]
-        steps = zip(example.steps, ids.steps or (), strict=True) if reads_steps else ()
+    for ids, (question, chain, answer) in zip(encoded, texts, strict=True):
+        parts = [("question", "question_end", question, ids.question)]
+        parts += [("answer", "answer_start", answer, ids.answer)]
+        steps = zip(chain, ids.steps or (), strict=True) if reads_steps else ()
         parts += [(f"step {i}", "step_end", *step) for i, step in enumerate(steps, start=1)]
         for part, key, text, tokens in parts:
             if unknown not in tokens:
@@ -453,7 +456,7 @@ def _refuse_unwritable(
                 missing = lacking(list(dict.fromkeys([*whole.split(), around])))
                 missing += [f"which template.{key} {around!r} makes"]
             raise DataError(
-                f"example {example.id!r}: its {part} cannot be written in the model's "
+                f"example {ids.id!r}: its {part} cannot be written in the model's "
                 f"vocabulary, got {_short(text)!r}. Not in the vocabulary: "
                 f"{', '.join(missing[:5])}. Use data like the training data, or another template."
             )
