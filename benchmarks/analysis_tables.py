@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.evaluation.statistics import percent
-from latentcot.utils.files import write_json, written_whole
+from latentcot.utils.files import write_json
+from studies import fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "analysis"
 PAGE = ROOT / "docs" / "analysis.md"
 IMAGES = ROOT / "docs" / "images"
-BEGIN = "<!-- findings: written by benchmarks/analysis_tables.py -->"
-END = "<!-- /findings -->"
 NAMES = (
     *("outcomes", "tree", "parallelism", "superposition", "attention", "decoding"),
     *("interventions", "steering", "probes", "geometry", "distribution"),
@@ -79,11 +78,8 @@ def write_page() -> None:
         *distribution(found["distribution"]),
         *(f"![{words}](images/analysis-{name}.png)" for name, words in FIGURES.items()),
     ]
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    with written_whole(PAGE) as file:
-        body = "\n\n".join(parts)
-        file.write(f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}")
+    body = "\n\n".join(parts)
+    fill(PAGE, "findings", "analysis_tables.py", f"\n{body}\n")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,17 +11,18 @@ docs/images/. `write` makes the tables of docs/results.md from these files alone
 import argparse
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from latentcot.utils.files import write_json, written_whole
+from analysis_tables import table
+
+from latentcot.utils.files import write_json
+from studies import fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS, IMAGES = ROOT / "results" / "causes", ROOT / "docs" / "images"
 PAGE = ROOT / "docs" / "results.md"
-BEGIN = "<!-- causes: written by benchmarks/causes_tables.py -->"
-END = "<!-- /causes -->"
 ANALYSES = ("mediation", "edits", "pathways")
 FIGURES = ("mediation", "edits", "edits-dose", "pathways")
 Result = dict[str, Any]
@@ -69,16 +70,8 @@ def write_page() -> None:
         *edits(columns),
         *pathways(columns),
     ]
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    with written_whole(PAGE) as file:
-        body = "\n\n".join(parts)
-        file.write(f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    body = "\n\n".join(parts)
+    fill(PAGE, "causes", "causes_tables.py", f"\n{body}\n")
 
 
 def share(row: Result | None, key: str) -> str:
