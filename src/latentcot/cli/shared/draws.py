@@ -24,7 +24,7 @@ class Draws:
         top_k: With --temperature: keep this many words at most.
         soft_words: Read mixtures of words in place of those of the chain, weighed with this
             temperature (Soft Thinking); near 0 they are the words that greedy decoding writes.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
 
     rate: int | None = None
