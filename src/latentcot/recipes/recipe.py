@@ -341,6 +341,11 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
             )
         if curriculum.num_stages == 0:
             problems.append("stop: a classifier needs thoughts. Set curriculum.num_stages above 0.")
+    if curriculum.restarts and isinstance(recipe.model, str):
+        problems.append(
+            "curriculum.restarts: there are no other weights to begin from than those of "
+            f"{recipe.model}. Leave it out, or let model hold settings."
+        )
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import LaidOut
@@ -132,6 +132,12 @@ class TrainStep:
         """Return the context in which the recipe's precision holds."""
         is_on = self.training.precision == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=is_on)
+
+    def begin_again(self, model: nn.Module, modules: nn.Module) -> None:
+        """Take over the weights of others, with nothing learned yet."""
+        load_weights(self.model, model.state_dict())
+        load_weights(self.objective.learned, modules.state_dict())
+        self.restart_optimizer()
 
     def restart_optimizer(self) -> None:
         """Forget the optimizer's moments, as the paper does when the stage changes."""
