@@ -36,6 +36,7 @@ from latentcot.models.backend.split_cache import (
 from latentcot.models.loading import width_of
 from latentcot.models.ways import (
     backbone_of,
+    cache_name,
     forget_lengths,
     lock_of,
     rope_switch_of,
@@ -73,6 +74,7 @@ class Passes:
         self.has_split_cache = takes_split_cache(model)
         self.is_eager = model.config._attn_implementation == "eager"
         self.reads_rows = way_of(model) == "rows"
+        self.cache_name = cache_name(self.backbone)
         self.cache: Cache | None = None
         self.window: int | None = None
         self.switch: int | None = None
@@ -149,7 +151,7 @@ class Passes:
                 inputs_embeds=embeds_BCD,
                 attention_mask=None if is_first or self.has_split_cache else self.is_real_BK,
                 position_ids=positions_BC,
-                past_key_values=self.cache,
+                **{self.cache_name: self.cache},
                 use_cache=True,
             ).last_hidden_state
         if wanted_BW is None:
