@@ -5,7 +5,8 @@
 Trains every row of the paper's table, and what goes beyond it (the stop classifier, mixed stages,
 micro-batches, less memory), for some updates in each checkout: the same recipe, the same seed, one
 thread, float32, transformers' own choice of attention. Prints a line a run: the hash of the weights
-on either side, and whether they are equal. Bits may be compared only on one machine, so both sides are trained here.
+on either side, and whether they are equal. Bits may be compared only on one machine, so both sides
+are trained here.
 """
 
 import argparse
@@ -51,8 +52,8 @@ transformers.AutoModelForCausalLM.from_config = (
 )
 main()
 """
-"""Runs latentcot with transformers' own choice of attention: up to 86fc576, models from scratch took
-plain products on a CPU, whose last bits are others."""
+"""Runs latentcot with transformers' own choice of attention: up to 86fc576, models from scratch
+took plain products on a CPU, whose last bits are others."""
 
 
 def run(checkout: Path, *words: str) -> None:
