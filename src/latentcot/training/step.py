@@ -22,6 +22,7 @@ from latentcot.models.backend.cuda_graphs import (
     cuda_graphs,
 )
 from latentcot.models.backend.split_cache import blocks_of, takes_split_cache
+from latentcot.models.backend.weight_gradients import joint_weight_gradients
 from latentcot.models.lora import adapters_of, trained_names
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import ROUNDED, Batches, collate_views
@@ -243,7 +244,9 @@ class TrainStep:
         return sums
 
     def _backward(self, batches: Batches, coefficients: Tensor) -> Tensor:
-        with self.autocast():
+        is_whole = not self.shards and not self.training.save_memory
+        blocks = blocks_of(self.objective) if is_whole else []
+        with self.autocast(), joint_weight_gradients(blocks):
             sums: Tensor = self.wrapped(batches)
         # The mean over the whole update. Wrappers average over devices: undo that.
         loss = (sums * coefficients).sum() * self.accelerator.num_processes
