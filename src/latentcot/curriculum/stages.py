@@ -73,12 +73,13 @@ class Curriculum:
     """Updates over which that loss is averaged; a stage lasts at least this long."""
     max_updates_per_stage: Count | list[Count] | None = None
     """With `advance: learned`: a phase that is not learned by then ends all the same, with a
-    warning. If empty the first phase gets half of all updates, and each later one an equal part of
-    what is left."""
+    warning. If empty the first phase gets a third of all updates, and each later one an equal part
+    of what is left."""
     restarts: Annotated[int, Field(ge=0)] = 0
     """With `advance: learned` and a model made from scratch: how often training begins again from
     other weights where the first phase reaches its cap unlearned. Later stages do not make up for
-    it, and with other weights it is mostly learned. The updates before a restart do not count
+    it, and with other weights it is mostly learned. Only if fewer than half of the validation
+    questions are right: what is on its way goes on. The updates before a restart do not count
     towards `max_updates`."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
@@ -197,7 +198,7 @@ class StageClock:
         """Updates after which the present phase ends though it is not learned; None if never."""
         if self.phase.max_updates is not None or self.total is None:
             return self.phase.max_updates
-        parts = 2 if self.number == 0 else len(self.phases) - self.number
+        parts = 3 if self.number == 0 else len(self.phases) - self.number
         return max(1, (self.total - self.begun) // parts)
 
     def learned_below(self, phase: Phase) -> float:

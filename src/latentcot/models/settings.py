@@ -23,9 +23,8 @@ class FromScratch:
     """A family of transformers."""
     hidden_size: Count = 64
     """Width."""
-    num_layers: Count = 3
-    """Blocks. Two carry most small tasks; some seeds then never leave a plateau that three leave
-    (docs/dev/log.md)."""
+    num_layers: Count = 2
+    """Blocks."""
     num_heads: Count = 4
     """Attention heads; must divide `hidden_size`."""
     intermediate_size: Count = 128
