@@ -149,8 +149,8 @@ class Trainer:
                 row = self._step()
                 self.reports.step_ended(self.update)
                 seconds += time.perf_counter() - start
-                shown = {"total": self.num_updates, "description": self._standing(row)}
-                bars.update(bar, completed=self.update, **shown)
+                standing, total = self._standing(row), self.num_updates
+                bars.update(bar, total=total, completed=self.update, description=standing)
                 is_due = self.update % self.recipe.training.log_every == 0
                 if self.reports.asks_for("should_log") or is_due:
                     rate = (self.update - since) * self.loader.batch_size / seconds
