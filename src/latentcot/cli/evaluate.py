@@ -37,6 +37,7 @@ def evaluate(
     fields: Annotated[Fields, Parameter(name="*")] = USUAL,
     num_thoughts: tuple[int, ...] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
+    force_answer: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
     limit: int | None = None,
@@ -58,6 +59,7 @@ def evaluate(
         fields: How question and answer are found; as in the run's recipe if left out.
         num_thoughts: So many, instead of what was trained for; repeatable, a row of a table each.
         force_steps: Make it write at least one step of its chain behind the thoughts.
+        force_answer: Make it answer straight behind the thoughts, with no step of its chain.
         draws: How answers differ.
         scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
         limit: Use so many examples, the first of each file.
@@ -88,6 +90,7 @@ def evaluate(
                 "num_thoughts": number,
                 "match": AnswerMatch(rule) if rule else None,
                 "force_steps": force_steps,
+                "force_answer": force_answer,
                 "batch_size": batch_size,
                 "on_progress": move_on,
                 **draws.options(),
@@ -99,7 +102,7 @@ def evaluate(
             result = _with_source(result, checkpoint, reasoner.info.update, file, scorer, limit)
             target = out or folder.eval_path(
                 checkpoint, label_of(file) if data else file, number, limit,
-                force_steps=force_steps, match=match,
+                force_steps=force_steps, force_answer=force_answer, match=match,
                 differs=[*draws.differs, *(["scored"] if scorer else [])],
             )  # fmt: skip
             results.append((file, rule, result, target))
