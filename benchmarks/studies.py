@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "results.md"
 STUDIES = {
     "small": "small", "arithmetic": "arithmetic", "stop": "stop",
     "prosqa-symbolic": "prosqa-symbolic-cpu", "methods-graphs": "methods-graphs",
-    "methods-graphs-passes": "methods-graphs-passes",
+    "methods-graphs-passes": "methods-graphs-passes", "shortcuts": "shortcuts",
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""
 NAMES = tuple(STUDIES)

@@ -83,14 +83,14 @@ def evaluate(
     questions = {file: read_examples(file, limit, own[file]) for file in files}
     others = {f: _others(scorer, limit, own[f], questions[f]) if scorer else [] for f in files}
     total = len(numbers) * sum(map(len, [*questions.values(), *others.values()]))
+    forced: Any = {"force_steps": force_steps, "force_answer": force_answer}
     with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
         for file, number in product(files, numbers):
             rule = match or (named.row.match if (named := asked(file)) else None)
             ways: Any = {
                 "num_thoughts": number,
                 "match": AnswerMatch(rule) if rule else None,
-                "force_steps": force_steps,
-                "force_answer": force_answer,
+                **forced,
                 "batch_size": batch_size,
                 "on_progress": move_on,
                 **draws.options(),
@@ -102,8 +102,7 @@ def evaluate(
             result = _with_source(result, checkpoint, reasoner.info.update, file, scorer, limit)
             target = out or folder.eval_path(
                 checkpoint, label_of(file) if data else file, number, limit,
-                force_steps=force_steps, force_answer=force_answer, match=match,
-                differs=[*draws.differs, *(["scored"] if scorer else [])],
+                **forced, match=match, differs=[*draws.differs, *(["scored"] if scorer else [])],
             )  # fmt: skip
             results.append((file, rule, result, target))
             if target is not None:
