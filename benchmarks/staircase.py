@@ -103,7 +103,10 @@ def plan() -> None:
     for path in (STUDY, WIDE):
         cost = ROOT / "results" / path.stem / "cost.json"
         if not cost.exists():
-            print(f"{path.name}: not measured. First: python benchmarks/methods.py cost {path}")
+            print(
+                f"{path.name}: not measured. First: python benchmarks/methods.py cost "
+                f"{path.relative_to(ROOT)}"
+            )
             continue
         found = json.loads(cost.read_text(encoding="utf-8"))
         seconds = {row["method"]: row["seconds"] for row in found["rows"]}
@@ -263,11 +266,14 @@ def mass(subject: Subject) -> list[list[float]]:
     What is left lies on the other family, and on words that are no nodes of the graph.
     """
     away = [distances(graph, graph.root) for graph in subject.graphs]
-    total = torch.zeros(subject.most_thoughts, 1 + max(max(one.values()) for one in away))
+    deepest = max(MOST_HOPS, *(max(one.values()) for one in away))
+    total = torch.zeros(subject.most_thoughts, deepest + 1)
+    count = torch.zeros(len(total), 1)
     for depths, shares in zip(away, node_probabilities(subject), strict=True):
+        count[: len(shares)] += 1
         for node, depth in depths.items():
-            total[:, depth] += shares[:, node].nan_to_num()
-    found: list[list[float]] = (total / len(subject.graphs)).tolist()
+            total[: len(shares), depth] += shares[:, node].nan_to_num()
+    found: list[list[float]] = (total / count).tolist()
     return found
 
 

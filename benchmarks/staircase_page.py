@@ -342,7 +342,9 @@ def draw(found: Row, path: Path) -> None:
         held = {(row["thought"], row["depth"]): row["mass_mean"] for row in found["mass"]}
         thoughts = sorted({thought for thought, _ in held})
         depths = range(1, MOST_HOPS + 1)
-        heat(inside, [[held[t, d] for t in thoughts] for d in depths], thoughts, depths, digits=2)
+        if held:
+            tiles = [[held[t, d] for t in thoughts] for d in depths]
+            heat(inside, tiles, thoughts, depths, digits=2)
         inside.set(title="mass of depth j in thought i", xlabel="thought", ylabel="depth")
         draw_costs(cost, found["costs"])
         seeds = max(row["num_seeds"] for row in found["rows"])
@@ -389,7 +391,9 @@ def draw_others(axes: Axes, found: Row) -> None:
         chance = [row["accuracy"] for row in found["forks"]]
         axes.plot(hops, chance, color=style.GREY, linestyle="--", label="chance at each fork")
     axes.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle=":")
-    axes.set(title="beside it", xlabel="hops", ylabel="right", ylim=(0.4, 1.28))
+    low = min([0.4, *(row["accuracy_mean"] - 0.05 for rows in lines.values() for row in rows)])
+    axes.set(title="beside it", xlabel="hops", ylabel="right", ylim=(low, 1.35))
+    axes.set_xticks(range(1, MOST_HOPS + 1))
     axes.set_yticks([0.4, 0.6, 0.8, 1.0])
     style.percents(axes.yaxis)
     axes.legend(loc="upper right", ncols=2)
@@ -412,5 +416,5 @@ def draw_costs(axes: Axes, rows: Sequence[Row]) -> None:
                 axes.annotate("4 hops", (row["edges"], row["tokens"]), fontsize=5.5)
     axes.set(title="cost of a question whose candidates lie deepest", xlabel="edges of the graph")
     axes.set_ylabel("tokens, passes")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.6 * max((row["passes"] for row in rows), default=1.0))
     axes.legend(loc="upper left")
