@@ -105,7 +105,7 @@ def plan() -> None:
         if not cost.exists():
             print(
                 f"{path.name}: not measured. First: python benchmarks/methods.py cost "
-                f"{path.relative_to(ROOT)}"
+                f"studies/{path.name}"
             )
             continue
         found = json.loads(cost.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ import random
 import shlex
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -14,7 +15,7 @@ from latentcot.data.examples import read_examples
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import load
 from latentcot.evaluation.results import Evaluation
-from latentcot.studies.study import cells_of, read_study
+from latentcot.studies.study import cells_of, read_study, selected
 from latentcot.tasks.prosqa.generator import graph_of
 from latentcot.tasks.prosqa.graphs import Graph, two_family_graph
 from latentcot.tasks.prosqa.stats import depth
@@ -63,6 +64,52 @@ def test_every_recipe_of_the_studies_goes_to_its_last_stage():
     assert {method for part in staircase.PARTS.values() for method in part} == set(
         read_study(staircase.STUDY).methods
     )
+
+
+def test_a_part_trains_its_methods_and_seeds_alone(monkeypatch):
+    """In the folder of the whole study, which the next part goes on with."""
+    commands = []
+
+    class Done:
+        returncode = 1  # a run failed: the others are asked all the same
+
+    monkeypatch.setattr(
+        staircase.subprocess, "run", lambda words, **_: commands.append(words) or Done
+    )
+    staircase.train("words", [2, 4], jobs=2)
+    staircase.train("wide", None, jobs=1)
+    found = []
+    for words in commands:
+        only = [after for word, after in pairwise(words) if word == "--only"]
+        study = read_study(Path(words[words.index("study") + 1]))
+        found.append([cell.name for cell in selected(cells_of(study), only)])
+    assert set(found[0]) == {
+        f"staircase/{method}/seed-{seed}" for method in ("cot", "cot-bfs") for seed in (2, 4)
+    }
+    assert len(found[1]) == 8
+    assert [words[words.index("--out") + 1] for words in commands] == [
+        str(staircase.RUNS / "study"), str(staircase.RUNS / "wide-study"),
+    ]  # fmt: skip
+    Done.returncode = 2
+    with pytest.raises(SystemExit):
+        staircase.train("words", None, jobs=1)
+
+
+def test_the_plan_tells_hours_of_each_part(tmp_path, monkeypatch, capsys):
+    """Of the seconds that were measured; before that it says how to measure."""
+    monkeypatch.setattr(staircase, "ROOT", tmp_path)
+    monkeypatch.setattr(staircase, "STUDY", tmp_path / "studies" / "staircase.yaml")
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
+    staircase.plan()
+    assert "benchmarks/methods.py cost studies/staircase.yaml" in capsys.readouterr().out
+    methods = [name for part in list(staircase.PARTS)[:-1] for name in staircase.PARTS[part]]
+    rows = [{"method": name, "seconds": 0.036} for name in methods]
+    (tmp_path / "results" / "staircase").mkdir(parents=True)
+    cost = {"rows": rows, "provenance": {"machine": "here"}}
+    (tmp_path / "results" / "staircase" / "cost.json").write_text(json.dumps(cost))
+    staircase.plan()
+    # 48,000 updates of 0.036 s are 0.48 hours, five seeds of it 2.4.
+    assert "coconut: 2.4 hours of a core for 5 seeds" in capsys.readouterr().out
 
 
 # --- chance at each fork ---
