@@ -1,10 +1,10 @@
 """Accuracy on the arithmetic study by number of steps, and on sums that training never had.
 
-    python benchmarks/arithmetic_by_steps.py runs/arithmetic/study runs/arithmetic/data
+    python benchmarks/arithmetic_by_steps.py runs/arithmetic/study runs/arithmetic/data arithmetic
 
 Questions differ in names and things, so that the same equations can stand in both files: 81 % of
 the test questions of studies/arithmetic.yaml have equations that training had, too. "New" are those
-that have not. Prints a table in Markdown, and writes results/arithmetic/by_steps.json.
+that have not. Prints a table in Markdown, and writes results/NAME/by_steps.json.
 """
 
 import json
@@ -17,10 +17,10 @@ from latentcot.data.examples import read_examples
 from latentcot.evaluation.statistics import percent
 from latentcot.utils.files import write_json
 
-OUT = Path(__file__).parent.parent / "results" / "arithmetic" / "by_steps.json"
+RESULTS = Path(__file__).parent.parent / "results"
 
 
-def main(study: Path, data: Path) -> None:
+def main(study: Path, data: Path, name: str) -> None:
     seen = {example.steps for example in read_examples(data / "train.txt")}
     test = read_examples(data / "test.txt")
     groups = {example.id: group_of(len(example.steps), example.steps in seen) for example in test}
@@ -31,7 +31,7 @@ def main(study: Path, data: Path) -> None:
         shares = [by_group(path, groups) for path in sorted(method.glob("seed-*/evals/test.json"))]
         if shares:
             rows[method.name] = {name: fmean(one[name] for one in shares) for name in names}
-    write_json(OUT, {"questions": sizes, "accuracy_mean": rows})
+    write_json(RESULTS / name / "by_steps.json", {"questions": sizes, "accuracy_mean": rows})
     print("| method | " + " | ".join(f"{name} ({sizes[name]})" for name in names) + " |")
     print("|---" * (len(names) + 1) + "|")
     for method, shares_of in rows.items():
@@ -50,6 +50,6 @@ def by_group(path: Path, groups: dict[str, str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -4,7 +4,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTok
 from latentcot.methods import Plan, method_named
 from latentcot.recipes.recipe import Training
 from latentcot.thinking import passes
+from latentcot.training import step
 from latentcot.training.objective import Objective
 from latentcot.training.step import TrainStep
 
@@ -103,13 +104,17 @@ def _of_process(key: str) -> int:
 
 @contextmanager
 def plain_rollout() -> Iterator[None]:
-    """Within it, every pass goes through transformers' own cache, whole blocks and all."""
-    before = passes.takes_split_cache
+    """Within it, every pass goes through transformers' own cache, whole blocks and all.
+
+    Gradients of weights are autograd's.
+    """
+    before = passes.takes_split_cache, step.joint_weight_gradients
     passes.takes_split_cache = lambda model: False
+    step.joint_weight_gradients = lambda blocks: nullcontext()
     try:
         yield
     finally:
-        passes.takes_split_cache = before
+        passes.takes_split_cache, step.joint_weight_gradients = before
 
 
 def in_turns(rounds: int, **sides: Callable[[], object]) -> dict[str, list[float]]:

@@ -30,7 +30,11 @@ from studies import PAGE, RESULTS, fill
 ROOT = Path(__file__).parent.parent
 BASE = "coconut"
 ROUNDS = 7
-BUDGETS = {"methods-graphs": "equal updates", "methods-graphs-passes": "equal passes"}
+PANELS = {
+    "methods-graphs": "graphs, equal updates",
+    "methods-graphs-passes": "graphs, equal passes",
+    "methods-arithmetic": "arithmetic, equal updates",
+}
 
 
 def main() -> None:
@@ -95,11 +99,11 @@ def cost_table(found: dict[str, Any]) -> str:
 
 
 def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Draw the accuracy of each method against the passes of a question, a panel a budget."""
-    with figure(2 * COLUMN, 2.7) as drawn:
+    """Draw the accuracy of each method against the passes of a question, a panel a study."""
+    with figure(2 * COLUMN, 2.9) as drawn:
         panels = drawn.subplots(1, len(tables), sharey=True, squeeze=False)[0]
         names = [row["method"] for row in next(iter(tables.values()))]
-        for axes, (budget, rows) in zip(panels, tables.items(), strict=True):
+        for axes, (study, rows) in zip(panels, tables.items(), strict=True):
             for row in rows:
                 number = names.index(row["method"])
                 mean, all_ = row["accuracy_mean"], row["accuracies"]
@@ -111,7 +115,7 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
                     markerfacecolor="white" if number >= len(COLOURS) else None,
                     linestyle="", elinewidth=0.8, label=row["method"],
                 )  # fmt: skip
-            axes.set(title=BUDGETS[budget], xlabel="passes for a question, one after the other")
+            axes.set(title=PANELS[study], xlabel="passes for a question, one after the other")
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
         panels[0].set_ylabel("accuracy, %")
@@ -130,11 +134,11 @@ def write_page() -> None:
         fill(PAGE, f"{path.parent.name}-cost", "methods.py", f"\n{text}\n")
     tables = {
         name: json.loads((RESULTS / name / "table.json").read_text(encoding="utf-8"))["rows"]
-        for name in BUDGETS
+        for name in PANELS
         if (RESULTS / name / "table.json").exists()
     }
     if tables:
-        draw(tables, PAGE.parent / "images" / "methods-graphs.png")
+        draw(tables, PAGE.parent / "images" / "methods.png")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,15 @@ from typing import Any
 
 import torch
 from measuring import Found, in_turns, plain_rollout, ratio
+from speed_cpu import (
+    answers_gpt2,
+    generate_over_imports,
+    quickstart_against,
+    share_of_matrix_rate,
+    show_run,
+    start_up,
+    train_gpt2,
+)
 from speed_gpt2 import (
     cot_ms_b1_gpt2,
     cot_rate_gpt2,
@@ -221,7 +230,21 @@ def _until_first_update(run: Path, changes: list[str]) -> float:
 FIGURES = {
     "train_rate_quickstart_cpu": Figure(2400, True, train_rate_quickstart, "cpu", threads=1),
     "train_rate_quickstart_two_cpus": Figure(4000, True, train_rate_quickstart, "cpu", threads=2),
-    "thought_cost_gpt2_cpu": Figure(1.15, False, lambda: thought_cost(8, 5), "cpu"),
+    "times_plain_gpt2_b4_cpu": Figure(2.0, True, lambda: train_gpt2(4, 3), "cpu"),
+    "share_of_matrix_rate_gpt2_b4_cpu": Figure(
+        0.6, True, lambda: share_of_matrix_rate(4, 3), "cpu"
+    ),
+    "times_plain_gpt2_b16_cpu": Figure(2.0, True, lambda: train_gpt2(16, 2), "cpu"),
+    "thought_cost_gpt2_cpu": Figure(1.10, False, lambda: thought_cost(4, 5), "cpu"),
+    "times_older_quickstart_cpu": Figure(1.3, True, lambda: quickstart_against(5, 1), "cpu"),
+    "times_older_quickstart_two_cpus": Figure(1.6, True, lambda: quickstart_against(5, 2), "cpu"),
+    "times_plain_answers_b16_cpu": Figure(2.0, True, lambda: answers_gpt2(16, 6, 9, 3), "cpu"),
+    "times_plain_cot_b1_cpu": Figure(1.3, True, lambda: answers_gpt2(1, 0, 58, 5), "cpu"),
+    "times_plain_cot_b16_cpu": Figure(2.0, True, lambda: answers_gpt2(16, 0, 58, 2), "cpu"),
+    "seconds_list_recipes": Figure(0.7, False, lambda: start_up("list", "recipes"), "cpu"),
+    "seconds_list_methods": Figure(0.6, False, lambda: start_up("list", "methods"), "cpu"),
+    "seconds_show_run": Figure(0.7, False, show_run, "cpu"),
+    "generate_over_imports": Figure(1.1, False, generate_over_imports, "cpu"),
     "eval_seconds_quickstart_cpu": Figure(5, False, eval_seconds_quickstart, "cpu"),
     "train_rate_gpt2_gpu": Figure(1200, True, train_rate_gpt2, "cuda"),
     "step_ms_gpt2_b32_gpu": Figure(30, False, step_ms_gpt2, "cuda"),
@@ -234,7 +257,7 @@ FIGURES = {
     "generate_ms_b1_gpt2_gpu": Figure(20, False, generate_ms_b1_gpt2, "cuda"),
     "cot_rate_gpt2_gpu": Figure(1000, True, cot_rate_gpt2, "cuda"),
     "cot_ms_b1_gpt2_gpu": Figure(100, False, cot_ms_b1_gpt2, "cuda"),
-    "first_update_seconds": Figure(5, False, first_update_seconds, "any", cuda_bar=60),
+    "first_update_seconds": Figure(3, False, first_update_seconds, "any", cuda_bar=60),
 }
 """In the order of docs/performance.md."""
 

@@ -26,8 +26,13 @@ RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
 STUDIES = {
     "small": "small", "arithmetic": "arithmetic", "stop": "stop",
-    "prosqa-symbolic": "prosqa-symbolic-cpu", "methods-graphs": "methods-graphs",
-    "methods-graphs-passes": "methods-graphs-passes", "shortcuts": "shortcuts",
+    "prosqa-symbolic": "prosqa-symbolic-cpu",
+} | {
+    name: name
+    for name in (
+        "methods-graphs", "methods-graphs-longer", "methods-graphs-from-cot",
+        "methods-graphs-passes", "methods-arithmetic", "shortcuts",
+    )
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""
 NAMES = tuple(STUDIES)

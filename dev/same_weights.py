@@ -4,8 +4,9 @@
 
 Trains every row of the paper's table, and what goes beyond it (the stop classifier, mixed stages,
 micro-batches, less memory), for some updates in each checkout: the same recipe, the same seed, one
-thread, float32. Prints a line a run: the hash of the weights on either side, and whether they are
-equal. Bits may be compared only on one machine, so both sides are trained here.
+thread, float32, transformers' own choice of attention. Prints a line a run: the hash of the weights
+on either side, and whether they are equal. Bits may be compared only on one machine, so both sides
+are trained here.
 """
 
 import argparse
@@ -42,11 +43,24 @@ CHANGES = [
 ]  # fmt: skip
 
 
+ALIKE = """
+import transformers
+from latentcot.cli import main
+made = transformers.AutoModelForCausalLM.from_config
+transformers.AutoModelForCausalLM.from_config = (
+    lambda config, attn_implementation=None, **others: made(config, **others)
+)
+main()
+"""
+"""Runs latentcot with transformers' own choice of attention: up to 86fc576, models from scratch
+took plain products on a CPU, whose last bits are others."""
+
+
 def run(checkout: Path, *words: str) -> None:
     """Run latentcot as it stands in a checkout, on one thread."""
     env = os.environ | {"PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "latentcot", *words], env=env, capture_output=True, text=True
+        [sys.executable, "-c", ALIKE, *words], env=env, capture_output=True, text=True
     )
     if done.returncode:
         sys.exit(f"{checkout}: latentcot {' '.join(words)}\n{done.stderr[-2000:]}")

@@ -285,3 +285,22 @@ def test_a_text_stops_at_the_models_last_position(babbler):
     assert all(w == r or o.is_finished for o, w, r in zip(outputs, words, room, strict=True))
     assert not all(output.is_finished for output in outputs)
     assert [babbler.generate([q], max_new_tokens=10_000)[0] for q in questions] == outputs
+
+
+def test_answers_in_bfloat16_where_it_is_asked_for(tiny_run, questions):
+    """Nearly what float32 says; logits are never rounded, or all that is said would be ties."""
+    said = {}
+    for precision in ("float32", "bfloat16"):
+        reasoner = latentcot.load(tiny_run)
+        assert reasoner.precision == "float32"
+        reasoner.precision = precision
+        said[precision] = []
+        reasoner.generate(questions, generations=said[precision])
+    exact, found = (torch.tensor([one.log_prob for one in of]) for of in said.values())
+    assert not torch.equal(found, exact)
+    same = [a.token_ids == b.token_ids for a, b in zip(*said.values(), strict=True)]
+    assert sum(same) > len(same) / 2
+    kept = torch.tensor(same)
+    torch.testing.assert_close(found[kept], exact[kept], rtol=0.1, atol=0.1)
+    inputs = torch.cat([one.latent_inputs.flatten() for one in said["bfloat16"]])
+    assert torch.isfinite(inputs).all()

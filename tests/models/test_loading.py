@@ -6,14 +6,16 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    PreTrainedModel,
-)
+from torch import nn
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers.activations import NewGELUActivation
 
 from latentcot.curriculum.layout import NO_LABEL, Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.models.loading import (
+    WIDE,
     check_lengths,
+    fast_precision,
     load_pretrained,
     make_from_scratch,
     max_positions,
@@ -163,6 +165,48 @@ def test_a_saved_model_is_loaded(folder: Path) -> None:
     model, tokenizer = load_pretrained(str(folder))
     assert torch.equal(weights_of(model), weights_of(make_from_scratch(tiny(), TOKENIZER, seed=0)))
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
+
+
+def test_gelu_is_one_kernel_and_the_config_as_it_was(folder: Path) -> None:
+    """A model from the hub says gelu_new; what is saved must say so too."""
+    config = GPT2Config(vocab_size=20, n_embd=16, n_layer=2, n_head=2, n_positions=20)
+    plain = GPT2LMHeadModel(config).eval()
+    plain.save_pretrained(folder)
+    model = load_pretrained(str(folder))[0].eval()
+    kinds = {type(module) for module in model.modules()}
+    assert nn.GELU in kinds
+    assert NewGELUActivation not in kinds
+    ids = torch.arange(12)[None]
+    torch.testing.assert_close(model(ids).logits, plain(ids).logits, rtol=1e-5, atol=1e-6)
+    model.save_pretrained(folder)
+    again = AutoModelForCausalLM.from_pretrained(folder)
+    assert again.config.activation_function == "gelu_new"
+    torch.testing.assert_close(again(ids).logits, plain(ids).logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("width", "has_it", "has_gpu", "precision"),
+    [
+        (WIDE, True, False, "bfloat16"),
+        (WIDE - 2, True, False, "float32"),
+        (WIDE, False, False, "float32"),
+        (WIDE, True, True, "float32"),
+    ],
+)
+def test_bfloat16_where_it_is_faster(
+    width: int,
+    has_it: bool,
+    has_gpu: bool,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = make_from_scratch(tiny(hidden_size=width, num_layers=1), TOKENIZER, seed=0)
+    found = {"avx512_bf16": has_it, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: has_gpu)
+    assert fast_precision(model) == precision
+    assert ("training.precision: float32" in capsys.readouterr().err) == (precision == "bfloat16")
 
 
 def test_weights_are_float32_however_they_were_saved(folder: Path) -> None:

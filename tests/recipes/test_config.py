@@ -52,7 +52,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     assert (training.weight_decay, training.betas) == (0.01, (0.9, 0.999))
     assert training.max_grad_norm is None
     assert (training.warmup_updates, training.decay_share) == (0, 0)
-    assert training.precision == "float32"
+    assert training.precision == "auto"
     assert curriculum.thoughts_per_step == 1
     assert curriculum.pad_to_num_stages
     assert curriculum.reset_optimizer
@@ -216,8 +216,8 @@ CLASSIFIER = {"stop": "classifier"}
         ({"curriculum": {"max_updates_per_stage": 0}}, "curriculum.max_updates_per_stage: "),
         ({"template": {"answer_start": ""}}, "template.answer_start: "),
         ({"template": {"answer_start": " \n"}}, "template.answer_start: "),
-        ({"training": {"precision": "float16"}}, "training.precision: input should be 'float32' "
-                                                 "or 'bfloat16', got 'float16'."),
+        ({"training": {"precision": "float16"}}, "training.precision: input should be 'auto', "
+                                                 "'float32' or 'bfloat16', got 'float16'."),
         ({"training": {"learning_rate": float("inf")}}, "training.learning_rate: "),
         ({"seed": 2**63}, "seed: "),  # more than torch.manual_seed takes
         ({"lora": {"rnk": 1}}, f"lora.rnk: {NOT_A_KEY} Did you mean 'rank'?"),

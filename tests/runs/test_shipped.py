@@ -1,6 +1,7 @@
 """The checkpoint that comes with the package answers questions that it has never seen."""
 
 import json
+import re
 
 import pytest
 
@@ -57,10 +58,15 @@ def test_no_other_folder_of_the_package_is_meant():
         load_checkpoint("../recipes")
 
 
+def without_version(path):
+    """The file's text, but for the version of transformers that wrote it."""
+    return re.sub(r'"transformers_version": "[^"]*"', "", path.read_text())
+
+
 def test_it_holds_what_plain_transformers_needs_today(tmp_path):
     """If not: python dev/ship.py."""
     found = load_checkpoint("quickstart")
     write_export(tmp_path, found.model, found.tokenizer, found.info)
     for path in (one for one in tmp_path.rglob("*") if one.is_file()):
         shipped = SHIPPED / "quickstart" / path.relative_to(tmp_path)
-        assert shipped.read_bytes() == path.read_bytes(), path.name
+        assert without_version(shipped) == without_version(path), path.name

@@ -18,6 +18,7 @@ import torch
 from interrupts import in_update, press_ctrl_c
 from latentcot import CheckpointError, DataError, RunError, load, train
 from latentcot.errors import UsageError
+from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import append_metrics, held, read_metrics
 from latentcot.runs.provenance import read_provenance
@@ -215,6 +216,18 @@ def test_another_recipe_is_refused(changes, make_recipe, run):
     with pytest.raises(RunError, match=r"another recipe .*: [\w.]+ was .*, is "):
         train(make_recipe(**RANDOM | changes), run, resume=True, is_quiet=True)
     assert files_of(run) == before
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_a_machine_settled_stays(precision, make_recipe, tmp_path, monkeypatch):
+    """A run that began in bfloat16 goes on in it where there is none, and the other way round."""
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+    run, recipe = tmp_path / "run", make_recipe(training={"max_updates": 2})
+    assert recipe.training.precision == "auto"
+    for settled in (precision, other):
+        monkeypatch.setattr("latentcot.training.build.fast_precision", lambda _, it=settled: it)
+        assert train(recipe, run, resume=settled == other, is_quiet=True)
+        assert read_recipe(run / "recipe.yaml").training.precision == precision
 
 
 def test_a_newest_checkpoint_that_was_being_written_is_skipped(recipe, in_one_go, run):

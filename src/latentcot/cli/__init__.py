@@ -32,7 +32,8 @@ SHARED = ("train", "eval", "generate")
 
 app = App(
     name="latentcot",
-    help="Reasoning in continuous thoughts (Coconut, arXiv 2412.06769).",
+    help="Reasoning in continuous thoughts (Coconut, arXiv 2412.06769). "
+    "Try it: latentcot generate quickstart",
     version_flags=["--version", "-V"],
     exit_on_error=False,  # `main` says what is wrong
     print_error=False,

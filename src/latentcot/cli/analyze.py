@@ -29,7 +29,7 @@ def analyze(
             file if left out.
         against: Another model to compare with, such as the pause control's run; repeatable. The
             page and most analyses show the first; `distribution` shows them all.
-        only: Do this analysis alone; repeatable. Without it all that the model allows.
+        only: Do only this analysis; repeatable. If left out, all that the model allows.
         limit: Use this many questions, from the beginning of the file.
         batch_size: Questions at a time; the figures do not depend on it.
         out: Where to write; if left out RUN/analysis, or RUN/analysis-update-… for a checkpoint

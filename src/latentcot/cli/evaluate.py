@@ -54,17 +54,17 @@ def evaluate(
     all is the answer. Under torchrun or accelerate launch the processes share the questions.
 
     Args:
-        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
+        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (packaged).
         data: File, hub:NAME:SPLIT, or name of `list data`; the run's test file if left out.
         fields: How question and answer are found; as in the run's recipe if left out.
-        num_thoughts: So many, instead of what was trained for; repeatable, a row of a table each.
-        force_steps: Make it write at least one step of its chain behind the thoughts.
-        force_answer: Make it answer straight behind the thoughts, with no step of its chain.
+        num_thoughts: This number of thoughts instead of the trained one; repeatable, one row each.
+        force_steps: Write at least one step of the chain after the thoughts.
+        force_answer: Answer straight after the thoughts, with no step of the chain.
         draws: How answers differ.
         scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
-        limit: Use so many examples, the first of each file.
+        limit: Use only this many examples, the first of each file.
         batch_size: Answers at a time; they do not depend on it.
-        match: Right is the same text, or number; as the data set or the task says if left out.
+        match: Compare answers as text or number; the rule of data set or task if left out.
         out: Where to write the result of one file; RUN/evals/DATA.json if left out.
         figure: Draw accuracy against samples, and against thoughts, into this PNG and a PDF.
         as_json: Print the result as JSON, records included; of several a list.

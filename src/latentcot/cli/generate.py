@@ -26,13 +26,13 @@ def generate(
     Under torchrun or accelerate launch the processes share the questions.
 
     Args:
-        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (comes along).
+        checkpoint: A run (its best), a checkpoint folder, a hub id, or quickstart (packaged).
         questions: Texts; read from standard input, one a line, if left out. In a terminal: one that
             the model knows.
-        num_thoughts: This number of thoughts, instead of what the checkpoint was trained for.
-        force_steps: Make it write at least one step of its chain behind the thoughts.
-        force_answer: Make it answer straight behind the thoughts, with no step of its chain.
-        max_new_tokens: Words at most; as in training if left out.
+        num_thoughts: This number of thoughts instead of the trained one.
+        force_steps: Write at least one step of the chain after the thoughts.
+        force_answer: Answer straight after the thoughts, with no step of the chain.
+        max_new_tokens: Tokens to write at most; as in training if left out.
         draws: How answers differ.
         as_json: Print one JSON object an answer.
     """

@@ -26,7 +26,7 @@ def play(
     Args:
         run: A run of coconut (its best checkpoint), a checkpoint folder, or a hub id.
         beside: Another run that answers the same questions, such as that of cot; repeatable. For
-            the quickstart that comes along, its CoT and its pause control.
+            the packaged quickstart, its CoT and its pause control.
         data: Questions like those it was trained on. The page takes some to begin with, and what it
             warns of; the training file of the run's recipe if left out.
         out: The page.

@@ -20,11 +20,11 @@ def push(
     what only training needs stays here. `hf auth login` asks for the token.
 
     Args:
-        checkpoint: A run (its best checkpoint), a checkpoint folder, or quickstart (comes along).
+        checkpoint: A run (its best checkpoint), a checkpoint folder, or quickstart (packaged).
         repo: OWNER/NAME. It is made if it is not there.
-        private: Make it a private one.
-        licence: Under which you give the weights away, as the hub names it: apache-2.0. The base
-            model's and the data's say what you may.
+        private: Make the repository private.
+        licence: License of the weights, as the hub names it: apache-2.0. Those of base model and
+            data say what you may choose.
         dry_run: Show the files and the card, and send nothing.
     """
     from latentcot.evaluation.hub import CARD, pack

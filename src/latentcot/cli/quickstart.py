@@ -20,7 +20,7 @@ def quickstart(
 
     Args:
         out: Folder for data, runs, result.json and report.html.
-        seed: Of graphs, weights and order; 0 if left out, with --resume the one it was begun with.
+        seed: Seed of graphs, weights and order; 0 if left out, with --resume that of the first run.
         jobs: Methods trained at a time, one thread each.
         resume: Continue a quickstart that was interrupted.
         overwrite: Delete the quickstart in this folder first.

@@ -264,7 +264,7 @@ def summarize_run(path: Path) -> RunSummary:
     is_known = recipe.training.epochs is None or any(
         (one.file, one.state) == (recipe.data.train, "same") for one in data
     )
-    num_updates = num_updates_of(recipe) if is_known else None
+    num_updates = origin.get("num_updates") or (num_updates_of(recipe) if is_known else None)
     evaluations = {}
     for file in sorted((run / "evals").glob("*.json")):
         with noting(), suppress(FileNotFoundError):  # deleted meanwhile

@@ -75,6 +75,11 @@ class Curriculum:
     """With `advance: learned`: a phase that is not learned by then ends all the same, with a
     warning. If empty the first phase gets half of all updates, and each later one an equal part of
     what is left."""
+    restarts: Annotated[int, Field(ge=0)] = 0
+    """With `advance: learned` and a model made from scratch: how often training begins again from
+    other weights where the first phase reaches its cap unlearned. Later stages do not make up for
+    it, and with other weights it is mostly learned. The updates before a restart do not count
+    towards `max_updates`."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
     tokens_until_all: Few = 39

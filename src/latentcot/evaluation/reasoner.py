@@ -6,9 +6,10 @@ out[0].answer, out[0].num_thoughts
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -141,7 +142,12 @@ class Reasoner:
         info: What the checkpoint says.
         modules: What was learned beside the model, by name; those that answers need.
         source: Where it was loaded from, if it was.
+
+    Attributes:
+        precision: Of autocast while answers are written; logits are in float32 always.
     """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __init__(
         self,
@@ -283,23 +289,28 @@ class Reasoner:
                 replace(one, suffix=(*one.suffix, *opening), labels=(*one.labels, *read))
                 for one in prompts
             ]
-        found = generate(
-            self.model,
-            prompts,
-            eos_id=self.rules.special_tokens.eos,
-            max_new_tokens=self.info.max_new_tokens if max_new_tokens is None else max_new_tokens,
-            max_length=max_positions(self.model),
-            batch_size=batch_size,
-            num_samples=num_samples,
-            sampling=sampling,
-            perturbation=perturbation,
-            thinker=thinker or self.thinker,
-            stop=stop,
-            forced=self._forced_steps() if force_steps else None,
-            soft=None if soft_words is None else SoftWords(soft_words, self._ends_of_chain()),
-            recorder=self.recorder if thinker is None else None,
-            on_progress=on_progress,
-        )
+        kind, is_low = self.model.device.type, self.precision == "bfloat16"
+        low = torch.autocast(kind, torch.bfloat16) if is_low else nullcontext()  # a caller's holds
+        if max_new_tokens is None:
+            max_new_tokens = self.info.max_new_tokens
+        with low:
+            found = generate(
+                self.model,
+                prompts,
+                eos_id=self.rules.special_tokens.eos,
+                max_new_tokens=max_new_tokens,
+                max_length=max_positions(self.model),
+                batch_size=batch_size,
+                num_samples=num_samples,
+                sampling=sampling,
+                perturbation=perturbation,
+                thinker=thinker or self.thinker,
+                stop=stop,
+                forced=self._forced_steps() if force_steps else None,
+                soft=None if soft_words is None else SoftWords(soft_words, self._ends_of_chain()),
+                recorder=self.recorder if thinker is None else None,
+                on_progress=on_progress,
+            )
         are_thoughts = self.method.view.latents.is_thought
         if generations is not None:
             generations += found

@@ -54,7 +54,7 @@ _ROWS = (
     row("coconut-pause-as-thought", STEP_PER_STAGE, PAUSE, True,
         "Coconut's curriculum, with <pause> in place of each thought"),
     row("pause-multipass", STEP_PER_STAGE, PAUSE_MULTIPASS, True,
-        "the same, read in as many sequential passes as Coconut's thoughts"),
+        "<pause> in place of each thought, in as many passes as Coconut's thoughts"),
 )  # fmt: skip
 PAPER_METHODS = tuple(row.name for row in _ROWS if row.name != "pause-multipass")
 """The eight rows of the paper's main table."""
@@ -77,7 +77,7 @@ _LATER = (
         "latentcot.methods.kava:kava", "latentcot.methods.kava:KavaSettings",
     ),
     Registered(
-        "simcot", "a host whose thoughts must spell the steps (arXiv 2509.20317)",
+        "simcot", "a host method whose thoughts must spell the steps (arXiv 2509.20317)",
         "latentcot.methods.simcot:simcot", "latentcot.methods.simcot:SimcotSettings",
     ),
     Registered(
@@ -85,7 +85,7 @@ _LATER = (
         "latentcot.methods.lotus:lotus", "latentcot.methods.lotus:LotusSettings",
     ),
     Registered(
-        "mux", "a host whose thoughts say a bag of a span's tokens (arXiv 2607.18264)",
+        "mux", "a host method whose thoughts say a bag of a span's tokens (arXiv 2607.18264)",
         "latentcot.methods.mux:mux", "latentcot.methods.mux:MuxSettings",
     ),
     Registered(

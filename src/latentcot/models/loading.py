@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -13,6 +14,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.activations import NewGELUActivation
 from transformers.utils import logging as transformers_logging
 from transformers.utils.import_utils import is_gguf_available
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -20,6 +22,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, RecipeError
 from latentcot.models.settings import FromScratch
+from latentcot.utils.display import say
 from latentcot.utils.network import use_cache_if_unreachable
 from latentcot.utils.parsing import could_be_on_hub, one_line, shown
 
@@ -161,6 +164,7 @@ def load_weights(name: str) -> PreTrainedModel:
             **options,
         )
     model: PreTrainedModel = loaded[0]
+    join_gelu(model)
     report: dict[str, Any] = loaded[1]
     if options:  # they are plain floats by now, and can be saved as such
         unpacked: Any = model
@@ -176,6 +180,17 @@ def load_weights(name: str) -> PreTrainedModel:
             f"{len(damaged)} of its weights hold NaN or infinity, such as {damaged[0]}."
         )
     return model
+
+
+def join_gelu(model: nn.Module) -> None:
+    """Compute GPT-2's GELU by one kernel, where transformers takes eight for the same function.
+
+    The config stays as it is, so that what is saved is what others know.
+    """
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is NewGELUActivation:
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 def make_from_scratch(
@@ -224,13 +239,9 @@ def make_from_scratch(
         pad_token_id=None,
         **of_family,
     )
-    # On a CPU the plain attention is the faster one at these sizes (docs/dev/log.md).
-    attention = None if torch.cuda.is_available() else "eager"
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, attn_implementation=attention
-        )
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
         # Sines and cosines of falling frequency, for good.
         table = model.get_parameter("transformer.wpe.weight")
@@ -252,6 +263,26 @@ def width_of(model: PreTrainedModel) -> int:
     """
     table: Any = model.get_input_embeddings()  # adapters wrap it
     return int(table.weight.shape[1])
+
+
+def fast_precision(model: PreTrainedModel) -> Literal["float32", "bfloat16"]:
+    """Return the precision in which a model trains fastest on the processor at hand.
+
+    On a CPU alone: nobody has measured it on other devices. Says so where it is not float32.
+    """
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
+    has_bfloat16 = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    if torch.accelerator.is_available() or not has_bfloat16 or width_of(model) < WIDE:
+        return "float32"
+    say(
+        "Note: trains in bfloat16 (autocast; the weights stay float32), in which this processor "
+        "multiplies faster. Set training.precision: float32 if you do not want it."
+    )
+    return "bfloat16"
+
+
+WIDE = 512
+"""Width from which training in bfloat16 is faster (docs/performance.md)."""
 
 
 def max_positions(model: PreTrainedModel) -> int | None:

@@ -3,6 +3,7 @@
 `thinking/passes.py` says what the ways are, `thinking/capability.py` finds out which one is right.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -21,6 +22,12 @@ def backbone_of(model: PreTrainedModel) -> nn.Module:
     """Return what gives last hidden states: a model without its output head."""
     backbone: Any = model.base_model
     return getattr(model, "model", backbone) if backbone is model else backbone
+
+
+def cache_name(model: nn.Module) -> str:
+    """Return by what name a model takes its cache: another one since transformers 5.24."""
+    named = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
 
 
 def way_of(model: PreTrainedModel) -> Way:

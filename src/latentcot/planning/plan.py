@@ -16,6 +16,7 @@ from latentcot.models.shapes import config_of
 from latentcot.planning.devices import Device
 from latentcot.planning.lengths import Lengths, UpdateBatch, lengths_of, update_batches
 from latentcot.planning.work import (
+    Precision,
     Shape,
     Subject,
     num_passes,
@@ -175,7 +176,7 @@ def make_plan(
     notes = job.notes
     if not device.is_measured:
         notes.append(f"{device.name} was not measured: {device.source}")
-    elif training.precision != "float32":
+    elif job.precision != "float32":
         notes.append(f"{device.name} was measured in float32: bfloat16 may differ")
     return Plan(
         method=job.method.name,
@@ -209,12 +210,15 @@ class _Job:
         if recipe.stop.rule == "classifier":
             self.method = with_stop_classifier(self.method, recipe.stop.loss_weight)
         self.phases = phases_of(recipe.curriculum, self.method.view)
+        # What a run settles on its own machine is not known here.
+        is_low = recipe.training.precision == "bfloat16"
+        self.precision: Precision = "bfloat16" if is_low else "float32"
         self.batch_size = min(recipe.training.batch_size, lengths.num_examples)
         self.updates_per_epoch = max(1, lengths.num_examples // self.batch_size)
         self.subject = Subject(
             config_of(recipe.model, vocabulary_size=lengths.vocabulary_size),
             self.method,
-            recipe.training.precision,
+            self.precision,
             recipe.training.save_memory,
             recipe.lora,
             recipe.curriculum.plan,
@@ -241,11 +245,10 @@ class _Job:
 
     def stage(self, phase: Phase, batch: UpdateBatch, count: int) -> StagePlan:
         """Return what so many updates of a phase take."""
-        training = self.recipe.training
         held, trained = self.weights.held_bytes, self.weights.trained_bytes
         optimized = trained / self.gpus if self.is_sharded else trained
         work = update_work(self.subject, batch.micro_batches, optimized)
-        seconds = self.device.seconds(work, training.precision)
+        seconds = self.device.seconds(work, self.precision)
         if self.gpus > 1 and self.device.link is not None:
             # Gradients come and go, or weights are gathered: as if nothing else went on meanwhile.
             moved = held + trained if self.is_sharded else 2 * trained

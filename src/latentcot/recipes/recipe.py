@@ -7,7 +7,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -137,8 +137,8 @@ class Training:
     """Share of all updates, at the end, over which the learning rate falls linearly."""
     final_learning_rate_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Where it falls to, as a share of the peak."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Autocast precision."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Autocast precision; what `auto` is on the machine at hand is settled when a run begins."""
     validate_every: Count | None = None
     """Updates between validations; once an epoch if empty. Each phase ends with one too."""
     save_every: Count | None = None
@@ -341,6 +341,11 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
             )
         if curriculum.num_stages == 0:
             problems.append("stop: a classifier needs thoughts. Set curriculum.num_stages above 0.")
+    if curriculum.restarts and isinstance(recipe.model, str):
+        problems.append(
+            "curriculum.restarts: there are no other weights to begin from than those of "
+            f"{recipe.model}. Leave it out, or let model hold settings."
+        )
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1
@@ -359,6 +364,13 @@ def write_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(
         _ADAPTER.dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True
     )
+
+
+def as_begun(recipe: Recipe, before: Recipe) -> Recipe:
+    """Return a recipe as it was begun: what it leaves to the machine is what `before` says."""
+    if recipe.training.precision != "auto":
+        return recipe
+    return replace(recipe, training=replace(recipe.training, precision=before.training.precision))
 
 
 def flat_values(recipe: Recipe) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Shapes: B prompts, P positions of a prompt, C positions of one pass, N latent po
 """
 
 import copy
+import inspect
 import json
 from typing import Any
 
@@ -61,7 +62,7 @@ def generate(
     prompt = input_ids if inputs is None else inputs
     if prompt is None or prompt.dim() != 2 or not prompt.shape[1]:
         raise ValueError("input_ids: this model thinks about questions, so give their token ids.")
-    for name in ("inputs_embeds", "past_key_values", "assistant_model"):
+    for name in ("inputs_embeds", "past_key_values", "cache", "assistant_model"):
         if kwargs.get(name) is not None:
             raise ValueError(f"{name}: does not go with continuous thoughts. Leave it out.")
     settings, _ = read(model)
@@ -250,7 +251,7 @@ def write(
         cache, mask = think(model, ids, mask)
         if (times := max(config.num_beams or 1, config.num_return_sequences or 1)) > 1:
             cache.batch_repeat_interleave(times)
-        kwargs = {**kwargs, "past_key_values": cache}
+        kwargs = {**kwargs, cache_name(model): cache}
     # Thoughts have no ids. `<bot>`, which stands in no text, keeps their places.
     behind = [settings["special"][0]] * (mask.shape[1] - width) + settings["suffix"]
     ids = torch.cat([ids, torch.tensor([behind] * len(ids), device=device, dtype=ids.dtype)], 1)
@@ -290,6 +291,12 @@ class Streamer:
     def end(self) -> None:
         """Tell that no more will come."""
         self.streamer.end()
+
+
+def cache_name(model: Any) -> str:
+    """Return by what name a model takes its cache: another one since transformers 5.24."""
+    named = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
 
 
 def think(model: Any, ids: Tensor, mask: Tensor) -> tuple[DynamicCache, Tensor]:
@@ -337,7 +344,7 @@ def think(model: Any, ids: Tensor, mask: Tensor) -> tuple[DynamicCache, Tensor]:
             inputs_embeds=embeds_BCD,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
+            **{cache_name(backbone): cache},
             use_cache=True,
         ).last_hidden_state
         return states

@@ -184,6 +184,15 @@ def add_session(run: Path, device: str, update: int) -> list[str]:
     return differences(sessions[-1] if sessions else before, session)
 
 
+def set_num_updates(run: Path, num_updates: int) -> None:
+    """Write down that a run has another number of updates than it began with.
+
+    Raises:
+        RunError: provenance.json is damaged, of a newer latentcot, or cannot be written.
+    """
+    write_json(run / FILE, {**read_provenance(run), "num_updates": num_updates})
+
+
 def provenance(device: str | None = None) -> dict[str, Any]:
     """Return commit, versions, machine and command of this process, and the device it is given."""
     import torch  # takes seconds, and reading needs none of it

@@ -26,7 +26,7 @@ from latentcot.data.sources import count_examples
 from latentcot.errors import DataError, RunError
 from latentcot.evaluation.comparison import Summary, summarize
 from latentcot.evaluation.tables import write_summaries
-from latentcot.recipes.recipe import Data, Recipe, differences, read_recipe, write_recipe
+from latentcot.recipes.recipe import Data, Recipe, as_begun, differences, read_recipe, write_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.studies.jobs import Making, Training
 from latentcot.studies.remote import NOTE
@@ -110,8 +110,8 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
             if not is_begun or not (run / "recipe.yaml").is_file():
                 continue  # it starts from the beginning
             begun = read_recipe(run / "recipe.yaml")
-            if begun != cell.recipe:
-                problems.append(f"{cell.name}: {', '.join(differences(begun, cell.recipe))}")
+            if begun != (recipe := as_begun(cell.recipe, begun)):
+                problems.append(f"{cell.name}: {', '.join(differences(begun, recipe))}")
         if problems:
             told = problems[:NUM_TOLD]
             if len(problems) > NUM_TOLD:

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from latentcot.models.backend.split_cache import additive, attends_by
-from latentcot.models.ways import backbone_of, lock_of, without_dropout
+from latentcot.models.ways import backbone_of, cache_name, lock_of, without_dropout
 from latentcot.thinking.batch import Batch
 
 
@@ -55,7 +55,7 @@ def read_attention(model: PreTrainedModel, batch: Batch) -> list[Attention]:
             inputs_embeds=model.get_input_embeddings()(ids_BK),
             attention_mask=additive(can_see_B1KK),
             position_ids=is_real_BK.cumsum(1) - 1,
-            past_key_values=cache,
+            **{cache_name(backbone): cache},
             use_cache=True,
             output_attentions=True,
         )

@@ -25,6 +25,7 @@ from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError
 from latentcot.thinking.batch import collate
 from latentcot.thinking.perturbation import Perturbation, stream
+from latentcot.thinking.readings import logits_of
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Rollout, Stop, Thinker, think
 from latentcot.utils.distributed import every_nth, gathered
@@ -281,9 +282,9 @@ def _decode(
     soft: SoftWords | None,
 ) -> list[Generation]:
     """Write words behind a rollout until every row has ended."""
-    embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+    embed = model.get_input_embeddings()
     if soft is not None:  # asked of the module: some scale what stands in their table
-        size = head.get_parameter("weight").shape[0]
+        size = model.get_output_embeddings().get_parameter("weight").shape[0]
         table_VD = embed(torch.arange(size, device=model.device))
     rows = list(range(len(prompts)))  # the rows still in the batch
     state_BD = rollout.states[rows, [len(prompt.suffix) for prompt in prompts]]
@@ -292,7 +293,7 @@ def _decode(
     limits_B = torch.tensor(limits, device=model.device)
     num_words = 0
     while True:
-        logits_BV = head(state_BD)
+        logits_BV = logits_of(model, state_BD)
         if forced is not None:  # until a step is written, nothing else may be
             waiting = [i for i, row in enumerate(rows) if not forced.has_step(words[row])]
             for token in forced.forbidden:

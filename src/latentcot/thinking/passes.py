@@ -36,6 +36,7 @@ from latentcot.models.backend.split_cache import (
 from latentcot.models.loading import width_of
 from latentcot.models.ways import (
     backbone_of,
+    cache_name,
     forget_lengths,
     lock_of,
     rope_switch_of,
@@ -71,8 +72,8 @@ class Passes:
             )
         self.saves_memory = saves_memory
         self.has_split_cache = takes_split_cache(model)
-        self.is_eager = model.config._attn_implementation == "eager"
         self.reads_rows = way_of(model) == "rows"
+        self.cache_name = cache_name(self.backbone)
         self.cache: Cache | None = None
         self.window: int | None = None
         self.switch: int | None = None
@@ -136,8 +137,7 @@ class Passes:
                 self.layers_BD = self._keep_layers(way, layers_at_B)
             if self.has_split_cache:
                 way.enter_context(attends_over_split_cache(self.backbone.config))
-                is_plain = is_first and not self.is_eager
-                mask_B1CK = None if is_plain else self._mask(embeds_BCD.shape[1])
+                mask_B1CK = None if is_first else self._mask(embeds_BCD.shape[1])
                 layers: list[Any] = self.cache.layers
                 for layer in layers:
                     layer.mask_B1CK = mask_B1CK
@@ -149,7 +149,7 @@ class Passes:
                 inputs_embeds=embeds_BCD,
                 attention_mask=None if is_first or self.has_split_cache else self.is_real_BK,
                 position_ids=positions_BC,
-                past_key_values=self.cache,
+                **{self.cache_name: self.cache},
                 use_cache=True,
             ).last_hidden_state
         if wanted_BW is None:
@@ -259,8 +259,6 @@ class Passes:
         num_all = self.is_real_BK.shape[1]
         column = torch.arange(num_all, device=self.is_real_BK.device)
         is_before_CK = column <= column[num_all - num_columns :, None]
-        if num_all == num_columns:  # no real column has a pad before it
-            return additive(is_before_CK)[None, None]
         return additive(is_before_CK & self.is_real_BK[:, None, None])
 
     def copied(self) -> "Passes":

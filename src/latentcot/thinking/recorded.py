@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from latentcot.curriculum.layout import Layout
 from latentcot.models.backend.cuda_graphs import SIGHTS, Captured, Record
 from latentcot.thinking.batch import ROUNDED, collate
+from latentcot.thinking.readings import logits_of
 from latentcot.thinking.think import Thinker, think
 
 STEP = 4
@@ -74,7 +75,7 @@ class GreedyRecorder:
             return None
         batch = collate(prompts, columns=ROUNDED).to(self.model.device)
 
-        device, head = self.model.device.type, self.model.get_output_embeddings()
+        device = self.model.device.type
         table = self.model.get_input_embeddings()
         is_on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
@@ -86,11 +87,11 @@ class GreedyRecorder:
                 rollout = think(self.model, own, self.thinker)
                 at_B11 = own.suffix_lengths[:, None, None].expand(-1, 1, rollout.states.shape[-1])
                 state_BD = rollout.states.gather(1, at_B11)[:, 0]
-                words_B = [head(state_BD).argmax(-1)]
+                words_B = [logits_of(self.model, state_BD).argmax(-1)]
                 is_real = torch.ones_like(words_B[0], dtype=torch.bool)[:, None]
                 while len(words_B) < num_words:
                     state_BD = rollout.passes.read(table(words_B[-1])[:, None], is_real)[:, 0]
-                    words_B.append(head(state_BD).argmax(-1))
+                    words_B.append(logits_of(self.model, state_BD).argmax(-1))
                 words_BW = torch.stack(words_B, dim=1)
                 return words_BW, rollout.latent_inputs, rollout.num_passes_B
 

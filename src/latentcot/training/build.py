@@ -34,6 +34,7 @@ from latentcot.methods.method import Method
 from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.loading import (
     check_lengths,
+    fast_precision,
     load_pretrained,
     make_from_scratch,
     max_positions,
@@ -180,6 +181,9 @@ def build(recipe: Recipe) -> Run:
             with _seen(train) as examples:
                 tokenizer = tokenizer_from_scratch(recipe, recipe.model, examples)
             model = make_from_scratch(recipe.model, tokenizer, recipe.seed)
+        if recipe.training.precision == "auto":
+            precision = fast_precision(model)
+            recipe = replace(recipe, training=replace(recipe.training, precision=precision))
         _refuse_lost_answers(recipe, valid, tokenizer)
         modules = make_modules(method, model, recipe.seed)  # copies of the model have no adapters
         if recipe.lora is not None and isinstance(recipe.model, str):

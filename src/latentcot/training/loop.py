@@ -20,13 +20,17 @@ from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.evaluation.statistics import percent
 from latentcot.methods.stopping import DEFAULT_THRESHOLD, STOP
+from latentcot.models.loading import make_from_scratch
+from latentcot.models.settings import FromScratch
 from latentcot.runs.checkpoint import CheckpointInfo
 from latentcot.runs.checkpoint_folders import folder_of
 from latentcot.runs.folder import append_metrics, forget_metrics_after, metrics_hash
+from latentcot.runs.provenance import set_num_updates
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.training.build import Run
 from latentcot.training.guards import Divergence, deterministic
 from latentcot.training.loader import Loader
+from latentcot.training.objective import make_modules
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.reports import Reports
 from latentcot.training.saving import (
@@ -45,6 +49,8 @@ GOOD = 0.9
 """Of the validation questions, or of those that words got right: no warning from there on."""
 FEW = 0.2
 """Of the validation questions: a warning below, however low the loss is."""
+RESTART = 1_000_003
+"""Between the seeds from which a run's weights are drawn, one after the other."""
 ADVICE = "More updates or more examples help (docs/recipes.md, Your own data)."
 
 
@@ -96,7 +102,8 @@ class Trainer:
         self.recorder: GreedyRecorder | None = None
         self.update = 0
         self.saved: int | None = None
-        self.last_restart = 0
+        self.last_restart = 0  # of the optimizer
+        self.restarts = 0  # of the whole run
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
         self.tells_lines = False
 
@@ -140,7 +147,8 @@ class Trainer:
                 row = self._step()
                 self.reports.step_ended(self.update)
                 seconds += time.perf_counter() - start
-                bars.update(bar, completed=self.update, description=self._standing(row))
+                shown = {"total": self.num_updates, "description": self._standing(row)}
+                bars.update(bar, completed=self.update, **shown)
                 is_due = self.update % self.recipe.training.log_every == 0
                 if self.reports.asks_for("should_log") or is_due:
                     rate = (self.update - since) * self.loader.batch_size / seconds
@@ -217,7 +225,9 @@ class Trainer:
             is_best = self._validate(phase)
             if self.tells_lines:
                 say(f"update {self.update:,} of {self.num_updates:,} · {self._standing(row)}")
-        if is_due:
+        if has_advanced and self._is_stuck(phase):
+            self._begin_again()
+        elif is_due:
             self._end_stage(phase)
         if has_advanced:
             self._log({"kind": "stage", "update": self.update, "stage": self.clock.phase.stage})
@@ -256,6 +266,40 @@ class Trainer:
             self.best |= {"update": self.update, "accuracy": accuracy}
         self.reports.validated(accuracy, self.best)
         return is_best
+
+    def _is_stuck(self, phase: Phase) -> bool:
+        """Return whether the first phase ended unlearned, and other weights may be tried."""
+        has_more = self.restarts < self.recipe.curriculum.restarts
+        loss, below = self.clock.last_loss, self.clock.learned_below(phase)
+        is_unlearned = loss is not None and loss >= below and self.best["newest"] < GOOD
+        is_at_cap = phase.learned_below is not None and is_unlearned  # and not at its last epoch
+        return has_more and phase == self.run.phases[0] and is_at_cap
+
+    def _begin_again(self) -> None:
+        """Draw other weights, and go back to the first phase."""
+        assert isinstance(self.recipe.model, FromScratch)  # recipes of others have no restarts
+        self.restarts += 1
+        seed = self.recipe.seed + self.restarts * RESTART
+        model = make_from_scratch(self.recipe.model, self.run.tokenizer, seed)
+        self.train_step.begin_again(model, make_modules(self.run.method, model, seed))
+        self.clock.number = 0
+        in_vain = self.update - self.last_restart
+        self._set_total(self.num_updates + in_vain)
+        self.last_restart = self.update
+        if self.train_step.accelerator.is_main_process:
+            set_num_updates(self.folder, self.num_updates)
+        loss, accuracy = self.clock.last_loss, self.best["newest"]
+        row = {"kind": "restart", "update": self.update, "stage": 0, "loss": loss}
+        self._log({**row, "accuracy": accuracy, "restart": self.restarts})
+        say(
+            f"Stage 0 was not learned in {in_vain:,} updates: {percent(accuracy)} of "
+            "the validation questions are right. Training begins again from other weights "
+            f"(curriculum.restarts, {self.restarts} of {self.recipe.curriculum.restarts})."
+        )
+
+    def _set_total(self, num_updates: int) -> None:
+        """As many updates are left, and shared out, as without those that were in vain."""
+        self.num_updates = self.clock.total = self.reports.state.max_steps = num_updates
 
     def _end_stage(self, phase: Phase) -> None:
         """Note how a stage ended, and warn where it was not learned."""
@@ -316,6 +360,8 @@ class Trainer:
         state = {
             "update": self.update,
             "last_restart": self.last_restart,
+            "restarts": self.restarts,
+            "num_updates": self.num_updates,
             "clock": self.clock.state(),
             "divergence": self.divergence.state(),
             "stop_threshold": self.stop_threshold,
@@ -347,6 +393,9 @@ class Trainer:
                 if "divergence" in state:  # not in formats 1 and 2
                     self.divergence.restore(state["divergence"])
                 self.update, self.last_restart = state["update"], state["last_restart"]
+                if self.recipe.curriculum.restarts:
+                    self.restarts = state["restarts"]
+                    self._set_total(state["num_updates"])
                 self.best = dict(state["best"])
                 self.loader.restore(state)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import LaidOut
@@ -22,6 +22,7 @@ from latentcot.models.backend.cuda_graphs import (
     cuda_graphs,
 )
 from latentcot.models.backend.split_cache import blocks_of, takes_split_cache
+from latentcot.models.backend.weight_gradients import joint_weight_gradients
 from latentcot.models.lora import adapters_of, trained_names
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.batch import ROUNDED, Batches, collate_views
@@ -133,6 +134,12 @@ class TrainStep:
         is_on = self.training.precision == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=is_on)
 
+    def begin_again(self, model: nn.Module, modules: nn.Module) -> None:
+        """Take over the weights of others, with nothing learned yet."""
+        load_weights(self.model, model.state_dict())
+        load_weights(self.objective.learned, modules.state_dict())
+        self.restart_optimizer()
+
     def restart_optimizer(self) -> None:
         """Forget the optimizer's moments, as the paper does when the stage changes."""
         self._adamw.state.clear()
@@ -237,7 +244,9 @@ class TrainStep:
         return sums
 
     def _backward(self, batches: Batches, coefficients: Tensor) -> Tensor:
-        with self.autocast():
+        is_whole = not self.shards and not self.training.save_memory
+        blocks = blocks_of(self.objective) if is_whole else []
+        with self.autocast(), joint_weight_gradients(blocks):
             sums: Tensor = self.wrapped(batches)
         # The mean over the whole update. Wrappers average over devices: undo that.
         loss = (sums * coefficients).sum() * self.accelerator.num_processes

@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 from latentcot.data.formats import is_hub, path_of, source_hash
 from latentcot.errors import RunError, UsageError
-from latentcot.recipes.recipe import Recipe, differences, read_recipe, write_recipe
+from latentcot.recipes.recipe import Recipe, as_begun, differences, read_recipe, write_recipe
 from latentcot.runs.folder import RECIPE, held, open_run, refuse_taken
 from latentcot.runs.provenance import add_session, read_provenance, write_provenance
 from latentcot.training.build import build
@@ -58,11 +58,12 @@ def train(
     if keep_checkpoints < 1:
         raise UsageError(f"keep_checkpoints: must be at least 1, got {keep_checkpoints}.")
     if resume:
-        _refuse_other(recipe, out)
+        recipe = _as_begun(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
     trainer = Trainer(
         build(recipe), out, num_kept=keep_checkpoints, shards=shards, callbacks=callbacks
     )
+    recipe = trainer.run.recipe
     accelerator = trainer.train_step.accelerator
     if shards and accelerator.num_processes == 1:
         say("Note: --shard shares nothing out, since this is the only process (docs/devices.md).")
@@ -103,16 +104,19 @@ def _hash_of(recipe: Recipe) -> Callable[[str], str]:
     return lambda file: source_hash(file, is_streamed=data.stream and file == data.train)
 
 
-def _refuse_other(recipe: Recipe, run: Path) -> None:
-    """Refuse to resume with another recipe, or with other data."""
+def _as_begun(recipe: Recipe, run: Path) -> Recipe:
+    """Return the recipe with which a run began; refuse another, or other data."""
     path = run / RECIPE
-    if path.exists() and (before := read_recipe(path)) != recipe:
-        told = ", ".join(at_most(differences(before, recipe), "and {} more"))
-        raise RunError(
-            f"{run}: was started with another recipe than the one given, so it can't be resumed "
-            f"with it: {told}. Take that back (the whole recipe is in {path}), or start another "
-            "run with another --out."
-        )
+    if path.exists():
+        before = read_recipe(path)
+        recipe = as_begun(recipe, before)
+        if recipe != before:
+            told = ", ".join(at_most(differences(before, recipe), "and {} more"))
+            raise RunError(
+                f"{run}: was started with another recipe than the one given, so it can't be "
+                f"resumed with it: {told}. Take that back (the whole recipe is in {path}), or "
+                "start another run with another --out."
+            )
     hash_of = _hash_of(recipe)
     for file, known in read_provenance(run).get("data", {}).items():
         if file in (recipe.data.train, recipe.data.valid) and hash_of(file) != known:
@@ -120,3 +124,4 @@ def _refuse_other(recipe: Recipe, run: Path) -> None:
                 f"{file}: has changed since {run} was started, so the run can't be resumed as it "
                 "was. Bring the old file back, or start another run."
             )
+    return recipe

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from latentcot.models.backend.joint_attention import Fixed, attend_jointly
+from latentcot.models.backend.joint_attention import Fixed, attend_causally, attend_jointly
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # float64
 BATCH, WIDTH = 2, 4
@@ -276,3 +276,25 @@ def test_the_softmax_is_in_float32(dtype: torch.dtype) -> None:
     assert query.grad is not None
     assert found.dtype == query.grad.dtype == dtype
     assert query.grad.abs().item() < 1e-4
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 100])
+@pytest.mark.parametrize("heads", [4, 2])
+def test_attention_by_stretches(rows, heads):
+    """Equal to torch's, with gradients, also where heads share keys."""
+    torch.manual_seed(0)
+    query = torch.randn(2, 4, 7, 3, dtype=torch.float64, requires_grad=True)
+    keys, values = (
+        torch.randn(2, heads, 7, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)
+    )
+    weight, of = torch.randn(2, 4, 7, 3, dtype=torch.float64), (query, keys, values)
+    attend = nn.functional.scaled_dot_product_attention
+    expected = attend(*of, is_causal=True, scale=1.0, enable_gqa=True)
+    found = attend_causally(*of, 0.0, rows=rows)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), of),
+        torch.autograd.grad((expected * weight).sum(), of),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)

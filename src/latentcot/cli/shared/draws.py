@@ -1,7 +1,7 @@
 """How `generate` and `eval` let a model think and draw: options that both have."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from latentcot.errors import UsageError
 
@@ -24,7 +24,8 @@ class Draws:
         top_k: With --temperature: keep this many words at most.
         soft_words: Read mixtures of words in place of those of the chain, weighed with this
             temperature (Soft Thinking); near 0 they are the words that greedy decoding writes.
-        seed: Of the draws.
+        seed: Seed of the draws.
+        precision: bfloat16 (autocast) answers batches faster where the processor multiplies it.
     """
 
     rate: int | None = None
@@ -36,6 +37,7 @@ class Draws:
     top_k: int = 0
     soft_words: float | None = None
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def load(self, checkpoint: str) -> "Reasoner":
         """Load a checkpoint that thinks at this rate.
@@ -47,6 +49,7 @@ class Draws:
         from latentcot.evaluation.reasoner import load
 
         reasoner = load(checkpoint)
+        reasoner.precision = self.precision
         if self.rate is not None:
             reasoner.use_rate(self.rate)
         return reasoner
@@ -85,6 +88,7 @@ class Draws:
             "top-k": self.top_k or None,
             "soft-words": self.soft_words,
             "seed": self.seed or None,
+            "precision": self.precision if self.precision != "float32" else None,
         }
         parts = [f"{name}-{value}" for name, value in given.items() if value is not None]
         return (*([f"{self.num_samples}-samples"] if self.num_samples > 1 else []), *parts)

@@ -64,6 +64,37 @@ def attend_jointly(
     return found.view(query.shape)
 
 
+def attend_causally(
+    query: Tensor, keys: Tensor, values: Tensor, dropout: float, *, rows: int = 128
+) -> Tensor:
+    """Attend over equally many keys, each query to those up to its own, and drop weights.
+
+    torch's fused kernels for CPUs drop none, so it would take the whole square of weights for it.
+    Here stretches of queries see no key behind them.
+
+    Args:
+        query: (B, heads, C, E), scaled.
+        keys: (B, heads of keys, C, E).
+        values: The same shape.
+        dropout: Share of the weights that is dropped.
+        rows: Queries of one stretch.
+
+    Returns:
+        (B, heads, C, E).
+    """
+    nothing = Fixed(keys[..., :0, :].detach(), values[..., :0, :].detach())
+    column, found = torch.arange(keys.shape[-2], device=keys.device), []
+    for start in range(0, keys.shape[-2], rows):
+        mine = column[start : start + rows]
+        end = start + len(mine)
+        can_see = column[:end] <= mine[:, None]
+        mask_B1CK = torch.zeros(can_see.shape).masked_fill_(~can_see, -torch.inf)
+        mask_B1CK = mask_B1CK.expand(len(keys), 1, -1, -1)
+        few = query[..., start:end, :], nothing, keys[..., :end, :], values[..., :end, :]
+        found.append(attend_jointly(*few, mask_B1CK, dropout))
+    return torch.cat(found, dim=-2)
+
+
 class _Attention(Function):
     @staticmethod
     def forward(

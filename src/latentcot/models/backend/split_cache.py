@@ -25,7 +25,7 @@ from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedMode
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from latentcot.models.backend.joint_attention import Fixed, attend_jointly
+from latentcot.models.backend.joint_attention import Fixed, attend_causally, attend_jointly
 from latentcot.models.ways import rope_switch_of, way_of
 from latentcot.utils.display import say
 
@@ -211,7 +211,9 @@ def _attend(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     query = in_autocast(query)
     with torch.autocast(query.device.type, enabled=False):
-        if seen.mask_B1CK is None:
+        if seen.mask_B1CK is None and dropout and query.device.type == "cpu":
+            found = attend_causally(query * scaling, *seen.first, dropout)
+        elif seen.mask_B1CK is None:
             keys, values = seen.first
             found = nn.functional.scaled_dot_product_attention(
                 query, keys, values, dropout_p=dropout, is_causal=True, scale=scaling,

@@ -1,0 +1,86 @@
+"""A run that does not learn its first stage begins again from other weights."""
+
+import pytest
+
+from interrupts import in_update, press_ctrl_c
+from latentcot import train
+from latentcot.runs.folder import notes_on, read_metrics
+from latentcot.runs.provenance import read_provenance
+from tiny_runs import RANDOM, results_of, rows_of
+
+CAP, CURRICULUM = 4, {"advance": "learned", "learned_window": 2, "max_updates_per_stage": 4}
+
+
+@pytest.fixture(scope="module")
+def stuck(make_recipe):
+    """A recipe whose stages can't be learned, so that both restarts come."""
+    curriculum = RANDOM["curriculum"] | CURRICULUM | {"learned_below": 1e-9, "restarts": 2}
+    return make_recipe(**RANDOM | {"curriculum": curriculum})
+
+
+@pytest.fixture(scope="module")
+def in_one_go(stuck, tmp_path_factory):
+    run = tmp_path_factory.mktemp("stuck") / "run"
+    assert train(stuck, run, is_quiet=True)
+    return run
+
+
+def test_what_a_restart_is(stuck, in_one_go, latentcot):
+    total = stuck.training.max_updates + 2 * CAP
+    assert [row["update"] for row in rows_of(in_one_go, "restart")] == [CAP, 2 * CAP]
+    ends = [(row["update"], row["stage"]) for row in rows_of(in_one_go, "stage_end")]
+    assert ends == [(3 * CAP, 0), (4 * CAP, 1), (total, 2)]
+    assert rows_of(in_one_go, "train")[-1]["update"] == total
+    assert read_provenance(in_one_go)["num_updates"] == total
+    # The third try warns, and goes on; those before it leave no warning behind.
+    notes = notes_on(in_one_go, read_metrics(in_one_go), 2, 2)
+    assert len(notes) == 3
+    assert notes[0].startswith("stage 0 ended before it was learned")
+    assert f"of {total}" in latentcot("show", in_one_go).out
+
+
+def test_weights_are_others_and_the_loss_jumps(in_one_go):
+    """The first loss after a restart is one of fresh weights, and not the same ones."""
+    loss = {row["update"]: row["loss"] for row in rows_of(in_one_go, "train")}
+    assert loss[CAP + 1] > loss[CAP]
+    assert loss[CAP + 1] != loss[2 * CAP + 1]
+    rates = {row["update"]: row["learning_rate"] for row in rows_of(in_one_go, "train")}
+    assert rates[CAP + 1] == rates[1]  # it warms up anew
+
+
+@pytest.mark.parametrize("last", [CAP - 1, CAP, CAP + 1, 3 * CAP])
+def test_resumed_around_a_restart(last, stuck, in_one_go, tmp_path):
+    run = tmp_path / "run"
+    with in_update(last, press_ctrl_c):
+        assert not train(stuck, run, is_quiet=True)
+    if last == CAP + 1:  # of an unfinished run, the longer total is told
+        assert notes_on(run, read_metrics(run), 2, 2)[0].endswith(
+            f"of {stuck.training.max_updates + CAP}."
+        )
+    assert train(stuck, run, resume=True, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+
+
+def test_told_in_words(make_recipe, tmp_path, capfd):
+    curriculum = CURRICULUM | {"learned_below": 1e-9, "restarts": 1}
+    train(make_recipe(curriculum=curriculum), tmp_path / "run")
+    out = capfd.readouterr()
+    assert "Training begins again from other weights (curriculum.restarts, 1 of 1)." in (
+        " ".join((out.out + out.err).split())
+    )
+
+
+@pytest.mark.parametrize("change", [{"restarts": 0}, {"learned_below": 1e9}, {"advance": "epochs"}])
+def test_none_where_it_is_learned_or_not_asked_for(change, make_recipe, tmp_path):
+    curriculum = CURRICULUM | {"learned_below": 1e-9, "restarts": 2} | change
+    recipe = make_recipe(curriculum=curriculum)
+    train(recipe, tmp_path / "run", is_quiet=True)
+    assert rows_of(tmp_path / "run", "restart") == []
+    assert rows_of(tmp_path / "run", "train")[-1]["update"] == recipe.training.max_updates
+
+
+def test_only_of_a_model_from_scratch(make_recipe):
+    from latentcot import RecipeError
+
+    with pytest.raises(RecipeError, match="curriculum.restarts: there are no other weights"):
+        make_recipe(model="gpt2", curriculum={"restarts": 1})
