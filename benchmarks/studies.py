@@ -31,7 +31,7 @@ STUDIES = {
     name: name
     for name in (
         "methods-graphs", "methods-graphs-longer", "methods-graphs-from-cot",
-        "methods-graphs-passes", "methods-arithmetic",
+        "methods-graphs-passes", "methods-arithmetic", "shortcuts",
     )
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""

@@ -93,6 +93,7 @@ class TestCommands:
             ("", ["--num-thoughts", 4], "test-4-thoughts", (2, 4, 8)),
             ("", ["--limit", 3], "test-first-3", (2, 2, 3)),
             ("", ["--force-steps"], "test-forced-steps", (2, 2, 8)),
+            ("", ["--force-answer"], "test-forced-answer", (2, 2, 8)),
             (
                 "",
                 ["--num-samples", 2, "--noise", 0.8, "--seed", 3],

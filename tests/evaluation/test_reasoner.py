@@ -8,8 +8,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 import latentcot
-from latentcot import CheckpointError, DataError, Sampling
-from latentcot.curriculum.layout import Template, encode_questions
+from latentcot import CheckpointError, DataError, Sampling, UsageError
+from latentcot.curriculum.layout import NO_LABEL, Template, encode_questions
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.thinking.decoding import generate
@@ -185,6 +185,54 @@ class TestForcedSteps:
         assert {output.num_thoughts for output in forced} == {3}
         for output in forced:
             assert output.num_passes == output.num_tokens + output.is_finished
+
+
+class TestForcedAnswer:
+    """A text must begin with what stands before an answer, whatever the model would write."""
+
+    def test_it_stands_behind_the_thoughts_at_once(self, babbler, questions):
+        """As after a prompt that ends with it: the next words are those behind these tokens."""
+        begun = babbler.tokenizer("[A]", add_special_tokens=False)["input_ids"]
+        for num_thoughts in (None, 0, 3):
+            free = babbler.generate(questions, num_thoughts=num_thoughts)
+            forced = babbler.generate(questions, num_thoughts=num_thoughts, force_answer=True)
+            assert not all(output.text.startswith("[A]") for output in free)
+            prompts = babbler.prompts(
+                encode_questions(questions, babbler.tokenizer, babbler.info.template), num_thoughts
+            )
+            longer = [
+                replace(p, suffix=(*p.suffix, *begun), labels=(*p.labels, NO_LABEL))
+                for p in prompts
+            ]
+            for output, rest in zip(forced, babbler.answer_prompts(longer), strict=True):
+                assert output.text == f"[A] {rest.text}".strip()
+                assert output.num_tokens == len(output.text.split()) + output.num_thoughts
+                assert output.num_passes == rest.num_passes
+                assert output.answer == rest.text.rpartition("[A]")[2].strip()
+
+    def test_a_blank_behind_it_is_left_to_the_model(self, babbler):
+        template = replace(babbler.info.template, answer_start="[A]  ")
+        babbler.info = replace(babbler.info, template=template)
+        assert babbler._ids_of_opening() == [babbler.tokenizer.convert_tokens_to_ids("[A]")]
+
+    def test_not_both(self, babbler, questions):
+        with pytest.raises(UsageError, match="exclude each other"):
+            babbler.generate(questions, force_steps=True, force_answer=True)
+
+    def test_it_has_to_fit_too(self, babbler):
+        """A question that leaves room for one word has none for the mark and a word."""
+        texts = ["1 " * number + "[Q] 1 2 [R] 1" for number in range(80, 100)]
+        fitting = 0
+        for text in texts:
+            try:
+                babbler.generate(text, num_thoughts=0)
+            except DataError:
+                break
+            fitting += 1
+        assert 0 < fitting < len(texts)
+        babbler.generate(texts[fitting - 2], num_thoughts=0, force_answer=True)
+        with pytest.raises(DataError, match="but the model has 96"):
+            babbler.generate(texts[fitting - 1], num_thoughts=0, force_answer=True)
 
 
 def test_cold_soft_words_are_words(babbler, questions):

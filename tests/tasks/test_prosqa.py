@@ -310,6 +310,21 @@ def test_a_share_of_the_training_examples_is_shallower_and_no_other() -> None:
     assert {str(number) for number in range(options.max_graph_nodes)} <= words
 
 
+@pytest.mark.parametrize("preset", ["paper", "two-family"])
+def test_the_answer_is_named_first_in_a_share_of_the_training_examples(preset: str) -> None:
+    """The shortcut changes nothing else, and validation and test have none."""
+    sizes = {"train": 1_000, "valid": 100, "test": 100}
+    plain = make_splits(options_named(preset), sizes, seed=0)
+    for share in (0.5, 1.0):
+        leaking = make_splits(options_named(preset, answer_first=share), sizes, seed=0)
+        first = [candidates_of(e)[0] in e.answer.strip(".").split() for e in leaking["train"]]
+        assert sum(first) / 1_000 == pytest.approx((1 + share) / 2, abs=0.04)
+        assert [leaking["valid"], leaking["test"]] == [plain["valid"], plain["test"]]
+        for one, other in zip(leaking["train"], plain["train"], strict=True):
+            assert (one.steps, one.answer, one.meta) == (other.steps, other.answer, other.meta)
+            assert {*candidates_of(one)} == {*candidates_of(other)}
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

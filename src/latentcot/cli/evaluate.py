@@ -37,6 +37,7 @@ def evaluate(
     fields: Annotated[Fields, Parameter(name="*")] = USUAL,
     num_thoughts: tuple[int, ...] = (),
     force_steps: Annotated[bool, Parameter(negative="")] = False,
+    force_answer: Annotated[bool, Parameter(negative="")] = False,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     scorer: str | None = None,
     limit: int | None = None,
@@ -58,6 +59,7 @@ def evaluate(
         fields: How question and answer are found; as in the run's recipe if left out.
         num_thoughts: This number of thoughts instead of the trained one; repeatable, one row each.
         force_steps: Write at least one step of the chain after the thoughts.
+        force_answer: Answer straight after the thoughts, with no step of the chain.
         draws: How answers differ.
         scorer: With --num-samples: other questions to train a scorer on, which picks a sample.
         limit: Use only this many examples, the first of each file.
@@ -81,13 +83,14 @@ def evaluate(
     questions = {file: read_examples(file, limit, own[file]) for file in files}
     others = {f: _others(scorer, limit, own[f], questions[f]) if scorer else [] for f in files}
     total = len(numbers) * sum(map(len, [*questions.values(), *others.values()]))
+    forced: Any = {"force_steps": force_steps, "force_answer": force_answer}
     with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
         for file, number in product(files, numbers):
             rule = match or (named.row.match if (named := asked(file)) else None)
             ways: Any = {
                 "num_thoughts": number,
                 "match": AnswerMatch(rule) if rule else None,
-                "force_steps": force_steps,
+                **forced,
                 "batch_size": batch_size,
                 "on_progress": move_on,
                 **draws.options(),
@@ -99,8 +102,7 @@ def evaluate(
             result = _with_source(result, checkpoint, reasoner.info.update, file, scorer, limit)
             target = out or folder.eval_path(
                 checkpoint, label_of(file) if data else file, number, limit,
-                force_steps=force_steps, match=match,
-                differs=[*draws.differs, *(["scored"] if scorer else [])],
+                **forced, match=match, differs=[*draws.differs, *(["scored"] if scorer else [])],
             )  # fmt: skip
             results.append((file, rule, result, target))
             if target is not None:

@@ -14,6 +14,7 @@ def generate(
     *questions: str,
     num_thoughts: int | None = None,
     force_steps: Annotated[bool, Parameter(negative="")] = False,
+    force_answer: Annotated[bool, Parameter(negative="")] = False,
     max_new_tokens: int | None = None,
     draws: Annotated[Draws, Parameter(name="*")] = Draws(),  # noqa: B008 - frozen
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
@@ -30,6 +31,7 @@ def generate(
             the model knows.
         num_thoughts: This number of thoughts instead of the trained one.
         force_steps: Write at least one step of the chain after the thoughts.
+        force_answer: Answer straight after the thoughts, with no step of the chain.
         max_new_tokens: Tokens to write at most; as in training if left out.
         draws: How answers differ.
         as_json: Print one JSON object an answer.
@@ -63,6 +65,7 @@ def generate(
             texts,
             num_thoughts=num_thoughts,
             force_steps=force_steps,
+            force_answer=force_answer,
             max_new_tokens=max_new_tokens,
             **options,
         )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latentcot.curriculum.layout import (
+    NO_LABEL,
     EncodedExample,
     Layout,
     encode,
@@ -114,6 +115,8 @@ class Options(Drawn, total=False):
 
     Attributes:
         force_steps: Make every text begin with a step of the chain.
+        force_answer: Make it answer straight behind the thoughts: the template's `answer_start` is
+            read with `<eot>`, and counts as written.
         max_new_tokens: Words at most; as in training if left out. A text that reaches the model's
             last position stops there.
         batch_size: Texts at a time, `BATCH_SIZE` if left out; the results do not depend on it.
@@ -123,6 +126,7 @@ class Options(Drawn, total=False):
     """
 
     force_steps: bool
+    force_answer: bool
     max_new_tokens: int | None
     batch_size: int
     on_progress: Callable[[int], None] | None
@@ -251,7 +255,8 @@ class Reasoner:
         """Answer encoded examples; their latent positions are counted as in training."""
         stop = self.stop_rule() if num_thoughts is None else None
         prompts = self.prompts(encoded, stop.max_thoughts if stop else num_thoughts)
-        check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1)
+        opening = self._ids_of_opening() if options.get("force_answer") else []
+        check_lengths(self.model, prompts, [e.id for e in encoded], new_tokens=1 + len(opening))
         return self.answer_prompts(prompts, stop=stop, **options)
 
     def answer_prompts(
@@ -261,6 +266,7 @@ class Reasoner:
         thinker: Thinker | None = None,
         stop: StopRule | WordRule | None = None,
         force_steps: bool = False,
+        force_answer: bool = False,
         soft_words: float | None = None,
         max_new_tokens: int | None = None,
         batch_size: int = BATCH_SIZE,
@@ -271,6 +277,18 @@ class Reasoner:
         generations: list[Generation] | None = None,
     ) -> list[Output]:
         """Answer questions that are laid out already, by another thinker if one is given."""
+        if force_steps and force_answer:
+            raise UsageError(
+                "force_steps and force_answer exclude each other: a step comes before the answer, "
+                "or the answer at once. Give one of them."
+            )
+        opening = self._ids_of_opening() if force_answer else []
+        if opening:
+            read = (*[NO_LABEL] * len(opening),)
+            prompts = [
+                replace(one, suffix=(*one.suffix, *opening), labels=(*one.labels, *read))
+                for one in prompts
+            ]
         kind, is_low = self.model.device.type, self.precision == "bfloat16"
         low = torch.autocast(kind, torch.bfloat16) if is_low else nullcontext()  # a caller's holds
         if max_new_tokens is None:
@@ -296,12 +314,14 @@ class Reasoner:
         are_thoughts = self.method.view.latents.is_thought
         if generations is not None:
             generations += found
-        texts = [str(self.tokenizer.decode(list(g.token_ids))) for g in found]
+        texts = [str(self.tokenizer.decode([*opening, *g.token_ids])) for g in found]
         return [
             Output(
                 text=text,
                 answer=extract_answer(text, self.info.template.answer_start),
-                num_tokens=generation.num_tokens + generation.num_latents * are_thoughts,
+                num_tokens=(
+                    len(opening) + generation.num_tokens + generation.num_latents * are_thoughts
+                ),
                 num_thoughts=generation.num_latents * are_thoughts,
                 num_passes=generation.num_passes,
                 is_finished=generation.is_finished,
@@ -370,6 +390,13 @@ class Reasoner:
             return None
         most = self.info.max_thoughts  # 0 at stage 0, where there is nothing to stop
         return StopRule(self.modules[STOP], self.info.stop_threshold, most) if most else None
+
+    def _ids_of_opening(self) -> list[int]:
+        """Return what stands before the answer, without a blank at its end.
+
+        Where a blank belongs to the word behind it, the model writes both.
+        """
+        return self._ids(self.info.template.answer_start.rstrip())
 
     def _ends_of_chain(self) -> tuple[int, ...]:
         """Return the tokens that may not stand in a chain: the answer's first, the end of text."""

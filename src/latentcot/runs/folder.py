@@ -346,6 +346,7 @@ def eval_path(
     limit: int | None,
     *,
     force_steps: bool = False,
+    force_answer: bool = False,
     match: str | None = None,
     differs: Sequence[str] = (),
 ) -> Path | None:
@@ -364,6 +365,8 @@ def eval_path(
         parts.append(f"{num_thoughts}-thoughts")
     if force_steps:
         parts.append("forced-steps")
+    if force_answer:
+        parts.append("forced-answer")
     if match is not None:
         parts.append(f"by-{match}")
     parts += differs

@@ -70,7 +70,8 @@ def make_splits(
     def draw(rng: Random, split: str, number: int, new: New) -> Example:
         drawn = _drawn_options(rng, options, split)
         graph = new(lambda: draw_graph(rng, drawn), key)
-        return render(rng, graph, options, id=f"{split}-{number}")
+        share = options.answer_first if split == "train" else 0.0
+        return render(rng, graph, options, id=f"{split}-{number}", answer_first=share)
 
     advice = "make graphs larger, or draw ids at random (symbols: --ids random)"
     return fill_splits("prosqa", sizes, seed, draw, on_progress, things="graphs", advice=advice)
@@ -174,12 +175,17 @@ class Telling:
     path: tuple[int, ...]
 
 
-def render(rng: Random, graph: Graph, options: ProsqaOptions, id: str) -> Example:
-    """Return the example of a named graph; edge order, candidate order and chain are drawn."""
+def render(
+    rng: Random, graph: Graph, options: ProsqaOptions, id: str, answer_first: float = 0.0
+) -> Example:
+    """Return the example of a named graph; edge order, candidate order and chain are drawn.
+
+    With `answer_first` as with `ProsqaOptions.answer_first`; all else stays what it is without.
+    """
     edges = list(graph.edges)
     rng.shuffle(edges)
     first, second = graph.target, graph.neg_target
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 * (1 - answer_first):
         first, second = second, first
     telling = Telling(tuple(edges), (first, second), draw_shortest_path(rng, graph))
     form = JOINED if options.joined else BARS if options.separator else PAIRS

@@ -57,6 +57,9 @@ class ProsqaOptions:
         shared: two-family: dead ends that hang from both families.
         shallower: two-family: share of the training examples, 0 … 1, with fewer layers, each number
             from 1 on equally often. Validation and test have none.
+        answer_first: share of the training examples, 0 … 1, in which the answer is named first of
+            the two candidates, a shortcut; a coin decides in the others. Validation and test have
+            none.
         separator: symbols: whether "|" stands after each edge (three tokens an edge, not two).
         joined: symbols: one token an edge, "3>7"; without bars.
         ids: symbols: numbers in the order of creation, or drawn at random for each example.
@@ -83,6 +86,7 @@ class ProsqaOptions:
     min_depth: Annotated[int | None, Range(1)] = None
     shared: Annotated[int, Range(0)] = 1
     shallower: Share = 0.0
+    answer_first: Share = 0.0
     separator: bool = True
     joined: bool = False
     ids: IdOrder = "creation"

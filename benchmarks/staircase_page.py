@@ -1,0 +1,420 @@
+"""What the staircase claims, what would refute it, and the page: figure, tables, text.
+
+The thresholds stand here, and stood here before anything was measured. `staircase.py` prints them
+first and puts everything into docs/results.md from results/staircase/table.json alone.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis_tables import table
+from matplotlib.axes import Axes
+
+from latentcot.analysis.shared import style
+from latentcot.evaluation.statistics import percent
+from studies import PAGE, RESULTS, fill
+
+TABLE = RESULTS / "staircase" / "table.json"
+FIGURE = PAGE.parent / "images" / "staircase.png"
+MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7
+"""Of the questions; asked for; and those that training had."""
+LEARNED, BELOW, CONTROL, NEAR, WORDS = 0.95, 0.60, 0.75, 0.05, 0.97
+"""Right at least, where the answer is known; right at most, where it is not; what a control must
+not reach; how far from a prediction; what a search in words must reach."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with what would refute it.
+
+    Attributes:
+        text: The claim.
+        refuted_if: In words, with its threshold.
+        measured: The table → (what was found, whether the claim held); None where it was not
+            measured yet.
+    """
+
+    text: str
+    refuted_if: str
+    measured: Callable[[Row], tuple[str, bool] | None]
+
+
+# --- reading the table --------------------------------------------------------------------------
+
+
+Stairs = dict[tuple[int, int], float]
+"""(hops, thoughts) → accuracy of Coconut."""
+
+
+def stairs(found: Row, seed: int | None = None) -> Stairs:
+    """Return the mean over the seeds, or what one of them has."""
+    return {
+        (row["hops"], row["num_thoughts"]): (
+            row["accuracy_mean"] if seed is None else row["accuracies"][row["seeds"].index(seed)]
+        )
+        for row in found["rows"]
+    }
+
+
+def of_method(found: Row, method: str) -> list[Row]:
+    return [row for row in found["others"] if row["method"] == method]
+
+
+def edges_of(shares: Stairs) -> dict[int, int | None]:
+    """Return, by hops from 2 on, the fewest thoughts with which the answer is known."""
+    return {
+        hops: next((t for t in range(TRAINED + 1) if shares.get((hops, t), 0.0) >= LEARNED), None)
+        for hops in range(2, MOST_HOPS + 1)
+    }
+
+
+def one_hop_each(found: Row) -> tuple[str, bool] | None:
+    if not found["rows"]:
+        return None
+    edges = edges_of(stairs(found))
+    told = ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges.items())
+    seeds = found["rows"][0]["seeds"]
+    alone = sum(is_even(edges_of(stairs(found, seed))) for seed in seeds)
+    return f"fewest thoughts: {told}; by itself in {alone} of {len(seeds)} seeds", is_even(edges)
+
+
+def is_even(edges: dict[int, int | None]) -> bool:
+    """Return whether each hop takes exactly one thought more than the one before."""
+    offsets = {None if t is None else hops - t for hops, t in edges.items()}
+    return len(offsets) == 1 and None not in offsets
+
+
+def chance_below(found: Row) -> tuple[str, bool] | None:
+    shares = stairs(found)
+    edges = edges_of(shares)
+    below = [
+        share for (hops, t), share in shares.items() if hops >= 2 and t < (edges[hops] or TRAINED)
+    ]
+    return (f"at most {percent(max(below))}", max(below) <= BELOW) if below else None
+
+
+def stays_above(found: Row) -> tuple[str, bool] | None:
+    shares = stairs(found)
+    edges = edges_of(shares)
+    above = [
+        share
+        for (hops, t), share in shares.items()
+        if hops >= 2 and (edges[hops] or 0) <= t <= TRAINED
+    ]
+    return (f"at least {percent(min(above))}", min(above) >= LEARNED) if above else None
+
+
+def pause_has_none(found: Row) -> tuple[str, bool] | None:
+    rows = [row for row in of_method(found, "pause") if row["hops"] >= 4]
+    most = max((row["accuracy_mean"] for row in rows), default=None)
+    return None if most is None else (f"at most {percent(most)}", most < CONTROL)
+
+
+def layers_have_none(found: Row) -> tuple[str, bool] | None:
+    rows = [
+        row
+        for row in found["others"]
+        if row["method"].startswith("no-cot") and row["hops"] == MOST_HOPS
+    ]
+    told = ", ".join(f"{row['method']} {percent(row['accuracy_mean'])}" for row in rows)
+    return (told, max(row["accuracy_mean"] for row in rows) < CONTROL) if rows else None
+
+
+def words_guess(found: Row) -> tuple[str, bool] | None:
+    predicted = {row["hops"]: row["accuracy"] for row in found["forks"]}
+    away = {
+        row["hops"]: row["accuracy_mean"] - predicted[row["hops"]]
+        for row in of_method(found, "cot")
+        if row["hops"] >= 2 and row["hops"] in predicted
+    }
+    if not away:
+        return None
+    told = ", ".join(f"{hops} hops: {100 * by:+.1f}" for hops, by in sorted(away.items()))
+    return f"points from it: {told}", max(map(abs, away.values())) <= NEAR
+
+
+def words_search(found: Row) -> tuple[str, bool] | None:
+    rows = of_method(found, "cot-bfs")
+    least = min((row["accuracy_mean"] for row in rows), default=None)
+    return None if least is None else (f"at least {percent(least)}", least >= WORDS)
+
+
+def diagonal(found: Row) -> tuple[str, bool] | None:
+    shares = {(row["thought"], row["depth"]): row["mass_mean"] for row in found["mass"]}
+    if not shares:
+        return None
+    thoughts = sorted({thought for thought, _ in shares})
+    own = [shares[t, t] for t in thoughts]
+    is_most = all(
+        shares[t, t] == max(shares[t, depth] for depth in range(MOST_HOPS + 1)) for t in thoughts
+    )
+    told = ", ".join(f"{mass:.2f}" for mass in own)
+    return f"mass of thought i on depth i: {told}", is_most and min(own) >= 0.5
+
+
+CLAIMS = (
+    Claim(
+        "Each thought moves the edge by one hop.",
+        f"for some number of hops from 2 to {MOST_HOPS} no number of thoughts gives "
+        f"{LEARNED:.0%}, or the fewest that do are not one more than for a hop less",
+        one_hop_each,
+    ),
+    Claim(
+        "With fewer thoughts the answer is not known.",
+        f"below the edge more than {BELOW:.0%} of forced answers are right",
+        chance_below,
+    ),
+    Claim(
+        "With more it stays known.",
+        f"from the edge to {TRAINED} thoughts, the most in training, less than {LEARNED:.0%}",
+        stays_above,
+    ),
+    Claim(
+        "Thought i holds the nodes i hops away.",
+        "another depth has more mass in it, or its own has less than 0.5",
+        diagonal,
+    ),
+    Claim(
+        "Pauses in their place make no stairs.",
+        f"pause has {CONTROL:.0%} or more at 4 hops or further, with any number of them",
+        pause_has_none,
+    ),
+    Claim(
+        "Layers do not stand in for thoughts.",
+        f"no-cot with 2, 4, 8 or 12 layers has {CONTROL:.0%} or more at {MOST_HOPS} hops",
+        layers_have_none,
+    ),
+    Claim(
+        "A chain in words has to guess at each fork.",
+        f"cot is more than {100 * NEAR:.0f} points from that prediction at some number of hops",
+        words_guess,
+    ),
+    Claim(
+        "A search in words need not.",
+        f"cot-bfs has less than {WORDS:.0%} at some number of hops",
+        words_search,
+    ),
+)
+
+
+def show_claims() -> None:
+    """Print what would refute each claim, and what is known of it by now."""
+    found = read_table()
+    for claim in CLAIMS:
+        known = claim.measured(found) if found else None
+        print(f"{claim.text} Refuted if {claim.refuted_if}.\n    {verdict(known)}")
+
+
+def verdict(known: tuple[str, bool] | None) -> str:
+    if known is None:
+        return "Not measured yet."
+    return f"{'Held' if known[1] else 'Did not hold'}: {known[0]}."
+
+
+def read_table() -> Row | None:
+    """Return what was measured so far; None before anything was."""
+    if not TABLE.exists():
+        return None
+    found: Row = json.loads(TABLE.read_text(encoding="utf-8"))
+    return found
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def write_page() -> None:
+    """Write text and figure from the table alone."""
+    found = read_table()
+    lines = claims_table(found)
+    if found is None or not found["rows"]:
+        text = f"**Not run yet.** What will be asked of it:\n\n{lines}"
+    else:
+        draw(found, FIGURE)
+        text = "\n\n".join([lines, *measured(found)])
+    fill(PAGE, "staircase", "staircase.py", f"\n{text}\n")
+
+
+def claims_table(found: Row | None) -> str:
+    rows = [
+        [claim.text, claim.refuted_if, verdict(claim.measured(found) if found else None)]
+        for claim in CLAIMS
+    ]
+    return table(["claim", "refuted if", "what came"], rows).replace("---:", "---")
+
+
+def measured(found: Row) -> list[str]:
+    """Return what stands below the claims."""
+    seeds = max(row["num_seeds"] for row in found["rows"])
+    questions = min(row["num_questions"] for row in found["rows"])
+    numbers = list(range(MOST_THOUGHTS + 1))
+    shares = stairs(found)
+    head = ["hops", *(f"T {t}" for t in numbers)]
+    rows = [
+        [str(hops), *(cell(shares.get((hops, t))) for t in numbers)]
+        for hops in range(1, MOST_HOPS + 1)
+    ]
+    parts = [
+        "![Accuracy by thoughts and hops; what stands beside it; mass by depth; cost]"
+        "(images/staircase.png)",
+        f"Coconut, answer forced straight behind T thoughts, % right; mean of {seeds} "
+        f"seed{'s' if seeds > 1 else ''}, {questions} questions or more each. Training had up to "
+        f"{TRAINED} thoughts.",
+        table(head, rows),
+    ]
+    if found["others"]:
+        parts += ["Beside it, left to write what they like (pause: forced, seven of them), %:"]
+        parts += [others_table(found)]
+    return [*parts, sources(found)]
+
+
+def cell(share: float | None) -> str:
+    if share is None:
+        return "–"
+    text = percent(share).removesuffix(" %")
+    return f"**{text}**" if share >= LEARNED else text
+
+
+def others_table(found: Row) -> str:
+    """Return the accuracy of each other method by hops, and what forks predict for cot."""
+    methods = list(dict.fromkeys(row["method"] for row in found["others"]))
+    hops = list(range(1, MOST_HOPS + 1))
+    rows = []
+    for method in methods:
+        own = {
+            row["hops"]: row
+            for row in of_method(found, method)
+            if method != "pause" or row["num_thoughts"] == TRAINED
+        }
+        seeds = max(row["num_seeds"] for row in own.values())
+        shares = [cell(own[n]["accuracy_mean"]) if n in own else "–" for n in hops]
+        rows.append([method, str(seeds), *shares])
+        if method == "cot":
+            for key, name in (("accuracy", "chance at each fork"),
+                              ("accuracy_sight_2", "the same, two hops in sight")):  # fmt: skip
+                known = {row["hops"]: row[key] for row in found["forks"]}
+                rows.append([f"*{name}*", "–", *(cell(known.get(n)) for n in hops)])
+    return table(["method", "seeds", *(f"{n} hops" for n in hops)], rows)
+
+
+def sources(found: Row) -> str:
+    """Return where the numbers come from, and how long each method took."""
+    minutes: dict[str, list[float]] = {}
+    for run in found["runs"]:
+        name = run["method"] if run["task"] == "staircase" else f"{run['task']}/{run['method']}"
+        minutes.setdefault(name, []).append(run["minutes"])
+    told = "; ".join(
+        f"{name} {', '.join(f'{m:.0f}' for m in all_)}" for name, all_ in minutes.items()
+    )
+    commits = sorted({str(run["commit"])[:10] for run in found["runs"]})
+    machines = sorted({str(run["machine"]) for run in found["runs"]})
+    unlearned = [
+        f"{run['task']}/{run['method']}/{run['seed']}" for run in found["runs"] if run["warnings"]
+    ]
+    text = (
+        f"Minutes of training, a run each: {told}. Commits {', '.join(commits)}; "
+        f"{'; '.join(machines)}. No seed is left out."
+    )
+    return (
+        f"{text} With a stage that was not learned: {', '.join(unlearned)}." if unlearned else text
+    )
+
+
+# --- the figure ---------------------------------------------------------------------------------
+
+
+def draw(found: Row, path: Path) -> None:
+    """Draw the stairs, what stands beside them, mass by depth, and cost."""
+    with style.figure(2 * style.COLUMN, 5.2) as drawn:
+        (left, right), (inside, cost) = drawn.subplots(2, 2)
+        shares = stairs(found)
+        grid = [
+            [shares.get((hops, t), float("nan")) for t in range(MOST_THOUGHTS + 1)]
+            for hops in range(1, MOST_HOPS + 1)
+        ]
+        heat(left, grid, range(MOST_THOUGHTS + 1), range(1, MOST_HOPS + 1), scale=100)
+        left.axvline(TRAINED + 0.5, color=style.GREY, linestyle=":", linewidth=1)
+        left.set(title="answer forced after T thoughts, % right", xlabel="thoughts", ylabel="hops")
+        draw_others(right, found)
+        held = {(row["thought"], row["depth"]): row["mass_mean"] for row in found["mass"]}
+        thoughts = sorted({thought for thought, _ in held})
+        depths = range(1, MOST_HOPS + 1)
+        if held:
+            tiles = [[held[t, d] for t in thoughts] for d in depths]
+            heat(inside, tiles, thoughts, depths, digits=2)
+        inside.set(title="mass of depth j in thought i", xlabel="thought", ylabel="depth")
+        draw_costs(cost, found["costs"])
+        seeds = max(row["num_seeds"] for row in found["rows"])
+        questions = min(row["num_questions"] for row in found["rows"])
+        note = f"{seeds} seed{'s' if seeds > 1 else ''}; at least {questions} questions for each D"
+        style.save(drawn, path, note)
+    path.with_suffix(".pdf").unlink()
+
+
+def heat(
+    axes: Axes,
+    grid: Sequence[Sequence[float]],
+    xs: Sequence[int],
+    ys: Sequence[int],
+    *,
+    scale: int = 1,
+    digits: int = 0,
+) -> None:
+    """Draw shares as a grid of tiles with their numbers, the first row at the bottom."""
+    axes.imshow(grid, cmap="viridis", vmin=0, vmax=1, origin="lower", aspect="auto")
+    for y, row in enumerate(grid):
+        for x, share in enumerate(row):
+            if share == share:  # not NaN
+                colour = "white" if share < 0.6 else "black"
+                text = f"{scale * share:.{digits}f}"
+                axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=5.5)
+    axes.set_xticks(range(len(xs)), [str(x) for x in xs])
+    axes.set_yticks(range(len(ys)), [str(y) for y in ys])
+
+
+def draw_others(axes: Axes, found: Row) -> None:
+    """Draw accuracy by hops: Coconut with as many thoughts as hops, and all others."""
+    lines = {"coconut, T = hops": [r for r in found["rows"] if r["hops"] == r["num_thoughts"]]}
+    for row in found["others"]:
+        if row["method"] != "pause" or row["num_thoughts"] == TRAINED:
+            lines.setdefault(row["method"], []).append(row)
+    for number, (name, rows) in enumerate(lines.items()):
+        rows = sorted(rows, key=lambda row: int(row["hops"]))
+        at = [row["hops"] for row in rows]
+        look = style.look_of(number)
+        style.points(axes, at, rows, "accuracy_mean", ends="", label=name, **look)
+    if found["forks"]:
+        hops = [row["hops"] for row in found["forks"]]
+        chance = [row["accuracy"] for row in found["forks"]]
+        axes.plot(hops, chance, color=style.GREY, linestyle="--", label="chance at each fork")
+    axes.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle=":")
+    low = min([0.4, *(row["accuracy_mean"] - 0.05 for rows in lines.values() for row in rows)])
+    axes.set(title="beside it", xlabel="hops", ylabel="right", ylim=(low, 1.35))
+    axes.set_xticks(range(1, MOST_HOPS + 1))
+    axes.set_yticks([0.4, 0.6, 0.8, 1.0])
+    style.percents(axes.yaxis)
+    axes.legend(loc="upper right", ncols=2)
+
+
+def draw_costs(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw tokens (filled) and passes (hollow) of a question against the edges of its graph."""
+    for number, method in enumerate(("coconut", "cot", "cot-bfs")):
+        colour, marker = style.COLOURS[number], style.MARKERS[number]
+        own = [row for row in rows if row["method"] == method]
+        main = sorted((r for r in own if r["task"] == "staircase"), key=lambda r: int(r["edges"]))
+        at = [row["edges"] for row in main]
+        look: Any = {"color": colour, "marker": marker}
+        axes.plot(at, [row["tokens"] for row in main], label=f"{method}, tokens", **look)
+        look |= {"markerfacecolor": "white", "linestyle": ":"}
+        axes.plot(at, [row["passes"] for row in main], label=f"{method}, passes", **look)
+        for row in own:
+            if row["task"] == "wide":
+                axes.plot(row["edges"], row["tokens"], marker="*", color=colour, markersize=7)
+                axes.annotate("4 hops", (row["edges"], row["tokens"]), fontsize=5.5)
+    axes.set(title="cost of a question whose candidates lie deepest", xlabel="edges of the graph")
+    axes.set_ylabel("tokens, passes")
+    axes.set_ylim(0, 1.6 * max((row["passes"] for row in rows), default=1.0))
+    axes.legend(loc="upper left")
