@@ -331,7 +331,8 @@ def test_what_is_saved_is_loaded(name: str, tmp_path: Path) -> None:
     loaded: Any = load_adapted("it", settings, file, tokenizer)
     assert adapters_of(loaded) == adapters
     ids = torch.arange(len(tokenizer))[None, -40:]
-    assert torch.equal(loaded(ids).logits, base.eval()(ids).logits)
+    # What is loaded computes GPT-2's GELU by another kernel than what was made here.
+    torch.testing.assert_close(loaded(ids).logits, base.eval()(ids).logits, rtol=1e-5, atol=1e-5)
     rows = loaded.get_input_embeddings()
     assert torch.equal(rows.weight[-3:], rows.trained_rows)  # for who reads the table itself
 

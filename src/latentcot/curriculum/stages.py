@@ -78,7 +78,7 @@ class Curriculum:
     restarts: Annotated[int, Field(ge=0)] = 0
     """With `advance: learned` and a model made from scratch: how often training begins again from
     other weights where the first phase reaches its cap unlearned. Later stages do not make up for
-    it, and with other weights it is mostly learned. Only where the loss is still twice
+    it, and with other weights it is mostly learned. Only where the loss is still four times
     `learned_below`: what is on its way goes on. The updates before a restart do not count
     towards `max_updates`."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8

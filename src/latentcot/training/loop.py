@@ -47,7 +47,7 @@ from latentcot.utils.signals import stop_requests
 
 GOOD = 0.9
 """Of the validation questions, or of those that words got right: no warning from there on."""
-FAR = 2.0
+FAR = 4.0
 """Times the loss that counts as learned: a first stage that is nearer is on its way."""
 FEW = 0.2
 """Of the validation questions: a warning below, however low the loss is."""
