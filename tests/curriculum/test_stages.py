@@ -123,9 +123,9 @@ def test_a_learned_stage_ends_when_the_mean_of_the_window_falls_below_the_thresh
 def test_a_phase_without_a_cap_of_its_own_leaves_updates_for_those_that_follow() -> None:
     rules = Curriculum(num_stages=3, advance="learned", learned_below=0.5, learned_window=2)
     phases = phases_of(rules, METHODS["coconut"].view)
-    # Half of 24; then 12 left for three, 10 for two (stage 1 was learned), and the rest.
-    losses = [1.0] * 12 + [0.1, 0.1] + [1.0] * 10
-    expected = [0] * 12 + [1] * 2 + [2] * 5 + [3] * 5
+    # A third of 24; then 16 left for three, 14 for two (stage 1 was learned), and the rest.
+    losses = [1.0] * 8 + [0.1, 0.1] + [1.0] * 14
+    expected = [0] * 8 + [1] * 2 + [2] * 7 + [3] * 7
     assert stages_seen(StageClock(rules, phases, 10, total=24), losses) == expected
     begun = StageClock(rules, phases, 10, total=24)
     assert stages_seen(begun, losses[:15]) == expected[:15]

@@ -78,8 +78,8 @@ class Curriculum:
     restarts: Annotated[int, Field(ge=0)] = 0
     """With `advance: learned` and a model made from scratch: how often training begins again from
     other weights where the first phase reaches its cap unlearned. Later stages do not make up for
-    it, and with other weights it is mostly learned. Only if fewer than half of the validation
-    questions are right: what is on its way goes on. The updates before a restart do not count
+    it, and with other weights it is mostly learned. Only where the loss is still twice
+    `learned_below`: what is on its way goes on. The updates before a restart do not count
     towards `max_updates`."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""

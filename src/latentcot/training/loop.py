@@ -47,8 +47,8 @@ from latentcot.utils.signals import stop_requests
 
 GOOD = 0.9
 """Of the validation questions, or of those that words got right: no warning from there on."""
-HALF = 0.5
-"""Of the validation questions: a first stage that is this far is on its way."""
+FAR = 2.0
+"""Times the loss that counts as learned: a first stage that is nearer is on its way."""
 FEW = 0.2
 """Of the validation questions: a warning below, however low the loss is."""
 RESTART = 1_000_003
@@ -273,7 +273,7 @@ class Trainer:
         """Return whether the first phase ended unlearned, and other weights may be tried."""
         has_more = self.restarts < self.recipe.curriculum.restarts
         loss, below = self.clock.last_loss, self.clock.learned_below(phase)
-        is_unlearned = loss is not None and loss >= below and self.best["newest"] < HALF
+        is_unlearned = loss is not None and loss >= FAR * below and self.best["newest"] < GOOD
         is_at_cap = phase.learned_below is not None and is_unlearned  # and not at its last epoch
         return has_more and phase == self.run.phases[0] and is_at_cap
 
