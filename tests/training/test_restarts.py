@@ -1,9 +1,11 @@
 """A run that does not learn its first stage begins again from other weights."""
 
 import pytest
+import torch
 
 from interrupts import in_update, press_ctrl_c
 from latentcot import train
+from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, checkpoint_folders
 from latentcot.runs.folder import notes_on, read_metrics
 from latentcot.runs.provenance import read_provenance
 from tiny_runs import RANDOM, results_of, rows_of
@@ -57,6 +59,20 @@ def test_resumed_around_a_restart(last, stuck, in_one_go, tmp_path):
         assert notes_on(run, read_metrics(run), 2, 2)[0].endswith(
             f"of {stuck.training.max_updates + CAP}."
         )
+    assert train(stuck, run, resume=True, is_quiet=True)
+    assert results_of(run) == results_of(in_one_go)
+
+
+def test_a_checkpoint_that_knows_of_none_goes_on(stuck, in_one_go, tmp_path):
+    """As those of before."""
+    run = tmp_path / "run"
+    with in_update(2, press_ctrl_c):
+        train(stuck, run, is_quiet=True)
+    newest = checkpoint_folders(run)[-1]
+    state = torch.load(newest / "training_state.pt", weights_only=True)
+    del state["restarts"], state["num_updates"]
+    torch.save(state, newest / "training_state.pt")
+    (newest / CHECKSUMS_FILE).unlink()  # nor did they have sums
     assert train(stuck, run, resume=True, is_quiet=True)
     assert results_of(run) == results_of(in_one_go)
 

@@ -300,7 +300,7 @@ class Trainer:
         )
 
     def _set_total(self, num_updates: int) -> None:
-        """As many updates are left, and shared out, as without those that were in vain."""
+        """Let the whole run have this many updates; stages without a cap share what is left."""
         self.num_updates = self.clock.total = self.reports.state.max_steps = num_updates
 
     def _end_stage(self, phase: Phase) -> None:
@@ -395,7 +395,7 @@ class Trainer:
                 if "divergence" in state:  # not in formats 1 and 2
                     self.divergence.restore(state["divergence"])
                 self.update, self.last_restart = state["update"], state["last_restart"]
-                if self.recipe.curriculum.restarts:
+                if "restarts" in state:  # not in older checkpoints
                     self.restarts = state["restarts"]
                     self._set_total(state["num_updates"])
                 self.best = dict(state["best"])
