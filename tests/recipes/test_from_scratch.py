@@ -50,7 +50,7 @@ def test_whoever_says_epochs_gets_epochs(key: str) -> None:
 def test_epochs_of_the_whole_training_are_not_cut_off() -> None:
     assert made(training={"epochs": 7}).training.max_updates is None
     assert made(training={"epochs": 7, "max_updates": 9}).training.max_updates == 9
-    assert made(training={"epochs": None}).training.max_updates == 8000
+    assert made(training={"epochs": None}).training.max_updates == 12000
 
 
 def test_bpe_keeps_the_line_breaks_of_the_template() -> None:

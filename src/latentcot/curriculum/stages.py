@@ -81,6 +81,9 @@ class Curriculum:
     it, and with other weights it is mostly learned. Only where the loss is still four times
     `learned_below`: what is on its way goes on. The updates before a restart do not count
     towards `max_updates`."""
+    ends_when_learned: bool = False
+    """Let the last stage end, too, once it is learned: below `learned_below` at a validation with
+    99 % right. The learning rate falls from there on, and training ends when it has."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
     tokens_until_all: Few = 39
@@ -206,6 +209,12 @@ class StageClock:
         below = phase.learned_below or self.curriculum.learned_below
         return below[-1] if isinstance(below, list) else below
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether the loss of the present phase is below what counts as learned, over a window."""
+        is_full = len(self.losses) == self.curriculum.learned_window
+        return is_full and (self.last_loss or 0.0) < self.learned_below(self.phase)
+
     def record(self, next_step_loss: float | None) -> bool:
         """Count an update; return whether the next one belongs to a new phase.
 
@@ -221,9 +230,7 @@ class StageClock:
         if phase.learned_below is None:
             is_over = self.num_updates >= self._length(phase)
         else:
-            is_full = len(self.losses) == self.curriculum.learned_window
-            is_learned = is_full and (self.last_loss or 0.0) < phase.learned_below
-            is_over = is_learned or (self.cap is not None and self.num_updates >= self.cap)
+            is_over = self.is_learned or (self.cap is not None and self.num_updates >= self.cap)
         if self.is_last or not is_over:
             return False
         self.number += 1

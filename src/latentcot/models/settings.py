@@ -23,7 +23,7 @@ class FromScratch:
     """A family of transformers."""
     hidden_size: Count = 64
     """Width."""
-    num_layers: Count = 2
+    num_layers: Count = 3
     """Blocks."""
     num_heads: Count = 4
     """Attention heads; must divide `hidden_size`."""

@@ -47,6 +47,8 @@ from latentcot.utils.signals import stop_requests
 
 GOOD = 0.9
 """Of the validation questions, or of those that words got right: no warning from there on."""
+DONE = 0.99
+"""Of the validation questions: with this many right, a last stage that is learned may end."""
 FAR = 4.0
 """Times the loss that counts as learned: a first stage that is nearer is on its way."""
 FEW = 0.2
@@ -225,6 +227,8 @@ class Trainer:
         is_asked = self.reports.asks_for("should_evaluate")
         if is_due or is_asked or _is_multiple(self.update, validate_every):
             is_best = self._validate(phase)
+            self._end_early()
+            is_due = is_due or self.update == self.num_updates
             if self.tells_lines:
                 say(f"update {self.update:,} of {self.num_updates:,} · {self._standing(row)}")
         if has_advanced and self._is_stuck(phase):
@@ -288,8 +292,6 @@ class Trainer:
         in_vain = self.update - self.last_restart
         self._set_total(self.num_updates + in_vain)
         self.last_restart = self.update
-        if self.train_step.accelerator.is_main_process:
-            set_num_updates(self.folder, self.num_updates)
         loss, accuracy = self.clock.last_loss, self.best["newest"]
         row = {"kind": "restart", "update": self.update, "stage": 0, "loss": loss}
         self._log({**row, "accuracy": accuracy, "restart": self.restarts})
@@ -299,9 +301,29 @@ class Trainer:
             f"(curriculum.restarts, {self.restarts} of {self.recipe.curriculum.restarts})."
         )
 
+    def _end_early(self) -> None:
+        """Where the last phase is learned, let the learning rate fall from here, and then end."""
+        may_end = self.recipe.curriculum.ends_when_learned and self.clock.is_last
+        if not (may_end and self.clock.is_learned and self.best["newest"] >= DONE):
+            return
+        before_decay = max(1 - self.recipe.training.decay_share, 1e-9)  # if it is all decay, no end
+        num_updates = math.ceil(self.update / before_decay)
+        if num_updates < self.num_updates:
+            before, accuracy = self.num_updates, percent(self.best["newest"])
+            self._set_total(num_updates)
+            row = {"kind": "shortened", "update": self.update, "stage": self.clock.phase.stage}
+            self._log({**row, "num_updates": num_updates})
+            say(
+                f"The last stage is learned after {self.update:,} updates: {accuracy} of the "
+                f"validation questions are right. Training ends after {num_updates:,} updates, "
+                f"not {before:,} (curriculum.ends_when_learned)."
+            )
+
     def _set_total(self, num_updates: int) -> None:
         """Let the whole run have this many updates; stages without a cap share what is left."""
         self.num_updates = self.clock.total = self.reports.state.max_steps = num_updates
+        if self.train_step.accelerator.is_main_process:
+            set_num_updates(self.folder, num_updates)
 
     def _end_stage(self, phase: Phase) -> None:
         """Note how a stage ended, and warn where it was not learned."""
