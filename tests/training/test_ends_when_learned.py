@@ -9,7 +9,7 @@ from latentcot.runs.folder import notes_on, read_metrics
 from latentcot.runs.provenance import read_provenance
 from tiny_runs import RANDOM, results_of, rows_of
 
-LEARNED = {"advance": "learned", "learned_window": 2, "learned_below": 1e9}
+LEARNED = {"advance": "learned", "learned_window": 2, "learned_below": 1e9, "restarts": 0}
 MOST, VALIDATED = 40, 8
 DECAYED = VALIDATED * 5 // 4  # with a decay over the last fifth
 
