@@ -126,6 +126,14 @@ class TestPool:
         run_jobs(all_jobs, [None], on_failure=lambda job: None)
         assert all(job.is_over for job in all_jobs)
 
+    def test_a_log_has_a_line_for_each_end(self, tmp_path, capsys):
+        """In a terminal bars show it."""
+        all_jobs = [Doing(tmp_path, name, command) for name, command in (("a", "pass"), ("b", "1/0"))]
+        run_jobs(all_jobs, [None], on_failure=lambda job: None)
+        told = capsys.readouterr().err
+        assert "a · done · 1 of 2 left\n" in told
+        assert "b · failed · 0 of 2 left\n" in told
+
 
 STOPS = (
     "import signal\n"

@@ -27,7 +27,7 @@ from latentcot.errors import RunError
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
-from latentcot.utils.display import progress_bars
+from latentcot.utils.display import console, progress_bars, say
 from latentcot.utils.processes import Process, claim, start
 from latentcot.utils.signals import stop_requests
 
@@ -303,6 +303,7 @@ def run_jobs(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was being trained has written its checkpoint.
     """
     waiting, free, running = list(jobs), list(slots), dict[Job, str | None]()
+    tells_lines = not is_quiet and not console.is_terminal
     with stop_requests() as stop, progress_bars(is_quiet=is_quiet) as bars:
         ids: dict[Job, TaskID] = {}
         # Of many jobs only those that run have a bar, below one of all together.
@@ -329,6 +330,10 @@ def run_jobs(
                     show(job, is_over=job.is_over)
                     if job.is_over:
                         free.append(running.pop(job))
+                        if tells_lines:  # in a log nobody sees a bar move
+                            end = "failed" if job.has_failed else "done"
+                            left = len(waiting) + len(running)
+                            say(f"{job.progress()[1]} · {end} · {left} of {len(jobs)} left")
                         if job.has_failed:
                             on_failure(job)
                 while waiting and free:
