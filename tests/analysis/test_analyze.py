@@ -126,6 +126,24 @@ def test_questions_without_graphs(tiny_run, data, latentcot, tmp_path):
     }  # fmt: skip
 
 
+def test_graphs_of_questions_in_a_form_of_their_own(tiny_run, data, latentcot, tmp_path):
+    """They have the keys of ProsQA, but another question: no candidate is named at its end."""
+    lines = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    for one in lines:
+        edges, asked = one["question"].split(" [Q] ")
+        one["question"] = f"[Q] {asked} {edges}"
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    words = f"analyze {tiny_run} --data {tmp_path / 'own.jsonl'} --limit 8"
+    only = [word for name in ("outcomes", "tree", "probes") for word in ("--only", name)]
+    ended = latentcot(*words.split(), *only, "--out", tmp_path / "here")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "here" / "report.html").exists()
+    rows = list(csv.DictReader((tmp_path / "here" / "probes.csv").read_text().splitlines()))
+    probes = {row["probe"] for row in rows}
+    assert "answer" in probes
+    assert "candidate" not in probes
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -15,6 +15,7 @@ from latentcot.evaluation.statistics import percent, share_with_interval
 from latentcot.methods import method_named
 from latentcot.tasks import AnswerMatch
 from latentcot.utils.versions import EVALUATION_VERSION
+from subjects import untrained
 
 
 @pytest.fixture
@@ -117,6 +118,14 @@ def test_how_often_latent_mode_ends_where_the_chain_would(babbler, examples):
     # A chain of more steps than there are stages takes no more thoughts.
     long = [replace(example, steps=example.steps * 3) for example in examples]
     assert {record.chain_thoughts for record in evaluate(babbler, long).records} == {2}
+
+
+def test_latents_that_are_not_counted_by_steps_tell_nothing_of_it(examples):
+    codi = {"name": "codi", "projection": "identity"}
+    subject = untrained("symbols", examples=examples, method=codi)
+    result = evaluate(subject.reasoner, examples)
+    assert result.share_stopped_with_chain is None
+    assert {record.chain_thoughts for record in result.records} == {None}
 
 
 def test_questions_without_a_chain_tell_nothing_of_it(babbler, examples):

@@ -1,5 +1,6 @@
 """To the hub: what is packed, what the card says, and the way there and back."""
 
+import json
 import os
 import re
 import shutil
@@ -12,9 +13,10 @@ import yaml
 import latentcot as package
 from hub_server import TOKEN, hub_server
 from latentcot import CheckpointError, UsageError
-from latentcot.evaluation.hub import CARD, GENERATE, pack
+from latentcot.evaluation.hub import CARD, pack
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.runs.checkpoint_folders import best_checkpoint
+from latentcot.runs.export import GENERATE_FILE, SETTINGS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +67,17 @@ def test_without_an_evaluation_there_is_no_figure():
 def test_the_card_says_how_plain_transformers_thinks(tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pack("quickstart", "me/toy").files["config.json"].parent, folder)
-    shutil.rmtree((folder / GENERATE).parent)
     (folder / "checksums.json").unlink()
+    settings = json.loads((folder / SETTINGS_FILE).read_text())
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings | {"refused": "it is too wise."}))
+    refused = pack(folder, "me/toy").card
+    shutil.rmtree((folder / GENERATE_FILE).parent)
     without = pack(folder, "me/toy").card
-    assert "answers without its thoughts" in without and "trust_remote_code" not in without
+    for card, reason in ((refused, "it is too wise."), (without, "there is no custom_generate")):
+        assert f"cannot answer with its thoughts**: {reason}" in card
+        assert "trust_remote_code" not in card and "- custom_generate" not in card
     parcel = pack("quickstart", "me/toy")
-    assert GENERATE in parcel.files and "- custom_generate" in parcel.card
+    assert GENERATE_FILE in parcel.files and "- custom_generate" in parcel.card
     assert re.search(r"Without `trust_remote_code=True`.*without its\s+thoughts", parcel.card)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -18,12 +19,20 @@ from latentcot.cli.plan import COUNTS, SIZES, TIMES, scaled
 from latentcot.errors import RecipeError, UsageError
 from latentcot.methods import method_named
 from latentcot.models.settings import FromScratch, Lora
-from latentcot.models.shapes import SHAPES, config_of, model_from_scratch
+from latentcot.models.shapes import SHAPES, config_of, model_of
 from latentcot.planning import lengths as plan_lengths
 from latentcot.planning import work as plan_work
 from latentcot.planning.devices import DEVICES, Device, device_named, fitted, shard_of, write_device
 from latentcot.planning.plan import largest_that_fits, make_plan
-from latentcot.planning.work import Shape, Subject, Work, update_work, weights_of, work_of
+from latentcot.planning.work import (
+    Shape,
+    Subject,
+    Work,
+    num_passes,
+    update_work,
+    weights_of,
+    work_of,
+)
 from latentcot.recipes.recipe import make_recipe
 
 PUBLISHED = {  # millions of weights, as the model cards say
@@ -41,7 +50,7 @@ CPU = Device("c", {"float32": 1e11, "bfloat16": 1e11}, 1e10, 1e-5, memory=8e9, i
 @pytest.fixture(autouse=True)
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at one batch of examples for the lengths: what they cost stays the same."""
-    monkeypatch.setattr(plan_lengths, "_STRETCH", 1)
+    monkeypatch.setattr(plan_lengths, "STRETCH", 1)
 
 
 def tiny(family: str, layers: int) -> PreTrainedConfig:
@@ -65,14 +74,16 @@ def tiny(family: str, layers: int) -> PreTrainedConfig:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_known_shape_has_as_many_weights_as_are_published(name: str) -> None:
-    model = model_from_scratch(name, device="meta")
+    model = model_of(config_of(name), device="meta")
     millions = sum(weight.numel() for weight in model.parameters()) / 1e6
     assert millions == pytest.approx(PUBLISHED[name], rel=5e-4)
 
 
 @pytest.mark.slow
 def test_a_shape_of_few_layers_has_real_weights() -> None:
-    model = model_from_scratch("openai-community/gpt2", num_layers=1, dtype=torch.bfloat16)
+    config = config_of("openai-community/gpt2")
+    config.num_hidden_layers = 1
+    model = model_of(config, dtype=torch.bfloat16)
     assert len(model.base_model.h) == 1
     assert all(weight.isfinite().all() for weight in model.parameters())
     assert model.dtype == torch.bfloat16
@@ -89,6 +100,17 @@ def test_shapes_come_from_folders_and_settings_too(tmp_path: Path) -> None:
 
 
 # --- work ---------------------------------------------------------------------------------------
+
+
+_aten: Any = torch.ops.aten
+FUSED: Any = {  # torch's counter lacks the CPU's fused attention
+    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
+        flop_counter.sdpa_flop_count(q, k, v)
+    ),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *_, **__: (
+        flop_counter.sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -126,11 +148,10 @@ def test_work_is_what_the_real_update_does(
 ) -> None:
     """Products by torch's own counter; bytes by the same count over tensors with numbers in them"""
     subject = Subject(tiny(family, 2), method_named(method), saves_memory=saves)
-    subject.config._attn_implementation = "eager"  # torch's counter lacks the CPU's fused attention
     counted = work_of(subject, shape)
     batches = shard_of(subject, shape).micro_batches[0]
     objective = subject.objective(device="cpu")
-    with FlopCounterMode(display=False) as products:
+    with FlopCounterMode(display=False, custom_mapping=FUSED) as products:
         objective(batches).sum().backward()
     assert counted.flops == products.get_total_flops()
     objective.zero_grad()
@@ -276,7 +297,7 @@ def test_stages_and_tokens_are_those_of_training(recipe_values: Any) -> None:
 def test_of_a_stream_only_the_first_examples_are_read(
     recipe_values: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_lengths, "_STRETCH", 2)
+    monkeypatch.setattr(plan_lengths, "STRETCH", 2)
     changes = {"data": {"stream": True, "shuffle_buffer": 8}, "training": {"batch_size": 8}}
     lengths = plan_lengths.lengths_of(make_recipe(recipe_values(**changes)))
     assert (len(lengths.sample), lengths.num_examples) == (16, 32)
@@ -293,6 +314,28 @@ def test_each_view_and_each_step_to_be_spelled_is_part_of_the_plan(recipe_values
         assert stage.passes / stage.updates == passes  # of the student, and one of the teacher
         assert plan.worst.latents == 4 and len(plan.worst.others) == len(plan.worst.targets) == 1
         assert plan.num_weights > 2 * make_plan(make_recipe(recipe_values()), CPU).num_weights
+
+
+def test_passes_of_what_is_known_before_and_of_what_is_not() -> None:
+    shape = Shape(rows=4, prefix=9, latents=3, suffix=5)
+    assert num_passes(method_named("coconut"), shape) == 4
+    assert num_passes(method_named("colar"), shape) == 1  # training compresses the written chain
+
+
+@pytest.mark.slow
+def test_stages_without_a_cap_take_what_training_lets_them_take(recipe_values: Any) -> None:
+    """A third for the first one, and an equal part of what is left for each that follows."""
+    curriculum = {"advance": "learned", "max_updates_per_stage": None}
+    recipe = make_recipe(recipe_values(curriculum=curriculum, training={"max_updates": 30}))
+    plan = make_plan(recipe, CPU)
+    assert [stage.updates for stage in plan.stages] == [10, 10, 10]
+    recipe = make_recipe(
+        recipe_values(
+            curriculum=curriculum | {"introduce_special_tokens": True},
+            training={"max_updates": 30},
+        )
+    )
+    assert sum(stage.updates for stage in make_plan(recipe, CPU).stages) == 30
 
 
 @pytest.mark.slow

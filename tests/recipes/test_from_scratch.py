@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from latentcot.errors import RecipeError
 from latentcot.recipes.recipe import Recipe, make_recipe, read_recipe, write_recipe
 from latentcot.recipes.values import (
     RECIPES,
@@ -51,6 +52,29 @@ def test_epochs_of_the_whole_training_are_not_cut_off() -> None:
     assert made(training={"epochs": 7}).training.max_updates is None
     assert made(training={"epochs": 7, "max_updates": 9}).training.max_updates == 9
     assert made(training={"epochs": None}).training.max_updates == 12000
+
+
+def test_who_says_how_many_epochs_gets_them_all() -> None:
+    assert made().curriculum.ends_when_learned
+    assert not made(training={"epochs": 7}).curriculum.ends_when_learned
+    assert not made(curriculum={"epochs_stage_0": 3}).curriculum.ends_when_learned
+
+
+def test_the_recipe_of_a_run_is_read_as_it_was_meant() -> None:
+    """What an older latentcot did not write was not at work."""
+    values = yaml.safe_load(write_recipe(made()))
+    for key in ("restarts", "ends_when_learned"):
+        del values["curriculum"][key]
+    again = make_recipe(values)
+    assert (again.curriculum.restarts, again.curriculum.ends_when_learned) == (0, False)
+    assert made().curriculum.restarts == 2
+
+
+@pytest.mark.parametrize("name", ["learned_below", "max_updates_per_stage"])
+def test_a_list_for_one_phase_is_refused(name: str) -> None:
+    rules = {"num_stages": 0, "introduce_special_tokens": False, name: []}
+    with pytest.raises(RecipeError, match=f"curriculum.{name}: there is one phase alone"):
+        made(curriculum=rules)
 
 
 def test_bpe_keeps_the_line_breaks_of_the_template() -> None:

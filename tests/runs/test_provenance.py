@@ -18,6 +18,7 @@ from latentcot.runs.provenance import (
     differences,
     provenance,
     read_provenance,
+    set_num_updates,
     write_provenance,
 )
 from latentcot.utils.versions import PROVENANCE_VERSION, read_versioned
@@ -105,6 +106,15 @@ def test_an_older_file_is_read_as_it_is(tmp_path: Path) -> None:
     assert read_provenance(tmp_path) == {}  # none at all
     put(tmp_path)
     assert read_provenance(tmp_path) == OLD
+
+
+def test_a_new_total_is_written_into_a_file_that_is_there(tmp_path: Path) -> None:
+    set_num_updates(tmp_path, 5)
+    assert not (tmp_path / "provenance.json").exists()  # it would lack all else
+    (tmp_path / "provenance.json").write_text('{"seed": 3, "num_updates": 9}')
+    set_num_updates(tmp_path, 5)
+    found = read_provenance(tmp_path)
+    assert (found["seed"], found["num_updates"]) == (3, 5)
 
 
 def test_a_newer_file_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs as processes: how many at a time, on what, and how all of them end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -128,8 +129,8 @@ class TestPool:
 
     def test_a_log_has_a_line_for_each_end(self, tmp_path, capsys):
         """In a terminal bars show it."""
-        all_jobs = [Doing(tmp_path, name, command) for name, command in (("a", "pass"), ("b", "1/0"))]
-        run_jobs(all_jobs, [None], on_failure=lambda job: None)
+        good, bad = Doing(tmp_path, "a", "pass"), Doing(tmp_path, "b", "1/0")
+        run_jobs([good, bad], [None], on_failure=lambda job: None)
         told = capsys.readouterr().err
         assert "a · done · 1 of 2 left\n" in told
         assert "b · failed · 0 of 2 left\n" in told
@@ -262,6 +263,17 @@ class TestCommands:
         for words, out in (["prosqa"], "file"), (["render"], "data"):
             job = Making("data", tmp_path / "log", words, tmp_path / out)
             assert not job.is_done() and len(list(job.commands())) == 1
+
+    def test_a_bar_follows_its_run_and_a_damaged_one_stops_nothing(self, tmp_path):
+        job = Training("a", tmp_path / "a", num_updates=40)
+        (tmp_path / "a").mkdir()
+        row = {"kind": "valid", "update": 5, "stage": 1, "accuracy": 0.5}
+        (tmp_path / "a" / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / "a" / "provenance.json").write_text('{"num_updates": 10}')
+        assert job.progress() == (5, "a · stage 1 · 50.0 %")
+        assert job.total == 10
+        (tmp_path / "a" / "metrics.jsonl").write_text("x\n" + json.dumps(row) + "\n")
+        assert job.progress() == (0, "a")
 
     def test_a_run_is_trained_evaluated_and_done(self, tmp_path):
         job = Training("a", tmp_path / "a", limit=5)

@@ -1,13 +1,16 @@
 """Batches are a function of the seed and the number of the update, whoever makes them when."""
 
+import random
 import threading
 from dataclasses import fields, replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latentcot.training.build import Run, build
-from latentcot.training.loader import Loader, UpdateBatch
+from latentcot.training.loader import Loader, UpdateBatch, epoch_order
 from latentcot.training.step import Shard
 from tiny_runs import as_values, shard_of
 
@@ -208,3 +211,63 @@ def test_threads_share_no_random_numbers(world, expected):
     finish(loader)
     assert torch.equal(torch.get_rng_state(), state)
     assert {field.name for field in fields(UpdateBatch)} == {"examples", "stages", "shard"}
+
+
+# --- the order of an epoch ---
+
+
+@given(
+    num_examples=st.integers(1, 60),
+    num_lengths=st.integers(1, 9),
+    batch_size=st.integers(1, 20),
+    seed=st.sampled_from(["0", "1", "2"]),
+)
+def test_no_example_comes_twice_and_at_most_one_batch_is_missing(
+    num_examples: int, num_lengths: int, batch_size: int, seed: str
+) -> None:
+    lengths = [1 + 5 * i % num_lengths for i in range(num_examples)]
+    batches = epoch_order(lengths, batch_size, seed)
+    indices = [index for batch in batches for index in batch]
+    assert len(set(indices)) == len(indices)
+    assert set(indices) <= set(range(len(lengths)))
+    if len(lengths) < batch_size:
+        assert len(indices) == len(lengths)
+    else:
+        assert {len(batch) for batch in batches} == {batch_size}
+        assert len(batches) == len(lengths) // batch_size
+
+
+@pytest.mark.parametrize("lengths", [[5] * 60, list(range(60))], ids=["equal", "different"])
+def test_the_order_is_a_permutation_drawn_from_the_seed_alone(lengths: list[int]) -> None:
+    state = random.getstate()
+    first, again, other = (epoch_order(lengths, 6, seed) for seed in ("0/1", "0/1", "0/2"))
+    assert random.getstate() == state, "python's own random numbers are left alone"
+    assert sorted(index for batch in first for index in batch) == list(range(60))
+    assert first == again != other
+
+
+def test_the_content_of_batches_differs_between_epochs() -> None:
+    lengths = [5] * 30 + [6] * 30
+    first, second = (epoch_order(lengths, 6, seed) for seed in ("0", "1"))
+    assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
+
+
+def test_batches_are_of_examples_of_like_length() -> None:
+    lengths = [(7 * i) % 100 for i in range(2000)]
+    spreads = [
+        max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
+        for batch in epoch_order(lengths, 20, seed="0")
+    ]
+    assert max(spreads) < 10, "shuffled batches have a spread of about 90"
+
+
+def test_batches_do_not_come_in_order_of_length() -> None:
+    lengths = list(range(200))
+    firsts = [batch[0] for batch in epoch_order(lengths, 10, seed="0")]
+    assert firsts != sorted(firsts)
+
+
+def test_no_example_is_left_out_of_every_epoch() -> None:
+    lengths = list(range(130))
+    seen = {i for epoch in range(50) for b in epoch_order(lengths, 64, str(epoch)) for i in b}
+    assert seen == set(range(130))

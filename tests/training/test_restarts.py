@@ -77,6 +77,18 @@ def test_a_checkpoint_that_knows_of_none_goes_on(stuck, in_one_go, tmp_path):
     assert results_of(run) == results_of(in_one_go)
 
 
+def test_words_alone_have_as_many_tries(make_recipe, tmp_path):
+    """Their only phase has no cap; a third of all updates is as long as the first of others."""
+    curriculum = {"advance": "learned", "learned_window": 2, "learned_below": 1e-9, "restarts": 1}
+    training = {"max_updates": 12, "validate_every": 6}
+    recipe = make_recipe("cot", curriculum=curriculum, training=training)
+    run = tmp_path / "run"
+    assert train(recipe, run, is_quiet=True)
+    assert [row["update"] for row in rows_of(run, "restart")] == [4]
+    assert [row["update"] for row in rows_of(run, "stage_end")] == [16]
+    assert rows_of(run, "train")[-1]["update"] == 16
+
+
 def test_told_in_words(make_recipe, tmp_path, capfd):
     curriculum = CURRICULUM | {"learned_below": 1e-9, "restarts": 1}
     train(make_recipe(curriculum=curriculum), tmp_path / "run")

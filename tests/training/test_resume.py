@@ -84,6 +84,26 @@ def test_ended_and_resumed(last_updates, recipe, in_one_go, tmp_path):
     check_resumed(recipe, run, in_one_go)
 
 
+def test_a_bad_line_after_a_resume_leaves_the_checkpoint_as_it_is(
+    recipe, in_one_go, tmp_path, monkeypatch
+):
+    """It ended a stage: written again, its weights would count as those of the next one."""
+    run = tmp_path / "run"
+    with in_update(4, press_ctrl_c):
+        assert not train(recipe, run, is_quiet=True)
+    before = files_of(run / "checkpoints")
+
+    def refuse(*args):
+        raise DataError("a bad line")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("latentcot.training.loader.Loader.update_batch", refuse)
+        with pytest.raises(DataError, match="a bad line"):
+            train(recipe, run, resume=True, is_quiet=True)
+    assert files_of(run / "checkpoints") == before
+    check_resumed(recipe, run, in_one_go)
+
+
 def test_ctrl_c_in_the_last_update_changes_nothing(recipe, in_one_go, tmp_path):
     with in_update(14, press_ctrl_c):
         assert train(recipe, tmp_path / "run", is_quiet=True)

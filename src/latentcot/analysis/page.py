@@ -84,14 +84,15 @@ def write_analysis_page(path: Path, measured: Sequence[tuple[Subject, Sequence[D
     if not all({"outcomes", "tree"} <= found.keys() for found in results):
         return False
     subject, source = measured[0][0], provenance()
+    shown = subject.first(NUM_LISTED)
     told = [found["mediation"]["sentence"] for found in results[:1] if "mediation" in found]
     data: PageData = {
         "title": f"Inside the thoughts of {' and '.join(one.name for one, _ in measured)}",
         "caption": " ".join([_caption(subject), *told]),
         "form": "words" if subject.is_in_words else "symbols",
         "questions": [
-            {**asked(example), "text": example.question}
-            for example in subject.first(NUM_LISTED).examples
+            {**asked(example, graph), "text": example.question}
+            for example, graph in zip(shown.examples, shown.graphs, strict=True)
         ],
         "methods": [
             _method(one.first(NUM_LISTED), found)

@@ -279,7 +279,7 @@ def _case(subject: Subject, seen: Sequence[Seen], counts: Sequence[int]) -> Row 
             f"{'right' if is_right else 'wrong'}."
         )
     return {
-        **asked(subject.examples[number]),
+        **asked(subject.examples[number], subject.graphs[number]),
         "number": number,
         "from": k,
         "to": k + 1,

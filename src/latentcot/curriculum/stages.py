@@ -79,11 +79,12 @@ class Curriculum:
     """With `advance: learned` and a model made from scratch: how often training begins again from
     other weights where the first phase reaches its cap unlearned. Later stages do not make up for
     it, and with other weights it is mostly learned. Only where the loss is still four times
-    `learned_below`: what is on its way goes on. The updates before a restart do not count
-    towards `max_updates`."""
+    `learned_below` and less than 90 % of the validation questions are right: what is on its way
+    goes on. The updates before a restart do not count towards `max_updates`."""
     ends_when_learned: bool = False
-    """Let the last stage end, too, once it is learned: below `learned_below` at a validation with
-    99 % right. The learning rate falls from there on, and training ends when it has."""
+    """With `advance: learned`: let the last stage end, too, once it is learned: below the last
+    `learned_below` at a validation with 99 % right. The learning rate falls from there on, and
+    training ends when it has."""
     tokens_per_epoch: Annotated[float, Field(gt=0)] = 8
     """Methods by tokens (icot): how many more tokens are removed in each epoch after stage 0."""
     tokens_until_all: Few = 39
@@ -203,6 +204,17 @@ class StageClock:
             return self.phase.max_updates
         parts = 3 if self.number == 0 else len(self.phases) - self.number
         return max(1, (self.total - self.begun) // parts)
+
+    @property
+    def is_at_only_cap(self) -> bool:
+        """Whether the only phase has lasted as long as a first one may, if others follow it."""
+        return len(self.phases) == 1 and self.num_updates == self.cap
+
+    def begin_again(self) -> None:
+        """Go back to the first phase."""
+        self.begun += self.num_updates
+        self.number = self.num_updates = 0
+        self.losses.clear()
 
     def learned_below(self, phase: Phase) -> float:
         """Return the loss below which a phase counts as learned, whatever ends it."""

@@ -333,6 +333,11 @@ def _read_all(
     return found
 
 
+def evaluation_name(limit: int | None) -> str:
+    """Return the name of a result file on the first `limit` questions of the test file."""
+    return "test" if limit is None else f"test-first-{limit}"
+
+
 def default_evaluation(runs: Sequence[Path]) -> str:
     """Return the evaluation that is meant where none is named: `test`, or that of the studies.
 
@@ -343,7 +348,7 @@ def default_evaluation(runs: Sequence[Path]) -> str:
         with suppress(OSError, ValueError, KeyError, TypeError):  # then it says nothing of it
             values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
             limit = values["evaluate"]["limit"]
-            names.add("test" if limit is None else f"test-first-{limit}")
+            names.add(evaluation_name(limit))
     return names.pop() if len(names) == 1 else "test"
 
 

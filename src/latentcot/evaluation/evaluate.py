@@ -64,10 +64,11 @@ def evaluate(
     is_drawn = options.get("sampling") is not None or options.get("perturbation") is not None
     new = generations[len(generations) - len(outputs) :]
     scores = scorer.scores(new) if scorer else [None] * len(outputs)
-    has_thoughts, plan = reasoner.method.view.latents.is_thought, reasoner.rules.plan
+    view, plan = reasoner.method.view, reasoner.rules.plan
+    is_by_steps = view.latents.is_thought and view.num_latents is None and view.compression is None
     num_samples, records = len(outputs) // len(examples), list[Record]()
     for number, example in enumerate(examples):
-        has_chain = has_thoughts and bool(example.steps)
+        has_chain = is_by_steps and bool(example.steps)
         mine = slice(number * num_samples, (number + 1) * num_samples)
         record = replace(
             _record(example, outputs[mine], scores[mine], task.is_correct),

@@ -26,13 +26,13 @@ from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint import CheckpointInfo, locate
 from latentcot.runs.checkpoint_folders import STATE_FILE
+from latentcot.runs.export import GENERATE_FILE, SETTINGS_FILE, SETTINGS_VERSION
 from latentcot.runs.folder import read_run_recipe, run_of
 from latentcot.runs.provenance import code_of, read_provenance
 from latentcot.utils.parsing import could_be_on_hub, one_line
+from latentcot.utils.versions import read_versioned
 
 CARD = "README.md"
-GENERATE = "custom_generate/generate.py"
-"""Lets plain transformers think, where it may run code of the repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +163,14 @@ def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | Non
     recipe = read_run_recipe(run) if run else {}
     base, results = recipe.get("model"), evaluations_of(run, info)
     base = base if isinstance(base, str) else None
-    thinks = GENERATE in {file.relative_to(folder).as_posix() for file in folder.rglob("*.py")}
+    refused = why_not_here(folder)
     data = ModelCardData(
         base_model=base if base is not None and could_be_on_hub(base) else None,
         license=licence,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["latentcot", "continuous-thought", info.method_name]
-        + (["custom_generate"] if thinks else []),
+        + (["custom_generate"] if refused is None else []),
         model_name=repo.partition("/")[2],
         eval_results=[
             EvalResult(
@@ -199,7 +199,7 @@ def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | Non
         "",
         *results_section(results),
         *training_section(info, origin, recipe, base),
-        *use_section(repo, info, thinks=thinks),
+        *use_section(repo, info, refused),
     ]
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines)))
 
@@ -273,8 +273,21 @@ def training_section(
     return ["## Training", "", "| | |", "|---|---|", *rows, ""]
 
 
-def use_section(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
-    """Return the section on the three ways to ask the model."""
+def why_not_here(folder: Path) -> str | None:
+    """Return why plain transformers cannot think with what lies in a checkpoint; None if it can.
+
+    Raises:
+        RunError: What lies there is damaged.
+    """
+    if not all((folder / name).is_file() for name in (GENERATE_FILE, SETTINGS_FILE)):
+        return f"there is no {GENERATE_FILE} here, which would let it think."
+    settings = read_versioned(folder / SETTINGS_FILE, SETTINGS_VERSION)
+    reason: str | None = settings.get("refused")
+    return reason
+
+
+def use_section(repo: str, info: CheckpointInfo, refused: str | None) -> list[str]:
+    """Return the section on the three ways to ask the model; `refused`: why one is none."""
     plain = [
         "With transformers alone. **Without `trust_remote_code=True` a model that thinks would "
         "answer without its thoughts**; `generate` ends with a note that says so:",
@@ -288,10 +301,10 @@ def use_section(repo: str, info: CheckpointInfo, *, thinks: bool) -> list[str]:
         f"print(tokenizer.decode(model.generate(**ids, max_new_tokens={info.max_new_tokens})[0]))",
         "```",
     ]
-    if not thinks:
+    if refused is not None:
         plain = [
-            f"With transformers alone it loads, but **answers without its thoughts**: there is no "
-            f"{GENERATE} here, which would let it think. Use latentcot."
+            "With transformers alone it loads, but **cannot answer with its thoughts**: "
+            f"{one_line(refused)} Use latentcot."
         ]
     return [
         "## Use",

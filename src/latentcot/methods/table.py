@@ -20,6 +20,7 @@ from latentcot.curriculum.views import (
 )
 from latentcot.methods.method import Method
 from latentcot.methods.registry import Registered, register
+from latentcot.methods.terms import language, measures
 
 
 def row(
@@ -29,8 +30,6 @@ def row(
     view = View(schedule, latents, has_special_tokens)
 
     def make(settings: object) -> Method:
-        from latentcot.methods.terms import language, measures  # only now: it needs torch
-
         return Method(name, {"answer": view}, (language("answer"), *measures("answer")))
 
     return Registered(name, summary, make, view=view)

@@ -119,30 +119,6 @@ def config_of(model: str | FromScratch, *, vocabulary_size: int | None = None) -
     return config
 
 
-def model_from_scratch(
-    name: str,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    num_layers: int | None = None,
-) -> PreTrainedModel:
-    """Make a model of a known shape, its weights drawn at random.
-
-    Args:
-        name: A hub id of `SHAPES`, or a folder or model of the hub's cache.
-        device: Where it is made; on `meta` it has no weights, and takes no memory.
-        dtype: Of its weights.
-        num_layers: Blocks, if not those of the shape.
-
-    Raises:
-        RecipeError: Nothing is known of this name.
-    """
-    config = config_of(name)
-    if num_layers is not None:
-        config.num_hidden_layers = num_layers
-    return model_of(config, device=device, dtype=dtype)
-
-
 def model_of(
     config: PreTrainedConfig,
     *,

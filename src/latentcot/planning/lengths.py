@@ -27,10 +27,9 @@ from latentcot.planning.work import Shape, views_of
 from latentcot.recipes.recipe import Recipe
 from latentcot.training.build import Run, TrainingData, tokenizer_from_scratch
 from latentcot.training.loader import Loader
+from latentcot.training.stream import STRETCH
 
 TYPICAL = Path(__file__).parent / "typical_lengths.json"
-_STRETCH = 64
-"""Batches among which training sorts by length: so many examples show how batches look."""
 _WORDS = 1000
 """Tokens of a vocabulary from scratch whose training file is not there."""
 # Roughly what byte-level vocabularies cut a text into: words, up to three digits, signs, blanks.
@@ -60,7 +59,7 @@ def lengths_of(recipe: Recipe) -> Lengths:
     Raises:
         DataError: Its file cannot be read, and of its task no typical lengths are known.
     """
-    data, wanted = recipe.data, _STRETCH * recipe.training.batch_size
+    data, wanted = recipe.data, STRETCH * recipe.training.batch_size
     try:
         if data.stream:  # only the first are read
             stream = open_stream(data.train, data.max_train, data.num_examples, data.fields)
@@ -142,7 +141,7 @@ def update_batches(
 ) -> dict[Phase, UpdateBatch]:
     """Return what the updates of each phase look like, from an epoch of the sample."""
     batch_size = min(recipe.training.batch_size, lengths.num_examples)
-    wanted = min(max(1, lengths.num_examples // batch_size), _STRETCH) * batch_size
+    wanted = min(max(1, lengths.num_examples // batch_size), STRETCH) * batch_size
     sample = (lengths.sample * -(-wanted // len(lengths.sample)))[:wanted]
 
     def shapes_of(update: Sequence[LaidOut]) -> Any:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from latentcot.curriculum.stages import Phase, StageClock, phases_of
 from latentcot.errors import UsageError
-from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import Device
 from latentcot.planning.lengths import Lengths, UpdateBatch, lengths_of, update_batches
@@ -207,8 +206,6 @@ class _Job:
         self.recipe, self.device, self.gpus, self.is_sharded = recipe, device, gpus, is_sharded
         self.lengths, self.notes = lengths, list(lengths.notes)
         self.method = recipe.bound_method
-        if recipe.stop.rule == "classifier":
-            self.method = with_stop_classifier(self.method, recipe.stop.loss_weight)
         self.phases = phases_of(recipe.curriculum, self.method.view)
         # What a run settles on its own machine is not known here.
         is_low = recipe.training.precision == "bfloat16"
@@ -230,13 +227,9 @@ class _Job:
     def updates(self) -> list[int]:
         """Let the stage clock run, and return how many updates each phase gets."""
         total = self.recipe.training.num_updates(self.updates_per_epoch)
-        if any(p.learned_below is not None and p.max_updates is None for p in self.phases[:-1]):
-            self.notes.append("stages end once they are learned: here they share all updates alike")
-            share, rest = divmod(total, len(self.phases))
-            return [share + (number < rest) for number in range(len(self.phases))]
         if any(phase.learned_below is not None for phase in self.phases):
             self.notes.append("stages end once they are learned: here each takes its most updates")
-        clock = StageClock(self.recipe.curriculum, self.phases, self.updates_per_epoch)
+        clock = StageClock(self.recipe.curriculum, self.phases, self.updates_per_epoch, total)
         counts = [0] * len(self.phases)
         for _ in range(total):
             counts[clock.number] += 1

@@ -98,8 +98,12 @@ def num_passes(method: Method, shape: Shape) -> int:
     """Return how often the backbone is called for a micro-batch."""
     count = 0
     for name, (_, latents, _) in zip(views_of(method), shape.views, strict=True):
-        kind = method.views[name].latents
-        count += 1 + (min(latents, 1) * kind.iterations if isinstance(kind, Parallel) else latents)
+        view = method.views[name]
+        if isinstance(view.latents, Parallel):
+            latents = min(latents, 1) * view.latents.iterations
+        elif view.compression is not None:  # training knows what fills them: one pass reads all
+            latents = 0
+        count += 1 + latents
     return count
 
 

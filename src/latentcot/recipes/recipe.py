@@ -1,8 +1,7 @@
 """Recipes: a YAML file with only what differs from the defaults.
 
 `read_recipe` reads one, applies overrides and reports all mistakes in one message. The parts
-`curriculum:` and `model:` are described where they are used, in `curriculum/stages.py` and
-`models/loading.py`.
+`curriculum:` and `model:` are described in `curriculum/stages.py` and `models/settings.py`.
 """
 
 import math
@@ -235,8 +234,13 @@ class Recipe:
 
     @property
     def bound_method(self) -> Method:
-        """The method with its settings."""
-        return method_named(self.method)
+        """The method with its settings, and with the stop classifier if there is one."""
+        method = method_named(self.method)
+        if self.stop.rule != "classifier":
+            return method
+        from latentcot.methods.stopping import with_stop_classifier  # it loads torch
+
+        return with_stop_classifier(method, self.stop.loss_weight)
 
     @property
     def method_name(self) -> str:
@@ -327,7 +331,7 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
             f"{curriculum.num_stages} × {curriculum.thoughts_per_step}."
         )
     if recipe.stop.rule != "constant":
-        view = recipe.bound_method.view
+        view = method_named(recipe.method).view
         if not isinstance(view.latents, Sequential) or view.compression is not None:
             problems.append(
                 "stop: a classifier needs latent positions that are filled one by one and end "
@@ -349,7 +353,9 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     for name in ("learned_below", "max_updates_per_stage"):
         value = getattr(curriculum, name)
         needed = curriculum.num_phases - 1
-        if isinstance(value, list) and len(value) != needed:
+        if isinstance(value, list) and not needed:
+            problems.append(f"curriculum.{name}: there is one phase alone, so give one number.")
+        elif isinstance(value, list) and len(value) != needed:
             problems.append(
                 f"curriculum.{name}: a list needs one value for each phase but the last, that is "
                 f"{needed}, got {len(value)}."

@@ -243,14 +243,23 @@ def command_for(file: Path | str) -> str | None:
     return None
 
 
+RESOLVED = {
+    "advance", "epochs_stage_0", "epochs_per_stage", "learned_below", "learned_window",
+    "max_updates_per_stage", "tokens_per_epoch", "tokens_until_all", "removal_smoothing",
+}  # fmt: skip
+"""Of `curriculum:`, what no person writes all of, and every run does."""
+
+
 def with_defaults_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a recipe with what it means where it says nothing.
 
     Where its model is made from scratch, that is what `_from_scratch.yaml` says. Who says how many
-    epochs a stage or the training takes has said when they end.
+    epochs a stage or the training takes has said when they end. The recipe that a run has written
+    says all that there was to say: a key that it lacks is newer, and was not at work.
     """
-    model = values.get("model")
-    if not isinstance(model, Mapping):
+    model, curriculum = values.get("model"), values.get("curriculum")
+    is_of_a_run = isinstance(curriculum, Mapping) and curriculum.keys() >= RESOLVED
+    if is_of_a_run or not isinstance(model, Mapping):
         return dict(values)
     defaults = _merged({}, read_yaml(RECIPES / "_from_scratch.yaml"))
     if model.get("tokenizer") == "bpe":  # reads line breaks, which are no words
@@ -262,6 +271,7 @@ def with_defaults_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
         given = values.get(part)
         if isinstance(given, Mapping) and any(given.get(key) is not None for key in keys):
             del defaults[part][implied]
+            defaults["curriculum"]["ends_when_learned"] = False
     return _merged(defaults, values)
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 GENERATE_FILE = "custom_generate/generate.py"
 SETTINGS_FILE = "custom_generate/thinking.json"
+SETTINGS_VERSION = 1
 INPUTS = {
     THOUGHT.update: "state",
     project: "projected state",
@@ -90,7 +91,7 @@ def write_export(
     end = info.template.question_end
     kept = [name for name, one in info.bound_method.modules.items() if one.is_kept]
     settings: dict[str, Any] = {
-        "format_version": 1,
+        "format_version": SETTINGS_VERSION,
         "refused": refused,
         "front": list(front),
         "behind": list(behind),

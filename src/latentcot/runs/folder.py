@@ -3,7 +3,7 @@
     .lock             held by the process that trains
     recipe.yaml       fully resolved
     provenance.json   commit, versions, device, command, data hashes
-    metrics.jsonl     one row a line, `kind` train, valid, stage_end or stage
+    metrics.jsonl     one row a line, `kind` says what (docs/recipes.md)
     checkpoints/      update-00001200/ …, best.json names the best
     evals/            one file an evaluation
 

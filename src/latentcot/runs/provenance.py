@@ -185,12 +185,14 @@ def add_session(run: Path, device: str, update: int) -> list[str]:
 
 
 def set_num_updates(run: Path, num_updates: int) -> None:
-    """Write down that a run has another number of updates than it began with.
+    """Write down that a run has another number of updates than it began with, if anything is.
 
     Raises:
         RunError: provenance.json is damaged, of a newer latentcot, or cannot be written.
     """
-    write_json(run / FILE, {**read_provenance(run), "num_updates": num_updates})
+    before = read_provenance(run)
+    if before:
+        write_json(run / FILE, {**before, "num_updates": num_updates})
 
 
 def provenance(device: str | None = None) -> dict[str, Any]:

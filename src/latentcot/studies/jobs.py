@@ -24,9 +24,11 @@ from pathlib import Path
 from rich.progress import TaskID
 
 from latentcot.errors import RunError
+from latentcot.evaluation.comparison import evaluation_name
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
+from latentcot.runs.provenance import read_provenance
 from latentcot.utils.display import console, progress_bars, say
 from latentcot.utils.processes import Process, claim, start
 from latentcot.utils.signals import stop_requests
@@ -243,18 +245,17 @@ class Training(Chain):
 
     def progress(self) -> tuple[int, str]:
         """Return updates done, and what the run measured last."""
-        rows = read_metrics(self.run)
+        try:
+            rows = read_metrics(self.run)
+            self.total = read_provenance(self.run).get("num_updates") or self.total  # it may change
+        except RunError:  # what reads it for more than a bar says so
+            rows = []
         if not rows:
             return 0, self.name
         stage = max(row["stage"] for row in rows)
         valid = [row["accuracy"] for row in rows if row["kind"] == "valid"]
         shown = f" · {percent(valid[-1])}" if valid else ""
         return rows[-1]["update"], f"{self.name} · stage {stage}{shown}"
-
-
-def evaluation_name(limit: int | None) -> str:
-    """Return the name of a result file on the first `limit` questions of the test file."""
-    return "test" if limit is None else f"test-first-{limit}"
 
 
 # --- running them -----------------------------------------------------------------------------
@@ -319,7 +320,7 @@ def run_jobs(
                 text += " · failed" if job.has_failed else ""
                 if job not in ids:  # with what was done before, or its rate would look high
                     ids[job] = bars.add_task(text, total=job.total, completed=done)
-                bars.update(ids[job], completed=done, description=text)
+                bars.update(ids[job], total=job.total, completed=done, description=text)
 
         for job in jobs:
             show(job)

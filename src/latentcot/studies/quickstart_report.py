@@ -27,6 +27,7 @@ from latentcot.pages.report import (
 )
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import code_of, provenance
+from latentcot.tasks.prosqa.generator import graph_of
 from latentcot.utils.files import write_json
 
 FORMAT_VERSION = 1
@@ -71,7 +72,7 @@ def shown_questions(
     right = [i for i, record in enumerate(records) if record.is_correct]
     return [
         {
-            **asked(examples[i]),
+            **asked(examples[i], graph_of(examples[i])),
             "probabilities": [[round(float(p), 4) for p in row] for row in probabilities[i]],
             "answer": records[i].gold,
             "predicted": records[i].answer,

@@ -25,9 +25,9 @@ from pydantic import (
 )
 
 from latentcot.errors import RecipeError, UsageError, did_you_mean
+from latentcot.evaluation.comparison import evaluation_name
 from latentcot.recipes.recipe import Count, Positive, Recipe, make_recipe
 from latentcot.recipes.values import exists, flat, read_values, read_yaml
-from latentcot.studies.jobs import evaluation_name
 from latentcot.utils.parsing import MAX_NAME, is_plain_name, named, shown
 from latentcot.utils.problems import Form, at_most, explain_all, listed
 

@@ -1,10 +1,9 @@
-"""Layouts → padded tensors, and the order in which a training set is read.
+"""Layouts → padded tensors.
 
 Shapes: B batch, Q longest prefix, T longest suffix.
 """
 
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
@@ -200,27 +199,3 @@ def _or_unknown(count: int | None) -> int:
 def _padded(rows: Sequence[Sequence[int]], pad: int, multiple: int) -> Tensor:
     width = math.ceil(max(len(row) for row in rows) / multiple) * multiple
     return torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], dtype=torch.long)
-
-
-def epoch_order(lengths: Sequence[int], batch_size: int, seed: str) -> list[list[int]]:
-    """Return the batches of one epoch as lists of example indices, the same for the same seed.
-
-    Examples are shuffled, then sorted by length within stretches of 64 batches, so that a batch
-    pads little and its content stays random; the batches themselves are shuffled again. What does
-    not fill a last batch is left out, other examples in each epoch, where there is a full one.
-    """
-    rng = random.Random(seed)
-    order = list(range(len(lengths)))
-    rng.shuffle(order)
-    if len(order) > batch_size:
-        del order[len(order) - len(order) % batch_size :]
-    if len(set(lengths)) > 1:
-        stretch = 64 * batch_size
-        order = [
-            index
-            for start in range(0, len(order), stretch)
-            for index in sorted(order[start : start + stretch], key=lengths.__getitem__)
-        ]
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    rng.shuffle(batches)
-    return batches

@@ -31,7 +31,6 @@ from latentcot.data.named import notes_on
 from latentcot.data.sources import Stream, open_stream
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods.method import Method
-from latentcot.methods.stopping import with_stop_classifier
 from latentcot.models.loading import (
     check_lengths,
     fast_precision,
@@ -159,8 +158,6 @@ def build(recipe: Recipe) -> Run:
         require_peft("lora")
     refuse_trackers(recipe.training.report_to)
     method = recipe.bound_method
-    if recipe.stop.rule == "classifier":
-        method = with_stop_classifier(method, recipe.stop.loss_weight)
     with _collector_at_rest():
         train = _training_examples(recipe.data)
         valid = _read("valid", recipe.data.valid, recipe.data.max_valid, recipe.data.fields)

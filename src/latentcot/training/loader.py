@@ -4,6 +4,7 @@ All of it is a function of the seed and the number of the update, so that a resu
 state of ours. It is made one update ahead, by a thread, while the present update is at work.
 """
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,10 +15,9 @@ from latentcot.curriculum.layout import EncodedExample, LaidOut, one_of_each_sha
 from latentcot.curriculum.stages import Phase, draw_stages
 from latentcot.data.formats import HELP
 from latentcot.errors import DataError
-from latentcot.thinking.batch import epoch_order
 from latentcot.training.build import Run
 from latentcot.training.step import Shard
-from latentcot.training.stream import STATE, EncodedStream, refuse_other_order
+from latentcot.training.stream import STATE, STRETCH, EncodedStream, refuse_other_order
 from latentcot.utils.distributed import num_started
 
 
@@ -146,3 +146,27 @@ class Loader:
         if self._stream is not None:
             return self._stream.order(self.batch_size, seed)
         return epoch_order(self.lengths, self.batch_size, seed)
+
+
+def epoch_order(lengths: Sequence[int], batch_size: int, seed: str) -> list[list[int]]:
+    """Return the batches of one epoch as lists of example indices, the same for the same seed.
+
+    Examples are shuffled, then sorted by length within stretches of `STRETCH` batches, so that a
+    batch pads little and its content stays random; the batches themselves are shuffled again. What
+    does not fill a last batch is left out, other examples in each epoch, where there is a full one.
+    """
+    rng = random.Random(seed)
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    if len(order) > batch_size:
+        del order[len(order) - len(order) % batch_size :]
+    if len(set(lengths)) > 1:
+        stretch = STRETCH * batch_size
+        order = [
+            index
+            for start in range(0, len(order), stretch)
+            for index in sorted(order[start : start + stretch], key=lengths.__getitem__)
+        ]
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    rng.shuffle(batches)
+    return batches

@@ -114,7 +114,7 @@ class Trainer:
     # --- the loop ---
 
     def run_to_end(self, *, is_quiet: bool = False) -> bool:
-        """Train until the last update; return False if Ctrl-C ended it before."""
+        """Train until the last update; return False if Ctrl-C or a callback did before."""
         try:
             self.reports.begin(self.update)
             with deterministic(self.recipe.training.deterministic):
@@ -221,17 +221,20 @@ class Trainer:
 
     def _after_update(self, phase: Phase, row: Mapping[str, Any], has_advanced: bool) -> None:
         training = self.recipe.training
-        is_due = (has_advanced and not phase.is_minor) or self.update == self.num_updates
-        is_best = False
+        is_over, is_best = has_advanced and not phase.is_minor, False
+        is_due = is_over or self.update == self.num_updates
+        rules = self.recipe.curriculum
+        has_more = rules.advance == "learned" and self.restarts < rules.restarts
+        may_be_stuck = has_more and (is_over or self.clock.is_at_only_cap)
         validate_every = training.validate_every or self.loader.updates_per_epoch
         is_asked = self.reports.asks_for("should_evaluate")
-        if is_due or is_asked or _is_multiple(self.update, validate_every):
+        if is_due or may_be_stuck or is_asked or _is_multiple(self.update, validate_every):
             is_best = self._validate(phase)
             self._end_early()
             is_due = is_due or self.update == self.num_updates
             if self.tells_lines:
                 say(f"update {self.update:,} of {self.num_updates:,} · {self._standing(row)}")
-        if has_advanced and self._is_stuck(phase):
+        if may_be_stuck and self._is_stuck(phase):
             self._begin_again()
         elif is_due:
             self._end_stage(phase)
@@ -274,12 +277,10 @@ class Trainer:
         return is_best
 
     def _is_stuck(self, phase: Phase) -> bool:
-        """Return whether the first phase ended unlearned, and other weights may be tried."""
-        has_more = self.restarts < self.recipe.curriculum.restarts
+        """Return whether a phase is the first one, and ended far from learned."""
         loss, below = self.clock.last_loss, self.clock.learned_below(phase)
         is_unlearned = loss is not None and loss >= FAR * below and self.best["newest"] < GOOD
-        is_at_cap = phase.learned_below is not None and is_unlearned  # and not at its last epoch
-        return has_more and phase == self.run.phases[0] and is_at_cap
+        return is_unlearned and phase == self.run.phases[0]
 
     def _begin_again(self) -> None:
         """Draw other weights, and go back to the first phase."""
@@ -288,7 +289,7 @@ class Trainer:
         seed = self.recipe.seed + self.restarts * RESTART
         model = make_from_scratch(self.recipe.model, self.run.tokenizer, seed)
         self.train_step.begin_again(model, make_modules(self.run.method, model, seed))
-        self.clock.number = 0
+        self.clock.begin_again()
         in_vain = self.update - self.last_restart
         self._set_total(self.num_updates + in_vain)
         self.last_restart = self.update
@@ -303,7 +304,8 @@ class Trainer:
 
     def _end_early(self) -> None:
         """Where the last phase is learned, let the learning rate fall from here, and then end."""
-        may_end = self.recipe.curriculum.ends_when_learned and self.clock.is_last
+        rules = self.recipe.curriculum
+        may_end = rules.ends_when_learned and rules.advance == "learned" and self.clock.is_last
         if not (may_end and self.clock.is_learned and self.best["newest"] >= DONE):
             return
         before_decay = max(1 - self.recipe.training.decay_share, 1e-9)  # if it is all decay, no end
@@ -421,6 +423,7 @@ class Trainer:
                     self.restarts = state["restarts"]
                     self._set_total(state["num_updates"])
                 self.best = dict(state["best"])
+                self.saved = self.update  # written again, it would belong to the next stage
                 self.loader.restore(state)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{found.folder}: does not fit this run: {error}") from None

@@ -14,7 +14,7 @@ from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner, load
 from latentcot.pages import Question
 from latentcot.tasks import Task, task_named
-from latentcot.tasks.prosqa.generator import chain_of, fact, graph_of, rendering_of
+from latentcot.tasks.prosqa.generator import chain_of, fact
 from latentcot.tasks.prosqa.graphs import Graph
 from latentcot.thinking.decoding import roll_out
 from latentcot.thinking.think import Rollout
@@ -87,8 +87,9 @@ class Subject:
 
     @cached_property
     def is_in_words(self) -> bool:
-        """Return whether the graphs are told in sentences, and not in symbols."""
-        return rendering_of(self.examples[0]) == "words"
+        """Return whether chain and answer are sentences, and not the names of nodes alone."""
+        graph = self.graphs[0]
+        return self.examples[0].answer != graph.names[graph.target]
 
     @cached_property
     def name_ids(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -199,9 +200,8 @@ REQUIREMENTS: dict[str, Callable[[Subject], str | None]] = {
 """What an analysis may require → what is missing, in words; None if it is there."""
 
 
-def asked(example: Example) -> Question:
-    """Return a question of ProsQA as results list it and the pages draw it."""
-    graph = graph_of(example)
+def asked(example: Example, graph: Graph) -> Question:
+    """Return a question with its graph as results list it and the pages draw it."""
     return {
         "id": example.id,
         "nodes": list(graph.names),
