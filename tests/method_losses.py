@@ -22,7 +22,7 @@ def laid_out(method, stage=4, examples=EXAMPLES, rules=RULES):
     def views(example):
         return {name: lay_out(example, view, stage, rules) for name, view in method.views.items()}
 
-    return [method.lay_out(views(example), example, rules) for example in examples]
+    return [method.with_targets(views(example), example, rules) for example in examples]
 
 
 def losses(method, model, modules=None, stage=4, examples=EXAMPLES, size=None, rules=RULES):

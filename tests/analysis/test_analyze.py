@@ -47,7 +47,7 @@ def done(tiny_run, pauses, tmp_path_factory):
 def test_every_analysis_has_its_files(done):
     for name in ANALYSES:
         result = json.loads((done / f"{name}.json").read_text())
-        assert result["schema_version"] == 1
+        assert result["format_version"] == 1
         assert result["provenance"]["command"]
         for path in (done / f"{name}.png", done / f"{name}.pdf"):
             assert path.stat().st_size > 1000, path

@@ -19,6 +19,7 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.errors import RunError, UsageError
 from latentcot.runs.provenance import provenance
 from latentcot.utils.files import write_csv, write_json, written_whole
+from latentcot.utils.versions import ANALYSIS_VERSION
 
 ON_PAGE = ("outcomes", "tree", "superposition", "interventions")
 """What the page shows of each model."""
@@ -55,8 +56,12 @@ def analyze(
         RunError: Something cannot be written.
     """
     done, source, info = list[Done](), provenance(), subject.reasoner.info
-    about = {"checkpoint": {"method": info.method_name, "update": info.update, "seed": info.seed},
-             "data": subject.source, "provenance": source}  # fmt: skip
+    about = {
+        "format_version": ANALYSIS_VERSION,
+        "checkpoint": {"method": info.method_name, "update": info.update, "seed": info.seed},
+        "data": subject.source,
+        "provenance": source,
+    }
     for analysis in analyses:
         start = time.perf_counter()
         on_progress = on_start(f"{subject.name} · {analysis.name}")

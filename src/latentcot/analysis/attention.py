@@ -28,7 +28,6 @@ from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, UsageError
 from latentcot.tasks.prosqa.generator import fact
 
-SCHEMA_VERSION = 1
 MAX_PARAMETERS = 50_000_000
 MAX_HEADS = 256
 """Layers × heads."""
@@ -99,7 +98,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
             }
         )
     return {
-        "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method_name,
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,

@@ -30,7 +30,6 @@ from latentcot.analysis.shared.statistics import Row, Rows, mean_fields, share_f
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import percent
 
-SCHEMA_VERSION = 1
 TOPS = (1, 5, 10)
 NUM_EXAMPLES = 20
 NUM_SHOWN = 5
@@ -90,7 +89,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
                 ]
                 examples[number]["thoughts"].append(told)
     return {
-        "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method_name,
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,

@@ -31,7 +31,6 @@ from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import ProsqaOptions
 from latentcot.tasks.prosqa.stats import graph_stats
 
-SCHEMA_VERSION = 1
 NUM_QUESTIONS = 500
 SEED = 0
 Thoughts = Literal["trained", "one_a_hop"]
@@ -114,7 +113,6 @@ def measure(
         for one, with_set in zip(subjects, posed, strict=True):
             answered += _answer(one, with_set, kind, on_progress)
     return {
-        "schema_version": SCHEMA_VERSION,
         "subjects": [
             {"name": one.name, "method": info.method_name, "num_thoughts": info.num_thoughts}
             for one, info in zip(subjects, infos, strict=True)

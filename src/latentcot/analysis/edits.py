@@ -53,7 +53,6 @@ from latentcot.errors import UsageError
 from latentcot.tasks.prosqa.graphs import Graph, distances
 from latentcot.thinking.think import Latent
 
-SCHEMA_VERSION = 1
 MAX_QUESTIONS = 200
 """Questions edited at most, the first of the file; vectors are fitted to all of them."""
 LEAST_SEEN = 5
@@ -117,7 +116,7 @@ def measure(
 
     run = partial(edited, on_progress=on_progress)
     found = compared(subject, against, run, partial(more_rows, KEYS))
-    return {"schema_version": SCHEMA_VERSION, "definitions": EDITS, **found}
+    return {"definitions": EDITS, **found}
 
 
 def edited(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:

@@ -32,7 +32,6 @@ from latentcot.analysis.shared.statistics import Row, Rows, Values, mean_fields,
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.models.loading import width_of
 
-SCHEMA_VERSION = 1
 NUM_GROUPS = 10
 """Parts of the questions that the jackknife leaves out in turn."""
 PAIRED = ("relative_norm", "cosine_to_mean", "cosine_to_next")
@@ -92,7 +91,7 @@ def measure(
         return found, paired
 
     compare = partial(more_rows, ("name", "thought"))
-    return {"schema_version": SCHEMA_VERSION, **compared(subject, against, shape, compare)}
+    return compared(subject, against, shape, compare)
 
 
 def _spread(name: str, values: Sequence[float]) -> Row:

@@ -43,7 +43,6 @@ from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_
 from latentcot.evaluation.reasoner import Output
 from latentcot.thinking.think import Latent
 
-SCHEMA_VERSION = 1
 MAX_QUESTIONS = 1_000
 """Questions used at most, the first of the file: there are many interventions."""
 MAX_ROUNDS = 100
@@ -115,7 +114,7 @@ def measure(
         return found | {"num_given": len(subject.examples)}, rights
 
     found = compared(subject, against, run, _comparison)
-    return {"schema_version": SCHEMA_VERSION, "definitions": DEFINITIONS, **found}
+    return {"definitions": DEFINITIONS, **found}
 
 
 def places(most: int) -> Iterator[Place]:

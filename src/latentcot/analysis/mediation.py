@@ -46,7 +46,6 @@ from latentcot.errors import UsageError
 from latentcot.tasks.prosqa.rendering import twin
 from latentcot.thinking.think import Latent
 
-SCHEMA_VERSION = 1
 MAX_QUESTIONS = 200
 """Questions used at most, the first of the file."""
 FEWEST_DRAWN = 10
@@ -82,7 +81,7 @@ def measure(
     """
     run = partial(mediated, on_progress=on_progress)
     found = compared(subject, against, run, partial(more_rows, KEYS))
-    return {"schema_version": SCHEMA_VERSION, "definitions": DONORS, **found}
+    return {"definitions": DONORS, **found}
 
 
 def with_donors(subject: Subject) -> tuple[Subject, Subject, list[str]]:

@@ -24,7 +24,6 @@ from latentcot.curriculum.layout import count_latents
 from latentcot.evaluation.reasoner import Output
 from latentcot.models.loading import check_lengths
 
-SCHEMA_VERSION = 1
 NUM_TEXTS = 200
 """Questions whose texts are kept: of all of them the file would become large."""
 SERIES: Mapping[str, bool] = {"free": False, "step_first": True}
@@ -90,7 +89,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
         )
     free = series[0]
     return {
-        "schema_version": SCHEMA_VERSION,
         "subject": subject.name,
         "method": subject.reasoner.info.method_name,
         "form": "words" if subject.is_in_words else "symbols",

@@ -23,7 +23,6 @@ from latentcot.analysis.shared.values import (
     values_after,
 )
 
-SCHEMA_VERSION = 1
 BEST = 3
 """Nodes that are added up at most."""
 
@@ -63,7 +62,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
             both = [gap - gaps[k + 1][q] for q, gap in gaps[k].items() if q in gaps[k + 1]]
             narrowing.append({"from": k, "to": k + 1, "narrowing": mean_of(both, lowest=-1.0)})
     return {
-        "schema_version": SCHEMA_VERSION,
         "analysis": "parallelism",
         "method": subject.name,
         "form": form_of(subject),

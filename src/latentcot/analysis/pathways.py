@@ -49,7 +49,6 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.errors import UsageError
 from latentcot.thinking.think import Latent
 
-SCHEMA_VERSION = 1
 MAX_QUESTIONS = 100
 """Questions used at most, the first of the file: everything is read again for each word."""
 SEED = 0
@@ -88,7 +87,7 @@ def measure(
     """
     run = partial(traced, on_progress=on_progress)
     found = compared(subject, against, run, partial(more_rows, KEYS))
-    return {"schema_version": SCHEMA_VERSION, "definitions": DEFINITIONS, **found}
+    return {"definitions": DEFINITIONS, **found}
 
 
 def traced(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:

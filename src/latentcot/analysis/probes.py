@@ -41,7 +41,6 @@ from latentcot.evaluation.statistics import share_interval
 from latentcot.tasks.prosqa.generator import candidates_of
 from latentcot.tasks.prosqa.graphs import distances
 
-SCHEMA_VERSION = 1
 SEED = 0
 FEWEST = 2
 """Questions that each half must have."""
@@ -114,7 +113,7 @@ def measure(
         return about | {"probes": told}, {key: values for key, (_, values) in tested.items()}
 
     found = compared(subject, against, probe, partial(more_rows, KEYS))
-    return {"schema_version": SCHEMA_VERSION, "definitions": PROBES, **found}
+    return {"definitions": PROBES, **found}
 
 
 # --- what is asked ----------------------------------------------------------------------------

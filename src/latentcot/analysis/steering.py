@@ -41,7 +41,6 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.reasoner import Output
 from latentcot.thinking.think import Latent
 
-SCHEMA_VERSION = 1
 MAX_QUESTIONS = 400
 """Questions steered at most, the first of the file; the means are over all of them."""
 ALPHAS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
@@ -116,7 +115,7 @@ def measure(
         return about, flips
 
     found = compared(subject, against, steer, _comparison)
-    return {"schema_version": SCHEMA_VERSION, "definitions": DIRECTIONS, **found}
+    return {"definitions": DIRECTIONS, **found}
 
 
 # --- directions -------------------------------------------------------------------------------

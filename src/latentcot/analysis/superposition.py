@@ -33,8 +33,6 @@ from latentcot.analysis.shared.statistics import Row, Rows, mean_fields
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.errors import DataError
 
-SCHEMA_VERSION = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Readings:
@@ -82,7 +80,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
     model = subject.reasoner.model
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     return {
-        "schema_version": SCHEMA_VERSION,
         "method": subject.reasoner.info.method_name,
         "num_questions": len(subject.examples),
         "num_thoughts": subject.most_thoughts,

@@ -27,7 +27,6 @@ from latentcot.analysis.shared.values import (
 from latentcot.evaluation.reasoner import Output
 from latentcot.tasks.prosqa.graphs import Graph, distances
 
-SCHEMA_VERSION = 1
 
 HeightRule = Literal["longest", "shortest"]
 HEIGHT_RULES: dict[HeightRule, str] = {
@@ -111,7 +110,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
         on_progress(len(numbers))
     seen = [found[i] for i in range(len(subject.examples))]
     return {
-        "schema_version": SCHEMA_VERSION,
         "analysis": "tree",
         "method": subject.name,
         "form": form_of(subject),

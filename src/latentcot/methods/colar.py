@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import (
-    NO_LABEL,
     EncodedExample,
     LaidOut,
     Layout,
@@ -42,7 +41,7 @@ from latentcot.curriculum.views import ALL_AT_ONCE, Compression, Sequential, Vie
 from latentcot.methods.method import Method, Module, Term
 from latentcot.methods.terms import measures, num_labels
 from latentcot.models.loading import width_of
-from latentcot.thinking.readings import Readings, logits_of
+from latentcot.thinking.readings import Readings
 
 VIEW, HEAD = "answer", "head"
 
@@ -105,15 +104,7 @@ def next_thought(latent: Any) -> Tensor:
 def said(readings: Readings) -> Tensor:
     """Return the loss on one token of each group and on the answer, summed: nats."""
     reading = readings[VIEW]
-    states_BND = reading.rollout.states_before_latents
-    targets_BN = readings.targets["loss"][:, : states_BND.shape[1], 0]
-    nll = nn.functional.cross_entropy(
-        logits_of(readings.model, states_BND).flatten(0, 1),
-        targets_BN.flatten(),
-        ignore_index=NO_LABEL,
-        reduction="sum",
-    )
-    return reading.nll.sum() + nll
+    return reading.nll.sum() + reading.nll_of_latents(readings.targets["loss"][..., 0])
 
 
 def said_targets(

@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentcot.curriculum.layout import (
-    NO_LABEL,
     EncodedExample,
     LaidOut,
     Layout,
@@ -40,7 +39,7 @@ from latentcot.curriculum.layout import (
 from latentcot.curriculum.views import STEP_PER_STAGE, Parallel, View
 from latentcot.methods.method import Method, Term
 from latentcot.methods.terms import language, measures
-from latentcot.thinking.readings import Readings, logits_of
+from latentcot.thinking.readings import Readings
 
 ANSWER = "answer"
 STEP_LOSS = "step_loss"
@@ -60,12 +59,7 @@ class LotusSettings:
 
 def said(readings: Readings) -> Tensor:
     """Return the summed loss of all tokens that positions have to say: (), nats."""
-    states_BND = readings[ANSWER].rollout.states_before_latents
-    targets_BN = readings.targets[STEP_LOSS][:, : states_BND.shape[1], 0]
-    logits = logits_of(readings.model, states_BND)
-    return nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets_BN.flatten(), ignore_index=NO_LABEL, reduction="sum"
-    )
+    return readings[ANSWER].nll_of_latents(readings.targets[STEP_LOSS][..., 0])
 
 
 def tokens_to_say(

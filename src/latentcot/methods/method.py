@@ -142,7 +142,7 @@ class Method:
         rate = None if compression is None else Random(seed).choice(compression.rates)
         return replace(rules, rate=rate, seed=seed)
 
-    def lay_out(
+    def with_targets(
         self, layouts: Mapping[str, Layout], example: EncodedExample, rules: LayoutRules
     ) -> LaidOut:
         """Add what the terms ask of an example to its layouts."""

@@ -95,7 +95,7 @@ def spelling(host: Method, group_size: int | None, weight: float) -> Term:
     group_size = group_size or (None if view.num_latents is None else 1)
 
     def total(readings: Readings) -> Tensor:
-        return spelled(readings, name, group_size or readings.rules.plan.thoughts_per_step)
+        return spelled(readings, name, group_size or readings.plan.thoughts_per_step)
 
     def targets(example: EncodedExample, layouts: Mapping[str, Layout], rules: LayoutRules) -> Rows:
         plan = rules.plan

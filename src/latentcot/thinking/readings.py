@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import NO_LABEL, LayoutRules
+from latentcot.curriculum.layout import NO_LABEL
+from latentcot.curriculum.views import Plan
 from latentcot.thinking.batch import Batch
 from latentcot.thinking.think import Rollout
 
@@ -54,6 +55,19 @@ class Reading:
             self.logits.flatten(0, 1), labels.flatten(), ignore_index=NO_LABEL, reduction="none"
         ).view_as(labels)
 
+    def nll_of_latents(self, labels_BN: Tensor) -> Tensor:
+        """Return the nats of what each latent position says through the head, summed: ().
+
+        Args:
+            labels_BN: A token each; `NO_LABEL` where it says nothing. Longer rows are cut.
+        """
+        states_BND = self.rollout.states_before_latents
+        labels_BN = labels_BN[:, : states_BND.shape[1]]
+        logits = logits_of(self.model, states_BND).flatten(0, 1)
+        return nn.functional.cross_entropy(
+            logits, labels_BN.flatten(), ignore_index=NO_LABEL, reduction="sum"
+        )
+
     @property
     def is_correct(self) -> Tensor:
         """(B, T), whether a labelled token is the most probable one."""
@@ -70,14 +84,14 @@ class Readings:
         targets: By term, (B, G, W), see `batch.Batches`.
         modules: What the method learns beside the model, by name.
         model: Who read it.
-        rules: Special tokens and the numbers of the curriculum.
+        plan: The numbers of the curriculum.
     """
 
     views: Mapping[str, Reading]
     targets: Mapping[str, Tensor]
     modules: Mapping[str, nn.Module]
     model: PreTrainedModel
-    rules: LayoutRules
+    plan: Plan
 
     def __getitem__(self, view: str) -> Reading:
         """Return one view."""

@@ -138,7 +138,7 @@ class Loader:
             layouts = self.run.layouts(example, stage, rules)
             if stage != phase.stage or len(example.steps or ()) < needed:
                 layouts = {name: replace(one, num_next=0) for name, one in layouts.items()}
-            laid.append(self.run.method.lay_out(layouts, example, rules))
+            laid.append(self.run.method.with_targets(layouts, example, rules))
         return UpdateBatch(examples, stages, self.shard_of(laid))
 
     def _order_of(self, epoch: int) -> Any:

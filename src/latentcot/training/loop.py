@@ -106,8 +106,8 @@ class Trainer:
         self.recorder: GreedyRecorder | None = None
         self.update = 0
         self.saved: int | None = None
-        self.last_restart = 0  # of the optimizer
-        self.restarts = 0  # of the whole run
+        self.optimizer_begun = 0  # at this update
+        self.restarts = 0  # with other weights
         self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
         self.tells_lines = False
 
@@ -180,7 +180,9 @@ class Trainer:
             if self.update and self.train_step.accelerator.num_processes == 1:
                 self._save(phase)
             raise
-        rate = learning_rate(self.recipe.training, self.update, self.num_updates, self.last_restart)
+        rate = learning_rate(
+            self.recipe.training, self.update, self.num_updates, self.optimizer_begun
+        )
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         self.train_step.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
         terms = self.train_step.step(update_batch.shard, rate)
@@ -242,7 +244,7 @@ class Trainer:
             self._log({"kind": "stage", "update": self.update, "stage": self.clock.phase.stage})
             if self.recipe.curriculum.reset_optimizer:
                 self.train_step.restart_optimizer()
-                self.last_restart = self.update
+                self.optimizer_begun = self.update
         is_asked = self.reports.asks_for("should_save")
         if is_due or is_best or is_asked or _is_multiple(self.update, training.save_every):
             self._save(phase)
@@ -290,9 +292,9 @@ class Trainer:
         model = make_from_scratch(self.recipe.model, self.run.tokenizer, seed)
         self.train_step.begin_again(model, make_modules(self.run.method, model, seed))
         self.clock.begin_again()
-        in_vain = self.update - self.last_restart
+        in_vain = self.update - self.optimizer_begun  # in the first phase, never begun anew
         self._set_total(self.num_updates + in_vain)
-        self.last_restart = self.update
+        self.optimizer_begun = self.update
         loss, accuracy = self.clock.last_loss, self.best["newest"]
         row = {"kind": "restart", "update": self.update, "stage": 0, "loss": loss}
         self._log({**row, "accuracy": accuracy, "restart": self.restarts})
@@ -385,7 +387,7 @@ class Trainer:
             return
         state = {
             "update": self.update,
-            "last_restart": self.last_restart,
+            "last_restart": self.optimizer_begun,
             "restarts": self.restarts,
             "num_updates": self.num_updates,
             "clock": self.clock.state(),
@@ -418,7 +420,7 @@ class Trainer:
                 self.clock.restore(state["clock"])
                 if "divergence" in state:  # not in formats 1 and 2
                     self.divergence.restore(state["divergence"])
-                self.update, self.last_restart = state["update"], state["last_restart"]
+                self.update, self.optimizer_begun = state["update"], state["last_restart"]
                 if "restarts" in state:  # not in older checkpoints
                     self.restarts = state["restarts"]
                     self._set_total(state["num_updates"])

@@ -77,7 +77,7 @@ class Objective(nn.Module):
                 keeps_layers=view in anchored,
             )
             views[view] = Reading(self.model, batch, rollout)
-        readings = Readings(views, batches.targets, modules, self.model, self.rules)
+        readings = Readings(views, batches.targets, modules, self.model, self.rules.plan)
         sums = []
         for term in self.method.terms:
             total = term.total(readings).reshape(-1)
