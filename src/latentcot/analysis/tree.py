@@ -27,7 +27,6 @@ from latentcot.analysis.shared.values import (
 from latentcot.evaluation.reasoner import Output
 from latentcot.tasks.prosqa.graphs import Graph, distances
 
-
 HeightRule = Literal["longest", "shortest"]
 HEIGHT_RULES: dict[HeightRule, str] = {
     "longest": "height (longest path)",

@@ -13,12 +13,9 @@ from typing import Any
 
 from latentcot.curriculum.layout import EncodedExample, LaidOut, one_of_each_shape
 from latentcot.curriculum.stages import Phase, draw_stages
-from latentcot.data.formats import HELP
-from latentcot.errors import DataError
 from latentcot.training.build import Run
 from latentcot.training.step import Shard
 from latentcot.training.stream import STATE, STRETCH, EncodedStream, refuse_other_order
-from latentcot.utils.distributed import num_started
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +74,7 @@ class Loader:
         """
         ahead, self._ahead = self._ahead, None
         is_ready = ahead is not None and ahead[:2] == (update, phase)
-        try:
-            update_batch = ahead[2].result() if ahead and is_ready else self._make(update, phase)
-        except DataError as error:
-            message = str(error)
-            if self._stream is not None and update and num_started() == 1:  # the trainer saves then
-                message = (
-                    f"{message.removesuffix(HELP).rstrip()} What was learned before is saved. Fix "
-                    "the line, then --resume (docs/data-format.md)."
-                )
-            raise DataError(message) from None
+        update_batch = ahead[2].result() if ahead and is_ready else self._make(update, phase)
         if update + 1 < num_updates:
             # In the phase that may be over by then; then it is made anew.
             self._ahead = update + 1, phase, self._thread.submit(self._make, update + 1, phase)

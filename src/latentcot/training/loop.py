@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from latentcot.curriculum.layout import count_latents
 from latentcot.curriculum.stages import Phase, StageClock
+from latentcot.data.formats import HELP
 from latentcot.errors import CheckpointError, DataError, RecipeError, RunError, TrainingError
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import Reasoner
@@ -176,10 +177,14 @@ class Trainer:
         phase = self.clock.phase
         try:
             update_batch = self.loader.update_batch(self.update, phase, self.num_updates)
-        except DataError:  # a bad line deep in a stream costs no update that came before it
-            if self.update and self.train_step.accelerator.num_processes == 1:
-                self._save(phase)
-            raise
+        except DataError as error:  # a bad line deep in a stream costs no update before it
+            if self.update == 0 or self.train_step.accelerator.num_processes > 1:
+                raise
+            self._save(phase)
+            raise DataError(
+                f"{str(error).removesuffix(HELP).rstrip()} What was learned before is saved. Fix "
+                "the line, then --resume (docs/data-format.md)."
+            ) from None
         rate = learning_rate(
             self.recipe.training, self.update, self.num_updates, self.optimizer_begun
         )
