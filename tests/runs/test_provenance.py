@@ -115,6 +115,9 @@ def test_a_new_total_is_written_into_a_file_that_is_there(tmp_path: Path) -> Non
     set_num_updates(tmp_path, 5)
     found = read_provenance(tmp_path)
     assert (found["seed"], found["num_updates"]) == (3, 5)
+    before = (tmp_path / "provenance.json").stat().st_mtime_ns
+    set_num_updates(tmp_path, 5)  # nothing new, nothing written
+    assert (tmp_path / "provenance.json").stat().st_mtime_ns == before
 
 
 def test_a_newer_file_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_rate_falls_from_there_and_then_training_ends(recipe, tmp_path, late
     rates = {one["update"]: one["learning_rate"] for one in rows_of(run, "train")}
     assert rates[VALIDATED + 1] == max(rates.values()) > rates[DECAYED]
     assert rows_of(run, "stage_end")[-1]["update"] == DECAYED
-    assert not any("unfinished" in note for note in notes_on(run, read_metrics(run), 2, 2))
+    assert not any("has not finished" in note for note in notes_on(run, read_metrics(run), 2, 2))
     assert f"of {DECAYED}" in latentcot("show", run).out
 
 

@@ -14,6 +14,7 @@ Shapes: Q questions, K labels, R rows (training), E rows (elsewhere), D features
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -35,7 +36,6 @@ from latentcot.analysis.shared.latents import (
 )
 from latentcot.analysis.shared.statistics import Row, Rows, Values, adjust, difference, more_rows
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
-from latentcot.data.examples import Example
 from latentcot.errors import DataError
 from latentcot.evaluation.statistics import share_interval
 from latentcot.tasks.prosqa.generator import candidates_of
@@ -184,9 +184,8 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
         for node, place in enumerate(places):
             depth_QK[row, place] = away.get(node, torch.inf)
         is_target[row, places[graph.target]] = is_other[row, places[graph.neg_target]] = True
-        names_in_order = _candidates(example)
-        if names_in_order is not None:
-            is_candidate[row, names_in_order.index(graph.names[graph.target])] = True
+        with suppress(DataError):  # a question of another form names none
+            is_candidate[row, candidates_of(example).index(graph.names[graph.target])] = True
     furthest_Q = depth_QK.nan_to_num(0, posinf=0).amax(1)
     for distance in range(1, int(furthest_Q.max()) + 1):
         deep = (furthest_Q >= distance).nonzero()[:, 0].tolist()
@@ -198,14 +197,6 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
     yield asked("answer", is_target, is_target | is_other)
     if bool(is_candidate.any(1).all()):
         yield asked("candidate", is_candidate, torch.ones_like(is_candidate))
-
-
-def _candidates(example: Example) -> tuple[str, str] | None:
-    """Return the candidates as the question has them; None where it is put another way."""
-    try:
-        return candidates_of(example)
-    except DataError:
-        return None
 
 
 def draw_order(num: int, *parts: object) -> list[int]:

@@ -191,7 +191,7 @@ def set_num_updates(run: Path, num_updates: int) -> None:
         RunError: provenance.json is damaged, of a newer latentcot, or cannot be written.
     """
     before = read_provenance(run)
-    if before:
+    if before and before.get("num_updates") != num_updates:
         write_json(run / FILE, {**before, "num_updates": num_updates})
 
 

@@ -190,10 +190,7 @@ def generate(
     # Of each text: its prompt, and the name of the streams that it draws from.
     names = [f"{i}/{j}" if j else f"{i}" for i in range(len(prompts)) for j in range(num_samples)]
     prompts = [prompt for prompt in prompts for _ in range(num_samples)]
-    # By thoughts and length, so that a batch pads little.
-    order = sorted(
-        range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
-    )
+    order = reading_order(prompts)
     mine = every_nth(order)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
@@ -257,6 +254,13 @@ def _check_samples(
             "filled: the method has none, or this stage or num_thoughts leaves none. Draw words "
             "instead (temperature)."
         )
+
+
+def reading_order(prompts: Sequence[Layout]) -> list[int]:
+    """Return the numbers of prompts by thoughts and length, so that a batch of them pads little."""
+    return sorted(
+        range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
+    )
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from latentcot.pages import Question
 from latentcot.tasks import Task, task_named
 from latentcot.tasks.prosqa.generator import chain_of, fact
 from latentcot.tasks.prosqa.graphs import Graph
-from latentcot.thinking.decoding import roll_out
+from latentcot.thinking.decoding import reading_order, roll_out
 from latentcot.thinking.think import Rollout
 
 NUM_LISTED = 40
@@ -116,10 +116,8 @@ class Subject:
         return self.reasoner.prompts(self.encoded, num_thoughts)
 
     def batches(self, prompts: Sequence[Layout]) -> Iterator[list[int]]:
-        """Yield the numbers of the questions of each batch, sorted as `generate` sorts them."""
-        order = sorted(
-            range(len(prompts)), key=lambda i: (prompts[i].num_latents, len(prompts[i].prefix))
-        )
+        """Yield the numbers of the questions of each batch, in the order of `generate`."""
+        order = reading_order(prompts)
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
