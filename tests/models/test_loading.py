@@ -1,5 +1,6 @@
 """Models from scratch, models from a folder, and those that cannot think."""
 
+import shutil
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -262,6 +263,18 @@ def test_a_path_that_is_no_hub_id_is_told_at_once(name: str) -> None:
 def test_a_file_is_no_model(folder: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot be loaded: is a file\."):
         load_pretrained(str(folder / "model.safetensors"))
+
+
+def test_a_run_is_no_model_but_its_checkpoints_are(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = tmp_path_factory.mktemp("run")
+    newest = run / "checkpoints" / "update-00000020"
+    shutil.copytree(folder, newest)
+    with pytest.raises(RecipeError, match="it is a run") as caught:
+        load_pretrained(str(run))
+    assert str(newest) in str(caught.value)
+    load_pretrained(str(newest))
 
 
 def test_weights_that_would_be_unpickled(folder: Path) -> None:

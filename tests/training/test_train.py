@@ -30,9 +30,9 @@ from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import open_run
 from latentcot.training.build import build
-from latentcot.training.loop import not_learned
 from latentcot.training.optimizer import learning_rate
 from latentcot.training.train import Trainer
+from latentcot.training.validations import not_learned
 from losses import train_step_of
 from marks import mostly_slow
 from tiny_runs import rows_of

@@ -116,6 +116,9 @@ def _not_loaded(name: str, error: Exception) -> RecipeError:
             "its weights are a .bin file, which could run code when it is unpickled. Write them as "
             "safetensors: latentcot convert, or transformers' save_pretrained."
         )
+    checkpoints = sorted((folder / "checkpoints").glob("update-*"))
+    if checkpoints:  # which of them stands in the recipe: a run that goes on has others
+        reason = f"it is a run. Name one of its checkpoints, such as {checkpoints[-1]}."
     return RecipeError(
         f"model: {shown(name)} cannot be loaded: {reason} Give a folder with a saved causal "
         "LM, a GGUF file, a hub id such as openai-community/gpt2 (needs a network or the hub's "

@@ -42,21 +42,15 @@ from latentcot.training.saving import (
     refuse_other_update,
 )
 from latentcot.training.step import Snapshot, TrainStep
+from latentcot.training.validations import DONE, GOOD, Validations, not_learned
 from latentcot.utils.display import console, progress_bars, say
 from latentcot.utils.files import write_json
 from latentcot.utils.signals import stop_requests
 
-GOOD = 0.9
-"""Of the validation questions, or of those that words got right: no warning from there on."""
-DONE = 0.99
-"""Of the validation questions: with this many right, a last stage that is learned may end."""
 FAR = 4.0
 """Times the loss that counts as learned: a first stage that is nearer is on its way."""
-FEW = 0.2
-"""Of the validation questions: a warning below, however low the loss is."""
 RESTART = 1_000_003
 """Between the seeds from which a run's weights are drawn, one after the other."""
-ADVICE = "More updates or more examples help (docs/recipes.md, Your own data)."
 
 
 class Trainer:
@@ -109,7 +103,7 @@ class Trainer:
         self.saved: int | None = None
         self.optimizer_begun = 0  # at this update
         self.restarts = 0  # with other weights
-        self.best: dict[str, Any] = {"update": None, "accuracy": -1.0}
+        self.validations = Validations()
         self.tells_lines = False
 
     # --- the loop ---
@@ -221,8 +215,8 @@ class Trainer:
 
     def _standing(self, row: Mapping[str, Any]) -> str:
         """Say in a few words where an update stands."""
-        accuracy = self.best.get("newest")
-        shown = "" if accuracy is None else f" · valid {percent(accuracy)}"
+        accuracy = self.validations.newest
+        shown = "" if accuracy < 0 else f" · valid {percent(accuracy)}"
         stage = f"stage {row['stage']}/{self.run.phases[-1].stage}"
         return f"{self.run.method.name} · {stage} · loss {row['loss']:.3f}{shown}"
 
@@ -275,18 +269,15 @@ class Trainer:
         accuracy = result.accuracy.value
         row = {"kind": "valid", "update": self.update, "stage": phase.stage, "accuracy": accuracy}
         self._log(row)
-        self.best["newest"] = accuracy
-        # Earlier stages answer after words, so only checkpoints of the last phase compete.
-        is_best = phase == self.run.phases[-1] and accuracy >= self.best["accuracy"]
-        if is_best:
-            self.best |= {"update": self.update, "accuracy": accuracy}
-        self.reports.validated(accuracy, self.best)
+        competes = phase == self.run.phases[-1]
+        is_best = self.validations.record(self.update, accuracy, competes=competes)
+        self.reports.validated(self.validations)
         return is_best
 
     def _is_stuck(self, phase: Phase) -> bool:
         """Return whether a phase is the first one, and ended far from learned."""
         loss, below = self.clock.last_loss, self.clock.learned_below(phase)
-        is_unlearned = loss is not None and loss >= FAR * below and self.best["newest"] < GOOD
+        is_unlearned = loss is not None and loss >= FAR * below and self.validations.newest < GOOD
         return is_unlearned and phase == self.run.phases[0]
 
     def _begin_again(self) -> None:
@@ -300,7 +291,7 @@ class Trainer:
         in_vain = self.update - self.optimizer_begun  # in the first phase, never begun anew
         self._set_total(self.num_updates + in_vain)
         self.optimizer_begun = self.update
-        loss, accuracy = self.clock.last_loss, self.best["newest"]
+        loss, accuracy = self.clock.last_loss, self.validations.newest
         row = {"kind": "restart", "update": self.update, "stage": 0, "loss": loss}
         self._log({**row, "accuracy": accuracy, "restart": self.restarts})
         say(
@@ -313,12 +304,12 @@ class Trainer:
         """Where the last phase is learned, let the learning rate fall from here, and then end."""
         rules = self.recipe.curriculum
         may_end = rules.ends_when_learned and rules.advance == "learned" and self.clock.is_last
-        if not (may_end and self.clock.is_learned and self.best["newest"] >= DONE):
+        if not (may_end and self.clock.is_learned) or self.validations.newest < DONE:
             return
         before_decay = max(1 - self.recipe.training.decay_share, 1e-9)  # if it is all decay, no end
         num_updates = math.ceil(self.update / before_decay)
         if num_updates < self.num_updates:
-            before, accuracy = self.num_updates, percent(self.best["newest"])
+            before, accuracy = self.num_updates, percent(self.validations.newest)
             self._set_total(num_updates)
             row = {"kind": "shortened", "update": self.update, "stage": self.clock.phase.stage}
             self._log({**row, "num_updates": num_updates})
@@ -337,11 +328,11 @@ class Trainer:
     def _end_stage(self, phase: Phase) -> None:
         """Note how a stage ended, and warn where it was not learned."""
         loss, below = self.clock.last_loss, self.clock.learned_below(phase)
-        accuracy, words = self.best["newest"], self.best.get("words")
+        accuracy, words = self.validations.newest, self.validations.words
         is_last = self.update == self.num_updates
         warning = not_learned(phase, loss, below, accuracy, words=words, is_last=is_last)
         if phase.stage == 0:
-            self.best["words"] = accuracy  # what later stages can be held against
+            self.validations.words = accuracy
         row = {"kind": "stage_end", "update": self.update, "stage": phase.stage, "loss": loss}
         self._log({**row, "learned_below": below, "accuracy": accuracy, "warning": warning})
         if warning is not None:
@@ -401,7 +392,7 @@ class Trainer:
             "metrics": metrics_hash(self.folder),
             **self.loader.state(),
         }
-        model, best = self.train_step.model, dict(self.best)  # validation changes it meanwhile
+        model, best = self.train_step.model, self.validations.state()
         self.saver.save(model, snapshot, self.run.method, self._info(phase), state, best)
         if self.reports.callbacks:  # they may read the files
             self.saver.finish()
@@ -429,7 +420,7 @@ class Trainer:
                 if "restarts" in state:  # not in older checkpoints
                     self.restarts = state["restarts"]
                     self._set_total(state["num_updates"])
-                self.best = dict(state["best"])
+                self.validations = Validations.from_state(state["best"])
                 self.saved = self.update  # written again, it would belong to the next stage
                 self.loader.restore(state)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -445,49 +436,7 @@ class Trainer:
             say(f"{self.folder}: has no checkpoint yet, so it begins.")
             return
         found.set_damaged_aside()
-        point_to_best(self.folder, self.best)
-
-
-def not_learned(
-    phase: Phase,
-    loss: float | None,
-    below: float,
-    accuracy: float,
-    *,
-    words: float | None = None,
-    is_last: bool = False,
-) -> str | None:
-    """Return in words why the end of a stage is none to build on; None if it is.
-
-    Args:
-        phase: That ends.
-        loss: Of the next step, in nats a token, over the newest updates; None if unknown.
-        below: Where it counts as learned.
-        accuracy: On validation questions, as this stage answers them.
-        words: The same at the end of stage 0, to hold the last stage against.
-        is_last: Whether training ends with it.
-    """
-    told = f"{percent(accuracy)} of the validation questions are right"
-    if loss is not None:
-        told += f", the loss of the next step is {loss:.2f} nats a token (learned below {below:g})"
-    # Epochs, and training as a whole, end what they end; answers then tell more than the loss.
-    is_above = loss is not None and loss >= below
-    if is_above and (phase.learned_below is not None or accuracy < GOOD):
-        ended = "training ended" if is_last else f"stage {phase.stage} ended"
-        then = "" if is_last else " Later stages do not make up for it."
-        what = "its last stage" if is_last else "it"
-        return f"{ended} before {what} was learned: {told}.{then} {ADVICE}"
-    if is_last and phase.stage > 0 and words is not None and accuracy < GOOD * words:
-        return (
-            f"the last stage, {phase.stage}, answers worse than words did: {told}; it was "
-            f"{percent(words)} at the end of stage 0. {ADVICE}"
-        )
-    if accuracy < FEW:
-        return (
-            f"stage {phase.stage} ended with few right answers: {told}. Where the loss is low, "
-            f"training examples are known by heart. {ADVICE}"
-        )
-    return None
+        point_to_best(self.folder, self.validations.state())
 
 
 def _is_multiple(update: int, every: int | None) -> bool:

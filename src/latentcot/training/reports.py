@@ -23,6 +23,7 @@ from latentcot.errors import RecipeError, UsageError, did_you_mean
 from latentcot.recipes.recipe import Recipe, flat_values
 from latentcot.runs.folder import read_metrics
 from latentcot.training.step import TrainStep
+from latentcot.training.validations import Validations
 from latentcot.utils.display import say
 from latentcot.utils.parsing import one_line, shown
 
@@ -200,11 +201,12 @@ class Reports:
         if row["kind"] == "train":
             self.tell("on_log", logs=dict(numbers))
 
-    def validated(self, accuracy: float, best: Mapping[str, Any]) -> None:
-        """Tell callbacks of a validation; `best` as the checkpoints have it."""
-        self.tell("on_evaluate", metrics={f"eval_{METRIC}": accuracy, "epoch": self.state.epoch})
-        if best["update"] is not None:  # after them, as transformers does it
-            self.state.best_metric, self.state.best_global_step = best["accuracy"], best["update"]
+    def validated(self, found: Validations) -> None:
+        """Tell callbacks of the newest validation."""
+        metrics = {f"eval_{METRIC}": found.newest, "epoch": self.state.epoch}
+        self.tell("on_evaluate", metrics=metrics)
+        if found.best_update is not None:  # after them, as transformers does it
+            self.state.best_metric, self.state.best_global_step = found.best, found.best_update
 
     def end(self) -> None:
         """Tell callbacks that training has ended."""
