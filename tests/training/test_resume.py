@@ -199,10 +199,18 @@ def test_a_real_terminal_is_closed(make_recipe, tmp_path):
     recipe = make_recipe(**RANDOM | {"training": {"max_updates": 180, "validate_every": 60}})
     assert train(recipe, tmp_path / "in-one-go", is_quiet=True)
     run, (window, terminal) = tmp_path / "run", os.openpty()
-    code = (
-        "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-        "from latentcot.cli import main; main()"
-    )
+    code = """
+import fcntl, termios, time
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from latentcot.cli import main
+from latentcot.training.loop import Trainer
+step = Trainer._step
+def waits(trainer):  # for the test, which may be slow to see how far it is
+    time.sleep(0.1 if trainer.update >= 20 else 0)
+    return step(trainer)
+Trainer._step = waits
+main()
+"""
     words = ["train", tmp_path / "in-one-go" / "recipe.yaml", "--out", run]
     with subprocess.Popen(
         [sys.executable, "-c", code, *words],
