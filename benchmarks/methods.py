@@ -1,4 +1,4 @@
-"""What an update of each method costs beside Coconut's, and accuracy against passes, drawn.
+"""What an update of each method costs beside Coconut's, and what its seeds reach, drawn.
 
     python benchmarks/methods.py cost studies/methods-graphs.yaml
     python benchmarks/methods.py write
@@ -6,17 +6,16 @@
 `cost` takes the model, batch and longest micro-batch of each row of a study in its last stage,
 counts its products and passes, and measures an update with random weights, all rows in turns in
 this process; it leaves results/STUDY/cost.json. `write` puts the table of costs next to those that
-benchmarks/studies.py keeps in docs/results.md, and draws accuracy against the passes of a question.
+benchmarks/studies.py keeps in docs/results.md, and draws the accuracies of all seeds by passes.
 """
 
 import argparse
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
 
-from latentcot.analysis.shared.style import COLOURS, COLUMN, MARKERS, figure, save
+from latentcot.analysis.shared.style import COLOURS, COLUMN, figure, save
 from latentcot.curriculum.stages import phases_of
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import seconds_of
@@ -30,11 +29,18 @@ from studies import PAGE, RESULTS, fill
 ROOT = Path(__file__).parent.parent
 BASE = "coconut"
 ROUNDS = 7
-PANELS = {
-    "methods-graphs": "graphs, equal updates",
-    "methods-graphs-passes": "graphs, equal passes",
-    "methods-arithmetic": "arithmetic, equal updates",
+FIGURES = {
+    "methods": {
+        "methods-graphs": "equal updates",
+        "methods-graphs-passes": "equal passes",
+        "methods-graphs-longer": "3 × the updates",
+        "methods-graphs-from-cot": "these from cot",
+    },
+    "methods-arithmetic": {"methods-arithmetic": "word problems"},
 }
+"""Picture → its panels, a study each, and what is said above."""
+CHANCE = {"methods": 50.0}
+"""Percent, where there are two candidates."""
 
 
 def main() -> None:
@@ -98,47 +104,55 @@ def cost_table(found: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Draw the accuracy of each method against the passes of a question, a panel a study."""
-    with figure(2 * COLUMN, 2.9) as drawn:
+def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
+    """Draw the accuracies of each method, a dot a seed, a panel a study.
+
+    Methods stand below each other by the passes of a question, as the first study has them.
+    """
+    first = sorted(
+        next(iter(tables.values())),
+        key=lambda row: (row["passes_per_question"], -row["accuracy"]["value"]),
+    )
+    least = min(min(row["accuracies"]) for rows in tables.values() for row in rows)
+    places = {row["method"]: place for place, row in enumerate(first)}
+    with figure(2 * COLUMN, 0.8 + 0.17 * len(places)) as drawn:
         panels = drawn.subplots(1, len(tables), sharey=True, squeeze=False)[0]
-        names = [row["method"] for row in next(iter(tables.values()))]
         for axes, (study, rows) in zip(panels, tables.items(), strict=True):
+            if name in CHANCE:
+                axes.axvline(CHANCE[name], color="0.8", linewidth=0.8)
             for row in rows:
-                number = names.index(row["method"])
-                mean, all_ = row["accuracy_mean"], row["accuracies"]
-                axes.errorbar(
-                    row["passes_per_question"], 100 * mean,
-                    yerr=[[100 * (mean - min(all_))], [100 * (max(all_) - mean)]],
-                    color=COLOURS[number % len(COLOURS)],
-                    marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
-                    markerfacecolor="white" if number >= len(COLOURS) else None,
-                    linestyle="", elinewidth=0.8, label=row["method"],
-                )  # fmt: skip
-            axes.set(title=PANELS[study], xlabel="passes for a question, one after the other")
-            axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
-        panels[0].set_ylabel("accuracy, %")
-        handles, labels = panels[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside upper center", ncols=math.ceil(len(labels) / 3))
-        sizes = {(row["num_questions"], row["num_seeds"]) for row in next(iter(tables.values()))}
+                place = places[row["method"]]
+                shares = [100 * share for share in row["accuracies"]]
+                axes.plot(shares, [place] * len(shares), "o", color=COLOURS[0], alpha=0.6)
+                axes.plot(100 * row["accuracy"]["value"], place, "|", color="black", markersize=9)
+            axes.set(title=FIGURES[name][study], xlim=(100 * least - 4, 103))
+        panels[0].set_yticks(
+            list(places.values()),
+            [f"{row['method']}, {row['passes_per_question']:g}" for row in first],
+        )
+        panels[0].set_ylabel("method, passes for a question")
+        panels[0].invert_yaxis()
+        drawn.supxlabel("accuracy, %", fontsize="medium")
+        sizes = {(row["accuracy"]["n"], row["num_seeds"]) for row in first}
         (questions, seeds), *_ = sorted(sizes, reverse=True)
-        save(drawn, path, f"{questions:,} questions; mean and range of {seeds} seeds")
+        path = PAGE.parent / "images" / f"{name}.png"
+        save(drawn, path, f"{questions:,} questions; a dot for each of {seeds} seeds, their mean")
     path.with_suffix(".pdf").unlink()
 
 
 def write_page() -> None:
-    """Write the table of costs and the figure from the files of results."""
+    """Write the table of costs and the figures from the files of results."""
     for path in sorted(RESULTS.glob("methods-*/cost.json")):
         text = cost_table(json.loads(path.read_text(encoding="utf-8")))
         fill(PAGE, f"{path.parent.name}-cost", "methods.py", f"\n{text}\n")
-    tables = {
-        name: json.loads((RESULTS / name / "table.json").read_text(encoding="utf-8"))["rows"]
-        for name in PANELS
-        if (RESULTS / name / "table.json").exists()
-    }
-    if tables:
-        draw(tables, PAGE.parent / "images" / "methods.png")
+    for picture, panels in FIGURES.items():
+        tables = {
+            name: json.loads((RESULTS / name / "table.json").read_text(encoding="utf-8"))["rows"]
+            for name in panels
+            if (RESULTS / name / "table.json").exists()
+        }
+        if tables:
+            draw(picture, tables)
 
 
 if __name__ == "__main__":
