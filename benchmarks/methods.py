@@ -1,17 +1,22 @@
 """What an update of each method costs beside Coconut's, and what its seeds reach, drawn.
 
     python benchmarks/methods.py cost studies/methods-graphs.yaml
+    python benchmarks/methods.py curves methods-graphs-from-cot
     python benchmarks/methods.py write
 
 `cost` takes the model, batch and longest micro-batch of each row of a study in its last stage,
 counts its products and passes, and measures an update with random weights, all rows in turns in
-this process; it leaves results/STUDY/cost.json. `write` puts the table of costs next to those that
-benchmarks/studies.py keeps in docs/results.md, and draws the accuracies of all seeds by passes.
+this process; it leaves results/STUDY/cost.json. `curves` takes the validations of the runs that
+benchmarks/studies.py made of a study, and leaves results/STUDY/curves.json. `write` puts the table
+of costs next to those that benchmarks/studies.py keeps in docs/results.md, and draws the accuracies
+of all seeds by the passes of a question, and the curves.
 """
 
 import argparse
 import json
+import math
 import statistics
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ from latentcot.models.shapes import config_of
 from latentcot.planning.devices import seconds_of
 from latentcot.planning.lengths import lengths_of, update_batches
 from latentcot.planning.work import Shape, Subject, num_passes, work_of
+from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import provenance
 from latentcot.studies.study import cells_of, read_study
 from latentcot.utils.files import write_json
@@ -49,6 +55,9 @@ def main() -> None:
     cost = commands.add_parser("cost")
     cost.add_argument("study", type=Path)
     cost.set_defaults(do=lambda given: measure(given.study))
+    curves = commands.add_parser("curves")
+    curves.add_argument("study", choices=FIGURES["methods"])
+    curves.set_defaults(do=lambda given: keep_curves(given.study))
     write = commands.add_parser("write")
     write.set_defaults(do=lambda given: write_page())
     given = parser.parse_args()
@@ -104,6 +113,37 @@ def cost_table(found: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
+def keep_curves(study: str) -> None:
+    """Keep the validation accuracies of all runs of a study."""
+    found = defaultdict[str, dict[str, list[tuple[int, float]]]](dict)
+    for run in sorted((ROOT / "runs" / study / "study").glob("*/*/seed-*/")):
+        valid = [row for row in read_metrics(run) if row["kind"] == "valid"]
+        accuracies = [(row["update"], row["accuracy"]) for row in valid]
+        found[run.parent.name][run.name.removeprefix("seed-")] = accuracies
+    write_json(RESULTS / study / "curves.json", found)
+
+
+def draw_curves(study: str) -> None:
+    """Draw the validation accuracies of a study, a panel a method, a line a seed."""
+    found = json.loads((RESULTS / study / "curves.json").read_text(encoding="utf-8"))
+    with figure(2 * COLUMN, 2.6) as drawn:
+        panels = drawn.subplots(2, math.ceil(len(found) / 2), sharex=True, sharey=True)
+        for axes, (method, seeds) in zip(panels.flat, found.items(), strict=False):
+            axes.axhline(50, color="0.8", linewidth=0.8)
+            for line, (seed, valid) in enumerate(seeds.items()):
+                updates, accuracies = zip(*valid, strict=True)
+                shown = [100 * accuracy for accuracy in accuracies]
+                axes.plot(updates, shown, color=COLOURS[line], label=f"seed {seed}", linewidth=1)
+            axes.set(title=method)
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        drawn.supxlabel("updates", fontsize="medium")
+        drawn.supylabel("validation accuracy, %", fontsize="medium")
+        path = PAGE.parent / "images" / f"{study}.png"
+        save(drawn, path)
+    path.with_suffix(".pdf").unlink()
+
+
 def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Draw the accuracies of each method, a dot a seed, a panel a study.
 
@@ -153,6 +193,8 @@ def write_page() -> None:
         }
         if tables:
             draw(picture, tables)
+    for path in sorted(RESULTS.glob("methods-*/curves.json")):
+        draw_curves(path.parent.name)
 
 
 if __name__ == "__main__":

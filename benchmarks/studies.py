@@ -11,12 +11,13 @@ has been run by hand. `write` makes the page from these files alone, between the
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+from latentcot.cli import main as latentcot
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.provenance import provenance
 from latentcot.utils.files import write_json, written_whole
@@ -59,11 +60,16 @@ def main() -> None:
 
 def run_study(name: str, jobs: int) -> None:
     out = ROOT / "runs" / name / "study"
-    command = ["study", f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs)]
+    file = f"studies/{STUDIES[name]}.yaml"
+    # In this process, so that a signal to it stops the study.
+    sys.argv[1:] = ["study", file, "--out", str(out), "--jobs", str(jobs)]
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "latentcot", *command], cwd=ROOT, check=False)
-    if done.returncode not in (0, 1):  # 1: some runs failed; they stay in the table
-        sys.exit(done.returncode)
+    try:
+        with chdir(ROOT):
+            latentcot()
+    except SystemExit as ended:
+        if ended.code not in (None, 0, 1):  # 1: some runs failed; they stay in the table
+            raise
     keep(name, out, str(jobs), time.perf_counter() - start)
 
 
