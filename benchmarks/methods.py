@@ -114,9 +114,10 @@ def cost_table(found: dict[str, Any]) -> str:
 
 
 def keep_curves(study: str) -> None:
-    """Keep the validation accuracies of all runs of a study."""
+    """Keep the validation accuracies of all finished runs of a study."""
     found = defaultdict[str, dict[str, list[tuple[int, float]]]](dict)
-    for run in sorted((ROOT / "runs" / study / "study").glob("*/*/seed-*/")):
+    for asked in sorted((ROOT / "runs" / study / "study").glob("*/*/seed-*/evals")):
+        run = asked.parent
         valid = [row for row in read_metrics(run) if row["kind"] == "valid"]
         accuracies = [(row["update"], row["accuracy"]) for row in valid]
         found[run.parent.name][run.name.removeprefix("seed-")] = accuracies
