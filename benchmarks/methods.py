@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from latentcot.utils.files import write_json
 from studies import PAGE, RESULTS, fill
 
 ROOT = Path(__file__).parent.parent
+IMAGES = PAGE.parent / "images"
 BASE = "coconut"
 ROUNDS = 7
 FIGURES = {
@@ -115,12 +117,15 @@ def cost_table(found: dict[str, Any]) -> str:
 
 def keep_curves(study: str) -> None:
     """Keep the validation accuracies of all finished runs of a study."""
+    folder = ROOT / "runs" / study / "study"
     found = defaultdict[str, dict[str, list[tuple[int, float]]]](dict)
-    for asked in sorted((ROOT / "runs" / study / "study").glob("*/*/seed-*/evals")):
+    for asked in sorted(folder.glob("*/*/seed-*/evals")):
         run = asked.parent
         valid = [row for row in read_metrics(run) if row["kind"] == "valid"]
         accuracies = [(row["update"], row["accuracy"]) for row in valid]
         found[run.parent.name][run.name.removeprefix("seed-")] = accuracies
+    if not found:
+        sys.exit(f"{folder}: holds no finished run. First: benchmarks/studies.py run {study}")
     write_json(RESULTS / study / "curves.json", found)
 
 
@@ -130,7 +135,7 @@ def draw_curves(study: str) -> None:
     with figure(2 * COLUMN, 2.6) as drawn:
         panels = drawn.subplots(2, math.ceil(len(found) / 2), sharex=True, sharey=True)
         for axes, (method, seeds) in zip(panels.flat, found.items(), strict=False):
-            axes.axhline(50, color="0.8", linewidth=0.8)
+            axes.axhline(CHANCE["methods"], color="0.8", linewidth=0.8)
             for line, (seed, valid) in enumerate(seeds.items()):
                 updates, accuracies = zip(*valid, strict=True)
                 shown = [100 * accuracy for accuracy in accuracies]
@@ -140,9 +145,7 @@ def draw_curves(study: str) -> None:
         drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         drawn.supxlabel("updates", fontsize="medium")
         drawn.supylabel("validation accuracy, %", fontsize="medium")
-        path = PAGE.parent / "images" / f"{study}.png"
-        save(drawn, path)
-    path.with_suffix(".pdf").unlink()
+        save(drawn, IMAGES / f"{study}.png", as_pdf=False)
 
 
 def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
@@ -175,9 +178,8 @@ def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
         panels[0].invert_yaxis()
         drawn.supxlabel("accuracy, %", fontsize="medium")
         questions = max(row["accuracy"]["n"] for row in first)
-        path = PAGE.parent / "images" / f"{name}.png"
-        save(drawn, path, f"{questions:,} questions; a dot for each seed, and their mean")
-    path.with_suffix(".pdf").unlink()
+        note = f"{questions:,} questions; a dot for each seed, and their mean"
+        save(drawn, IMAGES / f"{name}.png", note, as_pdf=False)
 
 
 def write_page() -> None:

@@ -20,8 +20,6 @@ which may be words of a chain first. Only thoughts can have told a forced answer
 import argparse
 import hashlib
 import json
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -46,6 +44,7 @@ from latentcot.tasks.prosqa.generator import graph_of, make_splits
 from latentcot.tasks.prosqa.graphs import Graph, distances
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.utils.files import write_json
+from studies import do_study
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "staircase"
@@ -141,10 +140,7 @@ def train(part: str, seeds: Sequence[int] | None, jobs: int) -> None:
         for seed in seeds or ["*"]
         for word in ("--only", f"*/{method}/{seed}")
     ]
-    words = ["study", str(path), "--out", str(RUNS / out), "--jobs", str(jobs), *only]
-    done = subprocess.run([sys.executable, "-m", "latentcot", *words], cwd=ROOT, check=False)
-    if done.returncode not in (0, 1):  # 1: some runs failed; they are told, and tried again
-        sys.exit(done.returncode)
+    do_study(str(path), "--out", str(RUNS / out), "--jobs", str(jobs), *only)
 
 
 # --- asking -------------------------------------------------------------------------------------

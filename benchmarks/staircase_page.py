@@ -350,8 +350,7 @@ def draw(found: Row, path: Path) -> None:
         seeds = max(row["num_seeds"] for row in found["rows"])
         questions = min(row["num_questions"] for row in found["rows"])
         note = f"{seeds} seed{'s' if seeds > 1 else ''}; at least {questions} questions for each D"
-        style.save(drawn, path, note)
-    path.with_suffix(".pdf").unlink()
+        style.save(drawn, path, note, as_pdf=False)
 
 
 def heat(

@@ -60,17 +60,24 @@ def main() -> None:
 
 def run_study(name: str, jobs: int) -> None:
     out = ROOT / "runs" / name / "study"
-    file = f"studies/{STUDIES[name]}.yaml"
-    # In this process, so that a signal to it stops the study.
-    sys.argv[1:] = ["study", file, "--out", str(out), "--jobs", str(jobs)]
     start = time.perf_counter()
+    do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs))
+    keep(name, out, str(jobs), time.perf_counter() - start)
+
+
+def do_study(*words: str) -> None:
+    """Run `latentcot study` in this process, so that a signal to it stops the study.
+
+    Raises:
+        SystemExit: It was stopped, or could not begin. Runs that failed stay in its table.
+    """
+    sys.argv = ["latentcot", "study", *words]
     try:
         with chdir(ROOT):
             latentcot()
     except SystemExit as ended:
-        if ended.code not in (None, 0, 1):  # 1: some runs failed; they stay in the table
+        if ended.code not in (None, 0, 1):  # 1: some runs failed
             raise
-    keep(name, out, str(jobs), time.perf_counter() - start)
 
 
 def keep(name: str, folder: Path, jobs: str, seconds: float) -> None:

@@ -70,12 +70,14 @@ def test_a_part_trains_its_methods_and_seeds_alone(monkeypatch):
     """In the folder of the whole study, which the next part goes on with."""
     commands = []
 
-    class Done:
-        returncode = 1  # a run failed: the others are asked all the same
+    code = 1  # a run failed: the others are asked all the same
 
-    monkeypatch.setattr(
-        staircase.subprocess, "run", lambda words, **_: commands.append(words) or Done
-    )
+    def command():
+        commands.append(sys.argv)
+        sys.exit(code)
+
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr("studies.latentcot", command)
     staircase.train("words", [2, 4], jobs=2)
     staircase.train("wide", None, jobs=1)
     found = []
@@ -90,7 +92,7 @@ def test_a_part_trains_its_methods_and_seeds_alone(monkeypatch):
     assert [words[words.index("--out") + 1] for words in commands] == [
         str(staircase.RUNS / "study"), str(staircase.RUNS / "wide-study"),
     ]  # fmt: skip
-    Done.returncode = 2
+    code = 2
     with pytest.raises(SystemExit):
         staircase.train("words", None, jobs=1)
 

@@ -60,8 +60,14 @@ def figure(width: float = COLUMN, height: float = 2.3) -> Iterator[Figure]:
         yield Figure(figsize=(width, height))
 
 
-def save(drawn: Figure, path: Path, note: str = "") -> None:
+def save(drawn: Figure, path: Path, note: str = "", *, as_pdf: bool = True) -> None:
     """Write a figure as PNG and as PDF, whatever the suffix of `path`, with a note at its side.
+
+    Args:
+        drawn: What `figure` gave.
+        path: Its suffix is replaced.
+        note: At the right, from below.
+        as_pdf: Whether there is a PDF beside the PNG; pages need none.
 
     Raises:
         RunError: It cannot be written.
@@ -72,10 +78,10 @@ def save(drawn: Figure, path: Path, note: str = "") -> None:
         drawn.draw_without_rendering()
         drawn.set_layout_engine("none")
         drawn.text(1.01, 0.0, note, fontsize=5.5, color=GREY, rotation=90, va="bottom")
-        for suffix, more in (
-            (".png", {"dpi": 300}),
-            (".pdf", {"metadata": {"CreationDate": None}}),
-        ):
+        kinds: dict[str, Any] = {".png": {"dpi": 300}}
+        if as_pdf:
+            kinds[".pdf"] = {"metadata": {"CreationDate": None}}
+        for suffix, more in kinds.items():
             with written_whole(path.with_suffix(suffix), "wb") as file:
                 drawn.savefig(file, format=suffix[1:], **options, **more)
 
