@@ -467,11 +467,13 @@ def test_a_vocabulary_needs_a_pass_which_finds_it_at_once(long_file, recipe, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_chains_are_looked_at_before_training(recipe, make_recipe, parts, data, tmp_path):
+def test_chains_are_looked_at_before_training(recipe, make_recipe, parts, data, tmp_path, capsys):
     rules = {"num_stages": 5, "advance": "learned", "learned_below": 0.1}
     sources = {"train": str(parts), "valid": str(data / "valid.jsonl"), **STREAM}
     with pytest.raises(RecipeError, match="the longest chain in .* has 2 steps"):
         build(make_recipe(data=sources, curriculum=rules))
+    build(make_recipe(data=sources, curriculum={**rules, "max_updates_per_stage": 9}))
+    assert "no example can tell when a stage is learned" in capsys.readouterr().err
     bare = [record(4 * i) for i in range(20)]  # without steps
     path = write_lines(tmp_path / "bare.jsonl", bare)
     with pytest.raises(DataError, match="no example has steps"):

@@ -325,16 +325,20 @@ def _refuse_short_chains(recipe: Recipe, method: Method, train: Sequence[Example
     """Stages that end when they are learned need examples that tell when."""
     rules = recipe.curriculum
     phases = phases_of(rules, method.view)[:-1]  # nothing ends the last one
-    gated = [phase for phase in phases if phase.learned_below is not None]
-    if not gated or rules.max_updates_per_stage is not None:
+    if not any(phase.learned_below is not None for phase in phases):
         return
-    if not any(len(example.steps) >= rules.num_stages for example in train):
-        longest = max(len(example.steps) for example in train)
+    if any(len(example.steps) >= rules.num_stages for example in train):
+        return
+    longest = max(len(example.steps) for example in train)
+    found = (
+        f"curriculum.num_stages: is {rules.num_stages}, but the longest chain in "
+        f"{recipe.data.train} has {longest} steps, so no example can tell when a stage is learned"
+    )
+    if rules.max_updates_per_stage is None:
         raise RecipeError(
-            f"curriculum.num_stages: is {rules.num_stages}, but the longest chain in "
-            f"{recipe.data.train} has {longest} steps, so no example can tell when a stage is "
-            "learned. Lower it, give max_updates_per_stage, or use advance: epochs."
+            f"{found}. Lower it, give max_updates_per_stage, or use advance: epochs."
         )
+    say(f"Note: {found}. Each lasts as long as max_updates_per_stage lets it.")
 
 
 def tokenizer_from_scratch(
