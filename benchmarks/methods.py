@@ -58,7 +58,7 @@ def main() -> None:
     cost.add_argument("study", type=Path)
     cost.set_defaults(do=lambda given: measure(given.study))
     curves = commands.add_parser("curves")
-    curves.add_argument("study", choices=FIGURES["methods"])
+    curves.add_argument("study", choices=[study for panels in FIGURES.values() for study in panels])
     curves.set_defaults(do=lambda given: keep_curves(given.study))
     write = commands.add_parser("write")
     write.set_defaults(do=lambda given: write_page())
@@ -135,7 +135,8 @@ def draw_curves(study: str) -> None:
     with figure(2 * COLUMN, 2.6) as drawn:
         panels = drawn.subplots(2, math.ceil(len(found) / 2), sharex=True, sharey=True)
         for axes, (method, seeds) in zip(panels.flat, found.items(), strict=False):
-            axes.axhline(CHANCE["methods"], color="0.8", linewidth=0.8)
+            if study in FIGURES["methods"]:
+                axes.axhline(CHANCE["methods"], color="0.8", linewidth=0.8)
             for line, (seed, valid) in enumerate(seeds.items()):
                 updates, accuracies = zip(*valid, strict=True)
                 shown = [100 * accuracy for accuracy in accuracies]
@@ -145,7 +146,7 @@ def draw_curves(study: str) -> None:
         drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         drawn.supxlabel("updates", fontsize="medium")
         drawn.supylabel("validation accuracy, %", fontsize="medium")
-        save(drawn, IMAGES / f"{study}.png", as_pdf=False)
+        save(drawn, IMAGES / f"{study}-curves.png", as_pdf=False)
 
 
 def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
