@@ -107,6 +107,13 @@ def test_none_where_it_is_learned_or_not_asked_for(change, make_recipe, tmp_path
     assert rows_of(tmp_path / "run", "train")[-1]["update"] == recipe.training.max_updates
 
 
+def test_none_where_answers_are_on_their_way(stuck, tmp_path, monkeypatch):
+    """A choice that no chain tells keeps the loss up, however good the answers are."""
+    monkeypatch.setattr("latentcot.training.loop.ON_ITS_WAY", 0.0)
+    assert train(stuck, tmp_path / "run", is_quiet=True)
+    assert rows_of(tmp_path / "run", "restart") == []
+
+
 def test_only_of_a_model_from_scratch(make_recipe):
     from latentcot import RecipeError
 

@@ -79,7 +79,7 @@ class Curriculum:
     """With `advance: learned` and a model made from scratch: how often training begins again from
     other weights where the first phase reaches its cap unlearned. Later stages do not make up for
     it, and with other weights it is mostly learned. Only where the loss is still four times
-    `learned_below` and less than 90 % of the validation questions are right: what is on its way
+    `learned_below` and less than 75 % of the validation questions are right: what is on its way
     goes on. The updates before a restart do not count towards `max_updates`."""
     ends_when_learned: bool = False
     """With `advance: learned`: let the last stage end, too, once it is learned: below the last

@@ -42,7 +42,7 @@ from latentcot.training.saving import (
     refuse_other_update,
 )
 from latentcot.training.step import Snapshot, TrainStep
-from latentcot.training.validations import DONE, GOOD, Validations, not_learned
+from latentcot.training.validations import DONE, ON_ITS_WAY, Validations, not_learned
 from latentcot.utils.display import console, progress_bars, say
 from latentcot.utils.files import write_json
 from latentcot.utils.signals import stop_requests
@@ -277,8 +277,9 @@ class Trainer:
     def _is_stuck(self, phase: Phase) -> bool:
         """Return whether a phase is the first one, and ended far from learned."""
         loss, below = self.clock.last_loss, self.clock.learned_below(phase)
-        is_unlearned = loss is not None and loss >= FAR * below and self.validations.newest < GOOD
-        return is_unlearned and phase == self.run.phases[0]
+        is_unlearned = loss is not None and loss >= FAR * below
+        is_lost = is_unlearned and self.validations.newest < ON_ITS_WAY
+        return is_lost and phase == self.run.phases[0]
 
     def _begin_again(self) -> None:
         """Draw other weights, and go back to the first phase."""

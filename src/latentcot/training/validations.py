@@ -9,6 +9,9 @@ from latentcot.evaluation.statistics import percent
 
 GOOD = 0.9
 """Of the validation questions, or of those that words got right: no warning from there on."""
+ON_ITS_WAY = 0.75
+"""Of the validation questions: with this many right, a first stage does not begin again. A choice
+that no chain tells keeps its loss up for ever, and its answers below `GOOD`."""
 DONE = 0.99
 """Of the validation questions: with this many right, a last stage that is learned may end."""
 FEW = 0.2
