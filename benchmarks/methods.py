@@ -44,7 +44,10 @@ FIGURES = {
         "methods-graphs-longer": "3 × the updates",
         "methods-graphs-from-cot": "these from cot",
     },
-    "methods-arithmetic": {"methods-arithmetic": "word problems"},
+    "methods-arithmetic": {
+        "methods-arithmetic": "equal updates",
+        "methods-arithmetic-passes": "equal passes",
+    },
 }
 """Picture → its panels, a study each, and what is said above."""
 CHANCE = {"methods": 50.0}
