@@ -159,7 +159,7 @@ def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     """
     first = sorted(
         next(iter(tables.values())),
-        key=lambda row: (row["passes_per_question"], -row["accuracy"]["value"]),
+        key=lambda row: (round(row["passes_per_question"], 1), -row["accuracy"]["value"]),
     )
     least = min(min(row["accuracies"]) for rows in tables.values() for row in rows)
     places = {row["method"]: place for place, row in enumerate(first)}
@@ -176,7 +176,7 @@ def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
             axes.set(title=FIGURES[name][study], xlim=(100 * least - 4, 103))
         panels[0].set_yticks(
             list(places.values()),
-            [f"{row['method']}, {row['passes_per_question']:g}" for row in first],
+            [f"{row['method']}, {round(row['passes_per_question'], 1):g}" for row in first],
         )
         panels[0].set_ylabel("method, passes for a question")
         panels[0].invert_yaxis()
