@@ -335,9 +335,7 @@ def _refuse_short_chains(recipe: Recipe, method: Method, train: Sequence[Example
         f"{recipe.data.train} has {longest} steps, so no example can tell when a stage is learned"
     )
     if rules.max_updates_per_stage is None:
-        raise RecipeError(
-            f"{found}. Lower it, give max_updates_per_stage, or use advance: epochs."
-        )
+        raise RecipeError(f"{found}. Lower it, give max_updates_per_stage, or use advance: epochs.")
     say(f"Note: {found}. Each lasts as long as max_updates_per_stage lets it.")
 
 
