@@ -167,7 +167,7 @@ def build(recipe: Recipe) -> Run:
                 f"{recipe.data.train}: no example has steps, but {method.name} learns from them. "
                 "Use a method that is trained on answers alone, such as no-cot."
             )
-        _refuse_short_chains(recipe, method, train)
+        _check_chains(recipe, method, train)
         _tell_overlap(recipe.data, train, valid)
         if isinstance(recipe.model, str):
             model, tokenizer = load_pretrained(recipe.model)
@@ -321,15 +321,17 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _refuse_short_chains(recipe: Recipe, method: Method, train: Sequence[Example] | Stream) -> None:
+def _check_chains(recipe: Recipe, method: Method, train: Sequence[Example] | Stream) -> None:
     """Stages that end when they are learned need examples that tell when."""
     rules = recipe.curriculum
     phases = phases_of(rules, method.view)[:-1]  # nothing ends the last one
     if not any(phase.learned_below is not None for phase in phases):
         return
-    if any(len(example.steps) >= rules.num_stages for example in train):
-        return
-    longest = max(len(example.steps) for example in train)
+    longest = 0
+    for example in train:  # once: it may be a long stream
+        longest = max(longest, len(example.steps))
+        if longest >= rules.num_stages:
+            return
     found = (
         f"curriculum.num_stages: is {rules.num_stages}, but the longest chain in "
         f"{recipe.data.train} has {longest} steps, so no example can tell when a stage is learned"
