@@ -26,7 +26,7 @@ from measuring import (
 from speed_gpt2 import update_flops
 from transformers import PreTrainedModel
 
-from latentcot.models.loading import fast_precision, join_gelu
+from latentcot.models.loading import fast_precision, take_faster_modules
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.decoding import generate
 
@@ -57,7 +57,7 @@ def train_gpt2(batch_size: int, rounds: int) -> Found:
     layouts, peaks = ragged(batch_size, thoughts=6, words=9), {}
     theirs = gpt2(Training(precision="float32"))
     ours = gpt2(Training(precision=fast_precision(theirs.model)))
-    join_gelu(ours.model)
+    take_faster_modules(ours.model)
 
     def plain() -> None:
         with plain_rollout():
@@ -96,7 +96,7 @@ def answers_gpt2(batch_size: int, thoughts: int, words: int, rounds: int) -> Fou
     `value` is of the faster precision: what `--precision` may say.
     """
     model, theirs = (gpt2(Training()).model.eval() for _ in range(2))
-    join_gelu(model)
+    take_faster_modules(model)
     prompts = [one.prompt() for one in ragged(batch_size, thoughts, words=1)]
 
     def write(model: PreTrainedModel, *, is_plain: bool = False, is_low: bool = False) -> None:

@@ -21,7 +21,7 @@ from measuring import (
 
 from latentcot.curriculum.layout import Layout
 from latentcot.models.backend.cuda_graphs import SIGHTS, cuda_graphs
-from latentcot.models.loading import fast_precision, join_gelu
+from latentcot.models.loading import fast_precision, take_faster_modules
 from latentcot.recipes.recipe import Training
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.recorded import GreedyRecorder
@@ -35,7 +35,7 @@ def thought_cost(batch_size: int, rounds: int, **training: Any) -> Found:
     train_step = gpt2(Training(**training))
     if "precision" not in training:  # as a recipe that says nothing has it
         train_step.training = Training(precision=fast_precision(train_step.model), **training)
-    join_gelu(train_step.model)
+    take_faster_modules(train_step.model)
     six = ragged(batch_size, thoughts=6)
     none = [replace(one, num_latents=0) for one in six]
 

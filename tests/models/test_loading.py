@@ -168,7 +168,7 @@ def test_a_saved_model_is_loaded(folder: Path) -> None:
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
 
 
-def test_gelu_is_one_kernel_and_the_config_as_it_was(folder: Path) -> None:
+def test_faster_modules_and_the_config_as_it_was(folder: Path) -> None:
     """A model from the hub says gelu_new; what is saved must say so too."""
     config = GPT2Config(vocab_size=20, n_embd=16, n_layer=2, n_head=2, n_positions=20)
     plain = GPT2LMHeadModel(config).eval()
@@ -177,6 +177,8 @@ def test_gelu_is_one_kernel_and_the_config_as_it_was(folder: Path) -> None:
     kinds = {type(module) for module in model.modules()}
     assert nn.GELU in kinds
     assert NewGELUActivation not in kinds
+    assert nn.Dropout not in kinds
+    assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.1}
     ids = torch.arange(12)[None]
     torch.testing.assert_close(model(ids).logits, plain(ids).logits, rtol=1e-5, atol=1e-6)
     model.save_pretrained(folder)

@@ -21,6 +21,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, RecipeError
+from latentcot.models.backend.dropout import Dropout
 from latentcot.models.settings import FromScratch
 from latentcot.utils.display import say
 from latentcot.utils.network import use_cache_if_unreachable
@@ -167,7 +168,7 @@ def load_weights(name: str) -> PreTrainedModel:
             **options,
         )
     model: PreTrainedModel = loaded[0]
-    join_gelu(model)
+    take_faster_modules(model)
     report: dict[str, Any] = loaded[1]
     if options:  # they are plain floats by now, and can be saved as such
         unpacked: Any = model
@@ -185,15 +186,18 @@ def load_weights(name: str) -> PreTrainedModel:
     return model
 
 
-def join_gelu(model: nn.Module) -> None:
-    """Compute GPT-2's GELU by one kernel, where transformers takes eight for the same function.
+def take_faster_modules(model: nn.Module) -> None:
+    """Compute GPT-2's GELU by one kernel, where transformers takes eight, and draw dropout cheaply.
 
-    The config stays as it is, so that what is saved is what others know.
+    Both are the same functions. The config stays as it is, so that what is saved is what others
+    know.
     """
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is NewGELUActivation:
                 setattr(module, name, nn.GELU(approximate="tanh"))
+            elif type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p))
 
 
 def make_from_scratch(
@@ -245,6 +249,7 @@ def make_from_scratch(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    take_faster_modules(model)
     if settings.architecture == "gpt2" and settings.positions == "sinusoidal":
         # Sines and cosines of falling frequency, for good.
         table = model.get_parameter("transformer.wpe.weight")

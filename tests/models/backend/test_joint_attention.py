@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from latentcot.models.backend.dropout import drop
 from latentcot.models.backend.joint_attention import Fixed, attend_causally, attend_jointly
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # float64
@@ -236,7 +237,7 @@ class TestBackwardPasses:
 
 
 class TestDropout:
-    SHARE = 0.75  # 1 / (1 − SHARE) is exact also in the float32 that native_dropout scales by
+    SHARE = 0.75
 
     def kept(self, case: Case) -> list[Tensor]:
         """What is drawn for each call, divided by the share that stays."""
@@ -245,7 +246,7 @@ class TestDropout:
             heads_of_keys = case.fixed[0].shape[1]
             rows = query.shape[0] * heads_of_keys, -1, mask.shape[-1]
             ones = torch.ones(*query.shape[:-1], mask.shape[-1], dtype=query.dtype).view(rows)
-            is_kept = torch.native_dropout(ones, self.SHARE, True)[1]
+            is_kept = drop(ones, self.SHARE)[1]
             found.append(is_kept.view(*query.shape[:-1], -1) / (1 - self.SHARE))
         return found
 

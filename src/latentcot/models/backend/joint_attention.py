@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from latentcot.models.backend.dropout import drop
+
 
 class Fixed:
     """Keys and values that many calls of `attend_jointly` look at.
@@ -105,7 +107,7 @@ class _Attention(Function):
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         scores.view(mask.shape[0], -1, *mask.shape[2:]).add_(mask)
         P = scores.softmax(-1)
-        used, is_kept = torch.native_dropout(P, dropout, True) if dropout else (P, None)
+        used, is_kept = drop(P, dropout) if dropout else (P, None)
         used = used.to(query.dtype)
         ctx.save_for_backward(query, keys, values, P, is_kept)
         ctx.fixed, ctx.dropout = fixed, dropout

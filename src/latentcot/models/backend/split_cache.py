@@ -25,6 +25,7 @@ from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedMode
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from latentcot.models.backend.dropout import drop
 from latentcot.models.backend.joint_attention import Fixed, attend_causally, attend_jointly
 from latentcot.models.ways import rope_switch_of, way_of
 from latentcot.utils.display import say
@@ -224,8 +225,9 @@ def _attend(
             rows = (query * scaling).reshape(*keys.shape[:2], -1, keys.shape[-1])
             scores = rows @ keys.mT
             scores_BHCK = scores.view(*query.shape[:-1], -1) + seen.mask_B1CK  # float32 at least
-            weights = nn.functional.dropout(scores_BHCK.softmax(-1), dropout).to(query.dtype)
-            found = (weights.view_as(scores) @ values).view(query.shape)
+            weights = scores_BHCK.softmax(-1)
+            used = (drop(weights, dropout)[0] if dropout else weights).to(query.dtype)
+            found = (used.view_as(scores) @ values).view(query.shape)
         else:
             found = attend_jointly(query * scaling, seen.fixed, *seen.rest, seen.mask_B1CK, dropout)
     return found.transpose(1, 2), None
