@@ -1,8 +1,8 @@
 """Dropout whose mask is drawn 16 bits a number where a CPU draws it.
 
-torch takes a number of 64 bits for each entry of a mask, one after the other on a processor that is
-not Intel's: an eighth of an update of GPT-2 small. Here each such number decides about four entries.
-A share is rounded to a multiple of 2⁻¹⁶ by it, and what is kept is scaled by the share asked for.
+torch draws 64 bits for each entry of a mask, one entry after the other if the processor is not
+Intel's: an eighth of an update of GPT-2 small. Here 64 bits decide about four entries. That rounds
+a share to a multiple of 2⁻¹⁶; what is kept is scaled by the share asked for.
 """
 
 import math
@@ -36,7 +36,7 @@ def drop(values: Tensor, share: float) -> tuple[Tensor, Tensor]:
 class Dropout(nn.Dropout):
     """torch's, with the mask of `drop`."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """Return the input, in training with its share dropped."""
         if not self.training or not 0 < self.p < 1 or self.inplace:
             return super().forward(input)
