@@ -38,6 +38,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input, in training with its share dropped."""
-        if not self.training or not 0 < self.p < 1 or self.inplace:
-            return super().forward(input)
-        return drop(input, self.p)[0]
+        is_drawn_here = self.training and 0 < self.p < 1 and not self.inplace
+        if is_drawn_here and input.device.type == "cpu":
+            return drop(input, self.p)[0]
+        return super().forward(input)
