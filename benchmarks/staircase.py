@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from staircase_page import MOST_HOPS, MOST_THOUGHTS, TABLE, show_claims, write_page
 
+from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.analysis.superposition import node_probabilities
 from latentcot.data.examples import Example, read_examples
@@ -43,6 +44,7 @@ from latentcot.studies.study import read_study
 from latentcot.tasks.prosqa.generator import graph_of, make_splits
 from latentcot.tasks.prosqa.graphs import Graph, distances
 from latentcot.tasks.prosqa.options import options_named
+from latentcot.thinking.readings import logits_of
 from latentcot.utils.files import write_json
 from studies import do_study
 
@@ -63,6 +65,8 @@ WAYS = {"coconut": ("forced", "free"), "pause": ("forced",)}
 BATCH, LOG_EVERY, EXAMPLES = 500, 10, 64
 """Questions at a time; what a row of metrics.jsonl stands for."""
 SIZE_QUESTIONS = 200
+DETAILS = ("rows", "costs", "mass", "opening")
+"""What is known of a run beside where it comes from."""
 Row = dict[str, Any]
 
 
@@ -207,7 +211,10 @@ def ask(run: Path, method: str) -> Row:
         edges = len(graph_of(examples[0]).edges)
         [row] = by_hops(same, number, WAYS.get(method, ("free",))[0])
         costs.append(row | {"edges": edges})
-    return {"rows": rows, "costs": costs, "mass": mass(subject) if subject.has_thoughts else []}
+    found: Row = {"rows": rows, "costs": costs}
+    if subject.has_thoughts:
+        found |= {"mass": mass(subject), "opening": opening(subject)}
+    return found
 
 
 def subject_of(run: Path, examples: Sequence[Example]) -> Subject:
@@ -256,21 +263,45 @@ def sizes_of(is_main: bool, examples: Sequence[Example]) -> list[tuple[Example, 
     return [*found, tuple(own[:SIZE_QUESTIONS])]
 
 
-def mass(subject: Subject) -> list[list[float]]:
-    """Return the mass of the nodes at each depth in each thought: [thought][depth], both from 0.
+def mass(subject: Subject) -> Row:
+    """Return what the output head reads in each thought, from 0 on.
 
-    What is left lies on the other family, and on words that are no nodes of the graph.
+    `all`: the mass of the nodes at each depth, [thought][depth]. What is left lies on the other
+    family, and on words that are no nodes of the graph. `on_the_way`: the same of the questions
+    whose candidates lie no nearer than the thought has come, so that their search goes on.
     """
     away = [distances(graph, graph.root) for graph in subject.graphs]
     deepest = max(MOST_HOPS, *(max(one.values()) for one in away))
-    total = torch.zeros(subject.most_thoughts, deepest + 1)
-    count = torch.zeros(len(total), 1)
-    for depths, shares in zip(away, node_probabilities(subject), strict=True):
-        count[: len(shares)] += 1
-        for node, depth in depths.items():
-            total[: len(shares), depth] += shares[:, node].nan_to_num()
-    found: list[list[float]] = (total / count).tolist()
-    return found
+    sums = {key: torch.zeros(subject.most_thoughts, deepest + 1) for key in ("all", "on_the_way")}
+    counts = {key: torch.zeros(subject.most_thoughts, 1) for key in sums}
+    for graph, depths, shares in zip(
+        subject.graphs, away, node_probabilities(subject), strict=True
+    ):
+        for key, most in (("all", len(shares)), ("on_the_way", depths[graph.target])):
+            own = shares[:most].nan_to_num()
+            counts[key][: len(own)] += 1
+            for node, depth in depths.items():
+                sums[key][: len(own), depth] += own[:, node]
+    return {key: (total / counts[key].clamp(min=1)).tolist() for key, total in sums.items()}
+
+
+@torch.no_grad()
+def opening(subject: Subject) -> list[float | None]:
+    """Return the probability of the answer's first token in thoughts that come after the search.
+
+    The mean of the questions with fewer hops than that, [thought]; None where there are none.
+    """
+    chains = record(with_latents(subject))
+    sums, counts = torch.zeros(chains.most), torch.zeros(chains.most)
+    for states_ND, graph, encoded in zip(
+        chains.states, subject.graphs, subject.encoded, strict=True
+    ):
+        hops = distances(graph, graph.root)[graph.target]
+        logits = logits_of(subject.reasoner.model, states_ND[hops : chains.most])
+        sums[hops:] += logits.softmax(-1)[:, encoded.answer[0]]
+        counts[hops:] += 1
+    pairs = zip(sums.tolist(), counts.tolist(), strict=True)
+    return [total / count if count else None for total, count in pairs]
 
 
 # --- what chance at each fork predicts ----------------------------------------------------------
@@ -329,11 +360,9 @@ def table_of(found: Sequence[Row], predicted: Sequence[Row]) -> Row:
         "wide": summed([one for one in found if one["task"] != "staircase"]),
         "costs": summed(found, key="costs"),
         "mass": mass_rows(coconut),
+        "opening": opening_rows(coconut),
         "forks": list(predicted),
-        "runs": [
-            {key: value for key, value in one.items() if key not in ("rows", "costs", "mass")}
-            for one in found
-        ],
+        "runs": [{key: value for key, value in one.items() if key not in DETAILS} for one in found],
     }
 
 
@@ -375,11 +404,22 @@ def mass_rows(found: Sequence[Row]) -> list[Row]:
     tables = [one["mass"] for one in found]
     return [
         {"thought": thought + 1, "depth": depth, "mass_mean": fmean(masses), "masses": masses,
+         "on_the_way_mean": fmean(table["on_the_way"][thought][depth] for table in tables),
          "num_seeds": len(masses)}
-        for thought in range(min(map(len, tables), default=0))
+        for thought in range(min((len(table["all"]) for table in tables), default=0))
         for depth in range(MOST_HOPS + 1)
-        for masses in [[table[thought][depth] for table in tables]]
+        for masses in [[table["all"][thought][depth] for table in tables]]
     ]  # fmt: skip
+
+
+def opening_rows(found: Sequence[Row]) -> list[Row]:
+    """Return a row for each thought that comes after the search in some questions."""
+    columns = zip(*(one["opening"] for one in found), strict=True)
+    return [
+        {"thought": number, "probability_mean": fmean(shares), "num_seeds": len(shares)}
+        for number, shares in enumerate(columns, start=1)
+        if None not in shares
+    ]
 
 
 if __name__ == "__main__":

@@ -265,10 +265,25 @@ def measured(found: Row) -> list[str]:
         f"{TRAINED} thoughts.",
         table(head, rows),
     ]
+    if found["mass"]:
+        parts += [seen_afterwards(found)]
     if found["others"]:
         parts += ["Beside it, left to write what they like (pause: forced, seven of them), %:"]
         parts += [others_table(found)]
     return [*parts, sources(found)]
+
+
+def seen_afterwards(found: Row) -> str:
+    """Return what explains the mass on the diagonal; no claim, since it was seen first."""
+    own = [row for row in found["mass"] if row["thought"] == row["depth"]]
+    on_the_way = ", ".join(f"{row['on_the_way_mean']:.2f}" for row in own)
+    after = [row["probability_mean"] for row in found["opening"]]
+    return (
+        "The mass claim is about all questions. Seen afterwards: a search ends with its answer. In "
+        f"questions of i hops or more thought i has {on_the_way} of its mass on depth i (i = 1 to "
+        f"{len(own)}). In those of fewer hops it says what would come next, the opening of the "
+        f"answer, with a probability of {min(after):.2f} to {max(after):.2f}."
+    )
 
 
 def cell(share: float | None) -> str:
@@ -339,13 +354,17 @@ def draw(found: Row, path: Path) -> None:
         left.axvline(TRAINED + 0.5, color=style.GREY, linestyle=":", linewidth=1)
         left.set(title="answer forced after T thoughts, % right", xlabel="thoughts", ylabel="hops")
         draw_others(right, found)
-        held = {(row["thought"], row["depth"]): row["mass_mean"] for row in found["mass"]}
+        held = {(row["thought"], row["depth"]): row["on_the_way_mean"] for row in found["mass"]}
         thoughts = sorted({thought for thought, _ in held})
         depths = range(1, MOST_HOPS + 1)
         if held:
             tiles = [[held[t, d] for t in thoughts] for d in depths]
             heat(inside, tiles, thoughts, depths, digits=2)
-        inside.set(title="mass of depth j in thought i", xlabel="thought", ylabel="depth")
+        inside.set(
+            title="mass of depth j in thought i, of i hops or more",
+            xlabel="thought",
+            ylabel="depth",
+        )
         draw_costs(cost, found["costs"])
         seeds = max(row["num_seeds"] for row in found["rows"])
         questions = min(row["num_questions"] for row in found["rows"])
@@ -403,6 +422,8 @@ def draw_costs(axes: Axes, rows: Sequence[Row]) -> None:
     for number, method in enumerate(("coconut", "cot", "cot-bfs")):
         colour, marker = style.COLOURS[number], style.MARKERS[number]
         own = [row for row in rows if row["method"] == method]
+        if not own:  # was not run yet
+            continue
         main = sorted((r for r in own if r["task"] == "staircase"), key=lambda r: int(r["edges"]))
         at = [row["edges"] for row in main]
         look: Any = {"color": colour, "marker": marker}

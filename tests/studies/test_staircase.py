@@ -8,8 +8,10 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from latentcot.data.examples import read_examples
 from latentcot.evaluation.evaluate import evaluate
@@ -17,7 +19,7 @@ from latentcot.evaluation.reasoner import load
 from latentcot.evaluation.results import Evaluation
 from latentcot.studies.study import cells_of, read_study, selected
 from latentcot.tasks.prosqa.generator import graph_of
-from latentcot.tasks.prosqa.graphs import Graph, two_family_graph
+from latentcot.tasks.prosqa.graphs import Graph, distances, two_family_graph
 from latentcot.tasks.prosqa.stats import depth
 
 ROOT = Path(__file__).parents[2]
@@ -175,8 +177,43 @@ def test_a_run_is_asked_after_each_number_of_thoughts(tiny_run, data, asked):
 
 def test_mass_by_depth_is_a_share(asked):
     """What is left lies elsewhere."""
-    assert len(asked["mass"]) == 2
-    assert all(0 < sum(depths) < 1 for depths in asked["mass"])
+    for key in ("all", "on_the_way"):
+        assert len(asked["mass"][key]) == 2
+        assert all(0 < sum(depths) < 1 for depths in asked["mass"][key])
+
+
+def test_the_opening_of_the_answer_after_the_search(asked, tiny_run, data, monkeypatch):
+    """All questions have two hops; were it one, the second thought would come after the search."""
+    assert asked["opening"] == [None, None]
+    subject = staircase.subject_of(tiny_run, read_examples(str(data / "test.jsonl")))
+    monkeypatch.setattr(staircase, "distances", lambda graph, root: {graph.target: 1})
+    first, second = staircase.opening(subject)
+    assert first is None
+    assert 0 < second < 1
+
+
+def test_mass_on_the_way(monkeypatch):
+    """Thought i of a question has a quarter on what is i hops away, the rest on the target."""
+    rng = random.Random(0)
+    graphs = [two_family_graph(rng, layers=layers, shared=0) for layers in (1, 3)]
+
+    def probabilities(_):
+        for graph in graphs:
+            shares = torch.zeros(3, graph.num_nodes)
+            away = distances(graph, graph.root)
+            for number in range(3):
+                [node, *_] = [n for n, d in away.items() if d == number + 1] or [graph.root]
+                shares[number, node] += 0.25
+                shares[number, graph.target] += 0.75
+            yield shares
+
+    monkeypatch.setattr(staircase, "node_probabilities", probabilities)
+    found = staircase.mass(SimpleNamespace(graphs=graphs, most_thoughts=3))
+    whole = [row[number + 1] for number, row in enumerate(found["all"])]
+    on_the_way = [row[number + 1] for number, row in enumerate(found["on_the_way"])]
+    # The graph of one layer has its target at depth 1, that of three at 3.
+    assert whole == pytest.approx([(1 + 0.25) / 2, 0.25 / 2, 1 / 2])
+    assert on_the_way == pytest.approx([(1 + 0.25) / 2, 0.25, 1])
 
 
 def test_a_run_is_not_asked_twice(tiny_run, tmp_path, monkeypatch):
@@ -194,7 +231,7 @@ def test_a_run_is_not_asked_twice(tiny_run, tmp_path, monkeypatch):
 
     def ask(path, method):
         calls.append((path, method))
-        return {"rows": [row], "costs": [row | {"edges": 4}], "mass": []}
+        return {"rows": [row], "costs": [row | {"edges": 4}], "mass": masses([]), "opening": []}
 
     monkeypatch.setattr(staircase, "ask", ask)
     for _ in range(2):
@@ -210,13 +247,18 @@ def test_a_run_is_not_asked_twice(tiny_run, tmp_path, monkeypatch):
 # --- the page ---
 
 
+def masses(rows):
+    return {"all": rows, "on_the_way": rows}
+
+
 def table_with(edge_of, *, seeds=(1, 2), pause=0.5):
     """A table in which the answer is known from `edge_of(hops)` thoughts on."""
 
     def runs(method, rows, mass=()):
         return [
             {"task": "staircase", "method": method, "seed": seed, "minutes": 1.0, "warnings": [],
-             "commit": "abc", "machine": "here", "rows": rows, "mass": list(mass),
+             "commit": "abc", "machine": "here", "rows": rows, "mass": masses(list(mass)),
+             "opening": [None, 0.9, 0.8],
              "costs": [rows[-1] | {"edges": 28}]}
             for seed in seeds
         ]  # fmt: skip
@@ -288,6 +330,7 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     text = page.read_text()
     assert "Not run yet" not in text and text.count("Held: ") == 8
     assert "| 3 | 50.0 | 50.0 | 50.0 | **100.0** |" in text
+    assert "with a probability of 0.80 to 0.90." in text
     assert drawn == [tmp_path / "s.png"]
 
 
