@@ -19,6 +19,16 @@ from studies import PAGE, RESULTS, fill
 
 TABLE = RESULTS / "staircase" / "table.json"
 FIGURE = PAGE.parent / "images" / "staircase.png"
+STAIRS = FIGURE.with_name("stairs.png")
+"""The first panel of it alone."""
+READMES = {
+    "README.md": "Asked a question of D hops, a model of two layers is right in {low} to {high} % "
+    "after fewer than D thoughts, where a guess has 50 %, and in {from_on} % or more from the D-th "
+    "on ({seeds} seed{s}).",
+    "README.zh-CN.md": "对于 D 跳的问题，两层模型的思维少于 D 个时正确率为 {low}–{high} %"
+    "（瞎猜为 50 %），从第 D 个思维起至少 {from_on} %（{seeds} 个种子）。",
+}
+"""What they say of the stairs."""
 MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7
 """Of the questions; asked for; and those that training had."""
 LEARNED, BELOW, CONTROL, NEAR, WORDS = 0.95, 0.60, 0.75, 0.05, 0.97
@@ -235,7 +245,20 @@ def write_page() -> None:
     else:
         draw(found, FIGURE)
         text = "\n\n".join([lines, *measured(found)])
+        for name, sentence in READMES.items():
+            fill(PAGE.parent.parent / name, "stairs", "staircase.py", in_short(found, sentence))
     fill(PAGE, "staircase", "staircase.py", f"\n{text}\n")
+
+
+def in_short(found: Row, sentence: str) -> str:
+    """Return the stairs in one sentence; they need not be whole for it to be true."""
+    shares = {at: share for at, share in stairs(found).items() if at[1] <= TRAINED}
+    below = [100 * share for (hops, t), share in shares.items() if t < hops]
+    above = [100 * share for (hops, t), share in shares.items() if t >= hops]
+    seeds = max(row["num_seeds"] for row in found["rows"])
+    numbers = {"low": f"{min(below):.0f}", "high": f"{max(below):.0f}",
+               "from_on": f"{min(above):.1f}", "seeds": seeds}  # fmt: skip
+    return sentence.format(**numbers, s="s" if seeds > 1 else "")
 
 
 def claims_table(found: Row | None) -> str:
@@ -342,17 +365,13 @@ def sources(found: Row) -> str:
 
 
 def draw(found: Row, path: Path) -> None:
-    """Draw the stairs, what stands beside them, mass by depth, and cost."""
+    """Draw the stairs, what stands beside them, mass by depth, and cost; and the stairs alone."""
+    seeds = max(row["num_seeds"] for row in found["rows"])
+    questions = min(row["num_questions"] for row in found["rows"])
+    note = f"{seeds} seed{'s' if seeds > 1 else ''}; at least {questions} questions for each D"
     with style.figure(2 * style.COLUMN, 5.2) as drawn:
         (left, right), (inside, cost) = drawn.subplots(2, 2)
-        shares = stairs(found)
-        grid = [
-            [shares.get((hops, t), float("nan")) for t in range(MOST_THOUGHTS + 1)]
-            for hops in range(1, MOST_HOPS + 1)
-        ]
-        heat(left, grid, range(MOST_THOUGHTS + 1), range(1, MOST_HOPS + 1), scale=100)
-        left.axvline(TRAINED + 0.5, color=style.GREY, linestyle=":", linewidth=1)
-        left.set(title="answer forced after T thoughts, % right", xlabel="thoughts", ylabel="hops")
+        draw_stairs(left, found)
         draw_others(right, found)
         held = {(row["thought"], row["depth"]): row["on_the_way_mean"] for row in found["mass"]}
         thoughts = sorted({thought for thought, _ in held})
@@ -360,16 +379,22 @@ def draw(found: Row, path: Path) -> None:
         if held:
             tiles = [[held[t, d] for t in thoughts] for d in depths]
             heat(inside, tiles, thoughts, depths, digits=2)
-        inside.set(
-            title="mass of depth j in thought i, of i hops or more",
-            xlabel="thought",
-            ylabel="depth",
-        )
+        inside.set(title="mass of depth j in thought i, of i hops or more", xlabel="thought")
+        inside.set_ylabel("depth")
         draw_costs(cost, found["costs"])
-        seeds = max(row["num_seeds"] for row in found["rows"])
-        questions = min(row["num_questions"] for row in found["rows"])
-        note = f"{seeds} seed{'s' if seeds > 1 else ''}; at least {questions} questions for each D"
         style.save(drawn, path, note, as_pdf=False)
+    with style.figure() as drawn:
+        draw_stairs(drawn.subplots(), found)
+        style.save(drawn, path.with_name(STAIRS.name), note, as_pdf=False)
+
+
+def draw_stairs(axes: Axes, found: Row) -> None:
+    shares = stairs(found)
+    thoughts, hops = range(MOST_THOUGHTS + 1), range(1, MOST_HOPS + 1)
+    grid = [[shares.get((n, t), float("nan")) for t in thoughts] for n in hops]
+    heat(axes, grid, thoughts, hops, scale=100)
+    axes.axvline(TRAINED + 0.5, color=style.GREY, linestyle=":", linewidth=1)
+    axes.set(title="answer forced after T thoughts, % right", xlabel="thoughts", ylabel="hops")
 
 
 def heat(

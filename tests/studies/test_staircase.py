@@ -313,7 +313,12 @@ def test_one_seed_without_stairs_is_told():
 
 def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     """Before anything has run it says so, with what would refute it."""
-    page, table = tmp_path / "results.md", tmp_path / "table.json"
+    page, table = tmp_path / "docs" / "results.md", tmp_path / "table.json"
+    page.parent.mkdir()
+    for name in staircase_page.READMES:
+        (tmp_path / name).write_text(
+            "<!-- stairs: written by benchmarks/staircase.py --><!-- /stairs -->"
+        )
     page.write_text(
         "a\n<!-- staircase: written by benchmarks/staircase.py -->\n<!-- /staircase -->b"
     )
@@ -332,6 +337,10 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     assert "| 3 | 50.0 | 50.0 | 50.0 | **100.0** |" in text
     assert "with a probability of 0.80 to 0.90." in text
     assert drawn == [tmp_path / "s.png"]
+    short = (tmp_path / "README.md").read_text()
+    assert "is right in 50 to 50 % after fewer than D thoughts" in short
+    assert "in 100.0 % or more from the D-th on (2 seeds)." in short
+    assert "至少 100.0 %" in (tmp_path / "README.zh-CN.md").read_text()
 
 
 @pytest.mark.slow
