@@ -4,14 +4,16 @@
     python benchmarks/staircase.py plan                        # hours of each part
     python benchmarks/staircase.py run --jobs 2                # all parts, Coconut first
     python benchmarks/staircase.py run coconut words
+    python benchmarks/staircase.py early                       # Coconut's runs, a little further
     python benchmarks/staircase.py write
 
 `run` trains the parts one after the other (studies/staircase.yaml; `wide` is studies/
 staircase-wide.yaml, and only on request), asks each finished run, and writes the page anew after
 each part. It begins with what would refute the claims, and their thresholds, which stand in
 staircase_page.py. What was stopped goes on with the same command: studies from their checkpoints,
-and no run is asked twice. `ask` asks what is trained without training. `write` makes figure and
-text from results/staircase/table.json alone.
+and no run is asked twice. `early` goes on with each finished run of Coconut, on questions whose
+chains are cut, so that answers after too few thoughts are trained too. `ask` asks what is trained
+without training. `write` makes figure and text from results/staircase/table.json alone.
 
 Answers come in two ways: `forced`, straight behind the thoughts, and `free`, what the model likes,
 which may be words of a chain first. Only thoughts can have told a forced answer.
@@ -20,6 +22,7 @@ which may be words of a chain first. Only thoughts can have told a forced answer
 import argparse
 import hashlib
 import json
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -33,7 +36,8 @@ from staircase_page import MOST_HOPS, MOST_THOUGHTS, TABLE, show_claims, write_p
 from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
 from latentcot.analysis.superposition import node_probabilities
-from latentcot.data.examples import Example, read_examples
+from latentcot.data.examples import Example, read_examples, write_examples
+from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import load
 from latentcot.evaluation.statistics import mean_and_sd, mean_interval, share_interval
 from latentcot.recipes.recipe import read_recipe
@@ -45,12 +49,16 @@ from latentcot.tasks.prosqa.generator import graph_of, make_splits
 from latentcot.tasks.prosqa.graphs import Graph, distances
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.thinking.readings import logits_of
+from latentcot.training.train import train as train_run
 from latentcot.utils.files import write_json
 from studies import do_study
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "staircase"
 ASKED = RUNS / "asked"
+EARLY = "early"
+"""Task of Coconut's runs that went on with answers after too few thoughts."""
+EARLY_UPDATES = 4000
 STUDY, WIDE = ROOT / "studies" / "staircase.yaml", ROOT / "studies" / "staircase-wide.yaml"
 PARTS: dict[str, tuple[str, ...]] = {
     "coconut": ("coconut",),
@@ -78,6 +86,7 @@ def main() -> None:
     running.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
     running.add_argument("--jobs", type=int, default=2)
     running.add_argument("--seeds", type=int, nargs="+", help="those of the study if left out")
+    commands.add_parser("early")
     commands.add_parser("ask")
     commands.add_parser("write")
     given = parser.parse_args()
@@ -93,6 +102,9 @@ def main() -> None:
             train(part, given.seeds, given.jobs)
             ask_all()
             write_page()
+    elif given.command == "early":
+        go_on_early()
+        ask_all()
     elif given.command == "ask":
         ask_all()
     write_page()
@@ -147,13 +159,44 @@ def train(part: str, seeds: Sequence[int] | None, jobs: int) -> None:
     do_study(str(path), "--out", str(RUNS / out), "--jobs", str(jobs), *only)
 
 
+def go_on_early() -> None:
+    """Train each finished run of Coconut further, to answer after fewer thoughts than hops too."""
+    folder = RUNS / EARLY
+    if not (folder / "valid.jsonl").exists():
+        for split in ("train", "valid"):
+            rng = random.Random(f"early/{split}")
+            examples = read_examples(str(RUNS / "data" / f"{split}.jsonl"))
+            write_examples(folder / f"{split}.jsonl", [cut(one, rng) for one in examples])
+    for result in sorted((RUNS / "study").glob("staircase/coconut/seed-*/evals/test.json")):
+        begun = result.parents[1]
+        run = RUNS / "early-study" / EARLY / "coconut" / begun.name
+        if (run / "evals" / "test.json").exists():
+            continue
+        changes = [
+            "method=coconut-no-curriculum", f"model={best_checkpoint(begun)}",
+            f"data.train={folder / 'train.jsonl'}", f"data.valid={folder / 'valid.jsonl'}",
+            "curriculum.pad_to_num_stages=false", f"training.max_updates={EARLY_UPDATES}",
+            f"seed={read_run_recipe(begun)['seed']}",
+        ]  # fmt: skip
+        recipe = read_recipe("small/staircase", changes)
+        if train_run(recipe, run, resume=run.exists()):
+            reasoner = load(run, device="cpu")
+            examples = read_examples(str(RUNS / "data" / "test.jsonl"))
+            evaluate(reasoner, examples, batch_size=BATCH).write(run / "evals" / "test.json")
+
+
+def cut(example: Example, rng: random.Random) -> Example:
+    """Return an example whose chain ends after a random number of its steps, none or all."""
+    return replace(example, steps=example.steps[: rng.randint(0, len(example.steps))])
+
+
 # --- asking -------------------------------------------------------------------------------------
 
 
 def ask_all() -> None:
     """Ask every finished run that was not asked yet, and put all answers into the table."""
     torch.set_num_threads(1)
-    for study in (RUNS / "study", RUNS / "wide-study"):
+    for study in (RUNS / "study", RUNS / "wide-study", RUNS / "early-study"):
         for result in sorted(study.glob("*/*/seed-*/evals/test.json")):
             run = result.parents[1]
             task, method, seed = run.parts[-3:]
@@ -357,8 +400,11 @@ def table_of(found: Sequence[Row], predicted: Sequence[Row]) -> Row:
         "rows": summed(coconut, lambda row: row["way"] == "forced"),
         "free": summed(coconut, lambda row: row["way"] == "free"),
         "others": summed(others),
-        "wide": summed([one for one in found if one["task"] != "staircase"]),
-        "costs": summed(found, key="costs"),
+        "early": summed(
+            [one for one in found if one["task"] == EARLY], lambda row: row["way"] == "forced"
+        ),
+        "wide": summed([one for one in found if one["task"] not in ("staircase", EARLY)]),
+        "costs": summed([one for one in found if one["task"] != EARLY], key="costs"),
         "mass": mass_rows(coconut),
         "opening": opening_rows(coconut),
         "forks": list(predicted),

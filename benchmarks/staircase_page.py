@@ -60,13 +60,13 @@ Stairs = dict[tuple[int, int], float]
 """(hops, thoughts) → accuracy of Coconut."""
 
 
-def stairs(found: Row, seed: int | None = None) -> Stairs:
+def stairs(found: Row, seed: int | None = None, key: str = "rows") -> Stairs:
     """Return the mean over the seeds, or what one of them has."""
     return {
         (row["hops"], row["num_thoughts"]): (
             row["accuracy_mean"] if seed is None else row["accuracies"][row["seeds"].index(seed)]
         )
-        for row in found["rows"]
+        for row in found[key]
     }
 
 
@@ -99,12 +99,15 @@ def is_even(edges: dict[int, int | None]) -> bool:
 
 
 def chance_below(found: Row) -> tuple[str, bool] | None:
-    shares = stairs(found)
-    edges = edges_of(shares)
-    below = [
-        share for (hops, t), share in shares.items() if hops >= 2 and t < (edges[hops] or TRAINED)
-    ]
+    below = below_edges(stairs(found))
     return (f"at most {percent(max(below))}", max(below) <= BELOW) if below else None
+
+
+def below_edges(shares: Stairs) -> list[float]:
+    """Return what is right with fewer thoughts than the answer takes, of two hops and more."""
+    edges = edges_of(shares)
+    first = {hops: TRAINED if edge is None else edge for hops, edge in edges.items()}
+    return [share for (hops, t), share in shares.items() if hops >= 2 and t < first[hops]]
 
 
 def stays_above(found: Row) -> tuple[str, bool] | None:
@@ -116,6 +119,17 @@ def stays_above(found: Row) -> tuple[str, bool] | None:
         if hops >= 2 and (edges[hops] or 0) <= t <= TRAINED
     ]
     return (f"at least {percent(min(above))}", min(above) >= LEARNED) if above else None
+
+
+def early_answers(found: Row) -> tuple[str, bool] | None:
+    if not found["early"]:
+        return None
+    shares = stairs(found, key="early")
+    edges, most = edges_of(shares), max(below_edges(shares), default=0.0)
+    told = ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges.items())
+    return f"fewest thoughts: {told}; below at most {percent(most)}", is_even(
+        edges
+    ) and most <= BELOW
 
 
 def pause_has_none(found: Row) -> tuple[str, bool] | None:
@@ -177,6 +191,13 @@ CLAIMS = (
         "With fewer thoughts the answer is not known.",
         f"below the edge more than {BELOW:.0%} of forced answers are right",
         chance_below,
+    ),
+    Claim(
+        "That is not for want of training: trained further, with answers after too few thoughts as "
+        "well, it is still not known.",
+        f"the fewest thoughts that give {LEARNED:.0%} are not one more for each hop, or below the "
+        f"edge more than {BELOW:.0%} are right",
+        early_answers,
     ),
     Claim(
         "With more it stays known.",

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latentcot.data.examples import read_examples
+from latentcot.data.examples import Example, read_examples
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import load
 from latentcot.evaluation.results import Evaluation
@@ -216,6 +216,15 @@ def test_mass_on_the_way(monkeypatch):
     assert on_the_way == pytest.approx([(1 + 0.25) / 2, 0.25, 1])
 
 
+def test_a_chain_is_cut_anywhere():
+    """The answer stays, and is all that tells of the steps that are gone."""
+    example, rng = Example("a", "q", ["1", "2", "3"], "3"), random.Random(0)
+    found = [staircase.cut(example, rng) for _ in range(100)]
+    assert {len(one.steps) for one in found} == {0, 1, 2, 3}
+    assert {one.answer for one in found} == {"3"}
+    assert all(one.steps == example.steps[: len(one.steps)] for one in found)
+
+
 def test_a_run_is_not_asked_twice(tiny_run, tmp_path, monkeypatch):
     """And what was found goes into the table whether or not it was asked just now."""
     run = tmp_path / "study" / "staircase" / "coconut" / "seed-3"
@@ -254,9 +263,9 @@ def masses(rows):
 def table_with(edge_of, *, seeds=(1, 2), pause=0.5):
     """A table in which the answer is known from `edge_of(hops)` thoughts on."""
 
-    def runs(method, rows, mass=()):
+    def runs(method, rows, mass=(), task="staircase"):
         return [
-            {"task": "staircase", "method": method, "seed": seed, "minutes": 1.0, "warnings": [],
+            {"task": task, "method": method, "seed": seed, "minutes": 1.0, "warnings": [],
              "commit": "abc", "machine": "here", "rows": rows, "mass": masses(list(mass)),
              "opening": [None, 0.9, 0.8],
              "costs": [rows[-1] | {"edges": 28}]}
@@ -274,6 +283,7 @@ def table_with(edge_of, *, seeds=(1, 2), pause=0.5):
     ]  # fmt: skip
     mass = [[0.9 * (depth == thought + 1) for depth in range(8)] for thought in range(7)]
     found = runs("coconut", stairs, mass)
+    found += runs("coconut", stairs, mass, "early")
     found += runs("pause", [row(n, t, pause, "forced") for n in hops for t in range(10)])
     found += runs("cot", [row(n, 0, 0.7) for n in hops])
     found += runs("cot-bfs", [row(n, 0, 1.0) for n in hops])
@@ -287,20 +297,25 @@ def verdicts(found):
 
 
 def test_claims_hold_where_they_must_and_nowhere_else():
-    stairs, grid = staircase_page.CLAIMS[0], staircase_page.CLAIMS[2]
-    assert verdicts(table_with(lambda hops: hops - 1)) == [True] * 8
-    assert verdicts(table_with(lambda hops: hops)) == [True] * 8
+    stairs, early, grid = (staircase_page.CLAIMS[number] for number in (0, 2, 3))
+    assert verdicts(table_with(lambda hops: hops - 1)) == [True] * 9
+    assert verdicts(table_with(lambda hops: hops)) == [True] * 9
     assert stairs.measured(table_with(lambda hops: min(hops, 3)))[1] is False
     assert stairs.measured(table_with(lambda hops: hops + 1))[1] is False  # 7 hops: never
     assert stairs.measured(table_with(lambda hops: 2 * hops))[1] is False
-    assert verdicts(table_with(lambda hops: hops, pause=0.8))[4] is False
+    assert verdicts(table_with(lambda hops: hops, pause=0.8))[5] is False
+    learned = table_with(lambda hops: hops)
+    for row in learned["early"]:
+        if row["num_thoughts"] == row["hops"] - 1:
+            row["accuracy_mean"] = 0.7
+    assert early.measured(learned)[1] is False
     falls = table_with(lambda hops: hops)
     for row in falls["rows"]:
         if row["num_thoughts"] > row["hops"]:
             row["accuracy_mean"] = 0.6
     assert grid.measured(falls)[1] is False
     empty = staircase.table_of([], [])
-    assert [claim.measured(empty) for claim in staircase_page.CLAIMS] == [None] * 8
+    assert [claim.measured(empty) for claim in staircase_page.CLAIMS] == [None] * 9
 
 
 def test_one_seed_without_stairs_is_told():
@@ -326,14 +341,14 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
         monkeypatch.setattr(staircase_page, name, value)
     staircase_page.write_page()
     text = page.read_text()
-    assert "**Not run yet.**" in text and text.count("Not measured yet.") == 8
+    assert "**Not run yet.**" in text and text.count("Not measured yet.") == 9
     assert text.endswith("<!-- /staircase -->b") and "%" not in text.split("|")[0]
     drawn = []
     monkeypatch.setattr(staircase_page, "draw", lambda found, path: drawn.append(path))
     table.write_text(json.dumps(table_with(lambda hops: hops)))
     staircase_page.write_page()
     text = page.read_text()
-    assert "Not run yet" not in text and text.count("Held: ") == 8
+    assert "Not run yet" not in text and text.count("Held: ") == 9
     assert "| 3 | 50.0 | 50.0 | 50.0 | **100.0** |" in text
     assert "with a probability of 0.80 to 0.90." in text
     assert drawn == [tmp_path / "s.png"]
