@@ -58,7 +58,7 @@ RUNS = ROOT / "runs" / "staircase"
 ASKED = RUNS / "asked"
 EARLY = "early"
 """Task of Coconut's runs that went on with answers after too few thoughts."""
-EARLY_UPDATES = 4000
+EARLY_UPDATES = 16_000
 STUDY, WIDE = ROOT / "studies" / "staircase.yaml", ROOT / "studies" / "staircase-wide.yaml"
 PARTS: dict[str, tuple[str, ...]] = {
     "coconut": ("coconut",),

@@ -5,6 +5,7 @@ first and puts everything into docs/results.md from results/staircase/table.json
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,10 @@ STAIRS = FIGURE.with_name("stairs.png")
 """The first panel of it alone."""
 READMES = {
     "README.md": "Asked a question of D hops, a model of two layers is right in {low} to {high} % "
-    "after fewer than D thoughts, where a guess has 50 %, and in {from_on} % or more from the D-th "
-    "on ({seeds} seed{s}).",
+    "after fewer than D thoughts, where a guess has 50 %, and in {from_on} % or more after D to 7, "
+    "the most in training ({seeds} seed{s}).",
     "README.zh-CN.md": "对于 D 跳的问题，两层模型的思维少于 D 个时正确率为 {low}–{high} %"
-    "（瞎猜为 50 %），从第 D 个思维起至少 {from_on} %（{seeds} 个种子）。",
+    "（瞎猜为 50 %），用 D 至 7 个（训练中最多 7 个）时至少 {from_on} %（{seeds} 个种子）。",
 }
 """What they say of the stairs."""
 MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7
@@ -371,15 +372,22 @@ def sources(found: Row) -> str:
     commits = sorted({str(run["commit"])[:10] for run in found["runs"]})
     machines = sorted({str(run["machine"]) for run in found["runs"]})
     unlearned = [
-        f"{run['task']}/{run['method']}/{run['seed']}" for run in found["runs"] if run["warnings"]
+        f"{', '.join(stages_of(run['warnings']))} ({run['task']}/{run['method']}/{run['seed']})"
+        for run in found["runs"]
+        if run["warnings"]
     ]
     text = (
         f"Minutes of training, a run each: {told}. Commits {', '.join(commits)}; "
         f"{'; '.join(machines)}. No seed is left out."
     )
-    return (
-        f"{text} With a stage that was not learned: {', '.join(unlearned)}." if unlearned else text
-    )
+    if not unlearned:
+        return text
+    return f"{text} Stages that ended at their cap, not learned: {'; '.join(unlearned)}."
+
+
+def stages_of(warnings: Sequence[str]) -> list[str]:
+    """Return the numbers of the stages that these warnings of a training are about."""
+    return [number for text in warnings for number in re.findall(r"stage (\d+)", text)[:1]]
 
 
 # --- the figure ---------------------------------------------------------------------------------

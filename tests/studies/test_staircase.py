@@ -354,7 +354,7 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     assert drawn == [tmp_path / "s.png"]
     short = (tmp_path / "README.md").read_text()
     assert "is right in 50 to 50 % after fewer than D thoughts" in short
-    assert "in 100.0 % or more from the D-th on (2 seeds)." in short
+    assert "in 100.0 % or more after D to 7, the most in training (2 seeds)." in short
     assert "至少 100.0 %" in (tmp_path / "README.zh-CN.md").read_text()
 
 

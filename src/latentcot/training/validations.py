@@ -92,7 +92,7 @@ def not_learned(
     is_above = loss is not None and loss >= below
     if is_above and (phase.learned_below is not None or accuracy < GOOD):
         ended = "training ended" if is_last else f"stage {phase.stage} ended"
-        then = "" if is_last else " Later stages do not make up for it."
+        then = "" if is_last else " Later stages may not make up for it."
         what = "its last stage" if is_last else "it"
         return f"{ended} before {what} was learned: {told}.{then} {ADVICE}"
     if is_last and phase.stage > 0 and words is not None and accuracy < GOOD * words:
