@@ -31,7 +31,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from staircase_page import MOST_HOPS, MOST_THOUGHTS, TABLE, show_claims, write_page
+from staircase_page import EARLY_UPDATES, MOST_HOPS, MOST_THOUGHTS, TABLE, show_claims, write_page
 
 from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
@@ -58,7 +58,6 @@ RUNS = ROOT / "runs" / "staircase"
 ASKED = RUNS / "asked"
 EARLY = "early"
 """Task of Coconut's runs that went on with answers after too few thoughts."""
-EARLY_UPDATES = 16_000
 STUDY, WIDE = ROOT / "studies" / "staircase.yaml", ROOT / "studies" / "staircase-wide.yaml"
 PARTS: dict[str, tuple[str, ...]] = {
     "coconut": ("coconut",),

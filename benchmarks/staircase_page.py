@@ -32,6 +32,8 @@ READMES = {
 """What they say of the stairs."""
 MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7
 """Of the questions; asked for; and those that training had."""
+EARLY_UPDATES = 16_000
+"""More for Coconut's runs, with answers after too few thoughts."""
 LEARNED, BELOW, CONTROL, NEAR, WORDS = 0.95, 0.60, 0.75, 0.05, 0.97
 """Right at least, where the answer is known; right at most, where it is not; what a control must
 not reach; how far from a prediction; what a search in words must reach."""
@@ -295,27 +297,39 @@ def measured(found: Row) -> list[str]:
     """Return what stands below the claims."""
     seeds = max(row["num_seeds"] for row in found["rows"])
     questions = min(row["num_questions"] for row in found["rows"])
-    numbers = list(range(MOST_THOUGHTS + 1))
-    shares = stairs(found)
-    head = ["hops", *(f"T {t}" for t in numbers)]
-    rows = [
-        [str(hops), *(cell(shares.get((hops, t))) for t in numbers)]
-        for hops in range(1, MOST_HOPS + 1)
-    ]
     parts = [
         "![Accuracy by thoughts and hops; what stands beside it; mass by depth; cost]"
         "(images/staircase.png)",
         f"Coconut, answer forced straight behind T thoughts, % right; mean of {seeds} "
         f"seed{'s' if seeds > 1 else ''}, {questions} questions or more each. Training had up to "
         f"{TRAINED} thoughts.",
-        table(head, rows),
+        stairs_table(stairs(found), MOST_THOUGHTS),
     ]
+    if found["early"]:
+        seeds = found["early"][0]["num_seeds"]
+        parts += [
+            f"The same after {EARLY_UPDATES:,} updates more, on chains cut after a random number of "
+            f"steps, so that answers after too few thoughts are trained too; {seeds} "
+            f"seed{'s' if seeds > 1 else ''}:",
+            stairs_table(stairs(found, key="early"), TRAINED),
+        ]
     if found["mass"]:
         parts += [seen_afterwards(found)]
     if found["others"]:
         parts += ["Beside it, left to write what they like (pause: forced, seven of them), %:"]
         parts += [others_table(found)]
     return [*parts, sources(found)]
+
+
+def stairs_table(shares: Stairs, most: int) -> str:
+    numbers = range(most + 1)
+    return table(
+        ["hops", *(f"T {t}" for t in numbers)],
+        [
+            [str(hops), *(cell(shares.get((hops, t))) for t in numbers)]
+            for hops in range(1, MOST_HOPS + 1)
+        ],
+    )
 
 
 def seen_afterwards(found: Row) -> str:

@@ -351,6 +351,7 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     assert "Not run yet" not in text and text.count("Held: ") == 9
     assert "| 3 | 50.0 | 50.0 | 50.0 | **100.0** |" in text
     assert "with a probability of 0.80 to 0.90." in text
+    assert text.count("| 3 | 50.0 | 50.0 | 50.0 | **100.0** |") == 2
     assert drawn == [tmp_path / "s.png"]
     short = (tmp_path / "README.md").read_text()
     assert "is right in 50 to 50 % after fewer than D thoughts" in short
