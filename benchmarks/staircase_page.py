@@ -308,8 +308,8 @@ def measured(found: Row) -> list[str]:
     if found["early"]:
         seeds = found["early"][0]["num_seeds"]
         parts += [
-            f"The same after {EARLY_UPDATES:,} updates more, on chains cut after a random number of "
-            f"steps, so that answers after too few thoughts are trained too; {seeds} "
+            f"The same after {EARLY_UPDATES:,} updates more, on chains cut after a random number "
+            f"of steps, so that answers after too few thoughts are trained too; {seeds} "
             f"seed{'s' if seeds > 1 else ''}:",
             stairs_table(stairs(found, key="early"), TRAINED),
         ]
