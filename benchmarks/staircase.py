@@ -165,7 +165,11 @@ def go_on_early() -> None:
         for split in ("train", "valid"):
             rng = random.Random(f"early/{split}")
             examples = read_examples(str(RUNS / "data" / f"{split}.jsonl"))
-            write_examples(folder / f"{split}.jsonl", [cut(one, rng) for one in examples])
+            # Half of them whole: with too many questions that cannot be answered yet, the search
+            # itself is lost.
+            number = len(examples) // 2
+            some = [*examples[:number], *(cut(one, rng) for one in examples[number:])]
+            write_examples(folder / f"{split}.jsonl", some)
     for result in sorted((RUNS / "study").glob("staircase/coconut/seed-*/evals/test.json")):
         begun = result.parents[1]
         run = RUNS / "early-study" / EARLY / "coconut" / begun.name
@@ -175,6 +179,7 @@ def go_on_early() -> None:
             "method=coconut-no-curriculum", f"model={best_checkpoint(begun)}",
             f"data.train={folder / 'train.jsonl'}", f"data.valid={folder / 'valid.jsonl'}",
             "curriculum.pad_to_num_stages=false", f"training.max_updates={EARLY_UPDATES}",
+            "training.learning_rate=0.001",
             f"seed={read_run_recipe(begun)['seed']}",
         ]  # fmt: skip
         recipe = read_recipe("small/staircase", changes)

@@ -6,6 +6,7 @@ first and puts everything into docs/results.md from results/staircase/table.json
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,20 @@ from studies import PAGE, RESULTS, fill
 TABLE = RESULTS / "staircase" / "table.json"
 FIGURE = PAGE.parent / "images" / "staircase.png"
 STAIRS = FIGURE.with_name("stairs.png")
-"""The first panel of it alone."""
+"""The stairs of each seed."""
 READMES = {
-    "README.md": "Asked a question of D hops, a model of two layers is right in {low} to {high} % "
-    "after fewer than D thoughts, where a guess has 50 %, and in {from_on} % or more after D to 7, "
-    "the most in training ({seeds} seed{s}).",
-    "README.zh-CN.md": "对于 D 跳的问题，两层模型的思维少于 D 个时正确率为 {low}–{high} %"
-    "（瞎猜为 50 %），用 D 至 7 个（训练中最多 7 个）时至少 {from_on} %（{seeds} 个种子）。",
+    "README.md": "A question of D hops takes a model of two layers as many thoughts as hops, or "
+    "one fewer ({edges} of {seeds} seeds). With fewer it is right in {low} to {high} %, where a "
+    "guess between the candidates has 50; from there to 7, the most in training, in {from_on} % or "
+    "more.",
+    "README.zh-CN.md": "D 跳的问题需要两层模型用 D 个或 D − 1 个思维（{seeds} 个种子：{edges}）。"
+    "更少时正确率为 {low}–{high} %（在两个候选中瞎猜为 50 %）；从这里到 7 个（训练中最多 7 个）"
+    "至少 {from_on} %。",
 }
 """What they say of the stairs."""
 MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7
 """Of the questions; asked for; and those that training had."""
-EARLY_UPDATES = 16_000
+EARLY_UPDATES = 8000
 """More for Coconut's runs, with answers after too few thoughts."""
 LEARNED, BELOW, CONTROL, NEAR, WORDS = 0.95, 0.60, 0.75, 0.05, 0.97
 """Right at least, where the answer is known; right at most, where it is not; what a control must
@@ -90,9 +93,21 @@ def one_hop_each(found: Row) -> tuple[str, bool] | None:
         return None
     edges = edges_of(stairs(found))
     told = ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges.items())
-    seeds = found["rows"][0]["seeds"]
-    alone = sum(is_even(edges_of(stairs(found, seed))) for seed in seeds)
-    return f"fewest thoughts: {told}; by itself in {alone} of {len(seeds)} seeds", is_even(edges)
+    return f"fewest thoughts in the mean: {told}; by seed: {edges_by_seed(found)}", is_even(edges)
+
+
+def edges_by_seed(found: Row) -> str:
+    """Return how many seeds answer after how many thoughts, D standing for the hops."""
+    offsets = [offset_of(stairs(found, seed)) for seed in found["rows"][0]["seeds"]]
+    names = {None: "uneven", 0: "D"}
+    told = Counter(names.get(offset, f"D − {offset}") for offset in offsets)
+    return ", ".join(f"{name} in {count}" for name, count in sorted(told.items()))
+
+
+def offset_of(shares: Stairs) -> int | None:
+    """Return by how many thoughts fewer than hops the answer is known, if it is one number."""
+    offsets = {None if t is None else hops - t for hops, t in edges_of(shares).items()}
+    return offsets.pop() if len(offsets) == 1 else None
 
 
 def is_even(edges: dict[int, int | None]) -> bool:
@@ -103,7 +118,12 @@ def is_even(edges: dict[int, int | None]) -> bool:
 
 def chance_below(found: Row) -> tuple[str, bool] | None:
     below = below_edges(stairs(found))
-    return (f"at most {percent(max(below))}", max(below) <= BELOW) if below else None
+    if not below:
+        return None
+    own = [max(below_edges(stairs(found, seed)), default=0.0) for seed in found["rows"][0]["seeds"]]
+    most, each = max(below), ", ".join(map(percent, own))
+    told = f"in the mean at most {percent(most)}; below its own edge each seed has at most {each}"
+    return told, most <= BELOW
 
 
 def below_edges(shares: Stairs) -> list[float]:
@@ -275,14 +295,22 @@ def write_page() -> None:
 
 
 def in_short(found: Row, sentence: str) -> str:
-    """Return the stairs in one sentence; they need not be whole for it to be true."""
-    shares = {at: share for at, share in stairs(found).items() if at[1] <= TRAINED}
-    below = [100 * share for (hops, t), share in shares.items() if t < hops]
-    above = [100 * share for (hops, t), share in shares.items() if t >= hops]
-    seeds = max(row["num_seeds"] for row in found["rows"])
-    numbers = {"low": f"{min(below):.0f}", "high": f"{max(below):.0f}",
-               "from_on": f"{min(above):.1f}", "seeds": seeds}  # fmt: skip
-    return sentence.format(**numbers, s="s" if seeds > 1 else "")
+    """Return the stairs of all seeds in one sentence, each with the edge that it has."""
+    below, above = list[float](), list[float]()
+    for seed in found["rows"][0]["seeds"]:
+        shares = stairs(found, seed)
+        edges = edges_of(shares)
+        below += below_edges(shares)
+        above += [
+            share
+            for (hops, t), share in shares.items()
+            if hops >= 2 and (edges[hops] or 0) <= t <= TRAINED
+        ]
+    return sentence.format(
+        low=f"{100 * min(below):.0f}", high=f"{100 * max(below):.0f}",
+        from_on=f"{100 * min(above):.1f}", edges=edges_by_seed(found),
+        seeds=len(found["rows"][0]["seeds"]),
+    )  # fmt: skip
 
 
 def claims_table(found: Row | None) -> str:
@@ -298,8 +326,9 @@ def measured(found: Row) -> list[str]:
     seeds = max(row["num_seeds"] for row in found["rows"])
     questions = min(row["num_questions"] for row in found["rows"])
     parts = [
-        "![Accuracy by thoughts and hops; what stands beside it; mass by depth; cost]"
-        "(images/staircase.png)",
+        "![Accuracy by thoughts and hops, a panel for each seed](images/stairs.png)",
+        "![Accuracy by thoughts and hops, mean of the seeds; what stands beside it; mass by depth; "
+        "cost](images/staircase.png)",
         f"Coconut, answer forced straight behind T thoughts, % right; mean of {seeds} "
         f"seed{'s' if seeds > 1 else ''}, {questions} questions or more each. Training had up to "
         f"{TRAINED} thoughts.",
@@ -308,8 +337,8 @@ def measured(found: Row) -> list[str]:
     if found["early"]:
         seeds = found["early"][0]["num_seeds"]
         parts += [
-            f"The same after {EARLY_UPDATES:,} updates more, on chains cut after a random number "
-            f"of steps, so that answers after too few thoughts are trained too; {seeds} "
+            f"The same after {EARLY_UPDATES:,} updates more, half of the chains cut after a random "
+            f"number of steps, so that answers after too few thoughts are trained too; {seeds} "
             f"seed{'s' if seeds > 1 else ''}:",
             stairs_table(stairs(found, key="early"), TRAINED),
         ]
@@ -414,7 +443,7 @@ def draw(found: Row, path: Path) -> None:
     note = f"{seeds} seed{'s' if seeds > 1 else ''}; at least {questions} questions for each D"
     with style.figure(2 * style.COLUMN, 5.2) as drawn:
         (left, right), (inside, cost) = drawn.subplots(2, 2)
-        draw_stairs(left, found)
+        draw_stairs(left, stairs(found))
         draw_others(right, found)
         held = {(row["thought"], row["depth"]): row["on_the_way_mean"] for row in found["mass"]}
         thoughts = sorted({thought for thought, _ in held})
@@ -426,13 +455,17 @@ def draw(found: Row, path: Path) -> None:
         inside.set_ylabel("depth")
         draw_costs(cost, found["costs"])
         style.save(drawn, path, note, as_pdf=False)
-    with style.figure() as drawn:
-        draw_stairs(drawn.subplots(), found)
+    all_seeds = found["rows"][0]["seeds"]
+    with style.figure(2.2 * len(all_seeds) + 0.4, 2.0) as drawn:
+        panels = drawn.subplots(1, len(all_seeds), squeeze=False, sharey=True)[0]
+        for axes, seed in zip(panels, all_seeds, strict=True):
+            draw_stairs(axes, stairs(found, seed))
+            axes.set(title=f"seed {seed}, % right", ylabel="hops" if axes is panels[0] else "")
+        note = f"answer forced; at least {questions} questions for each D"
         style.save(drawn, path.with_name(STAIRS.name), note, as_pdf=False)
 
 
-def draw_stairs(axes: Axes, found: Row) -> None:
-    shares = stairs(found)
+def draw_stairs(axes: Axes, shares: Stairs) -> None:
     thoughts, hops = range(MOST_THOUGHTS + 1), range(1, MOST_HOPS + 1)
     grid = [[shares.get((n, t), float("nan")) for t in thoughts] for n in hops]
     heat(axes, grid, thoughts, hops, scale=100)

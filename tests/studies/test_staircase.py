@@ -323,7 +323,7 @@ def test_one_seed_without_stairs_is_told():
     for row in found["rows"]:
         row["accuracies"][1] = 0.5
     told, has_held = staircase_page.CLAIMS[0].measured(found)
-    assert has_held and "in 1 of 2 seeds" in told  # the means were left as they are
+    assert has_held and "by seed: D in 1, uneven in 1" in told  # the means were left as they are
 
 
 def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
@@ -354,8 +354,8 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     assert text.count("| 3 | 50.0 | 50.0 | 50.0 | **100.0** |") == 2
     assert drawn == [tmp_path / "s.png"]
     short = (tmp_path / "README.md").read_text()
-    assert "is right in 50 to 50 % after fewer than D thoughts" in short
-    assert "in 100.0 % or more after D to 7, the most in training (2 seeds)." in short
+    assert "(D in 2 of 2 seeds). With fewer it is right in 50 to 50 %" in short
+    assert short.count("the most in training, in 100.0 % or more.") == 1
     assert "至少 100.0 %" in (tmp_path / "README.zh-CN.md").read_text()
 
 
