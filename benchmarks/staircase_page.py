@@ -150,9 +150,13 @@ def early_answers(found: Row) -> tuple[str, bool] | None:
     shares = stairs(found, key="early")
     edges, most = edges_of(shares), max(below_edges(shares), default=0.0)
     told = ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges.items())
-    return f"fewest thoughts: {told}; below at most {percent(most)}", is_even(
-        edges
-    ) and most <= BELOW
+    two_fewer = max(share for row in found["early"] if row["num_thoughts"] <= row["hops"] - 2
+                    for share in row["accuracies"])  # fmt: skip
+    return (
+        f"fewest thoughts: {told}; below at most {percent(most)}; with D − 2 or fewer at most "
+        f"{percent(two_fewer)} in any seed",
+        is_even(edges) and most <= BELOW,
+    )
 
 
 def pause_has_none(found: Row) -> tuple[str, bool] | None:
