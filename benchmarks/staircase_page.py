@@ -91,9 +91,14 @@ def edges_of(shares: Stairs) -> dict[int, int | None]:
 def one_hop_each(found: Row) -> tuple[str, bool] | None:
     if not found["rows"]:
         return None
-    edges = edges_of(stairs(found))
-    told = ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges.items())
-    return f"fewest thoughts in the mean: {told}; by seed: {edges_by_seed(found)}", is_even(edges)
+    shares = stairs(found)
+    told = f"fewest thoughts in the mean: {told_edges(shares)}; by seed: {edges_by_seed(found)}"
+    return told, offset_of(shares) is not None
+
+
+def told_edges(shares: Stairs) -> str:
+    edges = edges_of(shares).items()
+    return ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges)
 
 
 def edges_by_seed(found: Row) -> str:
@@ -108,12 +113,6 @@ def offset_of(shares: Stairs) -> int | None:
     """Return by how many thoughts fewer than hops the answer is known, if it is one number."""
     offsets = {None if t is None else hops - t for hops, t in edges_of(shares).items()}
     return offsets.pop() if len(offsets) == 1 else None
-
-
-def is_even(edges: dict[int, int | None]) -> bool:
-    """Return whether each hop takes exactly one thought more than the one before."""
-    offsets = {None if t is None else hops - t for hops, t in edges.items()}
-    return len(offsets) == 1 and None not in offsets
 
 
 def chance_below(found: Row) -> tuple[str, bool] | None:
@@ -133,14 +132,18 @@ def below_edges(shares: Stairs) -> list[float]:
     return [share for (hops, t), share in shares.items() if hops >= 2 and t < first[hops]]
 
 
-def stays_above(found: Row) -> tuple[str, bool] | None:
-    shares = stairs(found)
+def above_edges(shares: Stairs) -> list[float]:
+    """Return what is right from there on to the most thoughts in training."""
     edges = edges_of(shares)
-    above = [
+    return [
         share
         for (hops, t), share in shares.items()
         if hops >= 2 and (edges[hops] or 0) <= t <= TRAINED
     ]
+
+
+def stays_above(found: Row) -> tuple[str, bool] | None:
+    above = above_edges(stairs(found))
     return (f"at least {percent(min(above))}", min(above) >= LEARNED) if above else None
 
 
@@ -148,14 +151,13 @@ def early_answers(found: Row) -> tuple[str, bool] | None:
     if not found["early"]:
         return None
     shares = stairs(found, key="early")
-    edges, most = edges_of(shares), max(below_edges(shares), default=0.0)
-    told = ", ".join(f"{hops} hops: {'never' if t is None else t}" for hops, t in edges.items())
+    most = max(below_edges(shares), default=0.0)
     two_fewer = max(share for row in found["early"] if row["num_thoughts"] <= row["hops"] - 2
                     for share in row["accuracies"])  # fmt: skip
     return (
-        f"fewest thoughts: {told}; below at most {percent(most)}; with D − 2 or fewer at most "
-        f"{percent(two_fewer)} in any seed",
-        is_even(edges) and most <= BELOW,
+        f"fewest thoughts: {told_edges(shares)}; below at most {percent(most)}; with D − 2 or "
+        f"fewer at most {percent(two_fewer)} in any seed",
+        offset_of(shares) is not None and most <= BELOW,
     )
 
 
@@ -300,20 +302,12 @@ def write_page() -> None:
 
 def in_short(found: Row, sentence: str) -> str:
     """Return the stairs of all seeds in one sentence, each with the edge that it has."""
-    below, above = list[float](), list[float]()
-    for seed in found["rows"][0]["seeds"]:
-        shares = stairs(found, seed)
-        edges = edges_of(shares)
-        below += below_edges(shares)
-        above += [
-            share
-            for (hops, t), share in shares.items()
-            if hops >= 2 and (edges[hops] or 0) <= t <= TRAINED
-        ]
+    seeds = found["rows"][0]["seeds"]
+    below = [share for seed in seeds for share in below_edges(stairs(found, seed))]
+    above = [share for seed in seeds for share in above_edges(stairs(found, seed))]
     return sentence.format(
         low=f"{100 * min(below):.0f}", high=f"{100 * max(below):.0f}",
-        from_on=f"{100 * min(above):.1f}", edges=edges_by_seed(found),
-        seeds=len(found["rows"][0]["seeds"]),
+        from_on=f"{100 * min(above):.1f}", edges=edges_by_seed(found), seeds=len(seeds),
     )  # fmt: skip
 
 
