@@ -23,6 +23,7 @@ import argparse
 import hashlib
 import json
 import random
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -161,6 +162,11 @@ def train(part: str, seeds: Sequence[int] | None, jobs: int) -> None:
 def go_on_early() -> None:
     """Train each finished run of Coconut further, to answer after fewer thoughts than hops too."""
     folder = RUNS / EARLY
+    finished = sorted((RUNS / "study").glob("staircase/coconut/seed-*/evals/test.json"))
+    if not finished:
+        sys.exit(
+            f"{RUNS / 'study'}: holds no finished run of coconut. First: staircase.py run coconut"
+        )
     if not (folder / "valid.jsonl").exists():
         for split in ("train", "valid"):
             rng = random.Random(f"early/{split}")
@@ -170,7 +176,7 @@ def go_on_early() -> None:
             number = len(examples) // 2
             some = [*examples[:number], *(cut(one, rng) for one in examples[number:])]
             write_examples(folder / f"{split}.jsonl", some)
-    for result in sorted((RUNS / "study").glob("staircase/coconut/seed-*/evals/test.json")):
+    for result in finished:
         begun = result.parents[1]
         run = RUNS / "early-study" / EARLY / "coconut" / begun.name
         if (run / "evals" / "test.json").exists():

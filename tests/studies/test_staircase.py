@@ -225,6 +225,12 @@ def test_a_chain_is_cut_anywhere():
     assert all(one.steps == example.steps[: len(one.steps)] for one in found)
 
 
+def test_going_on_needs_a_finished_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(staircase, "RUNS", tmp_path)
+    with pytest.raises(SystemExit, match="First: staircase.py run coconut"):
+        staircase.go_on_early()
+
+
 def test_a_run_is_not_asked_twice(tiny_run, tmp_path, monkeypatch):
     """And what was found goes into the table whether or not it was asked just now."""
     run = tmp_path / "study" / "staircase" / "coconut" / "seed-3"
