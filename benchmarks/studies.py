@@ -33,7 +33,7 @@ STUDIES = {
     for name in (
         "methods-graphs", "methods-graphs-longer", "methods-graphs-from-cot",
         "methods-graphs-passes", "methods-arithmetic", "methods-arithmetic-passes", "prontoqa",
-        "shortcuts", "smollm2", "smollm2-lora", "smollm2-scratch",
+        "shortcuts", "pause-seeds", "smollm2", "smollm2-lora", "smollm2-scratch",
     )
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""
