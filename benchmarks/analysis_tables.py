@@ -87,11 +87,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _range(row: Result, digits: int = 1) -> str:
-    return (
-        f"{100 * row['accuracy']:.{digits}f} ({100 * row['low']:.{digits}f}–"
-        f"{100 * row['high']:.{digits}f})"
-    )
+def _range(row: Result) -> str:
+    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
 
 
 def outcomes(result: Result) -> list[str]:

@@ -14,10 +14,8 @@ from pathlib import Path
 from statistics import fmean
 
 from latentcot.data.examples import read_examples
-from latentcot.evaluation.statistics import percent
 from latentcot.utils.files import write_json
-
-RESULTS = Path(__file__).parent.parent / "results"
+from studies import RESULTS, accuracy_table
 
 
 def main(study: Path, data: Path, name: str) -> None:
@@ -31,11 +29,9 @@ def main(study: Path, data: Path, name: str) -> None:
         shares = [by_group(path, groups) for path in sorted(method.glob("seed-*/evals/test.json"))]
         if shares:
             rows[method.name] = {name: fmean(one[name] for one in shares) for name in names}
-    write_json(RESULTS / name / "by_steps.json", {"questions": sizes, "accuracy_mean": rows})
-    print("| method | " + " | ".join(f"{name} ({sizes[name]})" for name in names) + " |")
-    print("|---" * (len(names) + 1) + "|")
-    for method, shares_of in rows.items():
-        print(f"| {method} | " + " | ".join(percent(shares_of[name]) for name in names) + " |")
+    found = {"questions": sizes, "accuracy_mean": rows}
+    write_json(RESULTS / name / "by_steps.json", found)
+    print("\n".join(accuracy_table(found)))
 
 
 def group_of(num_steps: int, is_seen: bool) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.evaluation.statistics import percent
+from latentcot.utils.files import write_json, written_whole
 from studies import fill
 
 ROOT = Path(__file__).parent.parent
@@ -141,7 +142,8 @@ def make(name: str, out: Path) -> None:
             known |= words if split == "train" else set()
             row = {"question": question, "steps": steps, "answer": answer}
             lines.append(json.dumps(row) + "\n")
-        (out / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+        with written_whole(out / f"{split}.jsonl") as file:
+            file.write("".join(lines))
 
 
 def recipe(data: Path) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def run(name: str, method: str, seed: int, out: Path) -> None:
         "provenance": result["provenance"],
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_json(target, kept)
 
 
 def table() -> str:

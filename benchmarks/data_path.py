@@ -27,6 +27,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from measuring import of_process
+
 from latentcot.curriculum.layout import LaidOut, encode
 from latentcot.curriculum.stages import phases_of
 from latentcot.data.examples import read_examples
@@ -131,7 +133,7 @@ def measure(file: str, *, is_streamed: bool, first: int = 0, updates: int | None
     """
     recipe = _recipe(file, is_streamed)
     tokenizer = _tokenizer(recipe)
-    base, start, cpu = _of_process("VmRSS"), time.perf_counter(), time.process_time()
+    base, start, cpu = of_process("VmRSS"), time.perf_counter(), time.process_time()
     with _collector_at_rest():
         train, counted = _read(recipe, tokenizer, start)
     loader = _loader(recipe, tokenizer, train)
@@ -226,12 +228,7 @@ def _digest(update_batch: UpdateBatch) -> str:
 
 
 def _mib(key: str) -> int:
-    return round(_of_process(key) / MIB)
-
-
-def _of_process(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+    return round(of_process(key) / MIB)
 
 
 # --- all of them ------------------------------------------------------------------------------

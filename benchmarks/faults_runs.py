@@ -363,14 +363,9 @@ class Trial:
         shutil.copytree(self.reference.halfway, self.run, dirs_exist_ok=True)
         return checkpoint_folders(self.run)[-1]
 
-    def refuse(self, *named: object, before: Before | None = None) -> None:
-        """Start it, and make sure that it ends with an error of ours.
-
-        Args:
-            *named: What the error must name.
-            before: Called in the child before it begins.
-        """
-        self.has_refused(self.start(before), *named)
+    def refuse(self, *named: object) -> None:
+        """Start it, and make sure that it ends with an error of ours that names all of these."""
+        self.has_refused(self.start(), *named)
 
     def has_refused(self, child: Child, *named: object) -> None:
         """Make sure that a process ended with an error of ours, and did no harm.

@@ -86,7 +86,7 @@ def start_of_peak() -> int:
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_reserved()
     Path("/proc/self/clear_refs").write_text("5")
-    return _of_process("VmRSS")
+    return of_process("VmRSS")
 
 
 def peak() -> int:
@@ -94,10 +94,11 @@ def peak() -> int:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         return torch.cuda.max_memory_reserved()  # of what a CUDA graph holds, nothing else tells
-    return _of_process("VmHWM")
+    return of_process("VmHWM")
 
 
-def _of_process(key: str) -> int:
+def of_process(key: str) -> int:
+    """Return bytes of this process by their name in /proc/self/status, such as VmRSS."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 

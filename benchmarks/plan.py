@@ -193,13 +193,10 @@ def lengths(files: list[str]) -> None:
 
 def write() -> None:
     """Write both tables into the page."""
-    text = PAGE.read_text(encoding="utf-8")
+    from studies import fill  # children that measure memory do without its imports
+
     for name, lines in (("check", _check_lines()), ("table", _table_lines())):
-        begin, end = f"<!-- {name}: written by benchmarks/plan.py -->", f"<!-- /{name} -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = "\n".join([before + begin, "", *lines, "", end + after])
-    PAGE.write_text(text, encoding="utf-8")
+        fill(PAGE, name, "plan.py", "\n".join(["", *lines, ""]))
 
 
 def _check_lines() -> list[str]:

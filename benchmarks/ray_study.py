@@ -19,8 +19,7 @@ from pathlib import Path
 
 import yaml
 from faults_processes import Lost
-from faults_recipes import make_data, write_recipe
-from faults_results import compare, newest_and_best
+from faults_runs import compare, make_data, newest_and_best, write_recipe
 from faults_study import _results as results_of
 
 from latentcot.runs.checkpoint_folders import checkpoint_folders

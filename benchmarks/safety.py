@@ -32,7 +32,8 @@ from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.training import saving
 from latentcot.training.train import train
-from latentcot.utils.files import write_json, written_whole
+from latentcot.utils.files import write_json
+from studies import fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "safety"
@@ -226,8 +227,6 @@ def one_update(batch_size: int, *, saves_memory: bool) -> dict[str, Any]:
 
 # --- the page ---------------------------------------------------------------------------------
 
-BEGIN, END = "<!-- figures: written by benchmarks/safety.py -->", "<!-- /figures -->"
-
 
 def write_page() -> None:
     """Put the figures of all result files into docs/reliability.md."""
@@ -241,12 +240,8 @@ def write_page() -> None:
             lines.append(f"| {SHOWN[name]} | {_value(result[name])} | {command} |")
             command = "same"
         sources.append(f"{path.name}: commit {source['commit'][:10]}, {source['machine']}")
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
     table = "\n".join([*lines, "", *(f"- {source}" for source in sources)])
-    with written_whole(PAGE) as file:
-        file.write(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
+    fill(PAGE, "figures", "safety.py", f"\n{table}\n")
 
 
 def _value(value: Any) -> str:

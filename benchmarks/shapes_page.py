@@ -6,13 +6,12 @@ from typing import Any
 
 from measuring import Found
 
-from latentcot.utils.files import written_whole
+from studies import fill
 
 PAGE = Path(__file__).parent.parent / "docs" / "larger-models.md"
 THOUGHTS = (0, 3, 18)
 """None, and of three steps with c = 1 and 6."""
 GIB = 2**30
-BEGIN, END = "<!-- tables: written by benchmarks/shapes.py -->", "<!-- /tables -->"
 FILES = {
     "cuda": "Measured on one GPU, whole models",
     "kept": "Counted, whole models: memory in bfloat16",
@@ -31,9 +30,7 @@ def write_page(results: Path) -> None:
     tables = "\n\n".join(
         f"### {title}\n\n{_table(results / f'{name}.json')}" for name, title in FILES.items()
     )
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    with written_whole(PAGE) as file:
-        file.write(f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}")
+    fill(PAGE, "tables", "shapes.py", f"\n{tables}\n")
 
 
 def _table(path: Path) -> str:

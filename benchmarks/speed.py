@@ -54,7 +54,8 @@ from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.training.build import build
 from latentcot.training.loop import Trainer
-from latentcot.utils.files import write_json, written_whole
+from latentcot.utils.files import write_json
+from studies import fill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "speed"
@@ -264,8 +265,6 @@ FIGURES = {
 
 # --- the page ----------------------------------------------------------------------------------
 
-BEGIN, END = "<!-- figures: written by benchmarks/speed.py -->", "<!-- /figures -->"
-
 
 def write_page() -> None:
     """Put the figures of the result files into docs/performance.md."""
@@ -279,10 +278,7 @@ def write_page() -> None:
         lines += [_row(name, device, found.get(name)) for name in names]
     sources = sorted({f"commit {one['commit'][:10]}, {one['machine']}" for one in every.values()})
     table = "\n".join([*lines, "", *(f"- {source}" for source in sources)])
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    with written_whole(PAGE) as file:
-        file.write(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}")
+    fill(PAGE, "figures", "speed.py", f"\n{table}\n")
 
 
 def _row(name: str, device: str, found: Found | None) -> str:

@@ -47,7 +47,7 @@ from latentcot.runs.folder import read_metrics, read_run_recipe
 from latentcot.runs.provenance import provenance, read_provenance
 from latentcot.studies.study import read_study
 from latentcot.tasks.prosqa.generator import graph_of, make_splits
-from latentcot.tasks.prosqa.graphs import Graph, distances
+from latentcot.tasks.prosqa.graphs import Graph, distances, distances_to
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.thinking.readings import logits_of
 from latentcot.training.train import train as train_run
@@ -189,10 +189,11 @@ def go_on_early() -> None:
             f"seed={read_run_recipe(begun)['seed']}",
         ]  # fmt: skip
         recipe = read_recipe("small/staircase", changes)
-        if train_run(recipe, run, resume=run.exists()):
-            reasoner = load(run, device="cpu")
-            examples = read_examples(str(RUNS / "data" / "test.jsonl"))
-            evaluate(reasoner, examples, batch_size=BATCH).write(run / "evals" / "test.json")
+        if not train_run(recipe, run, resume=(run / "recipe.yaml").is_file()):
+            sys.exit(130)  # a signal ends all of it
+        reasoner = load(run, device="cpu")
+        examples = read_examples(str(RUNS / "data" / "test.jsonl"))
+        evaluate(reasoner, examples, batch_size=BATCH).write(run / "evals" / "test.json")
 
 
 def cut(example: Example, rng: random.Random) -> Example:
@@ -366,8 +367,7 @@ def walk(graph: Graph, sight: int) -> float:
     The walker takes one of the children at random wherever the target is more than `sight` hops
     away, and goes to it from there. With a sight of 2 it also takes no child that has none.
     """
-    turned = replace(graph, edges=tuple((child, parent) for parent, child in graph.edges))
-    to_go = distances(turned, graph.target)
+    to_go = distances_to(graph, graph.target)
 
     def reached(node: int, left: int) -> float:
         if to_go.get(node, left + 1) <= min(sight, left):

@@ -28,7 +28,7 @@ READMES = {
     "one fewer ({edges} of {seeds} seeds). With fewer it is right in {low} to {high} %, where a "
     "guess between the candidates has 50; from there to 7, the most in training, in {from_on} % or "
     "more.",
-    "README.zh-CN.md": "D 跳的问题需要两层模型用 D 个或 D − 1 个思维（{seeds} 个种子：{edges}）。"
+    "README.zh-CN.md": "D 跳的问题需要两层模型用 D 个或 D − 1 个思维（{seeds} 个种子，{counts}）。"
     "更少时正确率为 {low}–{high} %（在两个候选中瞎猜为 50 %）；从这里到 7 个（训练中最多 7 个）"
     "至少 {from_on} %。",
 }
@@ -307,7 +307,8 @@ def in_short(found: Row, sentence: str) -> str:
     above = [share for seed in seeds for share in above_edges(stairs(found, seed))]
     return sentence.format(
         low=f"{100 * min(below):.0f}", high=f"{100 * max(below):.0f}",
-        from_on=f"{100 * min(above):.1f}", edges=edges_by_seed(found), seeds=len(seeds),
+        from_on=f"{100 * min(above):.1f}", seeds=len(seeds),
+        edges=edges_by_seed(found), counts=edges_by_seed(found).replace(" in ", ": "),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The mass of thoughts on the search frontier, written a second time, question by question."""
+"""Shortest paths, and the mass of thoughts on the frontier, written a second time and slowly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from latentcot.data.examples import Example
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.tasks.prosqa.generator import graph_of
-from latentcot.tasks.prosqa.graphs import distances
+from latentcot.tasks.prosqa.graphs import Graph, distances
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,14 @@ def depth_masses(examples: Sequence[Example], probabilities: Sequence[Tensor]) -
                 uniform.append(len(nodes) / len(graph.names))
         masses.append(DepthMass(fmean(mass), fmean(uniform)))
     return masses
+
+
+def shortest_paths(graph: Graph, source: int, goal: int) -> list[tuple[int, ...]]:
+    """All shortest paths from `source` to `goal`, both ends included, by trying every path."""
+    level = [(source,)]
+    while level:
+        found = [path for path in level if path[-1] == goal]
+        if found:
+            return found
+        level = [(*p, child) for p in level for child in graph.children[p[-1]] if child not in p]
+    return []

@@ -5,6 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontier_reference import shortest_paths
 from latentcot.analysis.shared.node_groups import (
     EDGE_GROUPS,
     NODE_GROUPS,
@@ -13,7 +14,7 @@ from latentcot.analysis.shared.node_groups import (
     node_places,
     optimal_nodes,
 )
-from latentcot.tasks.prosqa.graphs import Graph, distances, shortest_paths
+from latentcot.tasks.prosqa.graphs import Graph, distances
 
 # 0 → 2, 3 → 4 → 6 (target); 3 → 5 → 7; 2 → 7; 0 → 4 is missing. 1 → 8 beside it, 1 → 4.
 EDGES = ((0, 2), (0, 3), (2, 4), (3, 4), (3, 5), (4, 6), (5, 7), (2, 7), (1, 8), (1, 4))

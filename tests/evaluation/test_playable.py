@@ -11,6 +11,7 @@ from fresh import fresh_subject, prosqa, untie, with_info
 from latentcot.errors import DataError, MethodError, UsageError
 from latentcot.evaluation import playable
 from latentcot.evaluation.playable import play_data, shape_of, tensors_of
+from latentcot.evaluation.reasoner import Reasoner
 from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
 
 EXAMPLES = prosqa("two-family", 6, layers=2, shared=0)
@@ -109,6 +110,17 @@ def test_half_precision_only_where_answers_stay_the_same(subject, monkeypatch):
     for bears, dtype in ((True, "float16"), (False, "float32")):
         monkeypatch.setattr(playable, "bears_halving", lambda *_, bears=bears: bears)
         assert play_data([subject.reasoner], EXAMPLES, {})["models"][0]["weights"]["dtype"] == dtype
+    num = sum(weight.numel() for weight in subject.reasoner.model.parameters())
+    monkeypatch.setattr(playable, "MOST_BYTES", 4 * num)  # enough for halves, with 4/3 of base 64
+    refused(subject, UsageError, r"MB in float32 \(with half of that it answers otherwise\)")
+
+
+def test_halving_reads_what_was_learned_beside_the_model(subject, monkeypatch):
+    monkeypatch.setattr(playable, "FULL_BYTES", 0)
+    own, modules = subject.reasoner, {"projection": torch.nn.Identity()}
+    codi = Reasoner(own.model, own.tokenizer, replace(own.info, method="codi"), modules)
+    with pytest.raises(MethodError, match="codi reads projection too"):
+        play_data([own, codi], EXAMPLES, {})
 
 
 def test_answers_that_rounding_changes_are_noticed(subject):

@@ -285,8 +285,8 @@ class TestSimcot:
         assert group_targets(steps[:1], 3) == ((1,), (), ())
         assert group_targets(steps[:3], 3) == ((1,), (2,), (3,))
         assert group_targets(steps, 3) == ((1,), (2,), (3, 4, 5, 6))
-        # Missing or too long ones, and steps behind the last group.
-        assert group_targets([(1, 2, 3)], 2, missing=(9,), width=2) == ((1, 2), (9,))
+        # Too long ones, and steps behind the last group.
+        assert group_targets([(1, 2, 3)], 2, width=2) == ((1, 2), ())
         assert group_targets(steps[:3], 2, joins_rest=False) == ((1,), (2,))
 
     def test_at_stage_0_it_does_nothing_and_uses_every_weight(self, model):

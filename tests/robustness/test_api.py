@@ -41,8 +41,9 @@ def test_is_refused_in_words(reasoner: Any, name: str) -> None:
 
 
 def test_a_device_that_does_not_exist(tiny_run: Any) -> None:
-    with pytest.raises(LatentcotError, match="device: .*got 'gpu0'"):
-        latentcot.load(tiny_run, device="gpu0")
+    for name in ("gpu0", "xpu"):  # no device of torch; one that torch here was built without
+        with pytest.raises(LatentcotError, match=f"device: .*got '{name}'"):
+            latentcot.load(tiny_run, device=name)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,16 @@ def test_saving_again_replaces_the_whole_folder(folder: Path) -> None:
     assert not (folder / "leftover").exists()
 
 
+def test_what_a_killed_process_left_does_not_block_the_next_one(folder: Path) -> None:
+    """It was killed while it deleted what had been there before."""
+    left = folder.with_name(f".{folder.name}.before.partial")
+    left.mkdir()
+    (left / "weights").write_text("old")
+    save_checkpoint(folder, MODEL, TOKENIZER, replace(INFO, update=121))
+    assert load_checkpoint(folder).info.update == 121
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(folder: Path) -> None:
     cannot_be_saved = {"function": lambda: None}
     with pytest.raises(Exception, match="pickle"):

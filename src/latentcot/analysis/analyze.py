@@ -19,8 +19,9 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.errors import RunError, UsageError
 from latentcot.runs.provenance import provenance
 from latentcot.utils.files import write_csv, write_json, written_whole
-from latentcot.utils.versions import ANALYSIS_VERSION
 
+ANALYSIS_VERSION = 1
+"""Earlier files call it schema_version."""
 ON_PAGE = ("outcomes", "tree", "superposition", "interventions")
 """What the page shows of each model."""
 

@@ -9,8 +9,7 @@ latent positions, since only the plain ("eager") attention of transformers tells
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -26,6 +25,8 @@ from latentcot.analysis.shared.statistics import Row, Rows, mean_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import DataError, UsageError
+from latentcot.models.backend.split_cache import attends_by
+from latentcot.models.ways import backbone_of, lock_of
 from latentcot.tasks.prosqa.generator import fact
 
 MAX_PARAMETERS = 50_000_000
@@ -154,8 +155,9 @@ def read_again(
         prefix_QD = table(torch.tensor(layouts[number].prefix, device=model.device))
         fed_ND = chains.latent_inputs[number, : chains.num_latents[number]]
         rows.append(torch.cat([prefix_QD, fed_ND.to(prefix_QD.device)]))
-    with eager_attention(model):
-        found = model.base_model(
+    backbone = backbone_of(model)
+    with lock_of(backbone), attends_by(backbone.config, "eager"):
+        found = backbone(
             inputs_embeds=nn.utils.rnn.pad_sequence(rows, batch_first=True),
             output_attentions=True,
             use_cache=False,
@@ -166,17 +168,6 @@ def read_again(
         starts_B=torch.tensor([len(layouts[number].prefix) for number in numbers]),
         num_latents_B=torch.tensor([chains.num_latents[number] for number in numbers]),
     )
-
-
-@contextmanager
-def eager_attention(model: Any) -> Iterator[None]:
-    """Let a model compute its attention weights one by one, then as it did before."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 def columns_of_edges(subject: Subject) -> list[list[list[int]]]:

@@ -29,6 +29,7 @@ from latentcot.analysis.shared.node_groups import (
 from latentcot.analysis.shared.statistics import Row, Rows, mean_fields, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.evaluation.statistics import percent
+from latentcot.thinking.readings import logits_of
 
 TOPS = (1, 5, 10)
 NUM_EXAMPLES = 20
@@ -121,8 +122,7 @@ def decode(subject: Subject, top: int, on_progress: Progress = no_progress) -> l
     found = [Decoded([], [], []) for _ in range(chains.most)]
     for start in range(0, len(subject.examples), subject.batch_size):
         thoughts_BND = chains.states[start : start + subject.batch_size, : chains.most]
-        logits_BNV = model.get_output_embeddings()(thoughts_BND.to(model.device))
-        shares_BNV = logits_BNV.float().softmax(-1)
+        shares_BNV = logits_of(model, thoughts_BND.to(model.device)).float().softmax(-1)
         probabilities, ids = shares_BNV.topk(min(top, shares_BNV.shape[-1]), dim=-1)
         rows = zip(ids.tolist(), probabilities.tolist(), strict=True)
         for number, (tokens, shares) in enumerate(rows, start):

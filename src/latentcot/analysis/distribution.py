@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from latentcot.analysis.outcomes import has_latents, own_numbers
+from latentcot.analysis.outcomes import own_numbers
 from latentcot.analysis.shared import style
 from latentcot.analysis.shared.question_sets import (
     SAME,
@@ -142,7 +142,7 @@ def _posed(
     for subject in subjects:
         encoded = tuple(subject.reasoner.encode(examples))
         posed = replace(subject, examples=examples, encoded=encoded, source=None)
-        most = [None, max(_one_a_hop(posed))] if has_latents(posed) else [None]
+        most = [None, max(_one_a_hop(posed))] if posed.can_force_thoughts else [None]
         for count in most:
             layouts, words = posed.prompts(count), _longest_text(posed) + 1
             check_lengths(posed.reasoner.model, layouts, ids, new_tokens=words)
@@ -169,7 +169,7 @@ def _answer(
     room += max(0, _longest_text(posed) - _longest_text(subject))
     own, wanted = own_numbers(posed), _one_a_hop(posed)
     ways: dict[Thoughts, list[int]] = {"trained": own}
-    if has_latents(posed) and wanted != own:
+    if posed.can_force_thoughts and wanted != own:
         ways["one_a_hop"] = wanted
     hops, found = [len(example.steps) for example in posed.examples], []
     for way, latents in ways.items():

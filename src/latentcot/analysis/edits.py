@@ -32,8 +32,8 @@ from latentcot.analysis.shared.latents import (
     compared,
     models_of,
     random_directions,
+    random_of,
     record,
-    stream,
     tables_of,
     with_latents,
 )
@@ -71,7 +71,6 @@ EDITS = {
 """Edit → what is done, and what must follow."""
 VECTORS = ("node", "random")
 KEYS = ("edit", "thought", "dose", "vector")
-Key = tuple[str, int, float, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def edited(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
             drawn = [
                 draw_edit(
                     graph, question, name, thought, num, vectors.there(question, thought),
-                    stream(SEED, name, thought, first.examples[question].id),
+                    random_of(SEED, name, thought, first.examples[question].id),
                 )
                 for question, (graph, num) in enumerate(
                     zip(first.graphs, chains.num_latents, strict=False)

@@ -25,8 +25,8 @@ from latentcot.analysis.shared.latents import (
     compared,
     models_of,
     random_directions,
+    random_of,
     record,
-    stream,
     tables_of,
     with_latents,
 )
@@ -41,6 +41,7 @@ from latentcot.analysis.shared.statistics import (
 )
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.evaluation.reasoner import Output
+from latentcot.thinking.readings import logits_of
 from latentcot.thinking.think import Latent
 
 MAX_QUESTIONS = 1_000
@@ -193,8 +194,10 @@ class Lab:
                     self.noise[rows, latent.number].to(own) * own.norm(dim=-1, keepdim=True)
                 )
             case "token":
-                head = self.subject.reasoner.model.get_output_embeddings()
-                return lambda rows, latent, own: latent.table(head(latent.state).argmax(-1))
+                model = self.subject.reasoner.model
+                return lambda rows, latent, own: latent.table(
+                    logits_of(model, latent.state).argmax(-1)
+                )
             case "mean":
                 means_ND = recorded.double().sum(0) / self.chains.is_latent.sum(0)[:, None]
                 table = means_ND.to(recorded).expand_as(recorded)
@@ -217,7 +220,7 @@ def draw_order(num: int, place: Place, *parts: object) -> list[int]:
     One thought changes places with another one; the first k, or all, are so permuted that none
     stays, each such order equally likely. Where there is nothing to permute, the order stays.
     """
-    rng, order = stream(*parts, place.thought, place.up_to), list(range(num))
+    rng, order = random_of(*parts, place.thought, place.up_to), list(range(num))
     if place.thought is not None:
         this = place.thought - 1
         if num > 1 and this < num:
@@ -241,7 +244,7 @@ def draw_partners(
     partners: list[int | None] = [None] * len(ids)
     for num in sorted(set(num_latents) - {0}):
         group = [q for q, latents in enumerate(num_latents) if latents == num]
-        rng = stream(seed, "swap", num, *(ids[q] for q in group))
+        rng = random_of(seed, "swap", num, *(ids[q] for q in group))
         drawn = rng.sample(group, len(group))
         for _ in range(MAX_ROUNDS):  # change places with any other where that helps
             for i in [i for i, q in enumerate(group) if keys[q] == keys[drawn[i]]]:

@@ -107,11 +107,6 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
 # --- how many thoughts ------------------------------------------------------------------------
 
 
-def has_latents(subject: Subject) -> bool:
-    """Return whether a number of thoughts, or of pauses, can be forced on the method."""
-    return subject.reasoner.method.view.has_latents
-
-
 def own_numbers(subject: Subject) -> list[int]:
     """Return how many latent positions each question had in training."""
     info, plan = subject.reasoner.info, subject.reasoner.rules.plan
@@ -125,7 +120,7 @@ def own_numbers(subject: Subject) -> list[int]:
 def _answer(subject: Subject, k: int | None, force_steps: bool, on_progress: Progress) -> _Answered:
     """Let a model answer after k thoughts, or as many as in training, and count what it writes."""
     outputs = subject.answers(
-        k if has_latents(subject) else None, force_steps=force_steps, on_progress=on_progress
+        k if subject.can_force_thoughts else None, force_steps=force_steps, on_progress=on_progress
     )
     template = subject.reasoner.info.template
     form = Form(subject.is_in_words, template.answer_start, template.step_end)
@@ -177,7 +172,7 @@ def hidden_steps(subject: Subject, k: int | None, lead: Lead) -> list[Collection
     coconut-no-thought) may leave out any number by both readings: nothing says how many.
     """
     info, plan = subject.reasoner.info, subject.reasoner.rules.plan
-    if not has_latents(subject):
+    if not subject.can_force_thoughts:
         left = subject.reasoner.method.view.schedule.left
         keeps_all = all(
             left(e.steps or (), info.stage, plan) == (e.steps or ()) for e in subject.encoded

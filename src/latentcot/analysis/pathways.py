@@ -30,8 +30,8 @@ from latentcot.analysis.shared.latents import (
     compared,
     models_of,
     random_directions,
+    random_of,
     record,
-    stream,
     tables_of,
     with_latents,
 )
@@ -47,6 +47,7 @@ from latentcot.analysis.shared.statistics import (
 )
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.errors import UsageError
+from latentcot.thinking.readings import logits_of
 from latentcot.thinking.think import Latent
 
 MAX_QUESTIONS = 100
@@ -141,7 +142,7 @@ def knocked_out(
                     behind, end = span.start + thought, span.start + span.num  # noqa: B023
                     seen = behind - 1
                     if what == "question":  # noqa: B023
-                        drawn = stream(SEED, "knock-out", ids[span.question])
+                        drawn = random_of(SEED, "knock-out", ids[span.question])
                         seen = drawn.randrange(span.start)
                     until = end if viewer == "thoughts" else None  # noqa: B023
                     return end if viewer == "answer" else behind, until, seen  # noqa: B023
@@ -161,11 +162,10 @@ def knocked_out(
 @torch.no_grad()
 def influences(subject: Subject, chains: Chains) -> Rows:
     """Return how much each thought says of each later one, in nats."""
-    head, rows = subject.reasoner.model.get_output_embeddings(), Rows()
+    model, rows = subject.reasoner.model, Rows()
 
     def words(states: Tensor) -> Tensor:
-        logits: Tensor = head(states.to(subject.reasoner.model.device))
-        return logits.float().log_softmax(-1).cpu()
+        return logits_of(model, states.to(model.device)).float().log_softmax(-1).cpu()
 
     noise = random_directions(subject, range(chains.most), SEED, "influence")
     fed = {

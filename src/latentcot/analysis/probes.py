@@ -29,8 +29,8 @@ from latentcot.analysis.shared.latents import (
     MEANING,
     compared,
     models_of,
+    random_of,
     record,
-    stream,
     tables_of,
     with_latents,
 )
@@ -201,7 +201,7 @@ def labels_of(subject: Subject) -> Iterator[Labels]:
 
 def draw_order(num: int, *parts: object) -> list[int]:
     """Return 0 … num - 1 in the random order that belongs to what is named."""
-    return stream(SEED, "control", *parts).sample(range(num), num)
+    return random_of(SEED, "control", *parts).sample(range(num), num)
 
 
 # --- linear maps ------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ Tested = tuple[Row, dict[int, float]]
 
 def halves(ids: Sequence[str]) -> list[bool]:
     """Return for each question whether probes are fitted to it: half of them, drawn by id."""
-    order = sorted(range(len(ids)), key=lambda q: (stream(SEED, "half", ids[q]).random(), q))
+    order = sorted(range(len(ids)), key=lambda q: (random_of(SEED, "half", ids[q]).random(), q))
     chosen = set(order[: len(ids) // 2])
     return [q in chosen for q in range(len(ids))]
 

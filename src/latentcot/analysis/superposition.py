@@ -32,6 +32,7 @@ from latentcot.analysis.shared.node_groups import (
 from latentcot.analysis.shared.statistics import Row, Rows, mean_fields
 from latentcot.analysis.shared.subject import NUM_LISTED, Progress, Subject, no_progress
 from latentcot.errors import DataError
+from latentcot.thinking.readings import logits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def read_nodes(subject: Subject, chains: Chains, names: NameTokens) -> Readings:
     batches = zip(torch.split(thoughts_QND, size), torch.split(ids_QM, size), strict=True)
     for thoughts, ids in batches:
         thoughts_BND, ids_BM = thoughts.to(model.device), ids.to(model.device)
-        logits_BNV = tables[1](thoughts_BND)
+        logits_BNV = logits_of(model, thoughts_BND)
         of_nodes = logits_BNV.gather(2, ids_BM[:, None].expand(-1, chains.most, -1))
         shares = (of_nodes - logits_BNV.logsumexp(-1, keepdim=True)).exp()
         products = [

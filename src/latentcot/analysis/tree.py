@@ -6,7 +6,7 @@ themselves, for the page (arXiv 2412.06769, section 5).
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
@@ -25,7 +25,7 @@ from latentcot.analysis.shared.values import (
     values_after,
 )
 from latentcot.evaluation.reasoner import Output
-from latentcot.tasks.prosqa.graphs import Graph, distances
+from latentcot.tasks.prosqa.graphs import Graph, distances_to
 
 HeightRule = Literal["longest", "shortest"]
 HEIGHT_RULES: dict[HeightRule, str] = {
@@ -63,8 +63,7 @@ def heights(graph: Graph, rule: HeightRule) -> list[int]:
 
 def leading_to_target(graph: Graph) -> set[int]:
     """Return the nodes from which the target can be reached, itself included."""
-    upwards = replace(graph, edges=tuple((child, parent) for parent, child in graph.edges))
-    return set(distances(upwards, graph.target))
+    return set(distances_to(graph, graph.target))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ def compare(
         print_table,
     )
     from latentcot.errors import RunError, UsageError
-    from latentcot.evaluation.comparison import compare as read_rows
-    from latentcot.evaluation.comparison import default_evaluation, failed_runs, summarize
+    from latentcot.evaluation.comparison import Row, default_evaluation, read_runs, summarize
     from latentcot.evaluation.tables import document, refuse_unknown_form, write_summaries
     from latentcot.utils.display import put_json
 
@@ -47,9 +46,10 @@ def compare(
     for path in out:
         refuse_unknown_form(path)
     evaluation = evaluation or default_evaluation(runs)
-    rows, failed = read_rows(runs, evaluation), failed_runs(runs, evaluation)
-    seeds = {(row.task, row.method, row.seed) for row in rows}
-    seeds |= {(one.task, one.method, one.seed) for one in failed}
+    found = read_runs(runs, evaluation)
+    rows = [one for one in found if isinstance(one, Row)]
+    failed = [one for one in found if not isinstance(one, Row)]
+    seeds = {(one.task, one.method, one.seed) for one in found}
     has_one_seed = len(seeds) == len({(task, method) for task, method, _ in seeds})
     shows_runs = each_run or (bool(rows) and has_one_seed and baseline is None)
     summaries = [] if shows_runs and not out else summarize(runs, evaluation, baseline)

@@ -188,22 +188,20 @@ def group_targets(
     num_groups: int,
     *,
     joins_rest: bool = True,
-    missing: Sequence[int] = (),
     width: int | None = None,
 ) -> Rows:
-    """Return what each group of latent positions has to say: group k says step k.
+    """Return what each group of latent positions has to say: group k says step k, or nothing.
 
     Args:
         steps: Token ids of the chain.
         num_groups: Groups of a full example, at least 1.
         joins_rest: Steps that are left over go into the last group; else they are left out.
-        missing: What a group says for which there is no step; nothing if empty.
         width: Tokens of a group at most; what is longer is cut.
     """
     joined = [tuple(step) for step in steps[:num_groups]]
     if joins_rest and len(steps) > num_groups:
         joined[-1] += tuple(token for step in steps[num_groups:] for token in step)
-    joined += [tuple(missing)] * (num_groups - len(joined))
+    joined += [()] * (num_groups - len(joined))
     return tuple(group[:width] for group in joined)
 
 

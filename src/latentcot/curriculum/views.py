@@ -56,7 +56,7 @@ class Schedule:
     """Which part of the chain is left at stage s.
 
     Attributes:
-        summary: One line for `latentcot list methods`.
+        summary: In words.
         stages: plan → the stages that a method goes through, in order.
         left: (steps, stage, plan) → the steps that are still written; the first may have lost
             tokens.
@@ -129,7 +129,7 @@ class Tokens:
 
     Attributes:
         token: A name of `layout.SpecialTokens`.
-        summary: One line for `latentcot list methods`.
+        summary: In words, for refusals.
         is_thought: Whether they count as continuous thoughts.
     """
 
@@ -144,7 +144,7 @@ class Sequential:
 
     Attributes:
         update: What goes into a position, from the state before it.
-        summary: One line for `latentcot list methods`.
+        summary: In words, for refusals.
         is_thought: Whether that is a continuous thought and counts as one.
         given: (embeddings (…, W, D) of the tokens that a position stands for, which of them are
             real (…, W)) → (…, D), what goes into it in place of `update` where these are known: in
@@ -166,7 +166,7 @@ class Parallel:
             give what `Sequential` gives, unless they are refined in place.
         update: What goes into a position, from the state before it in the iteration before.
         start: The token in every position of the first pass, a name of `layout.SpecialTokens`.
-        summary: One line for `latentcot list methods`.
+        summary: In words, for refusals.
         is_thought: Whether they are continuous thoughts and count as such.
         is_in_place: Whether the update sees the state at the position itself (arXiv 2606.31779),
             not the one before it.

@@ -150,8 +150,11 @@ def source_hash(source: Path | str, *, is_streamed: bool = False) -> str:
         import datasets
 
         # Which files it has now, and what the hub says of their versions.
-        files = datasets.load_dataset_builder(name, *config).config.data_files[split]
-        listing = json.dumps([list(map(str, files)), files.origin_metadata])
+        files = datasets.load_dataset_builder(name, *config).config.data_files
+        parts = [files[part.strip()] for part in split.split("+")]
+        listing = json.dumps(
+            [one for part in parts for one in (list(map(str, part)), part.origin_metadata)]
+        )
         return hashlib.sha256(listing.encode()).hexdigest()
     if is_hub(source):
         digest = hashlib.sha256()

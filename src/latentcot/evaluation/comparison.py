@@ -149,7 +149,7 @@ def compare(runs: Sequence[Path], evaluation: str = "test") -> list[Row]:
 
     Args:
         runs: A list of run folders, or folders of studies: then those of their runs that have a
-            result; `failed_runs` tells the others.
+            result; `read_runs` tells the others.
         evaluation: Which file of their `evals/` to take, without its ending.
 
     Raises:
@@ -157,12 +157,7 @@ def compare(runs: Sequence[Path], evaluation: str = "test") -> list[Row]:
             different questions of one task, or a study has no runs.
         UsageError: One path was given in place of a list.
     """
-    return [one for one in _read_all(runs, evaluation) if isinstance(one, Row)]
-
-
-def failed_runs(runs: Sequence[Path], evaluation: str = "test") -> list[FailedRun]:
-    """Return the runs of the studies among `runs` that have no such evaluation."""
-    return [one for one in _read_all(runs, evaluation) if isinstance(one, FailedRun)]
+    return [one for one in read_runs(runs, evaluation) if isinstance(one, Row)]
 
 
 def summarize(
@@ -183,7 +178,7 @@ def summarize(
         RunError: As `compare`; or two runs have the same task, method and seed, or no run is of
             the baseline.
     """
-    found = _read_all(runs, evaluation, studies_first=True)
+    found = read_runs(runs, evaluation, studies_first=True)
     tasks = list(dict.fromkeys(one.task for one in found))
     found.sort(key=lambda one: tasks.index(one.task))
     groups: dict[tuple[str, str], dict[int, Row]] = {}
@@ -302,10 +297,20 @@ def _against(
 # --- the runs -----------------------------------------------------------------------------------
 
 
-def _read_all(
-    runs: Sequence[Path], evaluation: str, *, studies_first: bool = False
+def read_runs(
+    runs: Sequence[Path], evaluation: str = "test", *, studies_first: bool = False
 ) -> list[Row | FailedRun]:
-    """Return what the files of the runs say, with those of a study in place of the study."""
+    """Return what the files of the runs say, those of a study that have no result among them.
+
+    Args:
+        runs: Run folders, or folders of studies, which stand for their runs.
+        evaluation: Which file of their `evals/` to take, without its ending.
+        studies_first: The runs of studies come first, in their order; else all stand as given.
+
+    Raises:
+        RunError: As `compare`.
+        UsageError: One path was given in place of a list.
+    """
     if isinstance(runs, str | Path):
         raise UsageError(f"compare: needs a list of run folders, got {str(runs)!r}: put it in one.")
     if Path(evaluation).name != evaluation or evaluation == "..":

@@ -27,6 +27,7 @@ from latentcot.runs.checkpoint import locate
 from latentcot.runs.folder import recipe_test_file
 from latentcot.tasks import AnswerMatch, extract_answer, task_named
 from latentcot.thinking.decoding import Sampling, roll_out
+from latentcot.thinking.readings import logits_of
 from latentcot.utils.display import say
 from latentcot.utils.distributed import num_started
 from latentcot.utils.parsing import shown
@@ -136,16 +137,15 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
             UsageError: A continuation has no tokens.
         """
         reasoner, found = self.reasoner, list[tuple[float, bool]]()
-        head = reasoner.model.get_output_embeddings()
         for start in range(0, len(requests), self.batch_size):
             some = [request.args for request in requests[start : start + self.batch_size]]
             layouts, stop = self.lay_out_pairs(some)
             with torch.no_grad():
                 rollout = roll_out(reasoner.model, layouts, reasoner.thinker, stop)
                 for row, layout in enumerate(layouts):
-                    words = torch.tensor(layout.suffix[layout.opening :], device=head.weight.device)
                     states_TD = rollout.states[row, layout.opening : len(layout.suffix)]
-                    log_probs_TV = head(states_TD).float().log_softmax(-1)
+                    words = torch.tensor(layout.suffix[layout.opening :], device=states_TD.device)
+                    log_probs_TV = logits_of(reasoner.model, states_TD).float().log_softmax(-1)
                     score = log_probs_TV.gather(1, words[:, None]).sum().item()
                     is_greedy = bool((log_probs_TV.argmax(-1) == words).all())
                     found.append((score, is_greedy))

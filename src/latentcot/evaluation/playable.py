@@ -62,12 +62,7 @@ def play_data(
             "this one next to it (--beside)."
         )
     sizes = [sum(p.numel() for p in one.model.parameters()) for one in reasoners]
-    if (num_bytes := sum(sizes) * 2 * 4 // 3) > MOST_BYTES:
-        raise UsageError(
-            f"play: the page would hold {sum(sizes):,} weights, {num_bytes / 1e6:.1f} MB in "
-            f"float16, but a page must not have more than {MOST_BYTES / 1e6:.0f}. Play a model "
-            "made from scratch, such as that of the quickstart, or fewer next to each other."
-        )
+    refuse_large(sum(sizes), "float16")
     graphs = [graph_of(example) for example in examples]
     in_words = next((one.id for one in examples if rendering_of(one) == "words"), None)
     if in_words is not None:
@@ -94,8 +89,11 @@ def play_data(
         )
     asked = [example.question for example in readable]
     dtype: DType = "float32"
-    if sum(sizes) * 4 * 4 // 3 > FULL_BYTES and all(bears_halving(one, asked) for one in reasoners):
+    if bytes_of(sum(sizes), dtype) > FULL_BYTES and all(
+        bears_halving(one, asked) for one in reasoners
+    ):
         dtype = "float16"
+    refuse_large(sum(sizes), dtype)
     hops = [distances(graph, graph.root)[graph.target] for graph in graphs]
     return PlayData(
         title="A model that thinks inside this page",
@@ -118,6 +116,22 @@ def play_data(
     )
 
 
+def bytes_of(num_weights: int, dtype: DType) -> int:
+    """Return how many bytes of a page weights take, in base 64."""
+    return num_weights * (2 if dtype == "float16" else 4) * 4 // 3
+
+
+def refuse_large(num_weights: int, dtype: DType) -> None:
+    """Raise UsageError where so many weights are too large for a page."""
+    if (num_bytes := bytes_of(num_weights, dtype)) > MOST_BYTES:
+        why = "" if dtype == "float16" else " (with half of that it answers otherwise)"
+        raise UsageError(
+            f"play: the page would hold {num_weights:,} weights, {num_bytes / 1e6:.1f} MB in "
+            f"{dtype}{why}, but a page must not have more than {MOST_BYTES / 1e6:.0f}. Play a "
+            "model made from scratch, such as that of the quickstart, or fewer next to each other."
+        )
+
+
 def puzzle_of(example: Example) -> Puzzle:
     """Return the graph of a question, with edges and candidates in the order of its text.
 
@@ -138,7 +152,7 @@ def bears_halving(reasoner: Reasoner, questions: Sequence[str]) -> bool:
     rounded = deepcopy(reasoner.model)
     for parameter in rounded.parameters():
         parameter.data = parameter.data.half().float()
-    other = Reasoner(rounded, reasoner.tokenizer, reasoner.info)
+    other = Reasoner(rounded, reasoner.tokenizer, reasoner.info, reasoner.modules)
     texts = [[one.text for one in each.generate(questions)] for each in (reasoner, other)]
     return texts[0] == texts[1]
 

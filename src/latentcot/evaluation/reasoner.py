@@ -465,8 +465,9 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
     """
     try:
         device = torch.device(device or own_device())
-    except RuntimeError as error:
-        raise UsageError(f"device: {one_line(str(error))}, got {shown(device)}.") from None
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter: torch was built without it
+        raise UsageError(f"device: {one_line(str(error))}, got {shown(str(device))}.") from None
     found = load_checkpoint(path)
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     modules = dict(found.modules.to(device).items())

@@ -12,10 +12,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -25,8 +25,6 @@ from latentcot.errors import LatentcotError, RecipeError
 from latentcot.models.backend.split_cache import blocks_of
 from latentcot.models.settings import Lora
 from latentcot.utils.parsing import shown
-
-Name = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,12 @@ from latentcot.planning.work import (
     update_work,
     weights_of,
 )
-from latentcot.recipes.recipe import Training
+from latentcot.recipes.recipe import Positive, Training
 from latentcot.thinking.batch import collate_views
 from latentcot.training.objective import Counts
 from latentcot.training.step import Shard, TrainStep
 from latentcot.utils.files import refuse_unwritable, write_json
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 GIB = 2**30
 
 

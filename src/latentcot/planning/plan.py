@@ -138,7 +138,6 @@ def make_plan(
     *,
     gpus: int = 1,
     sharded: bool = False,
-    lengths: Lengths | None = None,
 ) -> Plan:
     """Plan the training of a recipe.
 
@@ -147,7 +146,6 @@ def make_plan(
         device: On which.
         gpus: How many of them, on one host.
         sharded: Share weights and optimizer out among them (FSDP2).
-        lengths: Of the examples, if known already.
 
     Raises:
         UsageError: The batch can't be shared by so many devices.
@@ -160,7 +158,7 @@ def make_plan(
             f"--gpus: must be 1 or more and divide training.batch_size {training.batch_size}, "
             f"got {gpus}."
         )
-    job = _Job(recipe, device, gpus, sharded and gpus > 1, lengths or lengths_of(recipe))
+    job = _Job(recipe, device, gpus, sharded and gpus > 1, lengths_of(recipe))
     reached = [(phase, n) for phase, n in zip(job.phases, job.updates(), strict=True) if n]
     batches = update_batches(recipe, job.method, job.lengths, [phase for phase, _ in reached], gpus)
     # Of the phases in which single tokens are removed, all are one row.

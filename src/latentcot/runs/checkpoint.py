@@ -169,6 +169,7 @@ def save_checkpoint(
             _sync(path)
         before = folder.with_name(f".{folder.name}.before.partial")
         if folder.exists():  # the same update, written again after a resume
+            shutil.rmtree(before, ignore_errors=True)  # of a process that was killed below
             folder.rename(before)
         beside.rename(folder)
         shutil.rmtree(before, ignore_errors=True)

@@ -18,11 +18,10 @@ from pathlib import Path
 from latentcot.data.formats import files_of, is_hub
 from latentcot.errors import DataError, LatentcotError, RunError
 from latentcot.recipes.values import read_yaml
-from latentcot.studies.jobs import Training
+from latentcot.studies.jobs import SECONDS_BETWEEN_LOOKS, Training
 from latentcot.studies.remote import RemoteFolder, RunCopy, is_url
 from latentcot.utils.processes import claim
 
-SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_PUSHES = 30.0
 STOPPED = 130
 """Exit code of a command that was asked for its end."""

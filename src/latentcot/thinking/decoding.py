@@ -24,7 +24,7 @@ from transformers import (
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError
 from latentcot.thinking.batch import collate
-from latentcot.thinking.perturbation import Perturbation, stream
+from latentcot.thinking.perturbation import Perturbation, generator_of
 from latentcot.thinking.readings import logits_of
 from latentcot.thinking.recorded import GreedyRecorder
 from latentcot.thinking.think import Rollout, Stop, Thinker, think
@@ -367,7 +367,7 @@ def _drawer(
         warp.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         warp.append(TopPLogitsWarper(sampling.top_p))
-    streams = [stream(sampling.seed, name) for name in names]
+    streams = [generator_of(sampling.seed, name) for name in names]
 
     def draw(logits: Tensor, rows: list[int]) -> Tensor:
         nothing = torch.empty(len(rows), 0, dtype=torch.long)  # these three read no earlier words

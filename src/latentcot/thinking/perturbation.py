@@ -65,7 +65,7 @@ class Perturbation:
         """
         latents = thinker.latents
         assert isinstance(latents, Sequential | Parallel), "nothing else has latent inputs"
-        own, streams = latents.update, [stream("latents", self.seed, row) for row in rows]
+        own, streams = latents.update, [generator_of("latents", self.seed, row) for row in rows]
         drawn_BD: list[Tensor] = []
         """Of the whole roll-out, or one a latent position: as many as have been asked for."""
 
@@ -93,7 +93,7 @@ class Perturbation:
         return replace(thinker, latents=replace(latents, update=update))
 
 
-def stream(*parts: object) -> torch.Generator:
+def generator_of(*parts: object) -> torch.Generator:
     """Return random numbers of their own for what is named, the same whatever stands beside it."""
     seed = random.Random("/".join(map(str, parts))).getrandbits(63)
     return torch.Generator().manual_seed(seed)

@@ -175,8 +175,7 @@ def think(
 
     Raises:
         TrainingError: transformers' gradient checkpointing is on: the loss would be wrong.
-        DataError: A padded batch is longer than the model's sliding window.
-        UsageError: `stop` or the model does not go with latents that are filled in parallel.
+        UsageError: `stop` does not go with latents that are filled in parallel.
 
     Takes N + 1 passes, and one more with `stop`: where the last position is seen too late, the
     language behind it cannot ride along. Parallel latents take T + 1.

@@ -175,6 +175,7 @@ class Trainer:
             if self.update == 0 or self.train_step.accelerator.num_processes > 1:
                 raise
             self._save(phase)
+            self.saver.finish()
             raise DataError(
                 f"{str(error).removesuffix(HELP).rstrip()} What was learned before is saved. Fix "
                 "the line, then --resume (docs/data-format.md)."

@@ -20,8 +20,6 @@ from latentcot.utils.parsing import parse_json, shown
 EVALUATION_VERSION = 3
 """Version 2 had the figures of accuracy side by side; 1 did not count thoughts as tokens either."""
 PROVENANCE_VERSION = 1
-ANALYSIS_VERSION = 1
-"""Earlier files call it schema_version."""
 CHECKPOINT_VERSION = 4
 
 _MAX_TOLD = 3

@@ -22,6 +22,7 @@ from latentcot.curriculum.views import Sequential, Tokens, Update
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Output, Reasoner
 from latentcot.models.loading import width_of
+from latentcot.thinking.perturbation import generator_of
 from latentcot.thinking.think import Latent
 
 T = TypeVar("T")
@@ -250,7 +251,7 @@ def record(subject: Subject, replace: Replace | None = None) -> Chains:
     return Chains(latent_inputs, states, num_latents)
 
 
-def stream(*parts: object) -> Random:
+def random_of(*parts: object) -> Random:
     """Return random numbers of their own for what is named, the same on every machine."""
     return Random("/".join(map(str, parts)))
 
@@ -264,7 +265,6 @@ def random_directions(subject: Subject, latents: Sequence[int], *parts: object) 
     size, found = width_of(subject.reasoner.model), list[Tensor]()
     for example in subject.examples:
         for latent in latents:
-            seed = stream(*parts, example.id, latent).getrandbits(63)
-            found.append(torch.randn(size, generator=torch.Generator().manual_seed(seed)))
+            found.append(torch.randn(size, generator=generator_of(*parts, example.id, latent)))
     noise = torch.stack(found).reshape(len(subject.examples), len(latents), size)
     return normalize(noise, dim=-1)

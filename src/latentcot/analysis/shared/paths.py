@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from latentcot.tasks import extract_answer
-from latentcot.tasks.prosqa.graphs import Graph, distances
+from latentcot.tasks.prosqa.graphs import Graph, distances_to
 
 Outcome = Literal[
     "correct_path",
@@ -140,8 +140,7 @@ class Judge:
         target = self.graph.target
         to_go = {target: 0}
         if end == "open" and not written.has_answer:  # how far it is from where it can be reached
-            turned = tuple((child, parent) for parent, child in self.graph.edges)
-            to_go = distances(Graph(self.graph.num_nodes, turned, target, 0, 0), target)
+            to_go = distances_to(self.graph, target)
         if chain[-1] not in to_go:
             return "wrong_target"
         length = min(leads) + len(chain) - 1 + to_go[chain[-1]]

@@ -21,6 +21,7 @@ from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.models.backend.split_cache import additive, attends_by, blocks_of
 from latentcot.models.ways import backbone_of, lock_of
 from latentcot.tasks import extract_answer
+from latentcot.thinking.readings import logits_of
 from latentcot.thinking.think import Latent
 
 
@@ -87,11 +88,7 @@ def read_plainly(
     """
     reasoner, layouts = subject.reasoner, subject.prompts()
     model, eos = reasoner.model, reasoner.rules.special_tokens.eos
-    table, head, own = (
-        model.get_input_embeddings(),
-        model.get_output_embeddings(),
-        update_of_latents(subject),
-    )
+    table, own = model.get_input_embeddings(), update_of_latents(subject)
     kept = torch.zeros(len(blocks_of(backbone_of(model))), *chains.latent_inputs.shape)
     answers = [""] * len(layouts)
 
@@ -116,7 +113,8 @@ def read_plainly(
         ]
         words: list[list[int]] = [[] for _ in spans]
         for step in range(reasoner.info.max_new_tokens):
-            chosen_B = head(read(rows, kept=kept if step == 0 else None)).argmax(-1)
+            states_BD = read(rows, kept=kept if step == 0 else None)
+            chosen_B = logits_of(model, states_BD).argmax(-1)
             for text, word in zip(words, chosen_B.tolist(), strict=True):
                 if eos not in text:
                     text.append(word)

@@ -55,9 +55,14 @@ class Subject:
         return self.reasoner.info.num_thoughts
 
     @property
+    def can_force_thoughts(self) -> bool:
+        """Return whether a number of thoughts, or of pauses, can be forced on the method."""
+        return self.reasoner.method.view.has_latents
+
+    @property
     def has_latents(self) -> bool:
         """Return whether thoughts, or pauses in their place, stand before what is written."""
-        return self.reasoner.method.view.has_latents and self.most_thoughts > 0
+        return self.can_force_thoughts and self.most_thoughts > 0
 
     @property
     def has_thoughts(self) -> bool:
@@ -151,13 +156,13 @@ class Subject:
         return [found[i] for i in range(len(prompts))]
 
     def rollouts(
-        self, num_thoughts: int | None = None, *, update_for: UpdateFor | None = None
+        self, *, update_for: UpdateFor | None = None
     ) -> Iterator[tuple[list[int], Rollout]]:
         """Yield (numbers of the questions, what came of thinking about them) batch by batch.
 
         The latent positions are filled and `<eot>` is read; no word is written. Without gradients.
         """
-        prompts = self.prompts(num_thoughts)
+        prompts = self.prompts()
         for chosen in self.batches(prompts):
             thinker = self.reasoner.thinker
             if update_for is not None:
@@ -251,7 +256,5 @@ def open_subject(
             raise UsageError(f"{option}: must be at least 1, got {value}.")
     reasoner = load(checkpoint)
     examples = tuple(read_examples(data, limit, fields))
-    if not examples:
-        raise DataError(f"{data}: holds no example.")
     encoded = tuple(reasoner.encode(examples))
     return Subject(name or reasoner.info.method_name, reasoner, examples, encoded, batch_size, data)

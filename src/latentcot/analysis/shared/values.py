@@ -25,6 +25,7 @@ from latentcot.tasks.prosqa.graphs import Graph, distances
 from latentcot.thinking.batch import collate
 from latentcot.thinking.decoding import roll_out
 from latentcot.thinking.passes import Passes
+from latentcot.thinking.readings import logits_of
 
 Form = Literal["words", "symbols"]
 Ids = tuple[int, ...]
@@ -77,7 +78,7 @@ def forced_numbers(subject: Subject, room: int) -> tuple[list[int], str | None]:
     0, and on to as many as in training, or MOST_THOUGHTS if these are more, as far as the longest
     prompt and `room` positions behind it fit the model; 0 alone without latent positions.
     """
-    if not subject.reasoner.method.view.has_latents:
+    if not subject.can_force_thoughts:
         return [0], None
     numbers = list(range(max(subject.most_thoughts, MOST_THOUGHTS) + 1))
     limit = max_positions(subject.reasoner.model)
@@ -212,5 +213,4 @@ def _log_of_rest(reasoner: Reasoner, passes: Passes, pairs: list[tuple[int, Ids]
 
 def _log_probabilities(reasoner: Reasoner, states: Tensor) -> Tensor:
     """Read states by the output head, in double precision from there on."""
-    logits: Tensor = reasoner.model.get_output_embeddings()(states)
-    return logits.double().log_softmax(-1)
+    return logits_of(reasoner.model, states).double().log_softmax(-1)

@@ -12,7 +12,7 @@ open, the official validation file: see `paper_graph`.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from random import Random
@@ -83,20 +83,15 @@ def distances(graph: Graph, source: int) -> dict[int, int]:
     return found
 
 
+def distances_to(graph: Graph, goal: int) -> dict[int, int]:
+    """Return the distance in edges to `goal` from every node that leads there, itself included."""
+    turned = tuple((child, parent) for parent, child in graph.edges)
+    return distances(replace(graph, edges=turned), goal)
+
+
 def count_shortest_paths(graph: Graph, source: int, goal: int) -> int:
     """Return how many shortest paths lead from `source` to `goal`; 0 where none does."""
     return _path_counts(graph, distances(graph, source)).get(goal, 0)
-
-
-def shortest_paths(graph: Graph, source: int, goal: int) -> list[tuple[int, ...]]:
-    """Return all shortest paths from `source` to `goal`, both ends included; [] without one."""
-    found = distances(graph, source)
-    if goal not in found:
-        return []
-    paths: list[tuple[int, ...]] = [(goal,)]
-    for _ in range(found[goal]):
-        paths = [(above, *path) for path in paths for above in _steps_up(graph, found, path[0])]
-    return paths
 
 
 def draw_shortest_path(rng: Random, graph: Graph) -> tuple[int, ...]:
