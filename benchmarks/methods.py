@@ -145,6 +145,8 @@ def draw_curves(study: str) -> None:
                 shown = [100 * accuracy for accuracy in accuracies]
                 axes.plot(updates, shown, color=COLOURS[line], label=f"seed {seed}", linewidth=1)
             axes.set(title=method)
+        for axes in panels.flat[len(found) :]:
+            axes.set_visible(False)
         handles, labels = panels[0][0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         drawn.supxlabel("updates", fontsize="medium")
