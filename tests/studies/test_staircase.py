@@ -360,8 +360,8 @@ def test_the_page_is_written_from_the_table(tmp_path, monkeypatch):
     assert text.count("| 3 | 50.0 | 50.0 | 50.0 | **100.0** |") == 2
     assert drawn == [tmp_path / "s.png"]
     short = (tmp_path / "README.md").read_text()
-    assert "(D in 2 of 2 seeds). With fewer it is right in 50 to 50 %" in short
-    assert short.count("the most in training, in 100.0 % or more.") == 1
+    assert "(D in 2 of 2 seeds). With too few it is right in 50 to 50 %" in short
+    assert short.count("up to the 7 of training, in 100.0 % or more.") == 1
     assert "至少 100.0 %" in (tmp_path / "README.zh-CN.md").read_text()
 
 
