@@ -157,10 +157,14 @@ def draw_curves(study: str) -> None:
 def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Draw the accuracies of each method, a dot a seed, a panel a study.
 
-    Methods stand below each other by the passes of a question, as the first study has them.
+    Methods stand below each other by the passes of a question, as the first study that asks them
+    has these.
     """
+    known = dict[str, dict[str, Any]]()
+    for row in (row for rows in tables.values() for row in rows):
+        known.setdefault(row["method"], row)
     first = sorted(
-        next(iter(tables.values())),
+        known.values(),
         key=lambda row: (round(row["passes_per_question"], 1), -row["accuracy"]["value"]),
     )
     least = min(min(row["accuracies"]) for rows in tables.values() for row in rows)
