@@ -8,7 +8,7 @@ import torch
 from latentcot.curriculum.views import Parallel
 from latentcot.errors import UsageError
 from latentcot.thinking.decoding import Sampling, generate, roll_out
-from latentcot.thinking.perturbation import Perturbation, stream
+from latentcot.thinking.perturbation import Perturbation, generator_of
 from latentcot.thinking.think import Thinker
 from losses import TOKENS
 from marks import mostly_slow
@@ -36,7 +36,7 @@ def words(texts):
 
 def by_hand(perturbation, row):
     """The definition, for one row: what goes into position `number` in place of a thought."""
-    source = stream("latents", perturbation.seed, row)
+    source = generator_of("latents", perturbation.seed, row)
     drawn = []
 
     def fill(model, number, thought):
@@ -55,7 +55,7 @@ def by_hand(perturbation, row):
 @BOTH
 @pytest.mark.parametrize("batch_size", mostly_slow([1, 8], 8))
 def test_samples_are_what_the_slow_reference_says(model, changed, batch_size):
-    """Row by row, each with a stream of its own; and they do differ."""
+    """Row by row, each with a generator_of of its own; and they do differ."""
     texts = write(model, num_samples=3, perturbation=changed, batch_size=batch_size)
     for number, text in enumerate(texts):
         (i, j), prompt = divmod(number, 3), PROMPTS[number // 3]
