@@ -160,11 +160,8 @@ def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     Methods stand below each other by the passes of a question, as the first study that asks them
     has these.
     """
-    known = dict[str, dict[str, Any]]()
-    for row in (row for rows in tables.values() for row in rows):
-        known.setdefault(row["method"], row)
     first = sorted(
-        known.values(),
+        {row["method"]: row for rows in reversed(tables.values()) for row in rows}.values(),
         key=lambda row: (round(row["passes_per_question"], 1), -row["accuracy"]["value"]),
     )
     least = min(min(row["accuracies"]) for rows in tables.values() for row in rows)

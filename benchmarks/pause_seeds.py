@@ -24,12 +24,13 @@ from statistics import fmean
 from typing import Any
 
 from latentcot import load
+from latentcot.analysis.shared.statistics import mcnemar_of
 from latentcot.analysis.shared.style import COLUMN, GREY, figure, look_of, save
 from latentcot.data.examples import read_examples
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.evaluation.results import Evaluation
-from latentcot.evaluation.statistics import mcnemar, mean_and_sd, mean_interval
+from latentcot.evaluation.statistics import mean_and_sd, mean_interval, percent
 from latentcot.runs.folder import recipe_test_file
 from latentcot.utils.files import write_json, written_whole
 
@@ -84,10 +85,8 @@ def answered_otherwise(run: Path, method: str, result: Evaluation) -> int:
 
 def difference(one: Evaluation, other: Evaluation) -> dict[str, float]:
     """Return how many points lie between two runs, and McNemar's p over their questions."""
-    pairs = list(zip(one.records, other.records, strict=True))
-    b = sum(x.is_correct and not y.is_correct for x, y in pairs)
-    c = sum(y.is_correct and not x.is_correct for x, y in pairs)
-    return {"points": 100 * (b - c) / len(pairs), "p": mcnemar(b, c)}
+    right = [[record.is_correct for record in result.records] for result in (one, other)]
+    return {"points": 100 * (fmean(right[0]) - fmean(right[1])), "p": mcnemar_of(*right)}
 
 
 def write() -> None:
@@ -130,7 +129,7 @@ def is_far(pairs: Iterable[dict[str, Any]]) -> list[bool]:
 
 
 def share(which: list[bool]) -> str:
-    return f"{sum(which)} ({100 * fmean(which):.0f} %)"
+    return f"{sum(which)} ({percent(fmean(which))})"
 
 
 def draw(runs: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> None:

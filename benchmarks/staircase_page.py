@@ -305,10 +305,11 @@ def in_short(found: Row, sentence: str) -> str:
     seeds = found["rows"][0]["seeds"]
     below = [share for seed in seeds for share in below_edges(stairs(found, seed))]
     above = [share for seed in seeds for share in above_edges(stairs(found, seed))]
+    edges = edges_by_seed(found)
     return sentence.format(
         low=f"{100 * min(below):.0f}", high=f"{100 * max(below):.0f}",
         from_on=f"{100 * min(above):.1f}", seeds=len(seeds),
-        edges=edges_by_seed(found), counts=edges_by_seed(found).replace(" in ", ": "),
+        edges=edges, counts=edges.replace(" in ", ": "),
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def by_hand(perturbation, row):
 @BOTH
 @pytest.mark.parametrize("batch_size", mostly_slow([1, 8], 8))
 def test_samples_are_what_the_slow_reference_says(model, changed, batch_size):
-    """Row by row, each with a generator_of of its own; and they do differ."""
+    """Row by row, each with a stream of its own; and they do differ."""
     texts = write(model, num_samples=3, perturbation=changed, batch_size=batch_size)
     for number, text in enumerate(texts):
         (i, j), prompt = divmod(number, 3), PROMPTS[number // 3]
