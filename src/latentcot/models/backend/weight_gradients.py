@@ -52,27 +52,40 @@ class _Joint:
     """The forward of a linear layer, in all passes of one update."""
 
     def __init__(self, layer: Any) -> None:
-        self.forward, self.weight, self.bias = layer.forward, layer.weight, layer.bias
-        self.is_linear = type(layer) is nn.Linear  # (O, I); Conv1D has (I, O)
-        self.weight_IO: Any = None  # both in the precision of the update
-        self.bias_O: Any = None
+        self.forward, self.gradient = layer.forward, _Gradient(layer)
         self.token: Tensor | None = None
-        self.notes: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, inputs: Tensor) -> Tensor:
         if not torch.is_grad_enabled():  # of a target, say: no later pass may depend on this one
             target: Tensor = self.forward(inputs)
             return target
-        rows_RI = in_autocast(inputs).flatten(0, -2)
+        rows_RI, gradient = in_autocast(inputs).flatten(0, -2), self.gradient
         outputs: Tensor
         with torch.autocast(inputs.device.type, enabled=False):
             if self.token is None:
                 outputs, self.token = _First.apply(  # type: ignore[no-untyped-call]
-                    rows_RI, self.weight, self.bias, self
+                    rows_RI, gradient.weight, gradient.bias, gradient
                 )
             else:
-                outputs = _Later.apply(rows_RI, self.token, self)  # type: ignore[no-untyped-call]
+                outputs = _Later.apply(  # type: ignore[no-untyped-call]
+                    rows_RI, self.token, gradient
+                )
         return outputs.view(*inputs.shape[:-1], -1)
+
+
+class _Gradient:
+    """What all passes note of one layer's gradient, and the layer's weights as they multiply them.
+
+    Autograd's nodes hold it. So it must not hold the token, which holds a node: neither Python nor
+    torch would ever free such a ring, and each update would leave its weights behind.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.weight, self.bias = layer.weight, layer.bias
+        self.is_linear = type(layer) is nn.Linear  # (O, I); Conv1D has (I, O)
+        self.weight_IO: Any = None  # both in the precision of the update
+        self.bias_O: Any = None
+        self.notes: list[tuple[Tensor, Tensor]] = []
 
     def multiply(self, rows_RI: Tensor) -> Tensor:
         """Return (R, O)."""
@@ -81,8 +94,8 @@ class _Joint:
             return product
         return torch.addmm(self.bias_O, rows_RI, self.weight_IO)
 
-    def gradients(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """Return those of weight and bias, of all that was noted."""
+    def total(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Return that of weight and bias, summed over all notes."""
         if not self.notes:
             return None, None
         # The first pass notes last. Its rows are many: they are not copied beside the others'.
@@ -101,36 +114,36 @@ class _Joint:
 class _First(Function):
     @staticmethod
     def forward(
-        ctx: Any, rows_RI: Tensor, weight: Tensor, bias: Tensor | None, joint: _Joint
+        ctx: Any, rows_RI: Tensor, weight: Tensor, bias: Tensor | None, gradient: _Gradient
     ) -> tuple[Tensor, Tensor]:
         lower = weight.to(rows_RI.dtype)
-        joint.weight_IO = lower.mT if joint.is_linear else lower
-        joint.bias_O = None if bias is None else bias.to(rows_RI.dtype)
+        gradient.weight_IO = lower.mT if gradient.is_linear else lower
+        gradient.bias_O = None if bias is None else bias.to(rows_RI.dtype)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(rows_RI)
-        ctx.joint = joint
-        return joint.multiply(rows_RI), rows_RI.new_zeros(())
+        ctx.gradient = gradient
+        return gradient.multiply(rows_RI), rows_RI.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_RO: Tensor | None, _: Tensor | None) -> Any:
-        joint: _Joint = ctx.joint
+        gradient: _Gradient = ctx.gradient
         if d_RO is not None:  # the loss may look at later passes alone
-            joint.notes.append((ctx.saved_tensors[0], d_RO))
-        d_weight, d_bias = joint.gradients()
-        d_RI = None if d_RO is None else d_RO @ joint.weight_IO.mT
-        return d_RI, d_weight, None if joint.bias is None else d_bias, None
+            gradient.notes.append((ctx.saved_tensors[0], d_RO))
+        d_weight, d_bias = gradient.total()
+        d_RI = None if d_RO is None else d_RO @ gradient.weight_IO.mT
+        return d_RI, d_weight, None if gradient.bias is None else d_bias, None
 
 
 class _Later(Function):
     @staticmethod
-    def forward(ctx: Any, rows_RI: Tensor, token: Tensor, joint: _Joint) -> Tensor:
+    def forward(ctx: Any, rows_RI: Tensor, token: Tensor, gradient: _Gradient) -> Tensor:
         ctx.save_for_backward(rows_RI)
-        ctx.joint = joint
-        return joint.multiply(rows_RI)
+        ctx.gradient = gradient
+        return gradient.multiply(rows_RI)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_RO: Tensor) -> Any:
-        ctx.joint.notes.append((ctx.saved_tensors[0], d_RO))
-        return d_RO @ ctx.joint.weight_IO.mT, None, None
+        ctx.gradient.notes.append((ctx.saved_tensors[0], d_RO))
+        return d_RO @ ctx.gradient.weight_IO.mT, None, None
