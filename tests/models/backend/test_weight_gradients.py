@@ -66,7 +66,7 @@ def test_is_one_gradient_a_weight_and_leaves_no_trace():
 
 
 def test_an_update_leaves_none_of_its_weights_behind():
-    """A copy of each in the lower precision: of 135 million numbers that would be 0.2 GB an update."""
+    """A copy of each in the lower precision: of 135 million, 0.2 GB an update."""
     found, before = layers().float(), num_low()
     for _ in range(2):
         with torch.autocast("cpu", torch.bfloat16), joint_weight_gradients(found):
