@@ -48,8 +48,15 @@ FIGURES = {
         "methods-arithmetic": "equal updates",
         "methods-arithmetic-passes": "equal passes",
     },
+    "smollm2": {
+        "smollm2": "SmolLM2, 300 updates",
+        "smollm2-lora": "with LoRA",
+        "smollm2-from-cot": "from cot, 600 updates",
+        "smollm2-scratch": "from scratch, 10,000",
+    },
 }
 """Picture → its panels, a study each, and what is said above."""
+STUDIES = [study for panels in FIGURES.values() for study in panels]
 CHANCE = {"methods": 50.0}
 """Percent, where there are two candidates."""
 
@@ -61,7 +68,7 @@ def main() -> None:
     cost.add_argument("study", type=Path)
     cost.set_defaults(do=lambda given: measure(given.study))
     curves = commands.add_parser("curves")
-    curves.add_argument("study", choices=[study for panels in FIGURES.values() for study in panels])
+    curves.add_argument("study", choices=STUDIES)
     curves.set_defaults(do=lambda given: keep_curves(given.study))
     write = commands.add_parser("write")
     write.set_defaults(do=lambda given: write_page())
@@ -202,8 +209,9 @@ def write_page() -> None:
         }
         if tables:
             draw(picture, tables)
-    for path in sorted(RESULTS.glob("methods-*/curves.json")):
-        draw_curves(path.parent.name)
+    for study in STUDIES:
+        if (RESULTS / study / "curves.json").exists():
+            draw_curves(study)
 
 
 if __name__ == "__main__":
