@@ -207,7 +207,7 @@ def write_page() -> None:
             for name in panels
             if (RESULTS / name / "table.json").exists()
         }
-        if tables:
+        if len(tables) > 1:  # a panel alone says no more than its table
             draw(picture, tables)
     for study in STUDIES:
         if (RESULTS / study / "curves.json").exists():
