@@ -173,7 +173,7 @@ def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     )
     least = min(min(row["accuracies"]) for rows in tables.values() for row in rows)
     places = {row["method"]: place for place, row in enumerate(first)}
-    with figure(2 * COLUMN, 0.8 + 0.17 * len(places)) as drawn:
+    with figure(2 * COLUMN, max(2.5, 0.8 + 0.17 * len(places))) as drawn:  # or the note is higher
         panels = drawn.subplots(1, len(tables), sharey=True, squeeze=False)[0]
         for axes, (study, rows) in zip(panels, tables.items(), strict=True):
             if name in CHANCE:
