@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTokens
 from latentcot.methods import Plan, method_named
 from latentcot.recipes.recipe import Training
-from latentcot.thinking import passes
+from latentcot.thinking import decoding, passes
 from latentcot.training import step
 from latentcot.training.objective import Objective
 from latentcot.training.step import TrainStep
@@ -107,15 +107,18 @@ def of_process(key: str) -> int:
 def plain_rollout() -> Iterator[None]:
     """Within it, every pass goes through transformers' own cache, whole blocks and all.
 
-    Gradients of weights are autograd's.
+    Gradients of weights are autograd's, products of few rows torch's own.
     """
-    before = passes.takes_split_cache, step.joint_weight_gradients
+    before = (
+        passes.takes_split_cache, step.joint_weight_gradients, decoding.few_rows_in_parts
+    )  # fmt: skip
     passes.takes_split_cache = lambda model: False
     step.joint_weight_gradients = lambda blocks: nullcontext()
+    decoding.few_rows_in_parts = lambda model: nullcontext()
     try:
         yield
     finally:
-        passes.takes_split_cache, step.joint_weight_gradients = before
+        passes.takes_split_cache, step.joint_weight_gradients, decoding.few_rows_in_parts = before
 
 
 def in_turns(rounds: int, **sides: Callable[[], object]) -> dict[str, list[float]]:

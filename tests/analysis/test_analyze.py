@@ -96,6 +96,7 @@ def test_without_graphs_the_page_shows_what_there_is(tiny_run, data, latentcot, 
     ended = latentcot(*words.split(), "--out", tmp_path / "here")
     assert ended.code == 0, ended.err
     assert "Note: 1 of these analyses need each question's graph" in ended.err
+    assert "· geometry …\n" in ended.err  # a log tells what is being done
     page = (tmp_path / "here" / "report.html").read_text()
     assert "Not done: its questions carry no graph" in page
     [figure] = re.findall(r'<img src="([^"]*)"', page)

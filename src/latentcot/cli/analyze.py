@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from latentcot.utils.display import progress_bars, say
+from latentcot.utils.display import console, progress_bars, say
 
 
 def analyze(
@@ -55,6 +55,8 @@ def analyze(
     with progress_bars(is_quiet=quiet) as bars:
 
         def on_start(name: str) -> Progress:
+            if not quiet and not console.is_terminal:  # in a log nobody sees a bar move
+                say(f"{name} …")
             return partial(bars.advance, bars.add_task(name, total=None))
 
         done = do(subject, analyses, folder, others, on_start)

@@ -197,7 +197,7 @@ def take_faster_modules(model: nn.Module) -> None:
             if type(child) is NewGELUActivation:
                 setattr(module, name, nn.GELU(approximate="tanh"))
             elif type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
+                setattr(module, name, Dropout(child.p).train(child.training))
 
 
 def make_from_scratch(

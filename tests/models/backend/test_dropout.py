@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from latentcot.models.backend.dropout import LANES, Dropout, drop
+from latentcot.models.loading import take_faster_modules
 
 SHARES = [0.05, 0.1, 0.5, 0.9]
 
@@ -67,3 +68,10 @@ class TestModule:
         values = torch.ones(100)
         assert Dropout(0.5, inplace=True)(values) is values
         assert isinstance(Dropout(0.5), nn.Dropout)
+
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_it_drops_where_the_one_before_it_did(self, is_training):
+        model = nn.Sequential(nn.Dropout(0.5)).train(is_training)
+        take_faster_modules(model)
+        assert type(model[0]) is Dropout
+        assert bool((model(torch.ones(100)) == 0).any()) == is_training
