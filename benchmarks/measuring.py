@@ -18,6 +18,7 @@ from latentcot.thinking import decoding, passes
 from latentcot.training import step
 from latentcot.training.objective import Objective
 from latentcot.training.step import TrainStep
+from latentcot.utils.memory import keep_freed_memory
 
 QUESTION, THOUGHTS, WORDS = 330, 6, 12  # ProsQA in words, last stage
 MIB = 2**20
@@ -40,7 +41,8 @@ def coconut(model: PreTrainedModel, *, saves_memory: bool = False) -> Objective:
 
 
 def train_step_of(model: PreTrainedModel, training: Training) -> CoconutStep:
-    """A train step for Coconut."""
+    """A train step for Coconut, in a process that deals with memory as `train` does."""
+    keep_freed_memory()
     return CoconutStep(coconut(model, saves_memory=training.save_memory), training)
 
 

@@ -16,6 +16,7 @@ from latentcot.training.loop import Trainer
 from latentcot.training.saving import NUM_KEPT
 from latentcot.utils.display import say
 from latentcot.utils.files import written_whole
+from latentcot.utils.memory import keep_freed_memory
 from latentcot.utils.parsing import shown
 from latentcot.utils.problems import at_most
 
@@ -60,6 +61,7 @@ def train(
     if resume:
         recipe = _as_begun(recipe, out)
     refuse_taken(out, resume=resume, overwrite=overwrite)
+    keep_freed_memory()
     trainer = Trainer(
         build(recipe), out, num_kept=keep_checkpoints, shards=shards, callbacks=callbacks
     )
