@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from latentcot.curriculum.layout import LaidOut, Layout, LayoutRules, SpecialTokens
 from latentcot.methods import Plan, method_named
+from latentcot.models.backend import few_rows
 from latentcot.recipes.recipe import Training
-from latentcot.thinking import decoding, passes
+from latentcot.thinking import passes
 from latentcot.training import step
 from latentcot.training.objective import Objective
 from latentcot.training.step import TrainStep
@@ -111,16 +113,12 @@ def plain_rollout() -> Iterator[None]:
 
     Gradients of weights are autograd's, products of few rows torch's own.
     """
-    before = (
-        passes.takes_split_cache, step.joint_weight_gradients, decoding.few_rows_in_parts
-    )  # fmt: skip
-    passes.takes_split_cache = lambda model: False
-    step.joint_weight_gradients = lambda blocks: nullcontext()
-    decoding.few_rows_in_parts = lambda model: nullcontext()
-    try:
+    with (
+        patch.object(passes, "takes_split_cache", lambda model: False),
+        patch.object(step, "joint_weight_gradients", lambda blocks: nullcontext()),
+        patch.object(few_rows, "MOST_ROWS", 0),
+    ):
         yield
-    finally:
-        passes.takes_split_cache, step.joint_weight_gradients, decoding.few_rows_in_parts = before
 
 
 def in_turns(rounds: int, **sides: Callable[[], object]) -> dict[str, list[float]]:

@@ -9,6 +9,7 @@ import torch
 
 import latentcot
 from latentcot import Sampling
+from latentcot.models.backend import few_rows
 
 NUM_THREADS = 8
 
@@ -34,7 +35,11 @@ def asked(reasoner: Any, questions: list[str], number: int) -> Any:
     )
 
 
-def test_eight_threads_get_what_one_gets(reasoner: Any, questions: list[str]) -> None:
+@pytest.mark.parametrize("least", [few_rows.LARGE, 0], ids=["as it is", "all products in parts"])
+def test_eight_threads_get_what_one_gets(
+    reasoner: Any, questions: list[str], least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_rows, "LARGE", least)
     numbers = [number % NUM_THREADS for number in range(2 * NUM_THREADS)]
     alone = [asked(reasoner, questions, number) for number in numbers[:NUM_THREADS]]
     with ThreadPoolExecutor(NUM_THREADS) as threads:

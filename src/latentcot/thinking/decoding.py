@@ -23,7 +23,6 @@ from transformers import (
 
 from latentcot.curriculum.layout import Layout
 from latentcot.errors import UsageError
-from latentcot.models.backend.few_rows import few_rows_in_parts
 from latentcot.thinking.batch import collate
 from latentcot.thinking.perturbation import Perturbation, generator_of
 from latentcot.thinking.readings import logits_of
@@ -201,10 +200,9 @@ def generate(
         texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
         if texts is None:
             thinks = thinker if perturbation is None else perturbation.on(thinker, rows)
+            rollout = roll_out(model, batch, thinks, stop)
             draw = _drawer(sampling, rows)
-            with few_rows_in_parts(model):
-                rollout = roll_out(model, batch, thinks, stop)
-                texts = _decode(model, rollout, batch, eos_id, limits, draw, forced, soft)
+            texts = _decode(model, rollout, batch, eos_id, limits, draw, forced, soft)
             if recorder is not None:
                 recorder.saw(max(text.num_tokens + text.is_finished for text in texts))
         found += texts

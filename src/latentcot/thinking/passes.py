@@ -23,6 +23,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from latentcot.errors import TrainingError
 from latentcot.models.backend.activation_checkpointing import checkpointed
+from latentcot.models.backend.few_rows import few_rows_in_parts
 from latentcot.models.backend.last_layer import pruned_to
 from latentcot.models.backend.split_cache import (
     FAMILIES,
@@ -133,6 +134,7 @@ class Passes:
         is_pruned = is_less and is_first and self.has_split_cache
         with ExitStack() as way:
             way.enter_context(self.lock)
+            way.enter_context(few_rows_in_parts(self.backbone, is_real_BC.numel()))
             if layers_at_B is not None:
                 self.layers_BD = self._keep_layers(way, layers_at_B)
             if self.has_split_cache:

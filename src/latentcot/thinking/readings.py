@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import NO_LABEL
 from latentcot.curriculum.views import Plan
+from latentcot.models.backend.few_rows import multiplied
 from latentcot.thinking.batch import Batch
 from latentcot.thinking.think import Rollout
 
@@ -26,8 +27,7 @@ def logits_of(model: PreTrainedModel, states: Tensor) -> Tensor:
     """
     head = model.get_output_embeddings()
     with torch.autocast(states.device.type, enabled=False):
-        logits: Tensor = head(states.to(head.get_parameter("weight").dtype))
-    return logits
+        return multiplied(head, states.to(head.get_parameter("weight").dtype), whole=head)
 
 
 class Reading:

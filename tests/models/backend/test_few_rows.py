@@ -8,7 +8,7 @@ from transformers.pytorch_utils import Conv1D
 from latentcot.data.examples import read_examples
 from latentcot.evaluation.reasoner import load
 from latentcot.models.backend import few_rows
-from latentcot.models.backend.few_rows import few_rows_in_parts
+from latentcot.models.backend.few_rows import few_rows_in_parts, multiplied
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +50,12 @@ def test_it_is_the_product(sizes, shape, in_parts):
     for layer in found:
         expected = layer.double()(inputs.double()).float()
         layer.float()
-        with few_rows_in_parts(found):
+        with few_rows_in_parts(found, inputs.numel() // sizes[0]):
             outputs = layer(inputs)
+        assert torch.equal(outputs, multiplied(layer, inputs, whole=layer))
         torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
         assert outputs.is_contiguous()
-    assert in_parts == [inputs.numel() // sizes[0]] * 3
+    assert in_parts == [inputs.numel() // sizes[0]] * 6
 
 
 @torch.no_grad()
@@ -62,7 +63,7 @@ def test_all_else_is_computed_as_before(in_parts):
     found, inputs = layers(16, 24), torch.randn(2, 3, 16)
     narrow = nn.Linear(4, 40)
     before = [layer(inputs) for layer in found]
-    with few_rows_in_parts(nn.ModuleList([*found, narrow])):
+    with few_rows_in_parts(nn.ModuleList([*found, narrow]), 1):
         assert all(map(torch.equal, before, [layer(inputs) for layer in found]))  # six rows
         with torch.autocast("cpu", torch.bfloat16):
             assert found[0](inputs[:1]).dtype == torch.bfloat16
@@ -70,8 +71,10 @@ def test_all_else_is_computed_as_before(in_parts):
             assert found[0](inputs[:1]).requires_grad
         narrow(torch.randn(1, 4))
     found[0](inputs[:1])  # behind it, too
+    with few_rows_in_parts(found, 6):
+        found[0](inputs[:1, 0])
     found.double()
-    with few_rows_in_parts(found):
+    with few_rows_in_parts(found, 1):
         found[0](inputs[:1].double())
     assert in_parts == []
 
@@ -80,7 +83,7 @@ def test_all_else_is_computed_as_before(in_parts):
 def test_one_thread_sums_no_parts(in_parts, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     found, inputs = layers(16, 24), torch.randn(1, 16)
-    with few_rows_in_parts(found):
+    with few_rows_in_parts(found, 1):
         for layer in found:
             layer(inputs)
     assert len(in_parts) == 2  # those of nn.Linear

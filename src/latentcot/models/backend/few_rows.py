@@ -8,8 +8,9 @@ next to each other; the inputs of GPT-2's layers in parts, whose products are th
 Shapes: R rows, I inputs, O outputs, P parts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,41 +27,44 @@ PARTS = 8
 
 
 @contextmanager
-def few_rows_in_parts(model: nn.Module) -> Iterator[None]:
-    """Within it, the linear layers of a model on a CPU multiply few rows in parts.
+def few_rows_in_parts(backbone: nn.Module, num_rows: int) -> Iterator[None]:
+    """Within it, the linear layers of a backbone multiply so many rows by `multiplied`.
 
-    In float32, and where nothing is learned; all else they compute as before.
+    Whoever enters holds the backbone's lock: its layers are patched.
     """
-    # Not what is derived from them: it may compute something else. One core alone sums no faster.
-    kinds = (nn.Linear, Conv1D) if torch.get_num_threads() > 1 else (nn.Linear,)
     with ExitStack() as patches:
-        for layer in model.modules():
-            if type(layer) in kinds:
-                weight: Tensor = layer.get_parameter("weight")
-                is_wide = weight.numel() >= LARGE and min(weight.shape) >= PARTS
-                if is_wide and weight.device.type == "cpu" and weight.dtype == torch.float32:
-                    patches.enter_context(patched(layer, _InParts(layer)))
+        if num_rows <= MOST_ROWS and not torch.is_grad_enabled():
+            for layer in backbone.modules():
+                if _takes_parts(layer):
+                    do = partial(multiplied, layer, whole=layer.forward)
+                    patches.enter_context(patched(layer, do))
         yield
 
 
-class _InParts:
-    """The forward of a linear layer, which looks at the number of rows."""
+def multiplied(layer: Any, inputs: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what a layer gives: of few rows in parts, of others what `whole` gives.
 
-    def __init__(self, layer: Any) -> None:
-        self.layer, self.forward = layer, layer.forward
+    In parts are the products in float32 from which nothing is learned.
+    """
+    is_few = inputs.numel() <= MOST_ROWS * inputs.shape[-1] and not torch.is_grad_enabled()
+    is_low = inputs.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+    if not is_few or is_low or not _takes_parts(layer):
+        return whole(inputs)
+    rows_RI = inputs.reshape(-1, inputs.shape[-1])
+    outputs = (by_outputs if type(layer) is nn.Linear else by_inputs)(rows_RI, layer.weight)
+    if layer.bias is not None:
+        outputs = outputs + layer.bias
+    return outputs.view(*inputs.shape[:-1], -1)
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        is_few = inputs.numel() <= MOST_ROWS * inputs.shape[-1]
-        is_low = inputs.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        if not is_few or is_low or torch.is_grad_enabled():
-            whole: Tensor = self.forward(inputs)
-            return whole
-        weight, rows_RI = self.layer.weight, inputs.reshape(-1, inputs.shape[-1])
-        multiply = by_outputs if type(self.layer) is nn.Linear else by_inputs
-        outputs = multiply(rows_RI, weight)
-        if self.layer.bias is not None:
-            outputs = outputs + self.layer.bias
-        return outputs.view(*inputs.shape[:-1], -1)
+
+def _takes_parts(layer: nn.Module) -> bool:
+    # Not what is derived from them: it may compute something else. One core alone sums no faster.
+    is_known = type(layer) is nn.Linear or (type(layer) is Conv1D and torch.get_num_threads() > 1)
+    if not is_known:
+        return False
+    weight = layer.get_parameter("weight")
+    is_wide = weight.numel() >= LARGE and min(weight.shape) >= PARTS
+    return is_wide and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def by_outputs(rows_RI: Tensor, weight_OI: Tensor) -> Tensor:
