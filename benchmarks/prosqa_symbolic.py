@@ -5,7 +5,7 @@
 After `python benchmarks/studies.py collect prosqa-symbolic STUDY`. Leaves in
 results/prosqa-symbolic/: each row's recipe, commit and minutes in table.json; curves.json,
 validation accuracy by update with the updates at which stages began; by_hops.json, accuracy on the
-official questions by the length of the chain, and on our own test questions; checkpoints.json,
+official questions by the length of the chain, and on two files of our own; checkpoints.json,
 SHA-256 of each best checkpoint; more.md, what goes below the table. And draws
 docs/images/prosqa-symbolic-curves.png.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from analysis_tables import table
 from latentcot.data.examples import Example, read_examples
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import load
@@ -36,9 +37,12 @@ FIGURE = ROOT / "docs" / "images" / "prosqa-symbolic-curves.png"
 RECIPE = "prosqa-symbolic/cpu"
 LOG_EVERY, BATCH = 10, 128
 """Of the recipe: what a row of metrics.jsonl stands for."""
+OWN = {"own": "data/test.jsonl", "balanced": "balanced/test.jsonl"}
+"""Questions of our generator, asked beside the official ones: file in the folder of the data."""
 COLORS = {
-    "coconut": "#2a6fb0", "cot": "#d1752b", "no-cot": "#777777",
-    "coconut-pause-as-thought": "#3a9a5c",
+    "coconut": "#2a6fb0", "cot": "#d1752b", "no-cot": "#777777", "icot": "#b0529c",
+    "pause": "#7a5c2e", "coconut-no-curriculum": "#8fb8de", "coconut-no-thought": "#c9a227",
+    "coconut-pause-as-thought": "#3a9a5c", "pause-multipass": "#d64550",
 }  # fmt: skip
 
 
@@ -52,7 +56,7 @@ def main(study: Path, data: Path) -> None:
     complete_table(curves)
     questions = read_examples(str(data / "official.jsonl"))
     by_hops = accuracy_by_hops(runs, questions) | accuracy_by_depth(runs, questions)
-    by_hops |= own(runs, data / "data" / "test.jsonl")
+    by_hops["own"] = {name: asked(runs, data / path) for name, path in OWN.items()}
     write_json(RESULTS / "by_hops.json", by_hops)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(by_hops, questions))
@@ -134,37 +138,48 @@ def accuracy_by_depth(runs: list[Path], questions: list[Example]) -> dict[str, A
     return {"depth_questions": sizes, "right_by_depth": right}
 
 
-def own(runs: list[Path], path: Path) -> dict[str, Any]:
-    """Return each run's accuracy on our own test questions, asked now."""
+def asked(runs: list[Path], path: Path) -> dict[str, Any]:
+    """Return each run's accuracy on the questions of a file, asked now."""
     examples = read_examples(str(path))
     accuracies = defaultdict(list)
     for run in runs:
         result = evaluate(load(run, device="cpu"), examples, batch_size=500)
         accuracies[run.parent.name].append(result.accuracy.value)
-    return {"own_questions": len(examples), "own_accuracies": dict(accuracies)}
+    return {"questions": len(examples), "accuracies": dict(accuracies)}
 
 
 def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
     """Return what goes below the table, as Markdown."""
-    title = "Accuracy (%) by hops; in brackets how many questions:"
-    said = "; ".join(
-        f"{method} {' and '.join(percent(one).removesuffix(' %') for one in found)}"
-        for method, found in by_hops["own_accuracies"].items()
-    )
     deeper = percent(graph_stats(questions).accuracy_deeper_candidate)
     sizes = by_hops["depth_questions"]
-    ties = "; ".join(
-        f"{method} {' and '.join(map(str, found['tie']))}"
+    own, balanced = (by_hops["own"][name] for name in OWN)
+    rows = [
+        [
+            method,
+            ", ".join(map(str, found["tie"])),
+            *(
+                ", ".join(f"{100 * one:.1f}" for one in file["accuracies"][method])
+                for file in (own, balanced)
+            ),
+        ]
         for method, found in by_hops["right_by_depth"].items()
+    ]
+    return "\n".join(
+        [
+            "Accuracy (%) by hops; in brackets how many questions:",
+            "",
+            *accuracy_table(by_hops),
+            "",
+            f"Taking the deeper candidate, without reading the root, is right in {deeper}: in "
+            f"{sizes.get('answer deeper', 0)} questions the answer is deeper, in "
+            f"{sizes.get('other deeper', 0)} the other, and in {sizes['tie']} both are equally "
+            "deep. Each seed's right answers among those, and its accuracy (%) on questions of "
+            f"our own generator: {own['questions']:,} by the official rules, and "
+            f"{balanced['questions']:,} of four hops and more whose candidates are equally deep.",
+            "",
+            *table(["Method", f"right of {sizes['tie']}", "own", "balanced"], rows),
+        ]
     )
-    note = (
-        f"Taking the deeper candidate, without reading the root, is right in {deeper}: in "
-        f"{sizes.get('answer deeper', 0)} questions the answer is deeper, in "
-        f"{sizes.get('other deeper', 0)} the other, and in {sizes['tie']} both are equally deep. "
-        f"Of these {sizes['tie']}, right (each seed): {ties}.\n\n"
-        f"On {by_hops['own_questions']:,} test questions of our own generator, each seed: {said}."
-    )
-    return "\n".join([title, "", *accuracy_table(by_hops), "", note])
 
 
 def draw(curves: list[dict[str, Any]]) -> None:
