@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from analysis_tables import table
 from matplotlib.figure import Figure
 
-from analysis_tables import table
 from latentcot.data.examples import Example, read_examples
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import load
