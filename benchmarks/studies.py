@@ -62,9 +62,16 @@ def main() -> None:
 
 def run_study(name: str, jobs: int) -> None:
     out = ROOT / "runs" / name / "study"
+    sittings = out.with_name("seconds.json")  # of all: a study is stopped and goes on
+    seconds = json.loads(sittings.read_text(encoding="utf-8")) if sittings.exists() else []
     start = time.perf_counter()
-    do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs))
-    keep(name, out, str(jobs), time.perf_counter() - start)
+    try:
+        do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs))
+    finally:
+        seconds.append(round(time.perf_counter() - start))
+        sittings.parent.mkdir(parents=True, exist_ok=True)
+        write_json(sittings, seconds)
+    keep(name, out, str(jobs), sum(seconds))
 
 
 def do_study(*words: str) -> None:
