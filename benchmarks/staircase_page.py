@@ -35,6 +35,8 @@ READMES = {
 """What they say of the stairs."""
 MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7
 """Of the questions; asked for; and those that training had."""
+NO_COTS = ("no-cot", "no-cot-4", "no-cot-8", "no-cot-12")
+"""With two layers, and with 4, 8 and 12."""
 EARLY_UPDATES = 8000
 """More for Coconut's runs, with answers after too few thoughts."""
 LEARNED, BELOW, CONTROL, NEAR, WORDS = 0.95, 0.60, 0.75, 0.05, 0.97
@@ -168,13 +170,17 @@ def pause_has_none(found: Row) -> tuple[str, bool] | None:
 
 
 def layers_have_none(found: Row) -> tuple[str, bool] | None:
-    rows = [
-        row
+    rows = {
+        row["method"]: row["accuracy_mean"]
         for row in found["others"]
-        if row["method"].startswith("no-cot") and row["hops"] == MOST_HOPS
-    ]
-    told = ", ".join(f"{row['method']} {percent(row['accuracy_mean'])}" for row in rows)
-    return (told, max(row["accuracy_mean"] for row in rows) < CONTROL) if rows else None
+        if row["method"] in NO_COTS and row["hops"] == MOST_HOPS
+    }
+    if not rows:
+        return None
+    told = ", ".join(f"{method} {percent(accuracy)}" for method, accuracy in rows.items())
+    missing = ", ".join(method for method in NO_COTS if method not in rows)
+    told += f"; not measured yet: {missing}" if missing else ""
+    return told, max(rows.values()) < CONTROL
 
 
 def words_guess(found: Row) -> tuple[str, bool] | None:
