@@ -200,7 +200,8 @@ def test_a_real_terminal_is_closed(make_recipe, tmp_path):
     assert train(recipe, tmp_path / "in-one-go", is_quiet=True)
     run, (window, terminal) = tmp_path / "run", os.openpty()
     code = """
-import fcntl, termios, time
+import fcntl, signal, termios, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup of these tests has it ignored
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from latentcot.cli import main
 from latentcot.training.loop import Trainer
