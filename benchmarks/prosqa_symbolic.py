@@ -177,7 +177,7 @@ def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
             f"our own generator: {own['questions']:,} by the official rules, and "
             f"{balanced['questions']:,} of four hops and more whose candidates are equally deep.",
             "",
-            *table(["Method", f"right of {sizes['tie']}", "own", "balanced"], rows),
+            table(["Method", f"right of {sizes['tie']}", "own", "balanced"], rows),
         ]
     )
 
