@@ -158,7 +158,7 @@ def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
             method,
             ", ".join(map(str, found["tie"])),
             *(
-                ", ".join(f"{100 * one:.1f}" for one in file["accuracies"][method])
+                ", ".join(percent(one).removesuffix(" %") for one in file["accuracies"][method])
                 for file in (own, balanced)
             ),
         ]

@@ -32,7 +32,15 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from staircase_page import EARLY_UPDATES, MOST_HOPS, MOST_THOUGHTS, TABLE, show_claims, write_page
+from staircase_page import (
+    EARLY_UPDATES,
+    MOST_HOPS,
+    MOST_THOUGHTS,
+    NO_COTS,
+    TABLE,
+    show_claims,
+    write_page,
+)
 
 from latentcot.analysis.shared.latents import record, with_latents
 from latentcot.analysis.shared.subject import Subject
@@ -63,8 +71,8 @@ STUDY, WIDE = ROOT / "studies" / "staircase.yaml", ROOT / "studies" / "staircase
 PARTS: dict[str, tuple[str, ...]] = {
     "coconut": ("coconut",),
     "words": ("cot", "cot-bfs"),
-    "pause": ("pause", "no-cot"),
-    "layers": ("no-cot-4", "no-cot-8", "no-cot-12"),
+    "pause": ("pause", NO_COTS[0]),
+    "layers": NO_COTS[1:],
     "wide": ("coconut", "cot-bfs"),
 }
 """Part → the methods of its study, in the order in which they are run."""

@@ -260,6 +260,7 @@ REFUSED = [
     ("data stats {h}/torn.jsonl", "DataError", "torn.jsonl:2: not valid JSON"),
     ("eval {h}/full --data {h}/test.jsonl", "CheckpointError", "holds no latentcot.json"),
     ("eval {h}/nowhere --data {h}/test.jsonl", "CheckpointError", "no such folder"),
+    ("analyze {h}/nowhere", "RunError", "is no run that names a test file"),
     ("eval {h}/newer --data {h}/test.jsonl", "CheckpointError", "newer latentcot: upgrade it"),
     ("eval {h}/torn --data {h}/test.jsonl", "DamagedError", "is damaged"),
     ("eval {h}/run/checkpoints", "CheckpointError", "holds no latentcot.json"),

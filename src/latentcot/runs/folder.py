@@ -281,7 +281,9 @@ def recipe_test_file(checkpoint: Path | str) -> str:
         say(f"Note: the questions are those that come with {checkpoint}: {beside}.")
         return str(beside)
     if file is None:
-        raise RunError(f"{checkpoint}: its recipe names no test file. Give one with --data.")
+        is_run = run_of(checkpoint) is not None
+        reason = "its recipe names no test file" if is_run else "is no run that names a test file"
+        raise RunError(f"{checkpoint}: {reason}. Give another run, or questions with --data.")
     return str(file)
 
 
