@@ -39,9 +39,9 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "safety"
 PAGE = ROOT / "docs" / "reliability.md"
 SHOWN = {
-    "kills": "runs killed with SIGKILL at random moments",
+    "kills": "runs and studies killed with SIGKILL",
     "kills_during_a_save": "… of these while a checkpoint was written",
-    "faults": "other faults: full disk, damaged, vanished and read-only files, studies killed",
+    "faults": "other faults: full disk, damaged, vanished and read-only files",
     "lost": "… after which anything was lost",
     "inputs": "odd inputs given to the readers",
     "refused": "… refused by an error of ours",

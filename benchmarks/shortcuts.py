@@ -3,9 +3,9 @@
     python benchmarks/shortcuts.py [STUDY]
 
 After `python benchmarks/studies.py run shortcuts`. Leaves results/shortcuts/by_order.json, and
-more.md, which `python benchmarks/studies.py write` puts below the study's tables. Each test file
-names the answer first in half of its questions: `first` are those in which the shortcut would be
-right, `second` those in which it would be wrong.
+more.md, which `python benchmarks/studies.py write` puts below the study's tables, and draws
+docs/images/shortcuts.png. Each test file names the answer first in half of its questions: `first`
+are those in which the shortcut would be right, `second` those in which it would be wrong.
 """
 
 import sys
@@ -15,6 +15,7 @@ from typing import Any
 
 from analysis_tables import table
 
+from latentcot.analysis.shared.style import COLUMN, GREY, figure, look_of, save
 from latentcot.data.examples import Example, read_examples
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import mean_and_sd, percent
@@ -24,6 +25,7 @@ from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "shortcuts"
+IMAGE = ROOT / "docs" / "images" / "shortcuts.png"
 ORDERS = ("first", "second")
 
 
@@ -34,6 +36,7 @@ def main(study: Path) -> None:
     write_json(RESULTS / "by_order.json", rows)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(rows))
+    draw(rows)
 
 
 def rows_of(study: Path) -> list[dict[str, Any]]:
@@ -90,6 +93,28 @@ def below(rows: list[dict[str, Any]]) -> str:
             table(["", *(f"{leak} %" for leak in leaks)], lines),
         ]
     )
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """Draw each seed's accuracy against the leak, where the shortcut is right and where wrong."""
+    leaks = sorted({row["leak"] for row in rows})
+    with figure(2 * COLUMN, 2.2) as drawn:
+        for axes, order in zip(drawn.subplots(1, 2, sharey=True), ORDERS, strict=True):
+            for place, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+                color = look_of(place)["color"]
+                of = [row for row in rows if row["method"] == method]
+                at = [leaks.index(row["leak"]) + 0.1 * (place - 1) for row in of]
+                axes.plot(at, [100 * row[order] for row in of], "o", color=color, alpha=0.6)
+                means = [fmean(100 * row[order] for row in of if row["leak"] == x) for x in leaks]
+                axes.plot(range(len(leaks)), means, color=color, label=method)
+            axes.axhline(50, color=GREY, linestyle=":", linewidth=1)
+            axes.set(title=f"answer named {order}", xlabel="training that leaks, %", ylim=(-4, 104))
+            axes.set_xticks(range(len(leaks)), [str(leak) for leak in leaks])
+        drawn.axes[0].set_ylabel("right, %")
+        drawn.axes[1].legend()
+        sizes = rows[0]["questions"]
+        note = f"a dot is a seed; {sizes['first']} and {sizes['second']} questions; dotted: chance"
+        save(drawn, IMAGE, note, as_pdf=False)
 
 
 if __name__ == "__main__":

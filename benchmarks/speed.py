@@ -268,28 +268,32 @@ FIGURES = {
 
 def write_page() -> None:
     """Put the figures of the result files into docs/performance.md."""
-    lines = ["| figure | measured | bar | | beside it |", "|---|---|---|---|---|"]
-    every = {}
+    lines = ["| figure | measured | bar | | beside it | from |", "|---|---|---|---|---|---|"]
+    sources: list[str] = []
     for device in ("cpu", "cuda"):
         path = RESULTS / f"{device}.json"
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        every |= {(device, name): one for name, one in found.items()}
         names = [name for name, one in FIGURES.items() if one.device in (device, "any")]
-        lines += [_row(name, device, found.get(name)) for name in names]
-    sources = sorted({f"commit {one['commit'][:10]}, {one['machine']}" for one in every.values()})
-    table = "\n".join([*lines, "", *(f"- {source}" for source in sources)])
+        lines += [_row(name, device, found.get(name), sources) for name in names]
+    numbered = (f"{number}. {source}" for number, source in enumerate(sources, 1))
+    table = "\n".join([*lines, "", *numbered])
     fill(PAGE, "figures", "speed.py", f"\n{table}\n")
 
 
-def _row(name: str, device: str, found: Found | None) -> str:
+def _row(name: str, device: str, found: Found | None, sources: list[str]) -> str:
+    """Return a line of the table; where its figure comes from is put into `sources`, once."""
     bar, sign = FIGURES[name].bar_on(device), "≥" if FIGURES[name].is_more_better else "≤"
     named = f"`{name}`" + (f" ({device})" if FIGURES[name].device == "any" else "")
     if found is None:
-        return f"| {named} | not run | {sign} {bar:g} | | |"
+        return f"| {named} | not run | {sign} {bar:g} | | | |"
     known = set(provenance()) | {"value", "bar"}
     beside = ", ".join(f"{key} {shown(v)}" for key, v in found.items() if key not in known)
     verdict = FIGURES[name].verdict(found["value"], device)
-    return f"| {named} | {shown(found['value'])} | {sign} {bar:g} | {verdict} | {beside} |"
+    source = f"commit {found['commit'][:10]}, {found['machine']}"
+    if source not in sources:
+        sources.append(source)
+    cells = [named, shown(found["value"]), f"{sign} {bar:g}", verdict, beside]
+    return "| " + " | ".join([*cells, str(sources.index(source) + 1)]) + " |"
 
 
 if __name__ == "__main__":
