@@ -24,10 +24,10 @@ FIGURE = PAGE.parent / "images" / "staircase.png"
 STAIRS = FIGURE.with_name("stairs.png")
 """The stairs of each seed."""
 READMES = {
-    "README.md": "A hop is an edge of the path. For D hops a model of two layers, as trained, needs "
-    "D thoughts, or one fewer ({edges} of {seeds} seeds). With too few it is right in {low} to {high} % (a "
-    "guess between the candidates: 50), with enough, up to the 7 of training, in {from_on} % or "
-    "more.",
+    "README.md": "A hop is an edge of the path. For D hops a model of two layers, as trained, "
+    "needs D thoughts, or one fewer ({edges} of {seeds} seeds). With too few it is right in {low} "
+    "to {high} % (a guess between the candidates: 50), with enough, up to the 7 of training, "
+    "in {from_on} % or more.",
     "README.zh-CN.md": "D 跳的问题需要两层模型用 D 个或 D − 1 个思维（{seeds} 个种子，{counts}）。"
     "更少时正确率为 {low}–{high} %（在两个候选中瞎猜为 50 %）；从这里到 7 个（训练中最多 7 个）"
     "至少 {from_on} %。",
