@@ -26,7 +26,7 @@ from latentcot.curriculum.stages import phases_of
 from latentcot.models.shapes import config_of
 from latentcot.planning.devices import seconds_of
 from latentcot.planning.lengths import lengths_of, update_batches
-from latentcot.planning.work import Shape, Subject, num_passes, work_of
+from latentcot.planning.work import Precision, Shape, Subject, num_passes, work_of
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import provenance
 from latentcot.studies.study import cells_of, read_study
@@ -87,7 +87,11 @@ def measure(path: Path) -> None:
         last = phases_of(recipe.curriculum, method.view)[-1]
         shape = update_batches(recipe, method, lengths, [last], 1)[last].longest
         config = config_of(recipe.model, vocabulary_size=lengths.vocabulary_size)
-        subjects[name] = Subject(config, method, plan=recipe.curriculum.plan), shape
+        precision: Precision = "float32"  # what `auto` is on a CPU at the widths of these studies
+        if recipe.training.precision == "bfloat16":
+            precision = "bfloat16"
+        given = precision, recipe.training.save_memory, recipe.lora, recipe.curriculum.plan
+        subjects[name] = Subject(config, method, *given), shape
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(ROUNDS):
         for name, (subject, shape) in subjects.items():

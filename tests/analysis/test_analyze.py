@@ -113,6 +113,16 @@ def test_what_a_method_does_not_allow_is_told_and_the_rest_is_done(no_cot, laten
     assert not (tmp_path / "here" / "interventions.json").exists()
 
 
+def test_what_is_not_done_leaves_nothing_of_before(no_cot, latentcot, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    before = [here / name for name in ("interventions.json", "interventions.png", "report.html")]
+    for path in before:
+        path.write_text("of before")
+    latentcot("analyze", no_cot, "--only", "interventions", "--out", here)
+    assert not any(path.exists() and path.read_text() == "of before" for path in before)
+
+
 @pytest.mark.slow
 def test_questions_without_graphs(tiny_run, data, latentcot, tmp_path):
     lines = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]

@@ -1,5 +1,6 @@
 """lm-evaluation-harness, the released version: its results are ours, and thoughts are used."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of its own
 ]
 
-from latentcot import UsageError, evaluate, load, read_examples  # noqa: E402
+from latentcot import UsageError, evaluate, load, read_examples, train  # noqa: E402
 from latentcot.evaluation.harness import TASKS, LatentLM, questions, sampling_of  # noqa: E402
 
 
@@ -101,9 +102,26 @@ def test_what_it_cannot_do_is_told(file):
     with pytest.raises(UsageError, match="no tokens"):
         model.loglikelihood([request(read_examples(file, 1)[0].question, "")])
     with pytest.raises(UsageError, match="no recipe names test data"):
-        questions(pretrained="quickstart")
+        questions()
     assert sampling_of({"do_sample": False}) is None
     assert sampling_of({"temperature": 0.5, "top_p": 0.9}).temperature == 0.5
+
+
+def test_answers_are_found_as_the_run_says(make_recipe, data, tmp_path):
+    """A chain and an answer that are one text: the answer begins where the recipe says."""
+    sources = {"answer_after": "So:"}
+    for split in ("train", "valid", "test"):
+        lines = [
+            {"question": one.question, "answer": f"{' '.join(one.steps)} So: {one.answer}"}
+            for one in read_examples(data / f"{split}.jsonl")
+        ]
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        sources[split] = str(path)
+    recipe = make_recipe("no-cot", data=sources, training={"max_updates": 2})
+    train(recipe, tmp_path / "run", is_quiet=True)
+    rows = questions(pretrained=str(tmp_path / "run"))["test"]
+    assert rows["answer"][:] == [one.answer for one in read_examples(data / "test.jsonl")]
 
 
 def test_the_test_file_of_a_run_is_asked(tiny_run, data):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -151,6 +152,15 @@ class TestPickles:
         with pytest.raises(CheckpointError, match="cannot be read"):
             load(folder)
 
+    def test_a_missing_file_of_modules_is_not_looked_for_elsewhere(
+        self, folder: Path, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        """Not where someone stands, who may stand in another checkpoint."""
+        change(folder / "latentcot.json", stop_threshold=0.5, max_thoughts=2)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(CheckpointError, match=r"modules\.safetensors is missing"):
+            load(folder)
+
     def test_as_a_training_state_are_refused(self, folder: Path, witness: Path) -> None:
         import torch
 
@@ -267,6 +277,26 @@ def test_a_line_of_data_can_only_make_data(
 def test_a_result_stays_in_its_run(tiny_run: Path, source: str) -> None:
     path = eval_path(tiny_run, source, None, None)
     assert path is not None and path.resolve().parent == (tiny_run / "evals").resolve()
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("other/test.jsonl", "other-test"),
+        ("hub:who/what:test", "who-what-test"),
+        ("hub:who/what:main:test", "who-what-main-test"),
+        ("other/harder.jsonl", "harder"),
+        ("hub:who/what:validation", "validation"),
+    ],
+)
+def test_other_questions_do_not_replace_the_result_of_the_run(
+    tiny_run: Path, source: str, name: str
+) -> None:
+    path = eval_path(tiny_run, source, None, None)
+    assert path is not None and path.stem == name
+    own = read_run_recipe(tiny_run)["data"]["test"]
+    for spelled in (own, os.path.relpath(own)):
+        assert eval_path(tiny_run, spelled, None, None) == tiny_run / "evals" / "test.json"
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/../b", "..", "/x"])

@@ -67,6 +67,16 @@ class TestFile:
         assert {t.max_updates for t in trainings.values()} == {12}  # as the recipe has it
         assert [cell.recipe.method for cell in found] == ["cot", "coconut"]
 
+    def test_what_a_recipe_has_for_one_method_counts(self, cells, recipe_file):
+        own = {"training": {"learning_rate": 0.5}, "method": {"distillation_weight": 3.0}}
+        values = yaml.safe_load(recipe_file.read_text())
+        recipe_file.write_text(yaml.safe_dump({**values, "for_method": {"codi": own}}))
+        twice = {"twice": {"method": {"name": "codi", "teacher_weight": 2.0}}}
+        of = {cell.method: cell.recipe for cell in cells(methods=["cot", "codi", twice])}
+        assert [one.training.learning_rate == 0.5 for one in of.values()] == [False, True, True]
+        assert of["codi"].method["distillation_weight"] == 3.0
+        assert {**of["codi"].method, "teacher_weight": 2.0} == of["twice"].method
+
     @pytest.mark.parametrize("value", ["[A] ", "", "a: b", "<<", "\n", "é…", "yes", "1"])
     def test_texts_arrive_as_they_are(self, value, cells):
         found = cells(set={"template.step_end": value})

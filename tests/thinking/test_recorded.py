@@ -1,6 +1,8 @@
 """Texts written by recorded runs are those that are written word by word."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import sleep
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from latentcot.thinking.think import Thinker
 from losses import thinker
 from marks import mostly_slow
 from reference import EACH, HIDDEN_SIZE, VOCAB_SIZE, tiny_model
-from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos
+from rollouts import MAX_NEW_TOKENS, NO_EOS, PROMPTS, likely_eos, make_prompt
 
 
 class StandIn:
@@ -61,6 +63,31 @@ def test_are_the_same_texts(architecture, ends, feed):
 
 
 LIMITS = [MAX_NEW_TOKENS] * len(PROMPTS)
+
+
+def test_threads_get_their_own_texts():
+    """A recording has one place for what it gives, and all threads of a Reasoner share it."""
+
+    class Slow(StandIn):
+        """As if the device took its time, so that another thread has its turn."""
+
+        def __call__(self, function, inputs) -> Recording:
+            made = super().__call__(function, inputs)
+            return replace(made, run=lambda: (sleep(0.002), made.run(), sleep(0.002)))
+
+    model = tiny_model("gpt2")
+    recorder = GreedyRecorder(model, Thinker(), Slow(), sights=1)
+    recorder.saw(MAX_NEW_TOKENS)
+    prompts = [make_prompt(length, 3, 1, seed=length) for length in range(3, 9)] * 6
+    expected = [write(model, [prompt], eos_id=NO_EOS) for prompt in prompts]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(
+            threads.map(
+                lambda prompt: write(model, [prompt], eos_id=NO_EOS, recorder=recorder), prompts
+            )
+        )
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
 
 
 class TestWhatARecordedRunWouldNotDo:

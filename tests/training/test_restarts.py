@@ -5,7 +5,12 @@ import torch
 
 from interrupts import in_update, press_ctrl_c
 from latentcot import train
-from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, checkpoint_folders
+from latentcot.runs.checkpoint_folders import (
+    BEST_FILE,
+    CHECKSUMS_FILE,
+    best_checkpoint,
+    checkpoint_folders,
+)
 from latentcot.runs.folder import notes_on, read_metrics
 from latentcot.runs.provenance import read_provenance
 from tiny_runs import RANDOM, results_of, rows_of
@@ -87,6 +92,22 @@ def test_words_alone_have_as_many_tries(make_recipe, tmp_path):
     assert [row["update"] for row in rows_of(run, "restart")] == [4]
     assert [row["update"] for row in rows_of(run, "stage_end")] == [16]
     assert rows_of(run, "train")[-1]["update"] == 16
+
+
+def test_what_other_weights_answered_is_not_the_best(make_recipe, tmp_path):
+    curriculum = {"advance": "learned", "learned_window": 2, "learned_below": 1e-9, "restarts": 1}
+    training = {"max_updates": 12, "validate_every": 8}
+    recipe = make_recipe("cot", curriculum=curriculum, training=training)
+    run = tmp_path / "run"
+    with in_update(5, press_ctrl_c):  # after the restart, before another validation
+        train(recipe, run, is_quiet=True)
+    assert [row["update"] for row in rows_of(run, "restart")] == [4]
+    assert [row["update"] for row in rows_of(run, "valid")] == [4]
+    assert checkpoint_folders(run)
+    assert not (run / "checkpoints" / BEST_FILE).exists()
+    assert train(recipe, run, resume=True, is_quiet=True)
+    best = best_checkpoint(run)
+    assert best is not None and int(best.name.removeprefix("update-")) > 4
 
 
 def test_told_in_words(make_recipe, tmp_path, capfd):

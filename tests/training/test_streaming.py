@@ -56,6 +56,29 @@ def write_parts(folder: Path, *sizes: int) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("sizes", [(4,), (2, 3)])
+@pytest.mark.parametrize("limit", [None, 2])
+def test_ids_are_those_of_data_that_is_read_whole(sizes: Any, limit: Any, tmp_path: Path) -> None:
+    """They seed what some methods draw for an example."""
+    folder = write_parts(tmp_path / "parts", *sizes)
+    for path in folder.iterdir():
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        write_lines(path, [{k: v for k, v in one.items() if k != "id"} for one in lines])
+    stream = open_stream(str(folder), limit)
+    assert [one.id for one in stream] == [one.id for one in read_examples(str(folder), limit)]
+
+
+def test_a_column_of_objects_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "odd").mkdir()
+    write_lines(tmp_path / "odd" / "train.jsonl", [record(1, question={"text": "ant"})])
+    stream = open_stream(f"hub:{tmp_path / 'odd'}:train")
+    with pytest.raises(DataError, match="question"):
+        stream.read([0])
+
+
 def encode_by_length(examples: Sequence[Example]) -> list[EncodedExample]:
     """Token ids that nobody reads."""
     return [EncodedExample(e.id, (1,) * len(e.question), (), (2,)) for e in examples]

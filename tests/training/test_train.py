@@ -437,6 +437,12 @@ class TestData:
         message = self.refusal(make_recipe(name, data=without_steps), tmp_path)
         assert message.startswith(f"{without_steps['train']}: no example has steps, but {name} ")
 
+    def test_a_method_that_makes_its_own_chains_needs_none(
+        self, make_recipe, without_steps, tmp_path
+    ):
+        recipe = make_recipe("cot-bfs", data=without_steps, training={"max_updates": 2})
+        assert train(recipe, tmp_path / "run", is_quiet=True)
+
     @pytest.mark.parametrize("name", ["no-cot", "pause", "coconut-no-curriculum"])
     def test_a_method_of_answers_alone_needs_none(self, name, make_recipe, without_steps, tmp_path):
         recipe = make_recipe(name, data=without_steps, training={"max_updates": 2})

@@ -69,21 +69,10 @@ def analyze(
         try:
             result = analysis.run(subject, others, on_progress)
         except UsageError as error:  # not with this model: the others may still be done
+            _delete_earlier(out, analysis.name)
             done.append(Done(analysis.name, time.perf_counter() - start, reason=str(error)))
             continue
-        # What an earlier analysis left goes first, and the page, which would show it.
-        try:
-            for path in (
-                out / "report.html",
-                *out.glob(f"{analysis.name}.*"),
-                *out.glob(f"{analysis.name}-*.*"),
-            ):
-                if path.suffix in (".json", ".csv", ".png", ".pdf", ".html"):
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{out}: what an earlier analysis left cannot be deleted: {error}."
-            ) from None
+        _delete_earlier(out, analysis.name)
         write_json(out / f"{analysis.name}.json", {**result, **about})
         for table, rows in analysis.rows(result).items():
             columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -99,6 +88,18 @@ def analyze(
             save(drawn, out / title, note)
         done.append(Done(analysis.name, time.perf_counter() - start, result=result))
     return done
+
+
+def _delete_earlier(out: Path, name: str) -> None:
+    """Delete what an earlier analysis of this name left, and the page, which would show it."""
+    try:
+        for path in (out / "report.html", *out.glob(f"{name}.*"), *out.glob(f"{name}-*.*")):
+            if path.suffix in (".json", ".csv", ".png", ".pdf", ".html"):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{out}: what an earlier analysis left cannot be deleted: {error}."
+        ) from None
 
 
 def analyze_other(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcot.data.fields import USUAL, Fields, plain_fields
-from latentcot.data.formats import HELP, is_several, read_records
+from latentcot.data.formats import HELP, end_of_place, read_records
 from latentcot.errors import DataError, UsageError
 from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import has_control, named, shown
@@ -62,8 +62,7 @@ def read_examples(
     """
     examples: list[Example] = []
     seen: dict[str, str] = {}
-    # In one file a line's number tells it apart, in several its file as well.
-    end = "/" if is_several(path) else ":"
+    end = end_of_place(path)
     for where, record in read_records(path):
         example = example_of(record, where, where.rsplit(end, 1)[-1], fields)
         if example.id in seen:

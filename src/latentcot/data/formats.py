@@ -126,6 +126,14 @@ def is_pattern(source: Path | str) -> bool:
     return glob.has_magic(str(path)) and not path.exists()
 
 
+def end_of_place(source: Path | str) -> str:
+    """Return behind what a place, `FOLDER/FILE:LINE`, tells examples of a source apart.
+
+    In one file a line's number does, in several its file as well. It becomes an example's id.
+    """
+    return "/" if is_several(source) else ":"
+
+
 def is_several(source: Path | str) -> bool:
     """Return whether a source is a folder or a pattern of files."""
     return not is_hub(source) and (path_of(source).is_dir() or is_pattern(source))

@@ -22,6 +22,7 @@ from latentcot.data.examples import Example, example_of
 from latentcot.data.fields import ANSWERS, CHAINS, QUESTIONS, USUAL, Fields
 from latentcot.data.formats import (
     HELP,
+    end_of_place,
     files_of,
     hub_table,
     is_hub,
@@ -132,6 +133,7 @@ class _Lines(Stream):
 
     def __init__(self, source: str, limit: int | None, fields: Fields) -> None:
         self._as_asked, self._fields = reader_of(source), fields
+        self._end = end_of_place(source)
         self._files: list[_File] = []
         offsets, line_numbers, lengths = array("q"), array("q"), array("i")
         for path in files_of(source):
@@ -168,8 +170,7 @@ class _Lines(Stream):
                         line, where = lines.readline(), self.where(number)
                         text = line if self._offsets[number] else line.removeprefix(BOM)
                         record = line_record(text.decode(), where, file.start)
-                        # In one file a line's number tells it apart, in several its file as well.
-                        name = where.rsplit(":" if len(self._files) == 1 else "/", 1)[-1]
+                        name = where.rsplit(self._end, 1)[-1]
                         record = self._as_asked(record)
                         found[number] = example_of(record, where, name, self._fields)
             except UnicodeDecodeError as error:
@@ -208,7 +209,7 @@ class _Rows(Stream):
     """A data set of the hub, which is downloaded once and mapped into memory."""
 
     def __init__(self, source: str, limit: int | None, fields: Fields) -> None:
-        from pyarrow import compute  # type: ignore[import-untyped]  # a part of datasets
+        from pyarrow import compute, types  # type: ignore[import-untyped]  # a part of datasets
 
         self._source, self._table = source, hub_table(source)
         self._as_asked, self._fields = reader_of(source), fields
@@ -219,11 +220,11 @@ class _Rows(Stream):
                 read |= {one} if isinstance(one, str) else {*(one or ())}
         for name in read & set(self._table.column_names):
             column: Any = self._table.data.column(name)
-            if "string" not in str(column.type):
-                continue  # malformed, which is told when a row is read
             # From the offsets in the table: no text is read. The texts of a list are no longer than
             # a sentence each, so that their number tells enough.
-            is_list = "list" in str(column.type)
+            is_list = types.is_list(column.type) or types.is_large_list(column.type)
+            if not (is_list or types.is_string(column.type) or types.is_large_string(column.type)):
+                continue  # malformed, which is told when a row is read
             sizes = compute.list_value_length(column) if is_list else compute.binary_length(column)
             lengths += compute.fill_null(sizes, 0).to_numpy() * (20 if is_list else 1)
         self.lengths = lengths[:limit]

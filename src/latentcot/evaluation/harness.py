@@ -20,11 +20,13 @@ import torch
 
 from latentcot.curriculum.layout import Layout, Template, encode_questions
 from latentcot.data.examples import read_examples
+from latentcot.data.fields import Fields
+from latentcot.data.named import asked
 from latentcot.errors import CheckpointError, LatentcotError, UsageError
 from latentcot.evaluation.reasoner import BATCH_SIZE, Reasoner, load
 from latentcot.models.loading import check_lengths
 from latentcot.runs.checkpoint import locate
-from latentcot.runs.folder import recipe_test_file
+from latentcot.runs.folder import recipe_fields, recipe_test_file
 from latentcot.tasks import AnswerMatch, extract_answer, task_named
 from latentcot.thinking.decoding import Sampling, roll_out
 from latentcot.thinking.readings import logits_of
@@ -243,7 +245,10 @@ def questions(
         )
     if task is None and info is None:
         raise UsageError("task: no checkpoint says how answers are scored. Take another task file.")
-    rule = info.task if task is None and info is not None else task
+    named, rule = asked(data), info.task if task is None and info is not None else task
+    if task is None and named is not None and named.row.match is not None:
+        rule = AnswerMatch(named.row.match)  # the data set's own, as in `latentcot eval`
+    fields = Fields() if pretrained is None else recipe_fields(pretrained, data)
     match = {"match": rule.match, "pattern": rule.pattern} if isinstance(rule, AnswerMatch) else {}
     start = answer_start or (info.template if info else Template()).answer_start
     rows = [
@@ -254,7 +259,7 @@ def questions(
             "task": rule if isinstance(rule, str) else None,
             **match,
         }
-        for example in read_examples(data)
+        for example in read_examples(data, fields=fields)
     ]
     return {"test": datasets.Dataset.from_list(rows)}
 

@@ -75,7 +75,7 @@ class Data:
     valid: Annotated[str, _source("valid")]
     """Examples on which the best checkpoint is chosen."""
     test: Annotated[str, _source("test")] | None = None
-    """Examples for `latentcot eval`; never looked at in training."""
+    """Examples for `latentcot eval`; training only counts how many of them it knows."""
     columns: Columns | None = None
     """Which column is `question`, `steps`, `answer` and `id`; the usual names if empty."""
     steps_split: Split | None = None

@@ -11,6 +11,7 @@ Recipes that come with the package are found by their name (`latentcot list reci
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -106,22 +107,13 @@ def _all_of(
             raise RecipeError(
                 f"override {shown(override)}: must be KEY=VALUE, like training.batch_size=64."
             )
-        key = RENAMED.get(key.strip(), key.strip())
-        *parents, last = key.split(".")
-        if parents[:1] == ["method"] and isinstance(values.get("method"), str):
-            values["method"] = {"name": values["method"]}
-        holder = values
-        for parent in parents:
-            inner = holder[parent] = holder.get(parent) or {}
-            if not isinstance(inner, dict):
-                raise RecipeError(
-                    f"override {shown(override)}: {named(parent)} holds a value, not keys."
-                )
-            holder = inner
+        value: Any = text
+        with suppress(ValueError):  # such as <<, which YAML keeps for itself
+            value = parse_yaml(text)
         try:
-            holder[last] = parse_yaml(text)
-        except ValueError:  # such as <<, which YAML keeps for itself
-            holder[last] = text
+            set_key(values, RENAMED.get(key.strip(), key.strip()), value)
+        except RecipeError as error:
+            raise RecipeError(f"override {shown(override)}: {error}") from None
     if settings:
         chosen = values.get("method")
         values["method"] = {
@@ -130,6 +122,24 @@ def _all_of(
             **(chosen if isinstance(chosen, dict) else {}),
         }
     return values
+
+
+def set_key(values: dict[str, Any], key: str, value: object) -> None:
+    """Set `a.b` in the values of a recipe; the other keys of `a` stay.
+
+    Raises:
+        RecipeError: `a` holds a value, not keys.
+    """
+    *parents, last = key.split(".")
+    if parents[:1] == ["method"] and isinstance(values.get("method"), str):
+        values["method"] = {"name": values["method"]}
+    holder = values
+    for parent in parents:
+        inner = holder[parent] = holder.get(parent) or {}
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{named(parent)} holds a value, not keys.")
+        holder = inner
+    holder[last] = value
 
 
 def _layers(path: Path, method: str | None, depth: int) -> list[dict[str, Any]]:

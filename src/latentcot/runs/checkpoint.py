@@ -235,7 +235,10 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
             learned = {f"{STOP}.{key}": tensor for key, tensor in load_file(before).items()}
             modules.load_state_dict(learned)
         elif modules:
-            modules.load_state_dict(load_file(_file_of(name, MODULES_FILE) or MODULES_FILE))
+            learned_file = _file_of(name, MODULES_FILE)
+            if learned_file is None:
+                raise FileNotFoundError(f"{MODULES_FILE} is missing")
+            modules.load_state_dict(load_file(learned_file))
     except CheckpointError:
         raise
     except Exception as error:  # transformers and safetensors raise many kinds

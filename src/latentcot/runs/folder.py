@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from latentcot.data.fields import Columns, Fields
 from latentcot.data.formats import is_hub
-from latentcot.data.named import asked
+from latentcot.data.named import asked, label_of
 from latentcot.errors import RunError
 from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, here_or_shipped
 from latentcot.runs.provenance import changed_data, read_provenance
@@ -34,6 +34,8 @@ from latentcot.utils.parsing import parse_json, parse_yaml
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
+OWN_TEST = "test"
+"""What a study calls the result on the test file, whatever that is called."""
 LOCK = ".lock"
 
 
@@ -341,6 +343,10 @@ def refuse_no_result(path: Path) -> None:
         )
 
 
+def _short(data: str) -> str:
+    return data.rpartition(":")[2] if is_hub(data) else Path(data).stem
+
+
 def eval_path(
     checkpoint: Path | str,
     data: str,
@@ -354,12 +360,20 @@ def eval_path(
 ) -> Path | None:
     """Return where the result of an evaluation goes: into its run, if it has one.
 
-    Its name tells what differs from the run's best checkpoint on the whole file.
+    Its name tells what differs from the run's best checkpoint on the whole file. Other data that is
+    called like the run's own test has its folder's name before it.
     """
     run = run_of(checkpoint)
     if run is None:
         return None
-    name = data.rpartition(":")[2] if is_hub(data) else Path(data).stem
+    name, own = _short(data), _data_of(checkpoint).get("test")
+    if own is not None and name in (OWN_TEST, _short(label_of(own))):
+        is_own = data == label_of(own) or (
+            not is_hub(data) and Path(data).resolve() == Path(own).resolve()
+        )
+        if not is_own:
+            folder = data if is_hub(data) else f"{Path(data).resolve().parent.name}-{name}"
+            name = folder.removeprefix("hub:")
     parts = [re.sub(r"[^\w.+-]+", "-", name)]  # a name may hold slashes, and the file stays here
     if Path(checkpoint) != run:
         parts.append(Path(checkpoint).name)

@@ -115,13 +115,11 @@ def run_methods(out: Path, *, seed: int, num_jobs: int, is_quiet: bool) -> dict[
     making = Making("data", out / "data.log", words, data)
     if not making.is_done():
         run_jobs([making], slots, on_failure=refuse, is_quiet=is_quiet)
-    values = read_values(RECIPE)
-    values |= {"seed": seed, "data": {split: str(data / f"{split}.jsonl") for split in SIZES}}
+    changes = {"seed": seed, "data": {split: str(data / f"{split}.jsonl") for split in SIZES}}
+    recipes = {name: read_values(RECIPE, [f"method={name}"]) | changes for name in METHODS}
     jobs = [
-        training_job(
-            method, out / method, make_recipe({**values, "method": method}), batch_size=500
-        )
-        for method in METHODS
+        training_job(name, out / name, make_recipe(values), batch_size=500)
+        for name, values in recipes.items()
     ]
     run_jobs(jobs, slots, on_failure=refuse, is_quiet=is_quiet)
     return {job.name: job.run for job in jobs}

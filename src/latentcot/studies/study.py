@@ -27,7 +27,7 @@ from pydantic import (
 from latentcot.errors import RecipeError, UsageError, did_you_mean
 from latentcot.evaluation.comparison import evaluation_name
 from latentcot.recipes.recipe import Count, Positive, Recipe, make_recipe
-from latentcot.recipes.values import exists, flat, read_values, read_yaml
+from latentcot.recipes.values import exists, flat, read_values, read_yaml, set_key
 from latentcot.utils.parsing import MAX_NAME, is_plain_name, named, shown
 from latentcot.utils.problems import Form, at_most, explain_all, listed
 
@@ -241,21 +241,19 @@ def cells_of(study: Study) -> list[Cell]:
     for seed, task, method in product(study.seeds, study.tasks, study.methods):
         try:
             of_task, of_method = study.tasks[task], study.methods[method]
-            path = of_task["recipe"].replace(METHOD, _method_of(method, of_method))
-            values = read_values(path)
-            values.pop("method", None)  # with its settings: that of the cell takes its place
+            name = _method_of(method, of_method)
+            path = of_task["recipe"].replace(METHOD, name)
+            # The method first: a recipe may say of it what it says of no other (for_method).
+            values = read_values(path, [f"method={name}"])
             parts = [{k: v for k, v in part.items() if k not in _NOT_OF_RECIPES}
-                     for part in (of_task, {"method": method, **of_method})]  # fmt: skip
+                     for part in (of_task, of_method)]  # fmt: skip
             for key, value in chain(flat(study.set), *map(flat, parts)):
-                *parents, last = key.split(".")
-                holder = values
-                for parent in parents:
-                    inner = holder.get(parent) or {}
-                    if not isinstance(inner, dict):
-                        raise RecipeError(f"{named(key)}: {named(parent)} holds a value, not keys.")
-                    holder[parent] = inner
-                    holder = inner
-                holder[last] = deepcopy(value)
+                if key == "method":
+                    continue  # by its name alone: with the settings that the recipe has for it
+                try:
+                    set_key(values, key, deepcopy(value))
+                except RecipeError as error:
+                    raise RecipeError(f"{named(key)}: {error}") from None
             recipe = make_recipe({**values, "seed": seed}, where=path)
             if recipe.data.test is None:
                 raise RecipeError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latentcot.curriculum.layout import Layout
-from latentcot.models.backend.cuda_graphs import SIGHTS, Captured, Record
+from latentcot.models.backend.cuda_graphs import ALONE, SIGHTS, Captured, Record
 from latentcot.thinking.batch import ROUNDED, collate
 from latentcot.thinking.readings import logits_of
 from latentcot.thinking.think import Thinker, think
@@ -97,11 +97,11 @@ class GreedyRecorder:
 
         weight = table.get_parameter("weight")
         kind = batch.max_latents, num_words, is_on, dtype, weight.dtype, weight.data_ptr()
-        words_BW, inputs_BND, num_passes_B = self._captured(kind, run, batch.tensors)
-        words = [
-            row[: row.index(eos_id) + 1] if eos_id in row else row for row in words_BW.tolist()
-        ]
+        with ALONE:
+            words_BW, inputs_BND, num_passes_B = self._captured(kind, run, batch.tensors)
+            rows, inputs_BND, num_passes_B = words_BW.tolist(), inputs_BND.cpu(), num_passes_B.cpu()
+        words = [row[: row.index(eos_id) + 1] if eos_id in row else row for row in rows]
         pairs = zip(words, limits, strict=True)
         if any(text[-1] != eos_id and len(text) < limit for text, limit in pairs):
             return None
-        return words, inputs_BND.cpu(), num_passes_B.cpu()
+        return words, inputs_BND, num_passes_B

@@ -161,7 +161,7 @@ def build(recipe: Recipe) -> Run:
     with _collector_at_rest():
         train = _training_examples(recipe.data)
         valid = _read("valid", recipe.data.valid, recipe.data.max_valid, recipe.data.fields)
-        reads_steps = method.reads_steps(recipe.curriculum.plan)
+        reads_steps = method.reads_steps(recipe.curriculum.plan) and method.chain is None
         if reads_steps and not any(example.steps for example in train):
             raise DataError(
                 f"{recipe.data.train}: no example has steps, but {method.name} learns from them. "

@@ -238,6 +238,7 @@ class Trainer:
                 say(f"update {self.update:,} of {self.num_updates:,} · {self._standing(row)}")
         if may_be_stuck and self._is_stuck(phase):
             self._begin_again()
+            is_best = False  # those weights are gone
         elif is_due:
             self._end_stage(phase)
         if has_advanced:
@@ -296,6 +297,7 @@ class Trainer:
         loss, accuracy = self.clock.last_loss, self.validations.newest
         row = {"kind": "restart", "update": self.update, "stage": 0, "loss": loss}
         self._log({**row, "accuracy": accuracy, "restart": self.restarts})
+        self.validations = Validations()
         say(
             f"Stage 0 was not learned in {in_vain:,} updates: {percent(accuracy)} of "
             "the validation questions are right. Training begins again from other weights "

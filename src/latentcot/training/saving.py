@@ -77,7 +77,8 @@ class Saver:
             method: Tells which modules answers need.
             info: What the checkpoint is.
             state: What the run needs beside the optimizer.
-            best: Update and accuracy of the best checkpoint, this one included.
+            best: Update and accuracy of the best checkpoint, this one included; its update is None
+                where there is none.
 
         Raises:
             RunError: This or an earlier checkpoint cannot be written.
@@ -105,6 +106,8 @@ class Saver:
             save_checkpoint(folder, model, self.tokenizer, info, state, kept, weights=weights)
             if best["update"] == info.update:
                 write_best(self.run, info.update, best["accuracy"])
+            elif best["update"] is None:  # none yet, or the weights of before a restart had it
+                _delete(self.run / "checkpoints" / BEST_FILE)
             prune_checkpoints(self.run, self.num_kept)
 
         try:

@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ from latentcot.utils.parsing import one_line
 Function = Callable[..., Any]
 """Of tensors to a tensor, or to a tuple of them."""
 Record = Callable[[Function, tuple[Tensor, ...]], "Recording"]
+ALONE = Lock()
+"""Held while a recorded text is written and read: graphs share memory, threads a Reasoner."""
 MOST = 16
 """Shapes that are kept, a graph of some thousand kernels each; the least used lately goes."""
 SIGHTS = 3
