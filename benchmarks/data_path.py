@@ -43,7 +43,7 @@ from latentcot.thinking.batch import collate_views
 from latentcot.training.build import Run, TrainingData, _collector_at_rest, tokenizer_from_scratch
 from latentcot.training.loader import Loader, UpdateBatch
 from latentcot.training.objective import Counts
-from latentcot.training.step import Shard
+from latentcot.training.step import Part
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.files import write_json, written_whole
 
@@ -211,11 +211,11 @@ def _loader(recipe: Recipe, tokenizer: Any, train: Any) -> Loader:
     data = TrainingData(train, [], [])
     run = Run(recipe, method, tokenizer, data, phases, of_phases, no_model)
 
-    def shard_of(update: Sequence[LaidOut]) -> Shard:
+    def part_of(update: Sequence[LaidOut]) -> Part:
         """As of one process that takes its update at once."""
-        return Shard([collate_views(update)], Counts(method, update))
+        return Part([collate_views(update)], Counts(method, update))
 
-    loader = Loader(run, shard_of)
+    loader = Loader(run, part_of)
     if isinstance(train, EncodedStream):
         train.check = lambda examples: None  # a model would tell how long they may be
     return loader
@@ -223,7 +223,7 @@ def _loader(recipe: Recipe, tokenizer: Any, train: Any) -> Loader:
 
 def _digest(update_batch: UpdateBatch) -> str:
     values: list[Any] = [[example.id for example in update_batch.examples], update_batch.stages]
-    values += [t.tolist() for batch in update_batch.shard.micro_batches for t in batch.tensors]
+    values += [t.tolist() for batch in update_batch.part.micro_batches for t in batch.tensors]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

@@ -33,7 +33,7 @@ class CoconutStep(TrainStep):
 
     def learn(self, layouts: Sequence[Layout], rate: float) -> dict[str, float | None]:
         """Make one update."""
-        return self.step(self.shard_of([LaidOut({"answer": one}) for one in layouts]), rate)
+        return self.step(self.part_of([LaidOut({"answer": one}) for one in layouts]), rate)
 
 
 def coconut(model: PreTrainedModel, *, saves_memory: bool = False) -> Objective:

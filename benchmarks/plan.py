@@ -81,15 +81,15 @@ def point(number: int) -> dict[str, float]:
     """Measure one setting in this process: seconds of an update, and its peak in bytes."""
     from measuring import peak, start_of_peak
 
-    from latentcot.planning.devices import seconds_of, shard_of, train_step_of
+    from latentcot.planning.devices import part_of, seconds_of, train_step_of
     from latentcot.planning.work import Shape
 
     subject, shape = _subject(number)
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         return {"seconds": seconds_of(subject, shape, rounds=4)}
     train_step = train_step_of(subject)
-    train_step.step(shard_of(subject, Shape(1, 8, 1, 4)), 1e-5)  # the moments are there now
-    before, shard = start_of_peak(), shard_of(subject, shape)
+    train_step.step(part_of(subject, Shape(1, 8, 1, 4)), 1e-5)  # the moments are there now
+    before, shard = start_of_peak(), part_of(subject, shape)
     for _ in range(2):
         train_step.step(shard, 1e-5)
     return {"bytes": peak() - before}

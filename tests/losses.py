@@ -12,7 +12,7 @@ from latentcot.methods.stopping import with_stop_classifier
 from latentcot.thinking.batch import Batch, Batches
 from latentcot.thinking.think import Thinker
 from latentcot.training.objective import Objective
-from latentcot.training.step import Shard, TrainStep
+from latentcot.training.step import Part, TrainStep
 
 TOKENS = SpecialTokens(bot=1, eot=2, pause=17, eos=3)
 RULES = LayoutRules(TOKENS, Plan(num_stages=3))
@@ -57,10 +57,10 @@ class LayoutStep(TrainStep):
 
     def learn(self, layouts, rate: float) -> dict:
         """One update; each term's mean by name."""
-        return self.step(self.shard_of(layouts), rate)
+        return self.step(self.part_of(layouts), rate)
 
-    def shard_of(self, update) -> Shard:
-        return super().shard_of(laid(update))
+    def part_of(self, update) -> Part:
+        return super().part_of(laid(update))
 
     @property
     def stop_head(self):

@@ -9,7 +9,7 @@ from latentcot.runs.folder import read_metrics
 from latentcot.thinking.batch import collate_views
 from latentcot.training.loader import UpdateBatch
 from latentcot.training.objective import Counts
-from latentcot.training.step import Shard
+from latentcot.training.step import Part
 
 # Everything that is drawn: the order of the data, stages, dropout. No interval divides another.
 RANDOM = {
@@ -39,16 +39,16 @@ def results_of(run, files=("model.safetensors",)):
     return newest.name, [(newest / name).read_bytes() for name in files], best, rows
 
 
-def shard_of(update: Sequence) -> Shard:
+def part_of(update: Sequence) -> Part:
     """All of an update at once, as of one process."""
-    return Shard([collate_views(update)], Counts(method_named("coconut"), update))
+    return Part([collate_views(update)], Counts(method_named("coconut"), update))
 
 
 def as_values(update_batch: UpdateBatch) -> tuple:
     """A batch as plain values."""
     batches = [
         (*(tensor.tolist() for tensor in batches.tensors), batches.max_latents)
-        for batches in update_batch.shard.micro_batches
+        for batches in update_batch.part.micro_batches
     ]
     ids = [example.id for example in update_batch.examples]
-    return ids, update_batch.stages, batches, update_batch.shard.counts.counts
+    return ids, update_batch.stages, batches, update_batch.part.counts.counts

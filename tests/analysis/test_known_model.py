@@ -1,6 +1,6 @@
 """The positive control: what each analysis finds in a search that is built by hand.
 
-Its thoughts hold what `runs/superposition.py` puts there, so every figure has a value that the
+Its thoughts hold what `runs/search_by_hand.py` puts there, so every figure has a value that the
 equations give: an analysis that misses it, or finds more, is wrong.
 """
 
@@ -13,7 +13,7 @@ from fresh import prosqa
 from latentcot.analysis.registry import ANALYSES
 from latentcot.analysis.shared.subject import Subject, no_progress
 from latentcot.evaluation.reasoner import Reasoner
-from latentcot.runs.superposition import LOGIT, Superposition, superposition
+from latentcot.runs.search_by_hand import LOGIT, Superposition, superposition
 from latentcot.tasks.prosqa.graphs import distances
 
 HOPS, NODES = 3, 14

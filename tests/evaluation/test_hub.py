@@ -16,7 +16,7 @@ from latentcot import CheckpointError, UsageError
 from latentcot.evaluation.hub import CARD, pack
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.runs.checkpoint_folders import best_checkpoint
-from latentcot.runs.export import GENERATE_FILE, SETTINGS_FILE
+from latentcot.runs.export import GENERATE_FILE, THINKING_FILE
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_the_card_says_how_plain_transformers_thinks(tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pack("quickstart", "me/toy").files["config.json"].parent, folder)
     (folder / "checksums.json").unlink()
-    settings = json.loads((folder / SETTINGS_FILE).read_text())
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings | {"refused": "it is too wise."}))
+    settings = json.loads((folder / THINKING_FILE).read_text())
+    (folder / THINKING_FILE).write_text(json.dumps(settings | {"refused": "it is too wise."}))
     refused = pack(folder, "me/toy").card
     shutil.rmtree((folder / GENERATE_FILE).parent)
     without = pack(folder, "me/toy").card

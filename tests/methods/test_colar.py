@@ -17,7 +17,7 @@ from latentcot.methods.stopping import WordRule
 from latentcot.thinking.batch import collate, collate_views
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.think import Thinker, think
-from latentcot.training.objective import Objective, make_modules, thinker_of
+from latentcot.training.objective import Objective, make_modules
 from losses import TOKENS
 from method_losses import EXAMPLES, RULES, assert_same_gradients, laid_out, losses
 from reference import embed, last_hidden, tiny_model
@@ -224,7 +224,7 @@ def answer_by_hand(model, modules, prefix, ends, most, num_words):
 def test_it_answers_as_the_reference_does(model, modules):
     """Ends that some rows say early, some late, some never."""
     prompts = [lay_out(e, COLAR.view, 4, RULES, 9).prompt() for e in EXAMPLES]
-    thinker = thinker_of(COLAR, "answer", TOKENS, modules)
+    thinker = Thinker(COLAR.views["answer"].latents, TOKENS, COLAR.kept_of(modules))
     counts = set()
     for ends in ((0,), tuple(range(20)), tuple(range(0, 40, 5))):
         expected = [answer_by_hand(model, modules, p.prefix, ends, 9, 3) for p in prompts]

@@ -20,7 +20,7 @@ from latentcot.tasks.prosqa.options import options_named
 from latentcot.thinking.batch import collate, collate_views
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.think import Thinker, think
-from latentcot.training.objective import make_modules, thinker_of
+from latentcot.training.objective import make_modules
 from losses import TOKENS
 from method_losses import EXAMPLES, RULES, assert_same_gradients, laid_out, losses
 from reference import embed, last_hidden, reference_loss, reference_states, tiny_model
@@ -300,7 +300,7 @@ class TestSimcot:
 
     def test_answers_need_no_decoder(self, model):
         method = method_named("simcot")
-        assert not thinker_of(method, "answer", TOKENS, {}).modules
+        assert not method.kept_of({})
 
     def test_a_host_without_thoughts_is_refused(self):
         with pytest.raises(MethodError, match="cot has no thoughts"):

@@ -22,7 +22,7 @@ from latentcot.models.settings import FromScratch, Lora
 from latentcot.models.shapes import SHAPES, config_of, model_of
 from latentcot.planning import lengths as plan_lengths
 from latentcot.planning import work as plan_work
-from latentcot.planning.devices import DEVICES, Device, device_named, fitted, shard_of, write_device
+from latentcot.planning.devices import DEVICES, Device, device_named, fitted, part_of, write_device
 from latentcot.planning.plan import largest_that_fits, make_plan
 from latentcot.planning.work import (
     Shape,
@@ -149,7 +149,7 @@ def test_work_is_what_the_real_update_does(
     """Products by torch's own counter; bytes by the same count over tensors with numbers in them"""
     subject = Subject(tiny(family, 2), method_named(method), saves_memory=saves)
     counted = work_of(subject, shape)
-    batches = shard_of(subject, shape).micro_batches[0]
+    batches = part_of(subject, shape).micro_batches[0]
     objective = subject.objective(device="cpu")
     with FlopCounterMode(display=False, custom_mapping=FUSED) as products:
         objective(batches).sum().backward()

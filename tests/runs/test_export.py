@@ -574,7 +574,7 @@ def test_adapters_refuse(tmp_path: Path) -> None:
 def test_latentcot_never_runs_it_and_finds_it_damaged(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c")
     sums = json.loads((tmp_path / "c" / CHECKSUMS_FILE).read_text())["sha256"]
-    assert {export.GENERATE_FILE, export.SETTINGS_FILE, "chat_template.jinja"} <= sums.keys()
+    assert {export.GENERATE_FILE, export.THINKING_FILE, "chat_template.jinja"} <= sums.keys()
     before = [one.token_ids for one in wanted(reasoner)]
     (tmp_path / "c" / export.GENERATE_FILE).write_text("raise SystemExit")
     with pytest.raises(CheckpointError, match=r"custom_generate/generate\.py is not what was"):

@@ -18,7 +18,7 @@ from latentcot.data.examples import Example
 from latentcot.errors import DataError
 from latentcot.evaluation.reasoner import Reasoner
 from latentcot.models.ways import way_of
-from latentcot.runs.superposition import LOGIT, Superposition, superposition, write_superposition
+from latentcot.runs.search_by_hand import LOGIT, Superposition, superposition, write_superposition
 from reference import reference_states
 
 KINDS = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from latentcot.training.build import Run, build
 from latentcot.training.loader import Loader, UpdateBatch, epoch_order
-from latentcot.training.step import Shard
-from tiny_runs import as_values, shard_of
+from latentcot.training.step import Part
+from tiny_runs import as_values, part_of
 
 NUM_UPDATES = 12  # of 4 an epoch
 CHANGES = {
@@ -34,9 +34,9 @@ def world(request, make_recipe) -> Run:
     return replace(run, data=replace(run.data, train=train))
 
 
-def loader_of(world: Run, shard_of=shard_of, seed: int | None = None) -> Loader:
+def loader_of(world: Run, part_of=part_of, seed: int | None = None) -> Loader:
     recipe = world.recipe if seed is None else replace(world.recipe, seed=seed)
-    return Loader(replace(world, recipe=recipe), shard_of)
+    return Loader(replace(world, recipe=recipe), part_of)
 
 
 def phase_at(world: Run, update: int):
@@ -92,7 +92,7 @@ def test_each_example_is_laid_out_at_its_stage(world):
     loader, phase = loader_of(world), world.phases[1]
     for update in range(4):
         found = loader.update_batch(update, phase, NUM_UPDATES)
-        batch = found.shard.micro_batches[0].views["answer"]
+        batch = found.part.micro_batches[0].views["answer"]
         pairs = zip(found.examples, found.stages, strict=True)
         layouts = [world.layouts(e, stage, world.rules[phase])["answer"] for e, stage in pairs]
         assert batch.suffix_lengths.tolist() == [len(layout.suffix) for layout in layouts]
@@ -129,11 +129,11 @@ class Counting:
         self.failing = failing
         self.threads: list[str] = []
 
-    def __call__(self, layouts) -> Shard:
+    def __call__(self, layouts) -> Part:
         self.threads.append(threading.current_thread().name)
         if len(self.threads) - 1 in self.failing:
             raise ZeroDivisionError(len(self.threads) - 1)
-        return shard_of(layouts)
+        return part_of(layouts)
 
 
 def finish(loader: Loader) -> None:
@@ -193,7 +193,7 @@ def test_the_next_step_counts_at_the_present_stage_only(world):
     short = [replace(e, steps=e.steps[:1]) if i % 2 else e for i, e in enumerate(world.data.train)]
     loader.train = short
     found = loader.update_batch(0, phase, NUM_UPDATES)
-    batch = found.shard.micro_batches[0].views["answer"]
+    batch = found.part.micro_batches[0].views["answer"]
     counts = batch.is_next.any(1).tolist()
     expected = [
         stage == phase.stage and len(example.steps) >= world.recipe.curriculum.num_stages
@@ -210,7 +210,7 @@ def test_threads_share_no_random_numbers(world, expected):
     update_batch(loader, world, 0)
     finish(loader)
     assert torch.equal(torch.get_rng_state(), state)
-    assert {field.name for field in fields(UpdateBatch)} == {"examples", "stages", "shard"}
+    assert {field.name for field in fields(UpdateBatch)} == {"examples", "stages", "part"}
 
 
 # --- the order of an epoch ---

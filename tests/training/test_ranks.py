@@ -139,7 +139,7 @@ def test_ranks_agree_on_their_passes(tmp_path):
 
 @pytest.mark.slow
 def test_ranks_that_do_not_agree_never_end(tmp_path):
-    """What `TrainStep.shard_of` is for: without it the same batches hang, or break off."""
+    """What `TrainStep.part_of` is for: without it the same batches hang, or break off."""
     try:
         done = run_ranks("disagreeing", tmp_path, seconds=60)
     except subprocess.TimeoutExpired:

@@ -26,7 +26,7 @@ from latentcot.studies.folder import num_updates_of
 from latentcot.training.build import build
 from latentcot.training.loader import Loader
 from latentcot.training.stream import EncodedStream
-from tiny_runs import RANDOM, as_values, results_of, shard_of
+from tiny_runs import RANDOM, as_values, part_of, results_of
 
 WORDS = ("ant", "bee", "cow", "dog", "elk")
 
@@ -364,10 +364,10 @@ def test_what_is_prepared_is_that_of_memory(recipe, make_recipe):
 def test_updates_are_those_of_memory_but_for_their_order(recipe):
     """The same stages and layouts for the same examples."""
     run = build(recipe)
-    streamed = Loader(run, shard_of)
+    streamed = Loader(run, part_of)
     whole = run.data.train.encode(list(run.data.train.stream))
     number_of = {example.id: number for number, example in enumerate(whole)}
-    resident = Loader(replace(run, data=replace(run.data, train=whole)), shard_of)
+    resident = Loader(replace(run, data=replace(run.data, train=whole)), part_of)
     assert (streamed.updates_per_epoch, streamed.batch_size) == (4, 8)
     for update in range(8):
         found = streamed.update_batch(update, run.phases[1], 8)

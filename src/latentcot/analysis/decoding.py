@@ -37,7 +37,7 @@ NUM_SHOWN = 5
 """Tokens of each thought in the examples, and most frequent ones of all."""
 TIED = 0.99
 """Share of the top token's probability from which another one is as probable: their order says
-nothing then (the model of `runs/superposition.py` gives all nodes of a thought the same)."""
+nothing then (the model of `runs/search_by_hand.py` gives all nodes of a thought the same)."""
 _RESULT = re.compile(r"=\s*(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+))\s*(?:>>)?\s*$")
 
 

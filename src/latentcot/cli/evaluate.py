@@ -122,8 +122,8 @@ def _show(
 
     found = [result for _, _, result, _ in results]
     if figure is not None:
-        from latentcot.analysis.shared.sample_curves import draw
         from latentcot.analysis.shared.style import save
+        from latentcot.cli.shared.sample_curves import draw
 
         save(draw(found), figure, f"{found[0].accuracy.n:,} questions; intervals 95 %")
     if as_json:

@@ -41,7 +41,7 @@ def superposition(
         basis: Seed of a random orthogonal basis for the nodes; a coordinate a node if left out.
         overwrite: Replace the checkpoint in this folder.
     """
-    from latentcot.runs.superposition import Superposition, write_superposition
+    from latentcot.runs.search_by_hand import Superposition, write_superposition
     from latentcot.utils.display import put
 
     options = Superposition(

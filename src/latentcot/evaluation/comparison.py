@@ -28,7 +28,7 @@ from latentcot.evaluation.statistics import (
 )
 from latentcot.methods import METHODS
 from latentcot.recipes.values import flat
-from latentcot.runs.folder import read_run_recipe
+from latentcot.runs.folder import RECIPE, read_run_recipe
 from latentcot.utils.display import say_once
 from latentcot.utils.parsing import one_line, parse_yaml, shown
 
@@ -358,7 +358,7 @@ def default_evaluation(runs: Sequence[Path]) -> str:
 
 
 def _is_study(path: Path) -> bool:
-    return (path / "study.yaml").is_file() and not (path / "recipe.yaml").is_file()
+    return (path / "study.yaml").is_file() and not (path / RECIPE).is_file()
 
 
 def _runs_in(paths: Sequence[Path]) -> list[Path]:
@@ -369,8 +369,8 @@ def _runs_in(paths: Sequence[Path]) -> list[Path]:
     """
     found, others = [], []
     for path in paths:
-        inside = sorted(recipe.parent for recipe in path.glob("*/recipe.yaml"))
-        if _is_study(path) or (path / "recipe.yaml").is_file():
+        inside = sorted(recipe.parent for recipe in path.glob(f"*/{RECIPE}"))
+        if _is_study(path) or (path / RECIPE).is_file():
             found.append(path)
         elif inside:
             found += inside
@@ -415,7 +415,7 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
     read: list[Row | FailedRun] = []
     for task, method, seed in sorted(places, key=order):
         run = places[task, method, seed]
-        if (run / "recipe.yaml").is_file() and (run / "evals" / f"{evaluation}.json").is_file():
+        if (run / RECIPE).is_file() and (run / "evals" / f"{evaluation}.json").is_file():
             read.append(replace(_read(run, evaluation), task=task, method=method))
             continue
         reason = "not finished"

@@ -26,7 +26,7 @@ from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint import CheckpointInfo, locate
 from latentcot.runs.checkpoint_folders import STATE_FILE
-from latentcot.runs.export import GENERATE_FILE, SETTINGS_FILE, SETTINGS_VERSION
+from latentcot.runs.export import GENERATE_FILE, THINKING_VERSION, THINKING_FILE
 from latentcot.runs.folder import read_run_recipe, run_of
 from latentcot.runs.provenance import code_of, read_provenance
 from latentcot.utils.parsing import could_be_on_hub, one_line
@@ -279,9 +279,9 @@ def why_not_here(folder: Path) -> str | None:
     Raises:
         RunError: What lies there is damaged.
     """
-    if not all((folder / name).is_file() for name in (GENERATE_FILE, SETTINGS_FILE)):
+    if not all((folder / name).is_file() for name in (GENERATE_FILE, THINKING_FILE)):
         return f"there is no {GENERATE_FILE} here, which would let it think."
-    settings = read_versioned(folder / SETTINGS_FILE, SETTINGS_VERSION)
+    settings = read_versioned(folder / THINKING_FILE, THINKING_VERSION)
     reason: str | None = settings.get("refused")
     return reason
 

@@ -167,7 +167,7 @@ class Reasoner:
         self.thinker = Thinker(
             self.method.view.latents,
             self.rules.special_tokens,
-            {name: one for name, one in self.modules.items() if self.method.modules[name].is_kept},
+            self.method.kept_of(self.modules),
         )
         self.recorder: GreedyRecorder | None = None
         graphs = cuda_graphs(model.device)

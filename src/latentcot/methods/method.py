@@ -122,6 +122,10 @@ class Method:
         """Whether a term asks where the answer proper begins."""
         return any(term.anchored for term in self.terms)
 
+    def kept_of(self, modules: "Mapping[str, nn.Module]") -> "dict[str, nn.Module]":
+        """Return those of these modules of the method that answers need."""
+        return {name: one for name, one in modules.items() if self.modules[name].is_kept}
+
     def with_chains(self, examples: Iterable[Example]) -> list[Example]:
         """Return examples with the steps that this method learns from."""
         chain = self.chain

@@ -26,7 +26,7 @@ from latentcot.models.lora import (
     take_over,
     trained_names,
 )
-from latentcot.models.settings import SETTINGS_FILE, WEIGHTS_FILE
+from latentcot.models.settings import ADAPTERS_FILE, WEIGHTS_FILE
 from latentcot.models.special_tokens import make_room, rows_of_special_tokens
 from latentcot.utils.files import write_json
 from latentcot.utils.parsing import one_line, parse_json, shown
@@ -52,7 +52,7 @@ def save_adapters(
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     model.peft_config["default"].save_pretrained(str(folder))
     model.config.save_pretrained(folder)  # tells the architecture, and the number of rows
-    write_json(folder / SETTINGS_FILE, asdict(adapters))
+    write_json(folder / ADAPTERS_FILE, asdict(adapters))
 
 
 def load_adapted(

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 
-SETTINGS_FILE = "adapters.json"
+ADAPTERS_FILE = "adapters.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Of adapters, in a checkpoint (lora_files.py)."""
 

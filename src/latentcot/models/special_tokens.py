@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from latentcot.curriculum.layout import SPECIAL_TOKENS, SpecialTokens
+from latentcot.curriculum.layout import SPECIAL_TOKENS, SpecialTokens, unknown_of
 from latentcot.errors import RecipeError, did_you_mean
 from latentcot.utils.parsing import shown
 
@@ -93,10 +93,8 @@ def install_special_tokens(
     if not missing:
         return 0
     source: list[int] = tokenizer(start_from, add_special_tokens=False)["input_ids"]
-    is_unknown = tokenizer.unk_token_id in source and tokenizer.unk_token_id not in (
-        tokenizer.bos_token_id,
-        tokenizer.eos_token_id,
-    )
+    unknown = unknown_of(tokenizer)
+    is_unknown = unknown is not None and unknown in source
     if len(source) != 1 or is_unknown:
         problem = "is not in it" if is_unknown else f"is {len(source)} tokens"
         raise RecipeError(

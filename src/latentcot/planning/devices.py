@@ -34,7 +34,7 @@ from latentcot.planning.work import (
 from latentcot.recipes.recipe import Positive, Training
 from latentcot.thinking.batch import collate_views
 from latentcot.training.objective import Counts
-from latentcot.training.step import Shard, TrainStep
+from latentcot.training.step import Part, TrainStep
 from latentcot.utils.files import refuse_unwritable, write_json
 
 GIB = 2**30
@@ -199,12 +199,12 @@ def seconds_of(subject: Subject, shape: Shape, rounds: int = 5) -> float:
     # With one thread, its own time: on a machine that is shared, others take turns with it.
     is_alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     clock = time.process_time if is_alone else time.perf_counter
-    train_step, shard = train_step_of(subject), shard_of(subject, shape)
-    train_step.step(shard, 1e-5)
+    train_step, part = train_step_of(subject), part_of(subject, shape)
+    train_step.step(part, 1e-5)
     seconds = []
     for _ in range(rounds):
         start = clock()
-        train_step.step(shard, 1e-5)
+        train_step.step(part, 1e-5)
         seconds.append(clock() - start)
     return min(seconds)
 
@@ -216,7 +216,7 @@ def train_step_of(subject: Subject) -> TrainStep:
     return TrainStep(subject.objective(device="cpu"), training)
 
 
-def shard_of(subject: Subject, shape: Shape) -> Shard:
+def part_of(subject: Subject, shape: Shape) -> Part:
     """Make an update of one micro-batch of a shape, of random tokens."""
     vocabulary_size = subject.config.vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -225,7 +225,7 @@ def shard_of(subject: Subject, shape: Shape) -> Shard:
         return tuple(torch.randint(vocabulary_size, (number,), generator=generator).tolist())
 
     update = examples_of(subject.method, shape, ids)
-    return Shard([collate_views(update)], Counts(subject.method, update))
+    return Part([collate_views(update)], Counts(subject.method, update))
 
 
 def fitted(works: Sequence[Work], seconds: Sequence[float]) -> tuple[float, float, float]:

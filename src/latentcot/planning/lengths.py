@@ -145,7 +145,7 @@ def update_batches(
     sample = (lengths.sample * -(-wanted // len(lengths.sample)))[:wanted]
 
     def shapes_of(update: Sequence[LaidOut]) -> Any:
-        """Cut a batch as `TrainStep.shard_of` does; of each part, that of the first device."""
+        """Cut a batch as `TrainStep.part_of` does; of each part, that of the first device."""
         size = gpus * (recipe.training.micro_batch_size or max(1, len(update) // gpus))
         shapes = []
         for start in range(0, len(update), size):
@@ -184,7 +184,7 @@ def update_batches(
     count = loader.updates_per_epoch
     found = {}
     for phase in phases:
-        seen: list[Any] = [loader.update_batch(n, phase, n + 1).shard for n in range(count)]
+        seen: list[Any] = [loader.update_batch(n, phase, n + 1).part for n in range(count)]
         shapes = [shape for cut, _ in seen for shape in cut]
         # Of shapes with as many rows, latent positions and groups the mean: cost is nearly a plane
         # in the rest.

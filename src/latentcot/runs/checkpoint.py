@@ -43,7 +43,7 @@ from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import load_tokenizer_of, load_weights, no_bars
 from latentcot.models.lora import adapters_of
 from latentcot.models.lora_files import load_adapted, save_adapters
-from latentcot.models.settings import SETTINGS_FILE, WEIGHTS_FILE
+from latentcot.models.settings import ADAPTERS_FILE, WEIGHTS_FILE
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.runs.checkpoint_folders import (
     INFO_FILE,
@@ -219,7 +219,7 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
     name, info = locate(path)
     try:
         tokenizer = load_tokenizer_of(name)
-        settings, weights = _file_of(name, SETTINGS_FILE), _file_of(name, WEIGHTS_FILE)
+        settings, weights = _file_of(name, ADAPTERS_FILE), _file_of(name, WEIGHTS_FILE)
         if settings is not None and weights is None:
             raise FileNotFoundError(f"{WEIGHTS_FILE} is missing")
         if settings is not None and weights is not None:

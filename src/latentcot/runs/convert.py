@@ -18,7 +18,7 @@ from latentcot.errors import CheckpointError, RunError, UsageError
 from latentcot.methods import METHODS, Method, Plan, method_named
 from latentcot.models.loading import load_pretrained
 from latentcot.models.lora import adapters_of, merge_adapters
-from latentcot.models.settings import SETTINGS_FILE
+from latentcot.models.settings import ADAPTERS_FILE
 from latentcot.models.special_tokens import (
     install_special_tokens,
     missing_special_tokens,
@@ -33,6 +33,7 @@ from latentcot.runs.checkpoint import (
 from latentcot.runs.checkpoint_folders import INFO_FILE, refuse_taken
 from latentcot.runs.export import GENERATE_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
+from latentcot.runs.folder import RECIPE
 from latentcot.runs.origins import PLAIN, Beside, beside
 from latentcot.tasks import TASKS, AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
@@ -132,8 +133,8 @@ def convert(
         RecipeError: The model cannot think in continuous thoughts, or has no end of text.
     """
     inputs = [source, *([Path(base)] if base else [])]
-    if (source / INFO_FILE).is_file() or (source / "recipe.yaml").is_file():
-        if not holds(source, SETTINGS_FILE) and holds(source, GENERATE_FILE):
+    if (source / INFO_FILE).is_file() or (source / RECIPE).is_file():
+        if not holds(source, ADAPTERS_FILE) and holds(source, GENERATE_FILE):
             raise CheckpointError(
                 f"{source}: is latentcot's own already: `latentcot eval` takes it."
             )

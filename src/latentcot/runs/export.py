@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from latentcot.runs.checkpoint import CheckpointInfo
 
 GENERATE_FILE = "custom_generate/generate.py"
-SETTINGS_FILE = "custom_generate/thinking.json"
-SETTINGS_VERSION = 1
+THINKING_FILE = "custom_generate/thinking.json"
+THINKING_VERSION = 1
 INPUTS = {
     THOUGHT.update: "state",
     project: "projected state",
@@ -91,7 +91,7 @@ def write_export(
     end = info.template.question_end
     kept = [name for name, one in info.bound_method.modules.items() if one.is_kept]
     settings: dict[str, Any] = {
-        "format_version": SETTINGS_VERSION,
+        "format_version": THINKING_VERSION,
         "refused": refused,
         "front": list(front),
         "behind": list(behind),
@@ -111,7 +111,7 @@ def write_export(
         "rope_switch": rope_switch_of(model),
         "takes_pads": model.config.model_type in FAMILIES and window_of(model) is None,
     }
-    write_json(folder / SETTINGS_FILE, settings)
+    write_json(folder / THINKING_FILE, settings)
     shutil.copyfile(Path(__file__).with_name("custom_generate.py"), folder / GENERATE_FILE)
     template = CHAT_TEMPLATE.replace("QUESTION_END", json.dumps(end))
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

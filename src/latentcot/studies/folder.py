@@ -28,6 +28,7 @@ from latentcot.evaluation.comparison import Summary, summarize
 from latentcot.evaluation.tables import write_summaries
 from latentcot.recipes.recipe import Data, Recipe, as_begun, differences, read_recipe, write_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import RECIPE
 from latentcot.studies.jobs import Making, Training
 from latentcot.studies.remote import NOTE
 from latentcot.studies.study import Cell, Study, data_folder, is_file, read_study
@@ -107,9 +108,9 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
         for cell in cells:
             run = out / cell.name
             is_begun = checkpoint_folders(run) or any(run.glob("evals/*.json"))
-            if not is_begun or not (run / "recipe.yaml").is_file():
+            if not is_begun or not (run / RECIPE).is_file():
                 continue  # it starts from the beginning
-            begun = read_recipe(run / "recipe.yaml")
+            begun = read_recipe(run / RECIPE)
             if begun != (recipe := as_begun(cell.recipe, begun)):
                 problems.append(f"{cell.name}: {', '.join(differences(begun, recipe))}")
         if problems:

@@ -14,17 +14,17 @@ from typing import Any
 from latentcot.curriculum.layout import EncodedExample, LaidOut, one_of_each_shape
 from latentcot.curriculum.stages import Phase, draw_stages
 from latentcot.training.build import Run
-from latentcot.training.step import Shard
+from latentcot.training.step import Part
 from latentcot.training.stream import STATE, STRETCH, EncodedStream, refuse_other_order
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateBatch:
-    """One update's examples, the stage drawn for each, and this process's shard of them."""
+    """One update's examples, the stage drawn for each, and this process's part of them."""
 
     examples: list[EncodedExample]
     stages: list[int]
-    shard: Shard
+    part: Part
 
 
 class Loader:
@@ -32,7 +32,7 @@ class Loader:
 
     Args:
         run: Its recipe, method, phases and training examples.
-        shard_of: An update → what this process reads of it.
+        part_of: An update → what this process reads of it.
 
     Attributes:
         batch_size: Examples of an update.
@@ -40,8 +40,8 @@ class Loader:
         updates_per_epoch: Length of an epoch.
     """
 
-    def __init__(self, run: Run, shard_of: Callable[[Sequence[LaidOut]], Shard]) -> None:
-        self.run, self.shard_of = run, shard_of
+    def __init__(self, run: Run, part_of: Callable[[Sequence[LaidOut]], Part]) -> None:
+        self.run, self.part_of = run, part_of
         recipe, train = run.recipe, run.data.train
         self.batch_size = min(recipe.training.batch_size, len(train))
         self._stream = train if isinstance(train, EncodedStream) else None
@@ -127,7 +127,7 @@ class Loader:
             if stage != phase.stage or len(example.steps or ()) < needed:
                 layouts = {name: replace(one, num_next=0) for name, one in layouts.items()}
             laid.append(self.run.method.with_targets(layouts, example, rules))
-        return UpdateBatch(examples, stages, self.shard_of(laid))
+        return UpdateBatch(examples, stages, self.part_of(laid))
 
     def _order_of(self, epoch: int) -> Any:
         seed = f"{self.run.recipe.seed}/{epoch}"

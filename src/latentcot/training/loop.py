@@ -75,7 +75,7 @@ class Trainer:
     ) -> None:
         self.run, self.folder, self.recipe = run, folder, run.recipe
         self.train_step = TrainStep(run.objective, self.recipe.training, shards=shards)
-        self.loader = Loader(run, self.train_step.shard_of)
+        self.loader = Loader(run, self.train_step.part_of)
         self.num_updates = self.recipe.training.num_updates(self.loader.updates_per_epoch)
         self.clock = StageClock(
             self.recipe.curriculum, run.phases, self.loader.updates_per_epoch, self.num_updates
@@ -185,7 +185,7 @@ class Trainer:
         )
         # Dropout as a function of seed and update, so that a resumed run draws the same.
         self.train_step.seed_dropout(f"{self.recipe.seed}/dropout/{self.update}")
-        terms = self.train_step.step(update_batch.shard, rate)
+        terms = self.train_step.step(update_batch.part, rate)
         total = terms["total"]
         if total is None or not math.isfinite(total):
             number, path = self.update + 1, self.folder / "nan-batch.json"

@@ -5,14 +5,14 @@ the `forward` of one module, so that a wrapper such as DistributedDataParallel s
 update as one call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latentcot.curriculum.layout import LaidOut, LayoutRules, SpecialTokens
+from latentcot.curriculum.layout import LaidOut, LayoutRules
 from latentcot.methods.method import Method
 from latentcot.thinking.batch import Batches
 from latentcot.thinking.readings import Reading, Readings
@@ -27,14 +27,6 @@ def make_modules(method: Method, model: PreTrainedModel, seed: int) -> nn.Module
             torch.manual_seed(seed)
             modules[name] = module.make(model)
     return modules
-
-
-def thinker_of(
-    method: Method, view: str, special_tokens: SpecialTokens, modules: Mapping[str, nn.Module]
-) -> Thinker:
-    """Return how a view's latent positions are filled, with the modules that answers keep."""
-    kept = {name: modules[name] for name, one in method.modules.items() if one.is_kept}
-    return Thinker(method.views[view].latents, special_tokens, kept)
 
 
 class Objective(nn.Module):
@@ -67,12 +59,13 @@ class Objective(nn.Module):
         """Return the sums of all terms, one after the other: (all entries,), float32 or wider."""
         anchored = {view for term in self.method.terms for view in term.anchored}
         modules = dict(self.learned.items())
+        kept, special_tokens = self.method.kept_of(modules), self.rules.special_tokens
         views = {}
         for view, batch in batches.views.items():
             rollout = think(
                 self.model,
                 batch,
-                thinker_of(self.method, view, self.rules.special_tokens, modules),
+                Thinker(self.method.views[view].latents, special_tokens, kept),
                 saves_memory=self.saves_memory and self.training,
                 keeps_layers=view in anchored,
             )

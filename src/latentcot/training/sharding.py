@@ -8,7 +8,7 @@ stay shared out; the gradients of all passes are summed up before they are excha
 
 Where even one copy of the weights is too large for a device, they are let go after each pass. Then
 each run of a block is something that all processes do together, so that all must make the same
-number of passes, or wait for each other for ever. `TrainStep.shard_of` sees to it: all count
+number of passes, or wait for each other for ever. `TrainStep.part_of` sees to it: all count
 latent positions up to those of the longest row in any process.
 
 accelerate prepares models for FSDP2 too, but not on a CPU, where all of this is tested.

@@ -43,7 +43,7 @@ from latentcot.utils.distributed import frees_between_passes, prepare_to_join, t
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class Part:
     """What one process reads of an update.
 
     Attributes:
@@ -159,7 +159,7 @@ class TrainStep:
         if self.accelerator.device.type != "cpu":
             torch.get_device_module(self.accelerator.device).manual_seed(number)
 
-    def shard_of(self, update: Sequence[LaidOut]) -> Shard:
+    def part_of(self, update: Sequence[LaidOut]) -> Part:
         """Return what this process reads of an update.
 
         Every process makes as many passes as the row with the most thoughts needs, in whatever
@@ -172,7 +172,7 @@ class TrainStep:
         size = num_ranks * (self.training.micro_batch_size or max(1, len(update) // num_ranks))
         columns = ROUNDED if self._captured else (1, 1)
         wholes = [update[i : i + size] for i in range(0, len(update), size)]
-        return Shard(
+        return Part(
             micro_batches=[
                 collate_views(whole[rank::num_ranks], whole=whole, update=update, columns=columns)
                 for whole in wholes
@@ -180,11 +180,11 @@ class TrainStep:
             counts=Counts(self.objective.method, update),
         )
 
-    def step(self, shard: Shard, rate: float) -> dict[str, float | None]:
+    def step(self, part: Part, rate: float) -> dict[str, float | None]:
         """Make one optimizer update, or none if the loss is not finite.
 
         Args:
-            shard: Of `shard_of`.
+            part: Of `part_of`.
             rate: Learning rate.
 
         Returns:
@@ -195,14 +195,14 @@ class TrainStep:
         """
         accelerator = self.accelerator
         wide = next(self.wrapped.parameters()).dtype == torch.float64
-        factors = shard.counts.coefficients()
+        factors = part.counts.coefficients()
         coefficients = torch.tensor(
             factors, dtype=torch.float64 if wide else torch.float32, device=accelerator.device
         )
         totals = torch.zeros(len(coefficients), device=accelerator.device)
         self.wrapped.train()
-        for number, micro_batch in enumerate(shard.micro_batches, start=1):
-            is_last = number == len(shard.micro_batches)
+        for number, micro_batch in enumerate(part.micro_batches, start=1):
+            is_last = number == len(part.micro_batches)
             # Processes exchange gradients with the last micro-batch alone.
             alone: AbstractContextManager[Any] = nullcontext()
             if not is_last and self.shards:
@@ -223,7 +223,7 @@ class TrainStep:
             set_learning_rate(self.optimizer, rate)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=not self._grads)
-        return {**shard.counts.means(sums), "total": total}
+        return {**part.counts.means(sums), "total": total}
 
     def _gradients(self, batches: Batches, coefficients: Tensor) -> Tensor:
         """Add a micro-batch's gradients; return the sums of its terms."""

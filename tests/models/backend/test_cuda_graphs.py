@@ -121,7 +121,7 @@ def learn(model: nn.Module, record, updates=UPDATES, *, stop_head=None, **change
     size = changes.get("micro_batch_size") or 8
     said = []
     for number, layouts in enumerate(updates):
-        shard = train_step.shard_of(layouts)
+        shard = train_step.part_of(layouts)
         cut = [layouts[i : i + size] for i in range(0, len(layouts), size)]
         micro_batches = [collate_views(laid(some), columns=ROUNDED) for some in cut]
         shard = replace(shard, micro_batches=micro_batches)
@@ -185,7 +185,7 @@ class TestLearner:
         train_step = train_step_of(model, training(micro_batch_size=1), record=StandIn())
         plain = train_step_of(copy.deepcopy(model), training(micro_batch_size=1))
         for one in (train_step, plain):
-            shard = one.shard_of(layouts_of([(5, 2, 6), (40, 3, 9), (4, 0, 3)]))
+            shard = one.part_of(layouts_of([(5, 2, 6), (40, 3, 9), (4, 0, 3)]))
             coefficients = torch.tensor(shard.counts.coefficients(), dtype=torch.float64)
             for batch in shard.micro_batches:
                 one._gradients(batch, coefficients)
@@ -249,11 +249,11 @@ class TestRounding:
     def test_of_batches_where_updates_are_recorded(self):
         train_step = train_step_of(tiny_model("gpt2"), training(), record=StandIn())
         for layouts in UPDATES:
-            for batches in train_step.shard_of(layouts).micro_batches:
+            for batches in train_step.part_of(layouts).micro_batches:
                 batch = batches.views["answer"]
                 assert (batch.prefix.shape[1] % 32, batch.suffix.shape[1] % 8) == (0, 0)
         plain_step = train_step_of(tiny_model("gpt2"), training())
-        (batches,) = plain_step.shard_of(UPDATES[0]).micro_batches
+        (batches,) = plain_step.part_of(UPDATES[0]).micro_batches
         plain = batches.views["answer"]
         assert (plain.prefix.shape[1], plain.suffix.shape[1]) == (9, 7)
 
@@ -361,7 +361,7 @@ class TestNothingIsAsked:
             stop_head=StopHead(HIDDEN_SIZE),
         )
         train_step.wrapped.train()
-        shard = train_step.shard_of(LAYOUTS[kind])
+        shard = train_step.part_of(LAYOUTS[kind])
         (batch,) = shard.micro_batches
         sizes = torch.tensor(shard.counts.coefficients())
         with NothingIsAsked() as mode:

@@ -47,7 +47,7 @@ def make_train_step(model: nn.Module, *, stop_head: StopHead | None = None, **ch
 
 def learn(train_step: TrainStep, updates, *, is_recorded: bool = True, is_anew: bool = False):
     """Make updates; return the weights. Anew: as a resumed run, which has recorded nothing."""
-    shards = [train_step.shard_of(layouts) for layouts in updates]  # padded, as where recorded
+    shards = [train_step.part_of(layouts) for layouts in updates]  # padded, as where recorded
     if not is_recorded:
         train_step._captured = None
     for number, shard in enumerate(shards):
@@ -81,7 +81,7 @@ def test_graphs_give_the_same_gradients(name, precision):
     found = []
     for is_recorded in (True, False):
         train_step = make_train_step(make_model(name), micro_batch_size=1, precision=precision)
-        shard = train_step.shard_of(UPDATES[0])
+        shard = train_step.part_of(UPDATES[0])
         coefficients = torch.tensor(shard.counts.coefficients(), device="cuda")
         train_step._captured = train_step._captured if is_recorded else None
         train_step.wrapped.train()

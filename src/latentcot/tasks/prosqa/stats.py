@@ -5,13 +5,13 @@ official files have one (the deeper candidate, 94.5 %): see docs/data-format.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated
 
 from latentcot.data.examples import Example
 from latentcot.tasks.prosqa.generator import candidates_of, chain_of, graph_of
-from latentcot.tasks.prosqa.graphs import Graph, count_shortest_paths, distances
+from latentcot.tasks.prosqa.graphs import Graph, count_shortest_paths, distances, distances_to
 from latentcot.tasks.statistics import MeanSd, histogram, need_examples
 
 
@@ -84,6 +84,5 @@ def depth(graph: Graph, node: int) -> int:
 
     Distance is that of the shortest path. The root asked about plays no part in it.
     """
-    turned = replace(graph, edges=tuple((child, parent) for parent, child in graph.edges))
-    upwards = distances(turned, node)
+    upwards = distances_to(graph, node)
     return max(hops for found, hops in upwards.items() if not graph.parents[found])
