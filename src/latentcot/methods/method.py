@@ -124,7 +124,8 @@ class Method:
 
     def kept_of(self, modules: "Mapping[str, nn.Module]") -> "dict[str, nn.Module]":
         """Return those of these modules of the method that answers need."""
-        return {name: one for name, one in modules.items() if self.modules[name].is_kept}
+        kept = {name for name, one in self.modules.items() if one.is_kept}
+        return {name: one for name, one in modules.items() if name in kept}
 
     def with_chains(self, examples: Iterable[Example]) -> list[Example]:
         """Return examples with the steps that this method learns from."""
