@@ -119,7 +119,8 @@ def test_what_is_not_done_leaves_nothing_of_before(no_cot, latentcot, tmp_path):
     before = [here / name for name in ("interventions.json", "interventions.png", "report.html")]
     for path in before:
         path.write_text("of before")
-    latentcot("analyze", no_cot, "--only", "interventions", "--out", here)
+    ended = latentcot("analyze", no_cot, "--only", "interventions", "--out", here)
+    assert ended.code == 2 and "none of these analyses can be done" in ended.err
     assert not any(path.exists() and path.read_text() == "of before" for path in before)
 
 

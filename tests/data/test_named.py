@@ -156,7 +156,7 @@ def test_a_run_and_its_table(
     assert "svamp: papers differ under this name" in shown.err
     assert f"{count} questions were read, but svamp:test has 99" in shown.err
     written = {file.stem for file in Path("run/evals").iterdir()}
-    assert {"prosqa", "svamp", "test"} <= written
+    assert {"prosqa", "svamp", f"{test.parent.name}-test"} <= written
     as_json = latentcot("eval", "run", "--json", "--limit", 2, "--data", *sources)
     assert [one["accuracy"]["n"] for one in json.loads(as_json.out)] == [2, 2, 2]
     refused = latentcot("eval", "run", "--out", "x.json", "--data", *sources)

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from latentcot import Evaluation, evaluate, load, read_examples
+from latentcot import Evaluation, evaluate, load, read_examples, train
 from latentcot.cli.shared.tables import print_evaluation
 from latentcot.data.formats import source_hash
 from latentcot.errors import RunError
@@ -153,6 +153,18 @@ def test_pauses_are_no_tokens(babbler, examples):
     assert result.share_stopped_with_chain is None
 
 
+def test_thoughts_that_chains_have_told_are_noted(make_recipe, data, tmp_path):
+    """A question alone could not tell how many: what it would get is named."""
+    rules = {"pad_to_num_stages": False, "num_stages": 3}
+    recipe = make_recipe(curriculum=rules, training={"max_updates": 24})
+    assert train(recipe, tmp_path / "run", is_quiet=True)
+    reasoner, examples = load(tmp_path / "run"), read_examples(data / "test.jsonl")
+    full = reasoner.info.num_thoughts
+    told = evaluate(reasoner, examples).notes
+    assert any(f"--num-thoughts {full}" in note for note in told)
+    assert evaluate(reasoner, examples, num_thoughts=full).notes == ()
+
+
 def test_the_result_file(tiny_run, data, latentcot, tmp_path):
     file, out = data / "test.jsonl", tmp_path / "new" / "it.json"
     assert latentcot("eval", tiny_run, "--out", out).code == 0
@@ -165,7 +177,7 @@ def test_the_result_file(tiny_run, data, latentcot, tmp_path):
     read, expected = Evaluation.read(out), evaluate(load(tiny_run), read_examples(file))
     same = {"checkpoint": None, "data": None, "provenance": None, "notes": ()}
     same |= {"seconds_per_question": 0.0}
-    assert any("before it was learned" in note for note in read.notes)
+    assert any("before they were learned" in note for note in read.notes)
     assert len(written.pop("sha256")) == 64
     assert json.loads(json.dumps(read.values())) == written
     assert replace(read, **same) == replace(expected, **same)

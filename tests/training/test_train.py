@@ -27,7 +27,7 @@ from latentcot.data.formats import source_hash
 from latentcot.models.special_tokens import special_tokens_of
 from latentcot.recipes.recipe import read_recipe
 from latentcot.runs.checkpoint import load_training_state
-from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.checkpoint_folders import best_checkpoint, checkpoint_folders
 from latentcot.runs.folder import open_run
 from latentcot.training.build import build
 from latentcot.training.optimizer import learning_rate
@@ -425,6 +425,30 @@ class TestData:
         message = self.refusal(make_recipe(data=changes), tmp_path)
         assert "'valid-5': its answer" in message
         assert "'zebra'" in message
+
+    def test_an_answer_with_a_word_that_training_lacks(self, make_recipe, data, tmp_path):
+        changes = self.changed(data, tmp_path, "valid", answer="zebra")
+        message = self.refusal(make_recipe(data=changes), tmp_path)
+        assert "A word of it stands in no training example" in message
+
+    def test_texts_that_are_longer_than_answers_may_be(self, make_recipe, tmp_path, capsys):
+        recipe = make_recipe("cot", generation={"max_new_tokens": 2}, training={"max_updates": 1})
+        train(recipe, tmp_path / "run", is_quiet=True)
+        assert "tokens to write, but generation.max_new_tokens is 2" in capsys.readouterr().err
+
+    def test_test_data_that_is_not_there(self, make_recipe, tmp_path, capsys):
+        recipe = make_recipe(data={"test": "nowhere.jsonl"}, training={"max_updates": 1})
+        train(recipe, tmp_path / "run", is_quiet=True)
+        assert "Note: data.test cannot be read" in capsys.readouterr().err
+
+    def test_a_checkpoint_that_has_read_other_texts(self, make_recipe, tmp_path, tiny_run, capsys):
+        checkpoint = str(best_checkpoint(tiny_run))
+        template = {"question_end": "", "step_end": " ", "answer_start": "[Q] "}
+        recipe = make_recipe(model=checkpoint, template=template, training={"max_updates": 1})
+        train(recipe, tmp_path / "run", is_quiet=True)
+        told = capsys.readouterr().err
+        assert "was trained with texts of another form" in told
+        assert "template.answer_start: '[A] ' there, '[Q] ' here" in told
 
     @pytest.fixture
     def without_steps(self, data, tmp_path):

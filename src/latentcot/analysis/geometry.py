@@ -185,7 +185,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
             if key == "relative_norm":
                 panel.axhline(1, color=style.GREY, linestyle=":", linewidth=0.9)
             style.thought_axis(panel, max(model["num_thoughts"] for model in models))
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
             panel.set_ylabel(label)
         for panel in panels[3:5]:
             panel.set_xlabel("thought")

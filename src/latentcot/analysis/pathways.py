@@ -253,13 +253,15 @@ def draw(result: Mapping[str, Any]) -> Figure:
             panels[0].set(xticks=range(1, most + 1), ylim=(-0.03, 1.03), xlabel="thought hidden")
             panels[0].set_ylabel(f"accuracy left\n({model['name']})")
             style.percents(panels[0].yaxis)
+            influences = [row["nats"] for row in model["influence"] if row["fed"] == "thought"]
+            most_nats = max([LEAST_SHADE, *influences])
             for panel, kind in ((panels[1], "direct"), (panels[2], "total")):
                 chosen = [
                     row
                     for row in model["influence"]
                     if (row["kind"], row["fed"]) == (kind, "thought")
                 ]
-                draw_square(panel, chosen, "source", "thought", "nats")
+                draw_square(panel, chosen, "source", "thought", "nats", most_nats)
                 panel.set(xlabel="thought exchanged", ylabel="later thought")
                 panel.set_title(f"{kind} influence (nats)")
             chosen = [row for row in model["patching"] if row["fed"] == "donor"]
@@ -271,13 +273,14 @@ def draw(result: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def draw_square(
-    panel: Axes, rows: Rows, across: str, up: str, value: str, highest: float | None = None
-) -> None:
-    """Draw a measure of rows as shaded squares with their numbers."""
-    most = highest or max([1e-9, *(row[value] for row in rows)])
+LEAST_SHADE = 0.01
+"""The darkest shade stands for so much at least, so that what is nearly nothing looks so."""
+
+
+def draw_square(panel: Axes, rows: Rows, across: str, up: str, value: str, highest: float) -> None:
+    """Draw a measure of rows as squares with their numbers, darkest where it is the highest."""
     for row in rows:
-        shade = row[value] / most
+        shade = row[value] / highest
         panel.scatter(
             row[across], row[up], s=230, marker="s", c=[shade], cmap="Blues", vmin=0, vmax=1
         )

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from latentcot.analysis.shared.statistics import Rows
-from latentcot.analysis.shared.subject import REQUIREMENTS, Progress, Subject
 from latentcot.errors import UsageError, did_you_mean
 from latentcot.utils.plugins import add, load_all
+
+if TYPE_CHECKING:  # they load torch, which nobody needs who lists analyses
+    from latentcot.analysis.shared.statistics import Rows
+    from latentcot.analysis.shared.subject import Progress, Subject
 
 ENTRY_POINTS = "latentcot.analyses"
 
@@ -43,16 +45,20 @@ class Analysis:
     summary: str
     measure: Callable[..., Result]
     draw: Callable[[Result], Any]
-    tables: Callable[[Result], Mapping[str, Rows]] | None = None
+    tables: "Callable[[Result], Mapping[str, Rows]] | None" = None
     requires: tuple[str, ...] = ()
     compares: bool = False
 
-    def run(self, subject: Subject, others: Sequence[Subject], on_progress: Progress) -> Result:
+    def run(
+        self, subject: "Subject", others: "Sequence[Subject]", on_progress: "Progress"
+    ) -> Result:
         """Return its figures as plain values.
 
         Raises:
             UsageError: It can't be done with this model and these questions.
         """
+        from latentcot.analysis.shared.subject import REQUIREMENTS
+
         for required in self.requires:
             if missing := REQUIREMENTS[required](subject):
                 raise UsageError(missing)
@@ -64,7 +70,7 @@ class Analysis:
         drawn = self.draw(result)
         return drawn if isinstance(drawn, Mapping) else {self.name: drawn}
 
-    def rows(self, result: Result) -> Mapping[str, Rows]:
+    def rows(self, result: Result) -> "Mapping[str, Rows]":
         """Return what its CSV files hold, by their names."""
         if self.tables is not None:
             return self.tables(result)
@@ -120,6 +126,8 @@ def register(analysis: Analysis) -> Analysis:
             f"register: needs a latentcot.analysis.registry.Analysis, got "
             f"{type(analysis).__name__}."
         )
+    from latentcot.analysis.shared.subject import REQUIREMENTS
+
     for required in analysis.requires:
         if required not in REQUIREMENTS:
             raise UsageError(

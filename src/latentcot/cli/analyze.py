@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from latentcot.errors import UsageError
 from latentcot.utils.display import console, progress_bars, say
 
 
@@ -85,6 +86,8 @@ def analyze(
             f"Note: {num_bare} of these analyses need each question's graph, and these carry none. "
             "How data of your own carry it: docs/data-format.md, Questions about a graph."
         )
+    if all(one.reason is not None for one in done):
+        raise UsageError(f"{run}: none of these analyses can be done with it and its questions.")
     say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
     if has_page:
         say(f"The page to play with: {folder / 'report.html'}")

@@ -126,6 +126,7 @@ def _show(
         from latentcot.cli.shared.sample_curves import draw
 
         save(draw(found), figure, f"{found[0].accuracy.n:,} questions; intervals 95 %")
+        say(f"Drawn: {figure}, and {figure.with_suffix('.pdf').name} beside it.")
     if as_json:
         values = [result.values() for result in found]
         return put_json(values if len(values) > 1 else values[0])
@@ -222,5 +223,5 @@ def _with_source(
         checkpoint=Evaluated(updates, update, checkpoint),
         data=Questions(source_hash(file), file),
         provenance=provenance(),
-        notes=(*of_training, *on_data),
+        notes=(*of_training, *on_data, *result.notes),
     )

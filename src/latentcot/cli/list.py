@@ -34,7 +34,7 @@ def list_(
         methods.load_entry_points()
         rows = [{"method": m.name, "what it is": m.summary} for m in methods.METHODS.values()]
     elif what == "analyses":
-        from latentcot.analysis import registry  # only here: it needs torch
+        from latentcot.analysis import registry
 
         registry.load_entry_points()
         rows = [{"analysis": a.name, "what it is": a.summary} for a in registry.ANALYSES.values()]

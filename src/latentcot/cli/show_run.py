@@ -302,6 +302,11 @@ def _lone_checkpoint(folder: Path) -> RunSummary:
         )
     problems: list[str] = []
     summary, info = summarize_checkpoint(folder, problems)
+    sessions: tuple[Session, ...] = ()
+    try:
+        sessions = sessions_of(read_provenance(folder))
+    except LatentcotError as error:
+        problems.append(str(error))
     task = info.get("task")
     try:
         return RunSummary(
@@ -318,6 +323,7 @@ def _lone_checkpoint(folder: Path) -> RunSummary:
             update=int(info["update"]),
             num_updates=None,
             is_finished=None,
+            sessions=sessions,
             checkpoints=(summary,),
             problems=tuple(problems),
         )

@@ -38,11 +38,13 @@ def train(
         quiet: Show no progress.
     """
     from latentcot.recipes.recipe import read_recipe
-    from latentcot.training.train import train as run
     from latentcot.utils.display import say
 
+    read = read_recipe(recipe, [*([f"method={method}"] if method else []), *set_, *changes])
+    from latentcot.training.train import train as run  # after what is wrong at once: it loads torch
+
     is_finished = run(
-        read_recipe(recipe, [*([f"method={method}"] if method else []), *set_, *changes]),
+        read,
         out,
         resume=resume,
         overwrite=overwrite,

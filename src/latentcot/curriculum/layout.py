@@ -244,7 +244,8 @@ def lay_out(
     Raises:
         UsageError: `num_thoughts` is out of range, or the view has no latent positions.
     """
-    if num_thoughts is not None and not 0 <= num_thoughts <= MOST_THOUGHTS:
+    is_number = isinstance(num_thoughts, int)
+    if num_thoughts is not None and not (is_number and 0 <= num_thoughts <= MOST_THOUGHTS):
         raise UsageError(f"num_thoughts: must be 0 … {MOST_THOUGHTS:,}, got {shown(num_thoughts)}.")
     if num_thoughts and not view.has_latents:
         raise UsageError(

@@ -259,7 +259,15 @@ def _parse(text: str, where: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise DataError(f"{where}: not valid JSON: {error}. {HELP}") from None
+        if text.strip() in ("{", "["):
+            raise DataError(
+                f"{where}: not valid JSON: it goes on over many lines. Write each example on one "
+                f"line (`jq -c .`), or all of them as one list, [ … ]. {HELP}"
+            ) from None
+        why = str(error)
+        if where.rpartition(":")[2].isdecimal():  # which line it is has been said
+            why = why.replace("line 1 column", "column")
+        raise DataError(f"{where}: not valid JSON: {why}. {HELP}") from None
 
 
 def is_one_object(text: str) -> bool:

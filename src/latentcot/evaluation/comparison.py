@@ -31,6 +31,7 @@ from latentcot.recipes.values import flat
 from latentcot.runs.folder import RECIPE, read_run_recipe
 from latentcot.utils.display import say_once
 from latentcot.utils.parsing import one_line, parse_yaml, shown
+from latentcot.utils.problems import at_most
 
 _SEED = re.compile(r"seed-(-?\d+)(\.log|\.yaml)?")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -320,6 +321,8 @@ def read_runs(
     runs = _runs_in([Path(run) for run in runs])
     studies = [run for run in runs if _is_study(run)]
     found: list[Row | FailedRun] = []
+    alone = [run for run in runs if run not in studies]
+    _refuse_unevaluated(alone, evaluation)
     for run in sorted(runs, key=lambda run: studies_first and run not in studies):
         found += _read_study(run, evaluation) if run in studies else [_read(run, evaluation)]
     asked: dict[str, Row] = {}
@@ -429,6 +432,20 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
                 reason = next((line for line in reversed(lines) if line), reason)
         read.append(FailedRun(task, method, seed, reason))
     return read
+
+
+def _refuse_unevaluated(runs: Sequence[Path], evaluation: str) -> None:
+    """Name all runs at once that lack the evaluation, where some have it."""
+    lacking = [
+        str(run) for run in runs
+        if (run / RECIPE).is_file() and not (run / "evals" / f"{evaluation}.json").is_file()
+    ]  # fmt: skip
+    if 1 < len(lacking) < len(runs):
+        raise RunError(
+            f"{len(lacking)} of {len(runs)} runs have no evaluation {evaluation!r}: "
+            f"{', '.join(at_most(lacking, 'and {} more'))}. Leave them out, or let `latentcot "
+            "eval` write it."
+        )
 
 
 def _read(run: Path, evaluation: str) -> Row:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Unpack
 
-from latentcot.curriculum.layout import EncodedExample, latents_of_chain
+from latentcot.curriculum.layout import EncodedExample, count_latents, latents_of_chain
 from latentcot.data.examples import Example
 from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import BATCH_SIZE, Options, Output, Reasoner
@@ -47,6 +47,10 @@ def evaluate(
     Raises:
         UsageError: There are no examples, or the samples would all be the same.
     """
+    if not isinstance(reasoner, Reasoner):
+        raise UsageError(
+            f"evaluate: needs a Reasoner, as latentcot.load(RUN) gives it, got {shown(reasoner)}."
+        )
     if not examples or not all(isinstance(example, Example) for example in examples):
         got = "none" if not examples else shown(examples)
         raise UsageError(
@@ -82,6 +86,17 @@ def evaluate(
         for one in record.samples or (record,)
     ]
     num_right, num_all = sum(record.is_correct for record in records), len(records)
+    full = count_latents(view, info.stage, None, plan)
+    num_fewer = 0
+    if num_thoughts is None and reasoner.stop_rule() is None and view.compression is None:
+        num_fewer = sum(
+            count_latents(view, info.stage, len(example.steps), plan) < full for example in examples
+        )
+    told_by_chain = (
+        f"{num_fewer:,} of {num_all:,} questions got fewer than {full} latent positions, as many "
+        f"as their chains have steps. A question alone tells no chain and gets {full}, as with "
+        f"--num-thoughts {full} (docs/dev/footguns.md, The number of thoughts as an oracle)."
+    )
     return Evaluation(
         method=info.method_name,
         task=task.name,
@@ -96,6 +111,7 @@ def evaluate(
         share_stopped_with_chain=fmean(stopped) if stopped else None,
         sampled=sampled_of(records, options, task.is_correct) if is_drawn else None,
         records=tuple(records),
+        notes=(told_by_chain,) if num_fewer else (),
     )
 
 

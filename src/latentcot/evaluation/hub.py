@@ -26,7 +26,7 @@ from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint import CheckpointInfo, locate
 from latentcot.runs.checkpoint_folders import STATE_FILE
-from latentcot.runs.export import GENERATE_FILE, THINKING_VERSION, THINKING_FILE
+from latentcot.runs.export import GENERATE_FILE, THINKING_FILE, THINKING_VERSION
 from latentcot.runs.folder import read_run_recipe, run_of
 from latentcot.runs.provenance import code_of, read_provenance
 from latentcot.utils.parsing import could_be_on_hub, one_line
@@ -177,9 +177,10 @@ def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | Non
                 task_type="text-generation",
                 dataset_type=one.task,
                 dataset_name=name,
+                dataset_config=name,  # else the hub takes all of a task for one set of questions
                 metric_type="accuracy",
                 metric_value=round(one.accuracy.value, 4),
-                metric_name=f"accuracy of {one.accuracy.n} questions",
+                metric_name=f"accuracy of {one.accuracy.n} questions ({name})",
             )
             for name, one in results.items()
         ]

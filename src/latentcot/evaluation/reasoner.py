@@ -25,7 +25,7 @@ from latentcot.curriculum.layout import (
     lay_out,
 )
 from latentcot.data.examples import Example
-from latentcot.errors import UsageError
+from latentcot.errors import UsageError, did_you_mean
 from latentcot.methods.stopping import STOP, StopRule, WordRule, choose_threshold
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
@@ -241,6 +241,13 @@ class Reasoner:
         """
         if isinstance(questions, str) and options.get("num_samples", 1) != 1:
             raise UsageError("num_samples: several answers are a list: give [question], a list.")
+        for name in options.keys() - Options.__annotations__.keys():
+            is_drawn = name in ("temperature", "top_p", "top_k", "do_sample", "seed")
+            instead = " Words are drawn by sampling=latentcot.Sampling(temperature=0.8)."
+            raise UsageError(
+                f"generate: has no option {name}.{did_you_mean(name, Options.__annotations__)}"
+                f"{instead if is_drawn else ''} See help(latentcot.Reasoner.generate)."
+            )
         encoded = encode_questions(_texts(questions), self.tokenizer, self.info.template)
         found = self.answer(encoded, num_thoughts=num_thoughts, **options)
         return found[0] if isinstance(questions, str) else found
@@ -456,8 +463,9 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
     """Load a run (its best checkpoint), a checkpoint folder, or a hub id.
 
     Args:
-        path: Where it is.
-        device: Where to put it; a GPU if there is one, that of this process if there are more.
+        path: Where it is; `quickstart` is the small model that comes with the package.
+        device: Where to put it, such as cpu or cuda; a GPU if there is one, that of this process if
+            there are more.
 
     Raises:
         CheckpointError: It is none, it is damaged, or it is of a newer format.

@@ -84,6 +84,8 @@ def read_values(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, An
         RecipeError: A file is missing or is not YAML, `for_method` is of another form, or an
             override is.
     """
+    if not isinstance(overrides, Sequence) or isinstance(overrides, str):
+        raise RecipeError(f"overrides: must be a list such as ['seed=1'], got {shown(overrides)}.")
     file, method = find_recipe(path)
     layers = _layers(file, method, depth=0)
     asked = _all_of(layers, None, overrides).get("method") or DEFAULT_METHOD

@@ -209,7 +209,13 @@ def notes_on(
                 f"{', '.join(changed)} changed after {run} was trained: the hash is not the one in "
                 "its provenance.json. If that was not meant, bring the old file back."
             )
-    return [*notes, *warnings_of(rows)]
+    warnings = warnings_of(rows)
+    if len(warnings) > 1:
+        notes.append(
+            f"{len(warnings)} stages ended before they were learned, and `latentcot show` of the "
+            f"run tells of each. The last: {warnings[-1]}"
+        )
+    return [*notes, *warnings] if len(warnings) == 1 else notes
 
 
 def metrics_hash(run: Path) -> str:

@@ -6,7 +6,7 @@ What is wrong with data, model and method together comes up here, before a run f
 import gc
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
@@ -15,6 +15,7 @@ from threading import Timer
 from transformers import PreTrainedTokenizerBase
 
 from latentcot.curriculum.layout import (
+    NO_LABEL,
     EncodedExample,
     Layout,
     LayoutRules,
@@ -22,6 +23,7 @@ from latentcot.curriculum.layout import (
     encode,
     lay_out,
     one_of_each_shape,
+    unknown_of,
 )
 from latentcot.curriculum.stages import Phase, phases_of
 from latentcot.data.examples import Example, read_examples
@@ -55,6 +57,8 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.recipes.values import command_for
+from latentcot.runs.checkpoint import locate
+from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.training.objective import Objective, make_modules
@@ -171,6 +175,7 @@ def build(recipe: Recipe) -> Run:
         _tell_overlap(recipe.data, train, valid)
         if isinstance(recipe.model, str):
             model, tokenizer = load_pretrained(recipe.model)
+            _tell_other_form(recipe, recipe.model)
             choose_way(model, is_trained=True)
             before = fingerprint(model) if recipe.lora is not None else ""
             install_special_tokens(tokenizer, model, recipe.special_tokens_start_from)
@@ -222,6 +227,23 @@ def build(recipe: Recipe) -> Run:
     return run
 
 
+def _tell_other_form(recipe: Recipe, model: str) -> None:
+    """Say where a checkpoint of ours, to go on from, has read texts of another form."""
+    if not (Path(model) / INFO_FILE).is_file():
+        return  # weights of others
+    info = locate(model)[1]
+    old = {f"template.{key}": value for key, value in asdict(info.template).items()}
+    new = {f"template.{key}": value for key, value in asdict(recipe.template).items()}
+    old["curriculum.zero_thoughts"] = info.zero_thoughts
+    new["curriculum.zero_thoughts"] = recipe.curriculum.zero_thoughts
+    told = [f"{key}: {old[key]!r} there, {new[key]!r} here" for key in old if old[key] != new[key]]
+    if told:
+        say(
+            f"Note: {model} was trained with texts of another form ({'; '.join(told)}). Unless "
+            "that is meant, give the recipe the same."
+        )
+
+
 def _refuse_long(run: Run) -> None:
     """Refuse examples that are too long in any phase, or when answered; those of a stream later."""
     phases = [phase for phase in run.phases if not phase.is_minor]
@@ -236,6 +258,7 @@ def _refuse_long(run: Run) -> None:
                 count = num_all - len(train)
                 say(f"Note: {count:,} of {num_all:,} training examples are too long and left out.")
         run.check_lengths(phases, one_of_each_shape(train))
+        _tell_long_texts(run, phases)
     valid = one_of_each_shape(run.data.valid_encoded)
     for phase in phases:
         has_stop = run.recipe.stop.rule == "classifier" or run.method.view.compression is not None
@@ -246,6 +269,22 @@ def _refuse_long(run: Run) -> None:
         ]
         new_tokens = run.recipe.generation.max_new_tokens
         check_lengths(run.objective.model, prompts, [e.id for e in valid], new_tokens)
+
+
+def _tell_long_texts(run: Run, phases: Sequence[Phase]) -> None:
+    """Say once if texts as the last stage learns them are longer than generation lets them be."""
+    view, last, most = run.method.view, phases[-1], run.recipe.generation.max_new_tokens
+    assert not isinstance(run.data.train, EncodedStream)
+    longest = max(
+        sum(label != NO_LABEL for label in lay_out(one, view, last.stage, run.rules[last]).labels)
+        for one in one_of_each_shape(run.data.train)
+    )
+    if longest > most:
+        say(
+            f"Note: training texts have up to {longest} tokens to write, but "
+            f"generation.max_new_tokens is {most}: answers behind them are cut off and count as "
+            "wrong."
+        )
 
 
 def _training_examples(data: Data) -> list[Example] | Stream:
@@ -376,8 +415,10 @@ def _tell_overlap(data: Data, train: Sequence[Example] | Stream, valid: Sequence
     seen = {example.question.strip() for example in train}
     others = {"validation": valid}
     if data.test is not None and not is_hub(data.test):
-        with suppress(DataError):  # training does not need it
+        try:
             others["test"] = read_examples(data.test, fields=data.fields)
+        except DataError as error:  # training does not need it
+            say(f"Note: data.test cannot be read, which `latentcot eval` will need: {error}")
     for split, examples in others.items():
         count = sum(example.question.strip() in seen for example in examples)
         if count:
@@ -397,8 +438,15 @@ def _refuse_lost_answers(
         written = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
         answer = extract_answer(written, recipe.template.answer_start)
         if not task.is_correct(answer, example.answer):
+            unknown = unknown_of(tokenizer)
+            is_new = unknown is not None and unknown in tokenizer(text)["input_ids"]
+            advice = "Write it in another way, or change template.answer_start."
+            if is_new and isinstance(recipe.model, FromScratch):
+                advice = (
+                    "A word of it stands in no training example. Bring more of these, or set "
+                    "model.tokenizer: bpe."
+                )
             raise DataError(
                 f"{recipe.data.valid}: example {example.id!r}: its answer {example.answer!r} comes "
-                f"back from the tokenizer as {answer!r}, so it could never be right. Write it in "
-                "another way, or change template.answer_start."
+                f"back from the tokenizer as {answer!r}, so it could never be right. {advice}"
             )

@@ -24,7 +24,7 @@ from latentcot.methods.stopping import DEFAULT_THRESHOLD, STOP
 from latentcot.models.loading import make_from_scratch
 from latentcot.models.settings import FromScratch
 from latentcot.runs.checkpoint import CheckpointInfo
-from latentcot.runs.checkpoint_folders import folder_of
+from latentcot.runs.checkpoint_folders import checkpoint_folders, folder_of
 from latentcot.runs.folder import append_metrics, forget_metrics_after, metrics_hash
 from latentcot.runs.provenance import set_num_updates
 from latentcot.thinking.recorded import GreedyRecorder
@@ -193,16 +193,19 @@ class Trainer:
             batch = [{"id": example.id, "stage": stage} for example, stage in pairs]
             if self.train_step.accelerator.is_main_process:
                 write_json(path, {"update": number, "stage": phase.stage, "batch": batch})
-            kept = "checkpoints written before it are whole"
+            kept = "no checkpoint was written yet"
+            if checkpoint_folders(self.folder):
+                kept = "checkpoints written before it are whole"
             if self.update and self.train_step.has_finite_weights():
                 with suppress(RunError):  # of the two errors the loss is the one to be told
                     self._save(phase)
                     self.saver.finish()
                     kept = f"the weights of before are in {folder_of(self.folder, self.update)}"
+            is_clipped = self.recipe.training.max_grad_norm is not None
+            clip = "" if is_clipped else ", or training.max_grad_norm=1"
             raise TrainingError(
                 f"{self.folder}: the loss of update {number} (stage {phase.stage}) is not a finite "
-                f"number. Its batch is in {path}; {kept}. Try a lower training.learning_rate, or "
-                "training.max_grad_norm=1."
+                f"number. Its batch is in {path}; {kept}. Try a lower training.learning_rate{clip}."
             )
         self.update += 1
         row = {"kind": "train", "update": self.update, "stage": phase.stage, "loss": total}
@@ -277,7 +280,10 @@ class Trainer:
         return is_best
 
     def _is_stuck(self, phase: Phase) -> bool:
-        """Return whether a phase is the first one, and ended far from learned."""
+        """Return whether a phase is the first one, had time to learn, and ended far from it."""
+        warmed_up = self.optimizer_begun + self.recipe.training.warmup_updates
+        if self.update < warmed_up + self.recipe.curriculum.learned_window:
+            return False  # such a short run tries something else
         loss, below = self.clock.last_loss, self.clock.learned_below(phase)
         is_unlearned = loss is not None and loss >= FAR * below
         is_lost = is_unlearned and self.validations.newest < ON_ITS_WAY

@@ -15,6 +15,11 @@ WANTED = {
     "--out": "where to write, such as --out runs/mine",
 }
 """Parameter that must be given → what it is."""
+ONE_AT_A_TIME = {
+    "latentcot eval": "It evaluates one run at a time; files of questions go behind --data.",
+    "latentcot data stats": "Several files are a folder, or a pattern in quotes, 'parts/*.csv'.",
+}
+"""Command → how it takes several things, where someone gave it some."""
 
 
 def explained(error: CycloptsError) -> str:
@@ -33,7 +38,8 @@ def explained(error: CycloptsError) -> str:
         text += "".join(f" Unknown option: {token}.{_instead_of(token)}" for token in unknown)
     elif isinstance(error, UnusedCliTokensError):
         words = " ".join(error.unused_tokens or ())
-        text = f"{command} takes no further words, got {words}. A text with blanks needs quotes."
+        instead = ONE_AT_A_TIME.get(command, "A text with blanks needs quotes.")
+        text = f"{command} takes no further words, got {words}. {instead}"
     return text
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from latentcot.analysis.shared import style
 from latentcot.evaluation.results import Evaluation
@@ -65,6 +65,7 @@ def _against_thoughts(axes: Axes, results: Sequence[Evaluation]) -> None:
     for number, (label, rows) in enumerate(lines.items()):
         places = [_thoughts(result) for result in ordered]
         style.points(axes, places, rows, "value", ends="", label=label, **style.look_of(number))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("thoughts")
 
 
