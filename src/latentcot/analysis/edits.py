@@ -448,6 +448,8 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
                 panel.set_xticks(range(len(parts)), words)
                 panel.set(xlim=(-0.5, len(parts) - 0.5), ylim=(-0.03, 1.03))
                 style.percents(panel.yaxis)
+                if most > 1 and model is models[-1]:
+                    panel.set_xlabel(f"each from left: thought 1 … {most}")
             panels[0].set_ylabel(f"predictions that hold\n({model['name']})")
         style.legend(found["edits"], grid[0], 2, "upper")
     swapped = {row["thought"] for m in models for row in m["edits"] if row["edit"] == "swap"}

@@ -262,13 +262,16 @@ def draw(result: Mapping[str, Any]) -> Figure:
                     if (row["kind"], row["fed"]) == (kind, "thought")
                 ]
                 draw_square(panel, chosen, "source", "thought", "nats", most_nats)
+                later = sorted({row["thought"] for row in chosen})
+                names = ["at the\nlast" if at > model["num_thoughts"] else str(at) for at in later]
+                panel.set_yticks(later, names)
                 panel.set(xlabel="thought exchanged", ylabel="later thought")
                 panel.set_title(f"{kind} influence (nats)")
             chosen = [row for row in model["patching"] if row["fed"] == "donor"]
             panels[3].set_visible(bool(chosen))
             draw_square(panels[3], chosen, "thought", "block", "follows", highest=1.0)
-            panels[3].set(xlabel="thought", ylabel="block")
-            panels[3].set_title("patched: answer follows")
+            panels[3].set(xlabel="thought patched", ylabel="block")
+            panels[3].set_title("answer follows")
         style.legend(fig, grid[0][:1], 3, "upper")
     return fig
 
