@@ -262,9 +262,9 @@ def read_run_recipe(run: Path) -> dict[str, Any]:
     try:
         recipe = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"{run}: is no run folder: its recipe.yaml cannot be read: {error}"
-        ) from None
+        is_none = isinstance(error, FileNotFoundError | NotADirectoryError)
+        why = f"it holds no {RECIPE}." if is_none else f"its {RECIPE} cannot be read: {error}"
+        raise RunError(f"{run}: is no run folder: {why}") from None
     if not isinstance(recipe, dict):
         raise RunError(f"{path}: must hold keys and values, got {type(recipe).__name__}.")
     return recipe
