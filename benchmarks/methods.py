@@ -48,6 +48,10 @@ FIGURES = {
         "methods-arithmetic": "equal updates",
         "methods-arithmetic-passes": "equal passes",
     },
+    "graphs-depth": {
+        "graphs-depth:layers-2": "two layers",
+        "graphs-depth:layers-4": "four layers",
+    },
     "smollm2": {
         "smollm2": "SmolLM2, 300 updates",
         "smollm2-lora": "with LoRA",
@@ -55,9 +59,9 @@ FIGURES = {
         "smollm2-scratch": "from scratch, 10,000",
     },
 }
-"""Picture → its panels, a study each, and what is said above."""
-STUDIES = [study for panels in FIGURES.values() for study in panels]
-CHANCE = {"methods": 50.0}
+"""Picture → its panels, a study (or one task of it, STUDY:TASK) each, and what is said above."""
+STUDIES = list(dict.fromkeys(key.partition(":")[0] for keys in FIGURES.values() for key in keys))
+CHANCE = {"methods": 50.0, "graphs-depth": 50.0}
 """Percent, where there are two candidates."""
 
 
@@ -137,7 +141,9 @@ def keep_curves(study: str) -> None:
         run = asked.parent
         valid = [row for row in read_metrics(run) if row["kind"] == "valid"]
         accuracies = [(row["update"], row["accuracy"]) for row in valid]
-        found[run.parent.name][run.name.removeprefix("seed-")] = accuracies
+        task, method = run.parts[-3:-1]
+        name = f"{method}\n{task}" if len(list(folder.glob("*/"))) > 1 else method
+        found[name][run.name.removeprefix("seed-")] = accuracies
     if not found:
         sys.exit(f"{folder}: holds no finished run. First: benchmarks/studies.py run {study}")
     write_json(RESULTS / study / "curves.json", found)
@@ -146,11 +152,15 @@ def keep_curves(study: str) -> None:
 def draw_curves(study: str) -> None:
     """Draw the validation accuracies of a study, a panel a method, a line a seed."""
     found = json.loads((RESULTS / study / "curves.json").read_text(encoding="utf-8"))
-    with figure(2 * COLUMN, 2.6) as drawn:
-        panels = drawn.subplots(2, math.ceil(len(found) / 2), sharex=True, sharey=True)
+    num_rows = 4 if any("\n" in name for name in found) else 2
+    with figure(2 * COLUMN, 1.3 * num_rows) as drawn:
+        panels = drawn.subplots(
+            num_rows, math.ceil(len(found) / num_rows), sharex=True, sharey=True
+        )
         for axes, (method, seeds) in zip(panels.flat, found.items(), strict=False):
-            if study in FIGURES["methods"]:
-                axes.axhline(CHANCE["methods"], color="0.8", linewidth=0.8)
+            for name in CHANCE:
+                if any(key.partition(":")[0] == study for key in FIGURES[name]):
+                    axes.axhline(CHANCE[name], color="0.8", linewidth=0.8)
             for line, (seed, valid) in enumerate(seeds.items()):
                 updates, accuracies = zip(*valid, strict=True)
                 shown = [100 * accuracy for accuracy in accuracies]
@@ -206,11 +216,13 @@ def write_page() -> None:
         text = cost_table(json.loads(path.read_text(encoding="utf-8")))
         fill(PAGE, f"{path.parent.name}-cost", "methods.py", f"\n{text}\n")
     for picture, panels in FIGURES.items():
-        tables = {
-            name: json.loads((RESULTS / name / "table.json").read_text(encoding="utf-8"))["rows"]
-            for name in panels
-            if (RESULTS / name / "table.json").exists()
-        }
+        tables = {}
+        for key in panels:
+            study, _, task = key.partition(":")
+            path = RESULTS / study / "table.json"
+            if path.exists():
+                rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+                tables[key] = [row for row in rows if not task or row["task"] == task]
         if len(tables) > 1:  # a panel alone says no more than its table
             draw(picture, tables)
     for study in STUDIES:
