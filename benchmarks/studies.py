@@ -34,7 +34,8 @@ STUDIES = {
         "methods-graphs", "methods-graphs-longer", "methods-graphs-from-cot",
         "methods-graphs-passes", "methods-arithmetic", "methods-arithmetic-passes", "prontoqa",
         "shortcuts", "pause-seeds", "smollm2", "smollm2-lora", "smollm2-scratch",
-        "smollm2-from-cot", "graphs-depth-cot", "graphs-depth", "precision",
+        "smollm2-from-cot", "graphs-depth-cot", "graphs-depth",
+        "graphs-depth-longer", "precision",
     )
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""
