@@ -293,7 +293,8 @@ def table_with(edge_of, *, seeds=(1, 2), pause=0.5):
     found += runs("pause", [row(n, t, pause, "forced") for n in hops for t in range(10)])
     found += runs("cot", [row(n, 0, 0.7) for n in hops])
     found += runs("cot-bfs", [row(n, 0, 1.0) for n in hops])
-    found += runs("no-cot-4", [row(n, 0, 0.5) for n in hops])
+    for method in staircase_page.NO_COTS:
+        found += runs(method, [row(n, 0, 0.5) for n in hops])
     chance = [{"hops": n, "accuracy": 0.72, "accuracy_sight_2": 0.8} for n in hops]
     return staircase.table_of(found, chance)
 
@@ -320,6 +321,12 @@ def test_claims_hold_where_they_must_and_nowhere_else():
         if row["num_thoughts"] > row["hops"]:
             row["accuracy_mean"] = 0.6
     assert grid.measured(falls)[1] is False
+    layers, few = staircase_page.CLAIMS[6], table_with(lambda hops: hops)
+    few["others"] = [row for row in few["others"] if row["method"] != "no-cot-12"]
+    assert layers.measured(few) is None  # the deepest could still have it
+    for row in few["others"]:
+        row["accuracy_mean"] = 0.9 if row["method"] == "no-cot-4" else row["accuracy_mean"]
+    assert layers.measured(few)[1] is False
     empty = staircase.table_of([], [])
     assert [claim.measured(empty) for claim in staircase_page.CLAIMS] == [None] * 9
 
