@@ -86,6 +86,8 @@ def train(
         accelerator.wait_for_everyone()
         if resume:
             trainer.restore()
+            if trainer.update >= trainer.num_updates and not is_quiet:
+                say(f"{out}: was finished already, after {trainer.update:,} updates.")
         if resume and accelerator.is_main_process and trainer.update < trainer.num_updates:
             different = add_session(out, str(accelerator.device), trainer.update)
             if different:
