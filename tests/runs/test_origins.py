@@ -151,7 +151,7 @@ def test_codi_and_simcot_on_it(
 
     file = desk.folder / "questions.jsonl"
     write_examples(file, [Example(str(i), f"{QUESTION} {i}", ("1",), str(i)) for i in range(4)])
-    only = ["--only", "outcomes"] if family == "gpt2" else []
+    only = ["--only", "decoding"] if family == "gpt2" else []
     words = ["--data", file, "--out", desk.folder / "page.html", *only]
     analyzed = latentcot("analyze", desk.out, *words)
     assert analyzed.code == 0, analyzed.err
