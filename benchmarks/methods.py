@@ -23,10 +23,10 @@ from typing import Any
 
 from latentcot.analysis.shared.style import COLOURS, COLUMN, figure, save
 from latentcot.curriculum.stages import phases_of
-from latentcot.models.shapes import config_of
 from latentcot.planning.devices import seconds_of
 from latentcot.planning.lengths import lengths_of, update_batches
-from latentcot.planning.work import Precision, Shape, Subject, num_passes, work_of
+from latentcot.planning.plan import subject_of
+from latentcot.planning.work import Shape, Subject, num_passes, work_of
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import provenance
 from latentcot.studies.study import cells_of, read_study
@@ -60,9 +60,11 @@ FIGURES = {
     },
 }
 """Picture → its panels, a study (or one task of it, STUDY:TASK) each, and what is said above."""
+PAIRS = ("methods", "graphs-depth")
+"""Pictures of questions with two candidates."""
 STUDIES = list(dict.fromkeys(key.partition(":")[0] for keys in FIGURES.values() for key in keys))
-CHANCE = {"methods": 50.0, "graphs-depth": 50.0}
-"""Percent, where there are two candidates."""
+GUESSED, CHANCE = {key.partition(":")[0] for name in PAIRS for key in FIGURES[name]}, 50.0
+"""Studies of these pictures, and the percent of a guess there."""
 
 
 def main() -> None:
@@ -90,12 +92,7 @@ def measure(path: Path) -> None:
         lengths = lengths_of(recipe)
         last = phases_of(recipe.curriculum, method.view)[-1]
         shape = update_batches(recipe, method, lengths, [last], 1)[last].longest
-        config = config_of(recipe.model, vocabulary_size=lengths.vocabulary_size)
-        precision: Precision = "float32"  # what `auto` is on a CPU at the widths of these studies
-        if recipe.training.precision == "bfloat16":
-            precision = "bfloat16"
-        given = precision, recipe.training.save_memory, recipe.lora, recipe.curriculum.plan
-        subjects[name] = Subject(config, method, *given), shape
+        subjects[name] = subject_of(recipe, lengths), shape
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(ROUNDS):
         for name, (subject, shape) in subjects.items():
@@ -137,12 +134,13 @@ def keep_curves(study: str) -> None:
     """Keep the validation accuracies of all finished runs of a study."""
     folder = ROOT / "runs" / study / "study"
     found = defaultdict[str, dict[str, list[tuple[int, float]]]](dict)
+    has_tasks = len(list(folder.glob("*/"))) > 1
     for asked in sorted(folder.glob("*/*/seed-*/evals")):
         run = asked.parent
         valid = [row for row in read_metrics(run) if row["kind"] == "valid"]
         accuracies = [(row["update"], row["accuracy"]) for row in valid]
         task, method = run.parts[-3:-1]
-        name = f"{method}\n{task}" if len(list(folder.glob("*/"))) > 1 else method
+        name = f"{method}\n{task}" if has_tasks else method
         found[name][run.name.removeprefix("seed-")] = accuracies
     if not found:
         sys.exit(f"{folder}: holds no finished run. First: benchmarks/studies.py run {study}")
@@ -158,9 +156,8 @@ def draw_curves(study: str) -> None:
             num_rows, math.ceil(len(found) / num_rows), sharex=True, sharey=True
         )
         for axes, (method, seeds) in zip(panels.flat, found.items(), strict=False):
-            for name in CHANCE:
-                if any(key.partition(":")[0] == study for key in FIGURES[name]):
-                    axes.axhline(CHANCE[name], color="0.8", linewidth=0.8)
+            if study in GUESSED:
+                axes.axhline(CHANCE, color="0.8", linewidth=0.8)
             for line, (seed, valid) in enumerate(seeds.items()):
                 updates, accuracies = zip(*valid, strict=True)
                 shown = [100 * accuracy for accuracy in accuracies]
@@ -190,8 +187,8 @@ def draw(name: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     with figure(2 * COLUMN, max(2.5, 0.8 + 0.17 * len(places))) as drawn:  # or the note is higher
         panels = drawn.subplots(1, len(tables), sharey=True, squeeze=False)[0]
         for axes, (study, rows) in zip(panels, tables.items(), strict=True):
-            if name in CHANCE:
-                axes.axvline(CHANCE[name], color="0.8", linewidth=0.8)
+            if name in PAIRS:
+                axes.axvline(CHANCE, color="0.8", linewidth=0.8)
             for row in rows:
                 place = places[row["method"]]
                 shares = [100 * share for share in row["accuracies"]]

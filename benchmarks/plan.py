@@ -89,9 +89,9 @@ def point(number: int) -> dict[str, float]:
         return {"seconds": seconds_of(subject, shape, rounds=4)}
     train_step = train_step_of(subject)
     train_step.step(part_of(subject, Shape(1, 8, 1, 4)), 1e-5)  # the moments are there now
-    before, shard = start_of_peak(), part_of(subject, shape)
+    before, part = start_of_peak(), part_of(subject, shape)
     for _ in range(2):
-        train_step.step(shard, 1e-5)
+        train_step.step(part, 1e-5)
     return {"bytes": peak() - before}
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -269,19 +269,25 @@ FIGURES = {
 def write_page() -> None:
     """Put the figures of the result files into docs/performance.md."""
     lines = ["| figure | measured | bar | | beside it | from |", "|---|---|---|---|---|---|"]
-    sources: list[str] = []
+    rows: list[tuple[str, str, Found | None]] = []
     for device in ("cpu", "cuda"):
         path = RESULTS / f"{device}.json"
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         names = [name for name, one in FIGURES.items() if one.device in (device, "any")]
-        lines += [_row(name, device, found.get(name), sources) for name in names]
+        rows += [(name, device, found.get(name)) for name in names]
+    sources = list(dict.fromkeys(_source(one) for *_, one in rows if one is not None))
+    lines += [_row(*row, sources) for row in rows]
     numbered = (f"{number}. {source}" for number, source in enumerate(sources, 1))
     table = "\n".join([*lines, "", *numbered])
     fill(PAGE, "figures", "speed.py", f"\n{table}\n")
 
 
-def _row(name: str, device: str, found: Found | None, sources: list[str]) -> str:
-    """Return a line of the table; where its figure comes from is put into `sources`, once."""
+def _source(found: Found) -> str:
+    return f"commit {found['commit'][:10]}, {found['machine']}"
+
+
+def _row(name: str, device: str, found: Found | None, sources: Sequence[str]) -> str:
+    """Return a line of the table; `sources` are numbered below it."""
     bar, sign = FIGURES[name].bar_on(device), "≥" if FIGURES[name].is_more_better else "≤"
     named = f"`{name}`" + (f" ({device})" if FIGURES[name].device == "any" else "")
     if found is None:
@@ -289,11 +295,8 @@ def _row(name: str, device: str, found: Found | None, sources: list[str]) -> str
     known = set(provenance()) | {"value", "bar"}
     beside = ", ".join(f"{key} {shown(v)}" for key, v in found.items() if key not in known)
     verdict = FIGURES[name].verdict(found["value"], device)
-    source = f"commit {found['commit'][:10]}, {found['machine']}"
-    if source not in sources:
-        sources.append(source)
     cells = [named, shown(found["value"]), f"{sign} {bar:g}", verdict, beside]
-    return "| " + " | ".join([*cells, str(sources.index(source) + 1)]) + " |"
+    return "| " + " | ".join([*cells, str(sources.index(_source(found)) + 1)]) + " |"
 
 
 if __name__ == "__main__":

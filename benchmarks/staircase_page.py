@@ -28,9 +28,9 @@ READMES = {
     "needs D thoughts, or one fewer ({edges} of {seeds} seeds). With too few it is right in {low} "
     "to {high} % (a guess between the candidates: 50), with enough, up to the 7 of training, "
     "in {from_on} % or more.",
-    "README.zh-CN.md": "D 跳的问题需要两层模型用 D 个或 D − 1 个思维（{seeds} 个种子，{counts}）。"
-    "更少时正确率为 {low}–{high} %（在两个候选中瞎猜为 50 %）；从这里到 7 个（训练中最多 7 个）"
-    "至少 {from_on} %。",
+    "README.zh-CN.md": "D 跳的问题需要这样训练出的两层模型用 D 个或 D − 1 个思维"
+    "（{seeds} 个种子，{counts}）。更少时正确率为 {low}–{high} %（在两个候选中瞎猜为 50 %）；"
+    "从这里到 7 个（训练中最多 7 个）至少 {from_on} %。",
 }
 """What they say of the stairs."""
 MOST_HOPS, MOST_THOUGHTS, TRAINED = 7, 9, 7

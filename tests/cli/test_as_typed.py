@@ -40,6 +40,8 @@ def _work_here(tmp_path, monkeypatch):
         ("finetune gsm8k", 'Unknown command "finetune". Did you mean "train"?'),
         ("data make prosqa --out x --size 3", "Unknown option: --size."),
         ("data stats a b", "data stats takes no further words, got b. A text with blanks needs q"),
+        ("data stats a b", "needs quotes. Several files are a folder, or a pattern in quotes"),
+        ("eval a b", "needs quotes. It evaluates one run at a time; files of questions go behind"),
     ],
 )
 def test_what_cannot_be_understood_says_what_to_type(words, told, latentcot):

@@ -83,7 +83,10 @@ def test_import_does_not_wait_for_torch(module: str) -> None:
     assert result.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("words", [["list", "recipes"], ["list", "methods"], ["show", "RUN"]])
+@pytest.mark.parametrize(
+    "words",
+    [["list", "recipes"], ["list", "methods"], ["list", "analyses"], ["show", "RUN"]],
+)
 def test_what_only_tells_does_not_wait_for_torch(words: list[str], tmp_path: Path) -> None:
     shutil.copy(next(PACKAGE.glob("recipes/quickstart.yaml")), tmp_path / "recipe.yaml")
     words = [str(tmp_path) if word == "RUN" else word for word in words]

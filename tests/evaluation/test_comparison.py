@@ -332,6 +332,13 @@ class TestFiles:
         with pytest.raises(RunError, match=r"format_version must be 1 … 3, got .*damaged"):
             compare([run])
 
+    def test_all_runs_that_lack_a_result_are_named(self, make_run):
+        runs = [make_run(name, "10", seed=seed) for seed, name in enumerate("abc")]
+        for run in runs[:2]:
+            (run / "evals" / "test.json").unlink()
+        with pytest.raises(RunError, match=r"2 of 3 runs have no evaluation 'test': .*/a, .*/b\."):
+            compare(runs)
+
     def test_other_questions_of_one_task_are_refused(self, make_run):
         runs = [make_run("a", "10"), make_run("b", "10", data={"sha256": "other"}, seed=1)]
         for read in (compare, summarize):

@@ -33,6 +33,20 @@ def test_the_lines_of_the_readme(tiny_run, questions):
     assert think.last_states.shape == (1, 16)
 
 
+def test_what_is_given_wrongly_is_told(tiny_run, questions, data):
+    reasoner = latentcot.load(tiny_run)
+    with pytest.raises(UsageError, match=r"no option temperature.*sampling=latentcot.Sampling"):
+        reasoner.generate(questions, temperature=0.5)
+    with pytest.raises(UsageError, match=r"no option batch_sizes. Did you mean 'batch_size'"):
+        reasoner.generate(questions, batch_sizes=2)
+    with pytest.raises(UsageError, match=r"num_thoughts: must be 0"):
+        reasoner.generate(questions, num_thoughts="3")
+    with pytest.raises(UsageError, match=r"needs a Reasoner, .* got 'quickstart'"):
+        latentcot.evaluate("quickstart", latentcot.read_examples(data / "test.jsonl"))
+    with pytest.raises(latentcot.RecipeError, match=r"overrides: must be a list"):
+        latentcot.read_recipe("quickstart", "seed=1")
+
+
 class TestLoad:
     def test_a_run_is_its_best_checkpoint(self, tiny_run):
         reasoner = latentcot.load(tiny_run)

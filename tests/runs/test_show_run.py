@@ -14,6 +14,7 @@ from latentcot import load
 from latentcot.cli.show_run import RunSummary, summarize_run
 from latentcot.data.formats import source_hash
 from latentcot.errors import CheckpointError, RecipeError, RunError
+from latentcot.runs.checkpoint_folders import here_or_shipped
 from latentcot.runs.provenance import add_session
 from latentcot.utils.versions import CHECKPOINT_VERSION, EVALUATION_VERSION
 
@@ -233,6 +234,12 @@ class TestDamage:
         (run / "recipe.yaml").write_text("method: [")
         with pytest.raises(RecipeError, match=r"recipe\.yaml"):
             summarize_run(run)
+
+    def test_where_a_lone_checkpoint_comes_from(self):
+        """The one that comes with the package has a file that tells."""
+        found = summarize_run(here_or_shipped(Path("quickstart")))
+        [session] = found.sessions
+        assert session.commit is not None and found.problems == ()
 
     @pytest.mark.parametrize(
         "changes", [{"format_version": CHECKPOINT_VERSION + 1}, {"update": ...}, {"seed": "x"}]

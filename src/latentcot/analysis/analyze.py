@@ -67,12 +67,13 @@ def analyze(
         start = time.perf_counter()
         on_progress = on_start(f"{subject.name} · {analysis.name}")
         try:
-            result = analysis.run(subject, others, on_progress)
+            result, reason = analysis.run(subject, others, on_progress), None
         except UsageError as error:  # not with this model: the others may still be done
-            _delete_earlier(out, analysis.name)
-            done.append(Done(analysis.name, time.perf_counter() - start, reason=str(error)))
-            continue
+            result, reason = None, str(error)
         _delete_earlier(out, analysis.name)
+        if result is None:
+            done.append(Done(analysis.name, time.perf_counter() - start, reason=reason))
+            continue
         write_json(out / f"{analysis.name}.json", {**result, **about})
         for table, rows in analysis.rows(result).items():
             columns = list(dict.fromkeys(column for row in rows for column in row))

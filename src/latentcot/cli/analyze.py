@@ -1,13 +1,17 @@
 """`latentcot analyze`: what goes on inside the thoughts of a trained model."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from latentcot.errors import UsageError
 from latentcot.utils.display import console, progress_bars, say
+
+if TYPE_CHECKING:
+    from latentcot.analysis.analyze import Done
 
 
 def analyze(
@@ -37,15 +41,11 @@ def analyze(
             that is named by its own folder, or analysis/NAME where there is no run.
         quiet: Show no progress.
     """
-    from rich import box
-    from rich.table import Table
-
     from latentcot.analysis.analyze import analyze as do
     from latentcot.analysis.analyze import analyze_other
     from latentcot.analysis.page import write_analysis_page, write_plain_page
     from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
-    from latentcot.cli.shared.tables import print_table
     from latentcot.runs.folder import analysis_folder, recipe_fields, recipe_test_file
 
     analyses, folder = chosen(only), out or analysis_folder(run)
@@ -68,6 +68,28 @@ def analyze(
     if not has_page and not subject.has_graphs and any(one.reason is None for one in done):
         write_plain_page(folder / "report.html", subject, done)
         has_page = True
+    _tell(done)
+    num_bare = sum("graphs" in ANALYSES[one.name].requires for one in done)
+    if num_bare and not subject.has_graphs:
+        say(
+            f"Note: {num_bare} of these analyses need each question's graph, and these carry none. "
+            "How data of your own carry it: docs/data-format.md, Questions about a graph."
+        )
+    if all(one.reason is not None for one in done):
+        raise UsageError(f"{run}: none of these analyses can be done with it and its questions.")
+    say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
+    if has_page:
+        say(f"The page to play with: {folder / 'report.html'}")
+
+
+def _tell(done: "Sequence[Done]") -> None:
+    """Say what came of each analysis, and what is missing beside it."""
+    from rich import box
+    from rich.table import Table
+
+    from latentcot.analysis.registry import ANALYSES
+    from latentcot.cli.shared.tables import print_table
+
     table = Table("analysis", "what it shows", box=box.SIMPLE)
     table.add_column("seconds", justify="right")
     for one in done:
@@ -80,14 +102,3 @@ def analyze(
         beside = (one.result or {}).get("against", {})
         if isinstance(beside, dict) and "reason" in beside:
             say(f"{one.name}: without {beside['name']}, which {beside['reason']}.")
-    num_bare = sum("graphs" in ANALYSES[one.name].requires for one in done)
-    if num_bare and not subject.has_graphs:
-        say(
-            f"Note: {num_bare} of these analyses need each question's graph, and these carry none. "
-            "How data of your own carry it: docs/data-format.md, Questions about a graph."
-        )
-    if all(one.reason is not None for one in done):
-        raise UsageError(f"{run}: none of these analyses can be done with it and its questions.")
-    say(f"{folder}/ has a JSON, a CSV, a PNG and a PDF of each that was done.")
-    if has_page:
-        say(f"The page to play with: {folder / 'report.html'}")

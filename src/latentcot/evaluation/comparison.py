@@ -28,7 +28,7 @@ from latentcot.evaluation.statistics import (
 )
 from latentcot.methods import METHODS
 from latentcot.recipes.values import flat
-from latentcot.runs.folder import RECIPE, read_run_recipe
+from latentcot.runs.folder import OWN_TEST, RECIPE, read_run_recipe
 from latentcot.utils.display import say_once
 from latentcot.utils.parsing import one_line, parse_yaml, shown
 from latentcot.utils.problems import at_most
@@ -321,8 +321,7 @@ def read_runs(
     runs = _runs_in([Path(run) for run in runs])
     studies = [run for run in runs if _is_study(run)]
     found: list[Row | FailedRun] = []
-    alone = [run for run in runs if run not in studies]
-    _refuse_unevaluated(alone, evaluation)
+    _refuse_unevaluated([run for run in runs if run not in studies], evaluation)
     for run in sorted(runs, key=lambda run: studies_first and run not in studies):
         found += _read_study(run, evaluation) if run in studies else [_read(run, evaluation)]
     asked: dict[str, Row] = {}
@@ -343,7 +342,7 @@ def read_runs(
 
 def evaluation_name(limit: int | None) -> str:
     """Return the name of a result file on the first `limit` questions of the test file."""
-    return "test" if limit is None else f"test-first-{limit}"
+    return OWN_TEST if limit is None else f"{OWN_TEST}-first-{limit}"
 
 
 def default_evaluation(runs: Sequence[Path]) -> str:
@@ -357,7 +356,7 @@ def default_evaluation(runs: Sequence[Path]) -> str:
             values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
             limit = values["evaluate"]["limit"]
             names.add(evaluation_name(limit))
-    return names.pop() if len(names) == 1 else "test"
+    return names.pop() if len(names) == 1 else OWN_TEST
 
 
 def _is_study(path: Path) -> bool:
@@ -418,7 +417,7 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
     read: list[Row | FailedRun] = []
     for task, method, seed in sorted(places, key=order):
         run = places[task, method, seed]
-        if (run / RECIPE).is_file() and (run / "evals" / f"{evaluation}.json").is_file():
+        if (run / RECIPE).is_file() and _result_of(run, evaluation).is_file():
             read.append(replace(_read(run, evaluation), task=task, method=method))
             continue
         reason = "not finished"
@@ -434,11 +433,15 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
     return read
 
 
+def _result_of(run: Path, evaluation: str) -> Path:
+    return run / "evals" / f"{evaluation}.json"
+
+
 def _refuse_unevaluated(runs: Sequence[Path], evaluation: str) -> None:
     """Name all runs at once that lack the evaluation, where some have it."""
     lacking = [
         str(run) for run in runs
-        if (run / RECIPE).is_file() and not (run / "evals" / f"{evaluation}.json").is_file()
+        if (run / RECIPE).is_file() and not _result_of(run, evaluation).is_file()
     ]  # fmt: skip
     if 1 < len(lacking) < len(runs):
         raise RunError(
@@ -455,7 +458,7 @@ def _read(run: Path, evaluation: str) -> Row:
         RunError: One of them is missing, or is not what was written.
     """
     recipe = read_run_recipe(run)
-    path = run / "evals" / f"{evaluation}.json"
+    path = _result_of(run, evaluation)
     try:
         result = Evaluation.read(path, recipe.get("task", "prosqa"))
     except FileNotFoundError:

@@ -86,17 +86,6 @@ def evaluate(
         for one in record.samples or (record,)
     ]
     num_right, num_all = sum(record.is_correct for record in records), len(records)
-    full = count_latents(view, info.stage, None, plan)
-    num_fewer = 0
-    if num_thoughts is None and reasoner.stop_rule() is None and view.compression is None:
-        num_fewer = sum(
-            count_latents(view, info.stage, len(example.steps), plan) < full for example in examples
-        )
-    told_by_chain = (
-        f"{num_fewer:,} of {num_all:,} questions got fewer than {full} latent positions, as many "
-        f"as their chains have steps. A question alone tells no chain and gets {full}, as with "
-        f"--num-thoughts {full} (docs/dev/footguns.md, The number of thoughts as an oracle)."
-    )
     return Evaluation(
         method=info.method_name,
         task=task.name,
@@ -111,8 +100,23 @@ def evaluate(
         share_stopped_with_chain=fmean(stopped) if stopped else None,
         sampled=sampled_of(records, options, task.is_correct) if is_drawn else None,
         records=tuple(records),
-        notes=(told_by_chain,) if num_fewer else (),
+        notes=_told_by_chains(reasoner, examples) if num_thoughts is None else (),
     )
+
+
+def _told_by_chains(reasoner: Reasoner, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Say how many questions got a number of thoughts that their chains alone have told."""
+    view, stage, plan = reasoner.method.view, reasoner.info.stage, reasoner.rules.plan
+    if view.compression is not None or reasoner.stop_rule() is not None:
+        return ()
+    full = count_latents(view, stage, None, plan)
+    count = sum(count_latents(view, stage, len(one.steps), plan) < full for one in examples)
+    told = (
+        f"{count:,} of {len(examples):,} questions got fewer than {full} latent positions, as many "
+        f"as their chains have steps. A question alone tells no chain and gets {full}, as with "
+        f"--num-thoughts {full} (docs/dev/footguns.md, The number of thoughts as an oracle)."
+    )
+    return (told,) if count else ()
 
 
 def _record(

@@ -20,7 +20,7 @@ import torch
 
 from latentcot.curriculum.layout import Layout, Template, encode_questions
 from latentcot.data.examples import read_examples
-from latentcot.data.fields import Fields
+from latentcot.data.fields import USUAL
 from latentcot.data.named import asked
 from latentcot.errors import CheckpointError, LatentcotError, UsageError
 from latentcot.evaluation.reasoner import BATCH_SIZE, Reasoner, load
@@ -248,7 +248,7 @@ def questions(
     named, rule = asked(data), info.task if task is None and info is not None else task
     if task is None and named is not None and named.row.match is not None:
         rule = AnswerMatch(named.row.match)  # the data set's own, as in `latentcot eval`
-    fields = Fields() if pretrained is None else recipe_fields(pretrained, data)
+    fields = USUAL if pretrained is None else recipe_fields(pretrained, data)
     match = {"match": rule.match, "pattern": rule.pattern} if isinstance(rule, AnswerMatch) else {}
     start = answer_start or (info.template if info else Template()).answer_start
     rows = [

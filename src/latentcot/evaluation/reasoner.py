@@ -241,7 +241,8 @@ class Reasoner:
         """
         if isinstance(questions, str) and options.get("num_samples", 1) != 1:
             raise UsageError("num_samples: several answers are a list: give [question], a list.")
-        for name in options.keys() - Options.__annotations__.keys():
+        name = next((name for name in options if name not in Options.__annotations__), None)
+        if name is not None:
             is_drawn = name in ("temperature", "top_p", "top_k", "do_sample", "seed")
             instead = " Words are drawn by sampling=latentcot.Sampling(temperature=0.8)."
             raise UsageError(

@@ -15,7 +15,6 @@ from latentcot.models.shapes import config_of
 from latentcot.planning.devices import Device
 from latentcot.planning.lengths import Lengths, UpdateBatch, lengths_of, update_batches
 from latentcot.planning.work import (
-    Precision,
     Shape,
     Subject,
     num_passes,
@@ -173,7 +172,7 @@ def make_plan(
     notes = job.notes
     if not device.is_measured:
         notes.append(f"{device.name} was not measured: {device.source}")
-    elif job.precision != "float32":
+    elif job.subject.precision != "float32":
         notes.append(f"{device.name} was measured in float32: bfloat16 may differ")
     return Plan(
         method=job.method.name,
@@ -195,6 +194,20 @@ def make_plan(
     )
 
 
+def subject_of(recipe: Recipe, lengths: Lengths) -> Subject:
+    """Return what a recipe trains, and how."""
+    # What a run settles on its own machine is not known here.
+    is_low = recipe.training.precision == "bfloat16"
+    return Subject(
+        config_of(recipe.model, vocabulary_size=lengths.vocabulary_size),
+        recipe.bound_method,
+        "bfloat16" if is_low else "float32",
+        recipe.training.save_memory,
+        recipe.lora,
+        recipe.curriculum.plan,
+    )
+
+
 class _Job:
     """A recipe on so many devices."""
 
@@ -205,19 +218,9 @@ class _Job:
         self.lengths, self.notes = lengths, list(lengths.notes)
         self.method = recipe.bound_method
         self.phases = phases_of(recipe.curriculum, self.method.view)
-        # What a run settles on its own machine is not known here.
-        is_low = recipe.training.precision == "bfloat16"
-        self.precision: Precision = "bfloat16" if is_low else "float32"
         self.batch_size = min(recipe.training.batch_size, lengths.num_examples)
         self.updates_per_epoch = max(1, lengths.num_examples // self.batch_size)
-        self.subject = Subject(
-            config_of(recipe.model, vocabulary_size=lengths.vocabulary_size),
-            self.method,
-            self.precision,
-            recipe.training.save_memory,
-            recipe.lora,
-            recipe.curriculum.plan,
-        )
+        self.subject = subject_of(recipe, lengths)
         other = replace(self.subject, saves_memory=not self.subject.saves_memory)
         self.subjects = {one.saves_memory: one for one in (self.subject, other)}
         self.weights = weights_of(self.subject)
@@ -239,7 +242,7 @@ class _Job:
         held, trained = self.weights.held_bytes, self.weights.trained_bytes
         optimized = trained / self.gpus if self.is_sharded else trained
         work = update_work(self.subject, batch.micro_batches, optimized)
-        seconds = self.device.seconds(work, self.precision)
+        seconds = self.device.seconds(work, self.subject.precision)
         if self.gpus > 1 and self.device.link is not None:
             # Gradients come and go, or weights are gathered: as if nothing else went on meanwhile.
             moved = held + trained if self.is_sharded else 2 * trained

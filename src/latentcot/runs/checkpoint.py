@@ -343,14 +343,14 @@ def locate(path: Path | str) -> tuple[str, CheckpointInfo]:
                 "folder (with checkpoints/ in it) or one of its checkpoints."
             )
         verify(folder, leave_out=(STATE_FILE,))
-        return str(folder), _read_info(folder / INFO_FILE)
+        return str(folder), read_info(folder / INFO_FILE)
     if folder.is_file():
         raise CheckpointError(f"{path}: is a file. Give a run or checkpoint folder, or a hub id.")
     if not could_be_on_hub(path) or (len(folder.parts) > 1 and folder.parent.exists()):
         raise CheckpointError(f"{path}: no such folder.")
     use_cache_if_unreachable()
     try:
-        return str(path), _read_info(Path(hf_hub_download(str(path), INFO_FILE)))
+        return str(path), read_info(Path(hf_hub_download(str(path), INFO_FILE)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         is_there = isinstance(try_to_load_from_cache(str(path), "config.json"), str)
         if is_there or type(error) is RemoteEntryNotFoundError:
@@ -361,7 +361,7 @@ def locate(path: Path | str) -> tuple[str, CheckpointInfo]:
         ) from None
 
 
-def _read_info(path: Path) -> CheckpointInfo:
+def read_info(path: Path) -> CheckpointInfo:
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -211,11 +211,11 @@ def notes_on(
             )
     warnings = warnings_of(rows)
     if len(warnings) > 1:
-        notes.append(
+        warnings = [
             f"{len(warnings)} stages ended before they were learned, and `latentcot show` of the "
             f"run tells of each. The last: {warnings[-1]}"
-        )
-    return [*notes, *warnings] if len(warnings) == 1 else notes
+        ]
+    return [*notes, *warnings]
 
 
 def metrics_hash(run: Path) -> str:
@@ -374,12 +374,11 @@ def eval_path(
         return None
     name, own = _short(data), _data_of(checkpoint).get("test")
     if own is not None and name in (OWN_TEST, _short(label_of(own))):
-        is_own = data == label_of(own) or (
-            not is_hub(data) and Path(data).resolve() == Path(own).resolve()
-        )
-        if not is_own:
-            folder = data if is_hub(data) else f"{Path(data).resolve().parent.name}-{name}"
-            name = folder.removeprefix("hub:")
+        place = Path(data).resolve()
+        if is_hub(data) and data != own:
+            name = data.removeprefix("hub:")
+        elif place != Path(label_of(own)).resolve():
+            name = f"{place.parent.name}-{name}"
     parts = [re.sub(r"[^\w.+-]+", "-", name)]  # a name may hold slashes, and the file stays here
     if Path(checkpoint) != run:
         parts.append(Path(checkpoint).name)

@@ -57,7 +57,7 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.recipes.values import command_for
-from latentcot.runs.checkpoint import locate
+from latentcot.runs.checkpoint import read_info
 from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
@@ -165,8 +165,9 @@ def build(recipe: Recipe) -> Run:
     with _collector_at_rest():
         train = _training_examples(recipe.data)
         valid = _read("valid", recipe.data.valid, recipe.data.max_valid, recipe.data.fields)
-        reads_steps = method.reads_steps(recipe.curriculum.plan) and method.chain is None
-        if reads_steps and not any(example.steps for example in train):
+        reads_steps = method.reads_steps(recipe.curriculum.plan)
+        needs_steps = reads_steps and method.chain is None  # else it makes its own
+        if needs_steps and not any(example.steps for example in train):
             raise DataError(
                 f"{recipe.data.train}: no example has steps, but {method.name} learns from them. "
                 "Use a method that is trained on answers alone, such as no-cot."
@@ -231,7 +232,7 @@ def _tell_other_form(recipe: Recipe, model: str) -> None:
     """Say where a checkpoint of ours, to go on from, has read texts of another form."""
     if not (Path(model) / INFO_FILE).is_file():
         return  # weights of others
-    info = locate(model)[1]
+    info = read_info(Path(model) / INFO_FILE)
     old = {f"template.{key}": value for key, value in asdict(info.template).items()}
     new = {f"template.{key}": value for key, value in asdict(recipe.template).items()}
     old["curriculum.zero_thoughts"] = info.zero_thoughts
@@ -257,8 +258,9 @@ def _refuse_long(run: Run) -> None:
             if len(train) < num_all:
                 count = num_all - len(train)
                 say(f"Note: {count:,} of {num_all:,} training examples are too long and left out.")
-        run.check_lengths(phases, one_of_each_shape(train))
-        _tell_long_texts(run, phases)
+        shapes = one_of_each_shape(train)
+        run.check_lengths(phases, shapes)
+        _tell_long_texts(run, phases[-1], shapes)
     valid = one_of_each_shape(run.data.valid_encoded)
     for phase in phases:
         has_stop = run.recipe.stop.rule == "classifier" or run.method.view.compression is not None
@@ -271,13 +273,12 @@ def _refuse_long(run: Run) -> None:
         check_lengths(run.objective.model, prompts, [e.id for e in valid], new_tokens)
 
 
-def _tell_long_texts(run: Run, phases: Sequence[Phase]) -> None:
-    """Say once if texts as the last stage learns them are longer than generation lets them be."""
-    view, last, most = run.method.view, phases[-1], run.recipe.generation.max_new_tokens
-    assert not isinstance(run.data.train, EncodedStream)
+def _tell_long_texts(run: Run, last: Phase, examples: Sequence[EncodedExample]) -> None:
+    """Say once if texts as the last phase learns them are longer than generation lets them be."""
+    view, most = run.method.view, run.recipe.generation.max_new_tokens
     longest = max(
         sum(label != NO_LABEL for label in lay_out(one, view, last.stage, run.rules[last]).labels)
-        for one in one_of_each_shape(run.data.train)
+        for one in examples
     )
     if longest > most:
         say(

@@ -16,8 +16,8 @@ WANTED = {
 }
 """Parameter that must be given → what it is."""
 ONE_AT_A_TIME = {
-    "latentcot eval": "It evaluates one run at a time; files of questions go behind --data.",
-    "latentcot data stats": "Several files are a folder, or a pattern in quotes, 'parts/*.csv'.",
+    "eval": "It evaluates one run at a time; files of questions go behind --data.",
+    "data stats": "Several files are a folder, or a pattern in quotes, 'parts/*.csv'.",
 }
 """Command → how it takes several things, where someone gave it some."""
 
@@ -38,8 +38,8 @@ def explained(error: CycloptsError) -> str:
         text += "".join(f" Unknown option: {token}.{_instead_of(token)}" for token in unknown)
     elif isinstance(error, UnusedCliTokensError):
         words = " ".join(error.unused_tokens or ())
-        instead = ONE_AT_A_TIME.get(command, "A text with blanks needs quotes.")
-        text = f"{command} takes no further words, got {words}. {instead}"
+        text = f"{command} takes no further words, got {words}. A text with blanks needs quotes."
+        text = f"{text} {ONE_AT_A_TIME.get(command, '')}".rstrip()
     return text
 
 
