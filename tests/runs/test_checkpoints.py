@@ -498,7 +498,11 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "../x", "tests/nothing", "no such folder"])
-def test_a_name_that_can_only_be_a_folder_is_not_asked_for_at_the_hub(name: str) -> None:
+def test_a_name_that_can_only_be_a_folder_is_not_asked_for_at_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "tests").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")  # whatever lies beside the checkout
     assert message_of(load_checkpoint, name) == f"{name}: no such folder."
 
 
