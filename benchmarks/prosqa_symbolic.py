@@ -6,8 +6,8 @@ After `python benchmarks/studies.py collect prosqa-symbolic STUDY`. Leaves in
 results/prosqa-symbolic/: each row's recipe, commit and minutes in table.json; curves.json,
 validation accuracy by update with the updates at which stages began; by_hops.json, accuracy on the
 official questions by the length of the chain, and on two files of our own; checkpoints.json,
-SHA-256 of each best checkpoint; more.md, what goes below the table. And draws
-docs/images/prosqa-symbolic-curves.png.
+SHA-256 of each best checkpoint; more.md, what goes below the table; runs.tar.xz, with what the runs
+were asked here. And draws docs/images/prosqa-symbolic-curves.png.
 """
 
 import json
@@ -18,11 +18,13 @@ from statistics import fmean
 from typing import Any
 
 from analysis_tables import table
+from kept_runs import RUNS, finished, pack
 from matplotlib.figure import Figure
 
 from latentcot.data.examples import Example, read_examples
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import load
+from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import best_checkpoint
 from latentcot.runs.folder import read_metrics
@@ -35,8 +37,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "prosqa-symbolic"
 FIGURE = ROOT / "docs" / "images" / "prosqa-symbolic-curves.png"
 RECIPE = "prosqa-symbolic/cpu"
-LOG_EVERY, BATCH = 10, 128
-"""Of the recipe: what a row of metrics.jsonl stands for."""
+BATCH = 128
+"""Of the recipe: examples of an update."""
 OWN = {"own": "data/test.jsonl", "balanced": "balanced/test.jsonl"}
 """Questions of our generator, asked beside the official ones: file in the folder of the data."""
 COLORS = {
@@ -47,16 +49,16 @@ COLORS = {
 
 
 def main(study: Path, data: Path) -> None:
-    runs = sorted((study / "prosqa-symbolic").glob("*/seed-*/"))
-    runs = [run for run in runs if (run / "evals" / "test.json").exists()]
+    runs = finished(study)
     curves = [curve_of(run) for run in runs]
     write_json(RESULTS / "curves.json", curves)
     draw(curves)
-    write_json(RESULTS / "checkpoints.json", {_name(run): hashes_of(run) for run in runs})
+    note_hashes(runs)
     complete_table(curves)
     questions = read_examples(str(data / "official.jsonl"))
     by_hops = accuracy_by_hops(runs, questions) | accuracy_by_depth(runs, questions)
-    by_hops["own"] = {name: asked(runs, data / path) for name, path in OWN.items()}
+    by_hops["own"] = {name: asked(runs, name, data / path) for name, path in OWN.items()}
+    pack(study, RESULTS / RUNS)
     write_json(RESULTS / "by_hops.json", by_hops)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(by_hops, questions))
@@ -69,22 +71,29 @@ def _name(run: Path) -> str:
 def curve_of(run: Path) -> dict[str, Any]:
     """Return a run's validation accuracies, its stages, and how long its updates took."""
     rows = read_metrics(run)
-    rates = [row["examples_per_second"] for row in rows if row["kind"] == "train"]
+    updates = [row for row in rows if row["kind"] == "train"]  # of a kept run one in so many
+    seconds = fmean(BATCH / row["examples_per_second"] for row in updates)
     return {
         "method": run.parent.name,
         "seed": int(run.name.removeprefix("seed-")),
         "valid": [[row["update"], row["accuracy"]] for row in rows if row["kind"] == "valid"],
         "stages": [[row["update"], row["stage"]] for row in rows if row["kind"] == "stage"],
-        "minutes": round(sum(LOG_EVERY * BATCH / rate for rate in rates) / 60, 1),
+        "minutes": round(updates[-1]["update"] * seconds / 60, 1),
     }
 
 
-def hashes_of(run: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files of a run's best checkpoint."""
-    best = best_checkpoint(run)
-    assert best is not None
-    found: dict[str, str] = json.loads((best / "checksums.json").read_text())["sha256"]
-    return found
+def note_hashes(runs: list[Path]) -> None:
+    """Write the SHA-256 of the files of each best checkpoint; a kept run has them there already."""
+    path = RESULTS / "checkpoints.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    best = {_name(run): best_checkpoint(run) for run in runs}
+    found = {
+        name: json.loads((folder / "checksums.json").read_text())["sha256"]
+        if folder
+        else known[name]
+        for name, folder in best.items()
+    }
+    write_json(path, found)
 
 
 def complete_table(curves: list[dict[str, Any]]) -> None:
@@ -138,13 +147,15 @@ def accuracy_by_depth(runs: list[Path], questions: list[Example]) -> dict[str, A
     return {"depth_questions": sizes, "right_by_depth": right}
 
 
-def asked(runs: list[Path], path: Path) -> dict[str, Any]:
-    """Return each run's accuracy on the questions of a file, asked now."""
+def asked(runs: list[Path], name: str, path: Path) -> dict[str, Any]:
+    """Return each run's accuracy on the questions of a file; it is asked once."""
     examples = read_examples(str(path))
     accuracies = defaultdict(list)
     for run in runs:
-        result = evaluate(load(run, device="cpu"), examples, batch_size=500)
-        accuracies[run.parent.name].append(result.accuracy.value)
+        answers = run / "evals" / f"{name}.json"
+        if not answers.exists():
+            evaluate(load(run, device="cpu"), examples, batch_size=500).write(answers)
+        accuracies[run.parent.name].append(Evaluation.read(answers).accuracy.value)
     return {"questions": len(examples), "accuracies": dict(accuracies)}
 
 

@@ -3,9 +3,11 @@
     python benchmarks/studies.py run small --jobs 2
     python benchmarks/studies.py write
 
-`run` runs the study of this name and leaves results/NAME/ behind: table.json and table.md as the
-study wrote them, and run.json with the wall time. `collect` does only the latter, for a study that
-has been run by hand. `write` makes the page from these files alone, between the marks that name it.
+`run` runs the study of this name, or the part that `--only` names, and leaves results/NAME/ behind:
+table.json and table.md as the study wrote them, run.json with the wall time, and runs.tar.xz, the
+finished runs without their weights; with `--kept` a study begins with those, on any machine.
+`collect` does only the latter, for a study that has been run by hand. `write` makes the page from
+these files alone, between the marks that name it.
 """
 
 import argparse
@@ -13,9 +15,12 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
+
+from kept_runs import RUNS, STUDY, pack, unpack
 
 from latentcot.cli import main as latentcot
 from latentcot.evaluation.statistics import percent
@@ -48,7 +53,9 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("name", choices=NAMES)
     run.add_argument("--jobs", type=int, default=2)
-    run.set_defaults(do=lambda given: run_study(given.name, given.jobs))
+    run.add_argument("--only", action="append", default=[], help="as of `latentcot study`")
+    run.add_argument("--kept", action="store_true", help="begin with the runs of runs.tar.xz")
+    run.set_defaults(do=lambda given: run_study(given.name, given.jobs, given.only, given.kept))
     collect = commands.add_parser("collect")
     collect.add_argument("name", choices=NAMES)
     collect.add_argument("folder", type=Path)
@@ -61,13 +68,17 @@ def main() -> None:
     given.do(given)
 
 
-def run_study(name: str, jobs: int) -> None:
+def run_study(name: str, jobs: int, only: Sequence[str] = (), is_kept: bool = False) -> None:
     out = ROOT / "runs" / name / "study"
     sittings = out.with_name("seconds.json")  # of all: a study is stopped and goes on
     seconds = json.loads(sittings.read_text(encoding="utf-8")) if sittings.exists() else []
+    if is_kept and not (out / STUDY).exists():
+        unpack(RESULTS / name / RUNS, out)
+        seconds = [json.loads((RESULTS / name / "run.json").read_text(encoding="utf-8"))["seconds"]]
+    part = [word for pattern in only for word in ("--only", pattern)]
     start = time.perf_counter()
     try:
-        do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs))
+        do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs), *part)
     finally:
         seconds.append(round(time.perf_counter() - start))
         sittings.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +106,7 @@ def keep(name: str, folder: Path, jobs: str, seconds: float) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in ("table.json", "table.md"):
         shutil.copy(folder / file, target / file)
+    pack(folder, target / RUNS)
     source = provenance()
     write_json(
         target / "run.json",

@@ -1,0 +1,70 @@
+"""The finished runs of a study as one file of the repository, without their weights.
+
+A study asks no more of a run than its evaluation, so with this file it goes on on another machine:
+what is in it counts as done. And each question's answer is at hand for whoever doubts a p-value.
+"""
+
+import io
+import json
+import lzma
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from latentcot.utils.files import written_whole
+
+FILES = ("recipe.yaml", "provenance.json", "metrics.jsonl", "evals/*.json")
+RUNS = "runs.tar.xz"
+STUDY = "study.yaml"
+"""What makes a folder one of a study; written last."""
+TRAIN_ROWS = 10
+"""Of the rows of single updates in metrics.jsonl one in so many is kept."""
+
+
+def finished(study: Path) -> list[Path]:
+    """Return the folders of the runs that have been evaluated."""
+    return sorted(file.parent.parent for file in study.glob("*/*/seed-*/evals/test.json"))
+
+
+def pack(study: Path, archive: Path) -> None:
+    """Write the finished runs of a study's folder: the same bytes for the same runs."""
+    with written_whole(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:xz") as tar:
+        for path in (*_files_of(study), study / STUDY):
+            content = path.read_bytes()
+            if path.name == "metrics.jsonl":
+                content = b"".join(_thinned(content))
+            entry = tarfile.TarInfo(str(path.relative_to(study)))
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def unpack(archive: Path, study: Path) -> None:
+    """Put the runs of an archive into the folder of a study that has not been begun.
+
+    Raises:
+        SystemExit: There is no archive, or it is damaged.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(study, filter="data")
+    except FileNotFoundError:
+        sys.exit(f"{archive}: does not exist: no run of this study is kept. Leave out --kept.")
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        sys.exit(f"{archive}: is damaged ({error}). Bring it back: git checkout {archive}")
+    print(f"{study}: begins with {len(finished(study))} finished runs of {archive}")
+
+
+def _files_of(study: Path) -> Iterator[Path]:
+    for run in finished(study):
+        for pattern in FILES:
+            yield from sorted(run.glob(pattern))
+
+
+def _thinned(metrics: bytes) -> Iterator[bytes]:
+    num_train = 0
+    for row in metrics.splitlines(keepends=True):
+        is_train = json.loads(row)["kind"] == "train"
+        num_train += is_train
+        if not is_train or num_train % TRAIN_ROWS == 0:
+            yield row
