@@ -28,6 +28,10 @@ Found = dict[str, Any]
 """`value`, and what stands beside it."""
 
 
+class NotHereError(Exception):
+    """A figure cannot be measured on this machine or in this environment, and why."""
+
+
 class CoconutStep(TrainStep):
     """Coconut's train step, on layouts."""
 

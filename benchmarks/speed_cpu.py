@@ -15,6 +15,7 @@ import torch
 from measuring import (
     MIB,
     Found,
+    NotHereError,
     gpt2,
     in_turns,
     peak,
@@ -52,6 +53,7 @@ def train_gpt2(batch_size: int, rounds: int) -> Found:
     """An update of GPT-2 small, six thoughts and nine words, as a recipe that says nothing has it.
 
     The other side is float32 over transformers' own cache, with its GELU and autograd's gradients.
+    `float32` is our own beside it, if ours is in bfloat16.
     """
     rates = matrix_rates()
     layouts, peaks = ragged(batch_size, thoughts=6, words=9), {}
@@ -63,7 +65,12 @@ def train_gpt2(batch_size: int, rounds: int) -> Found:
         with plain_rollout():
             theirs.learn(layouts, 1e-5)
 
-    sides = {"ours": lambda: ours.learn(layouts, 1e-5), "plain": plain}
+    def in_float32() -> None:
+        fast, ours.training = ours.training, theirs.training
+        ours.learn(layouts, 1e-5)
+        ours.training = fast
+
+    sides = {"ours": lambda: ours.learn(layouts, 1e-5), "float32": in_float32, "plain": plain}
     for name, do in sides.items():
         start = start_of_peak()
         do()
@@ -74,6 +81,7 @@ def train_gpt2(batch_size: int, rounds: int) -> Found:
     share = flops / medians["ours"] / 1e9 / rates[f"gflops_{ours.training.precision}"]
     return {
         "value": round(ratio(seconds, "plain", "ours"), 3),
+        "float32": round(ratio(seconds, "plain", "float32"), 3),
         "precision": ours.training.precision,
         "share_of_matrix_rate": round(share, 3),
         **{f"s_{name}": round(median, 2) for name, median in medians.items()},
@@ -87,7 +95,12 @@ def train_gpt2(batch_size: int, rounds: int) -> Found:
 def share_of_matrix_rate(batch_size: int, rounds: int) -> Found:
     """The arithmetic that an update needs, over what products alone would do in that time."""
     found = train_gpt2(batch_size, rounds)
-    return {"value": found["share_of_matrix_rate"], "s": found["s_ours"]}
+    names = ("gflops_float32", "gflops_bfloat16", "rounds", "threads")
+    return {
+        "value": found["share_of_matrix_rate"],
+        "s": found["s_ours"],
+        **{name: found[name] for name in names},
+    }
 
 
 def answers_gpt2(batch_size: int, thoughts: int, words: int, rounds: int) -> Found:
@@ -126,16 +139,20 @@ STAGES = [40, 40, 40]
 """Updates of the first stages of a run of 160; the rest are the last stage's."""
 
 
-def quickstart_against(rounds: int, threads: int, *changes: str) -> Found:
-    """Examples/s of a quickstart's training, over those of an older checkout; runs take turns."""
+def quickstart_against(rounds: int, threads: int, *changes: str, width: int = 2) -> Found:
+    """Examples/s of a quickstart's training, over those of an older checkout; runs take turns.
+
+    Graphs have so many nodes in each layer of a family: with 27 of them a question has 330 tokens.
+    """
     older = os.environ.get(OLDER)
-    assert older, f"set {OLDER} to a checkout of 3f03c1d (git worktree add PATH 3f03c1d)"
+    if not older:
+        raise NotHereError(f"set {OLDER} to a checkout of it (git worktree add PATH 3f03c1d)")
     roots = {"ours": Path(__file__).parent.parent, "older": Path(older)}
     rates: dict[str, list[float]] = {name: [] for name in roots}
     with tempfile.TemporaryDirectory() as scratch:
         data = f"{scratch}/data"
         make = f"data make prosqa --out {data} --preset two-family --layers 3 --shared 0"
-        sizes = "--shallower 0.5 --train 6400 --valid 20 --test 20"
+        sizes = f"--width {width} --shallower 0.5 --train 6400 --valid 20 --test 20"
         _latentcot(roots["older"], 1, *make.split(), *sizes.split())
         recipe = [
             *(f"data.{split}={data}/{split}.jsonl" for split in ("train", "valid", "test")),

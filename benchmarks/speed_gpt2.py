@@ -18,6 +18,7 @@ from measuring import (
     ratio,
     start_of_peak,
 )
+from scipy.stats import linregress
 
 from latentcot.curriculum.layout import Layout
 from latentcot.models.backend.cuda_graphs import SIGHTS, cuda_graphs
@@ -31,7 +32,10 @@ PEAK_TFLOPS = 989.0
 
 
 def thought_cost(batch_size: int, rounds: int, **training: Any) -> Found:
-    """Time of an update with six thoughts, as a multiple of its own without."""
+    """Time of an update with six thoughts, as a multiple of its own without.
+
+    The other side is that ratio over transformers' own cache, in the same precision.
+    """
     train_step = gpt2(Training(**training))
     if "precision" not in training:  # as a recipe that says nothing has it
         train_step.training = Training(precision=fast_precision(train_step.model), **training)
@@ -59,7 +63,39 @@ def thought_cost(batch_size: int, rounds: int, **training: Any) -> Found:
         "plain": round(ratio(seconds, "plain_six", "plain_none"), 3),
         "plain_six_over_none": round(ratio(seconds, "plain_six", "none"), 3),
         **{f"ms_{name}": round(1000 * median, 1) for name, median in medians.items()},
+        "precision": train_step.training.precision,
         "batch_size": batch_size,
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+    }
+
+
+MANY = (2, 4, 8, 16, 32)
+
+
+def line_of_thoughts(batch_size: int, rounds: int) -> Found:
+    """Share of an update's time that a straight line through the number of thoughts explains."""
+    train_step = gpt2(Training())
+    train_step.training = Training(precision=fast_precision(train_step.model))
+    take_faster_modules(train_step.model)
+    batches = {str(number): ragged(batch_size, number) for number in MANY}
+    seconds = in_turns(
+        rounds,
+        **{
+            name: lambda layouts=layouts: train_step.learn(layouts, 1e-5)
+            for name, layouts in batches.items()
+        },
+    )
+    medians = [1000 * statistics.median(seconds[str(number)]) for number in MANY]
+    fit = linregress(MANY, medians)
+    return {
+        "value": round(fit.rvalue**2, 4),
+        "ms_a_thought": round(fit.slope, 1),
+        "thoughts": list(MANY),
+        "ms": [round(median) for median in medians],
+        "precision": train_step.training.precision,
+        "batch_size": batch_size,
+        "rounds": rounds,
         "threads": torch.get_num_threads(),
     }
 
