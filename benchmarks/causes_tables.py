@@ -113,16 +113,22 @@ def edits(columns: dict[str, dict[str, Result]]) -> list[str]:
     rows = []
     for edit, part, label in (
         ("add", "next", "added: children come"),
+        ("add", "later", "added: children's children come, one later"),
         ("remove", "next", "removed: children go"),
+        ("remove", "later", "removed: children's children go, one later"),
         ("swap", "next", "swapped: both, next thought"),
         ("swap", "later", "swapped: both, one later"),
         ("swap", "flips", "swapped: answer flips"),
+        ("add", "answer", "added: answer as predicted"),
+        ("remove", "answer", "removed: answer as predicted"),
+        ("swap", "answer", "swapped: answer as predicted"),
     ):
-        for thought in (1, 2):
+        for thought in (1, 2, 3):
             for vector in ("node", "random"):
                 keys = {"edit": edit, "thought": thought, "dose": 1.0, "vector": vector}
                 cells = [share(only(c["edits"]["edits"], **keys), part) for c in columns.values()]
-                rows.append([f"thought {thought}, {label}; {vector}", *cells])
+                if set(cells) != {"–"}:  # nothing is predicted there
+                    rows.append([f"thought {thought}, {label}; {vector}", *cells])
     return [
         "**Edit and follow:** predictions that hold, %, at the dose of one node; along the nodes, "
         "and along a random direction of the same length.",

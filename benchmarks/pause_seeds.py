@@ -100,7 +100,7 @@ def write() -> None:
 def below(runs: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     within = [pair for pair in pairs if len(set(pair["methods"])) == 1]
     across = [pair for pair in pairs if len(set(pair["methods"])) == 2]
-    paired = [pair["points"] for pair in across if len(set(pair["seeds"])) == 1]
+    paired = [-pair["points"] for pair in across if len(set(pair["seeds"])) == 1]  # as the table
     interval = mean_interval(paired)
     told = "" if interval is None else f" (95 %: {interval[0]:+.1f} to {interval[1]:+.1f})"
     changed, asked = (sum(run[key] for run in runs) for key in ("answered_otherwise", "questions"))
@@ -114,10 +114,10 @@ def below(runs: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
             f"most {abs(largest['points']):.1f} points ({largest['methods'][0]}, seeds "
             f"{largest['seeds'][0]} and {largest['seeds'][1]}; p = {largest['p']:.1g}).",
             f"One seed of each row: of {len(across)} pairs {share(is_small(across))} have "
-            f"p < {LEVEL}, {share(is_far(across))} are as far apart. Over the seeds the first row "
-            f"is {fmean(paired):+.1f} points from the second{told}.",
+            f"p < {LEVEL}, {share(is_far(across))} are as far apart. Over the seeds the second "
+            f"row is {fmean(paired):+.1f} points from the first{told}.",
         ]
-    )
+    ).replace(" -", " −")
 
 
 def is_small(pairs: Iterable[dict[str, Any]]) -> list[bool]:

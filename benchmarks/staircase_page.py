@@ -500,13 +500,20 @@ def heat(
     axes.set_yticks(range(len(ys)), [str(y) for y in ys])
 
 
+COSTED = ("coconut", "cot", "cot-bfs")
+"""Rows in two panels, in one colour each: the first ones."""
+
+
 def draw_others(axes: Axes, found: Row) -> None:
     """Draw accuracy by hops: Coconut with as many thoughts as hops, and all others."""
-    lines = {"coconut, T = hops": [r for r in found["rows"] if r["hops"] == r["num_thoughts"]]}
+    lines: dict[str, list[Row]] = {name: [] for name in ("coconut, T = hops", *COSTED[1:])}
+    lines["coconut, T = hops"] = [r for r in found["rows"] if r["hops"] == r["num_thoughts"]]
     for row in found["others"]:
         if row["method"] != "pause" or row["num_thoughts"] == TRAINED:
             lines.setdefault(row["method"], []).append(row)
     for number, (name, rows) in enumerate(lines.items()):
+        if not rows:  # was not run yet
+            continue
         rows = sorted(rows, key=lambda row: int(row["hops"]))
         at = [row["hops"] for row in rows]
         look = style.look_of(number)
@@ -526,7 +533,7 @@ def draw_others(axes: Axes, found: Row) -> None:
 
 def draw_costs(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw tokens (filled) and passes (hollow) of a question against the edges of its graph."""
-    for number, method in enumerate(("coconut", "cot", "cot-bfs")):
+    for number, method in enumerate(COSTED):
         colour, marker = style.COLOURS[number], style.MARKERS[number]
         own = [row for row in rows if row["method"] == method]
         if not own:  # was not run yet
@@ -541,7 +548,7 @@ def draw_costs(axes: Axes, rows: Sequence[Row]) -> None:
             if row["task"] == "wide":
                 axes.plot(row["edges"], row["tokens"], marker="*", color=colour, markersize=7)
                 axes.annotate("4 hops", (row["edges"], row["tokens"]), fontsize=5.5)
-    axes.set(title="cost of a question whose candidates lie deepest", xlabel="edges of the graph")
+    axes.set(title="cost of a question whose candidates lie deepest", xlabel="edges of the graph (4 × hops)")
     axes.set_ylabel("tokens, passes")
     axes.set_ylim(0, 1.6 * max((row["passes"] for row in rows), default=1.0))
     axes.legend(loc="upper left")
