@@ -1,16 +1,20 @@
 """ProsQA learned from scratch: what stands beside the table of a study.
 
     python benchmarks/prosqa_symbolic.py STUDY runs/prosqa-symbolic
+    python benchmarks/prosqa_symbolic.py STUDY runs/prosqa-symbolic keep
 
 After `python benchmarks/studies.py collect prosqa-symbolic STUDY`. Leaves in
 results/prosqa-symbolic/: each row's recipe, commit and minutes in table.json; curves.json,
 validation accuracy by update with the updates at which stages began; by_hops.json, accuracy on the
 official questions by the length of the chain, and on two files of our own; checkpoints.json,
 SHA-256 of each best checkpoint; more.md, what goes below the table; runs.tar.xz, with what the runs
-were asked here. And draws docs/images/prosqa-symbolic-curves.png.
+were asked here. And draws docs/images/prosqa-symbolic-curves.png. `keep`, for a study that is not
+complete, leaves checkpoints.json and runs.tar.xz alone, to go on elsewhere with
+`studies.py run prosqa-symbolic --kept`.
 """
 
 import json
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -22,8 +26,6 @@ from kept_runs import RUNS, finished, pack
 from matplotlib.figure import Figure
 
 from latentcot.data.examples import Example, read_examples
-from latentcot.evaluation.evaluate import evaluate
-from latentcot.evaluation.reasoner import load
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import best_checkpoint
@@ -50,18 +52,26 @@ COLORS = {
 
 def main(study: Path, data: Path) -> None:
     runs = finished(study)
+    own = keep(study, data)
     curves = [curve_of(run) for run in runs]
     write_json(RESULTS / "curves.json", curves)
     draw(curves)
-    note_hashes(runs)
     complete_table(curves)
     questions = read_examples(str(data / "official.jsonl"))
     by_hops = accuracy_by_hops(runs, questions) | accuracy_by_depth(runs, questions)
-    by_hops["own"] = {name: asked(runs, name, data / path) for name, path in OWN.items()}
-    pack(study, RESULTS / RUNS)
+    by_hops["own"] = own
     write_json(RESULTS / "by_hops.json", by_hops)
     with written_whole(RESULTS / "more.md") as file:
         file.write(below(by_hops, questions))
+
+
+def keep(study: Path, data: Path) -> dict[str, Any]:
+    """Ask the finished runs what only their weights can tell, and keep them without these."""
+    runs = finished(study)
+    note_hashes(runs)
+    found = {name: asked(runs, name, data / path) for name, path in OWN.items()}
+    pack(study, RESULTS / RUNS)
+    return found
 
 
 def _name(run: Path) -> str:
@@ -83,17 +93,16 @@ def curve_of(run: Path) -> dict[str, Any]:
 
 
 def note_hashes(runs: list[Path]) -> None:
-    """Write the SHA-256 of the files of each best checkpoint; a kept run has them there already."""
+    """Note the SHA-256 of the files of each best checkpoint; of a kept run it is noted already."""
     path = RESULTS / "checkpoints.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     best = {_name(run): best_checkpoint(run) for run in runs}
     found = {
         name: json.loads((folder / "checksums.json").read_text())["sha256"]
-        if folder
-        else known[name]
         for name, folder in best.items()
+        if folder
     }
-    write_json(path, found)
+    write_json(path, {**known, **found})
 
 
 def complete_table(curves: list[dict[str, Any]]) -> None:
@@ -103,6 +112,7 @@ def complete_table(curves: list[dict[str, Any]]) -> None:
     for row in table["rows"]:
         row["recipe"] = f"{RECIPE} with method={row['method']}"
         row["commit"] = row["commits"][0]
+        row |= {"accuracy_mean": row["accuracy"]["value"]}  # as its readers know it
         row["minutes"] = [one["minutes"] for one in curves if one["method"] == row["method"]]
     write_json(path, table)
 
@@ -149,14 +159,15 @@ def accuracy_by_depth(runs: list[Path], questions: list[Example]) -> dict[str, A
 
 def asked(runs: list[Path], name: str, path: Path) -> dict[str, Any]:
     """Return each run's accuracy on the questions of a file; it is asked once."""
-    examples = read_examples(str(path))
     accuracies = defaultdict(list)
     for run in runs:
         answers = run / "evals" / f"{name}.json"
         if not answers.exists():
-            evaluate(load(run, device="cpu"), examples, batch_size=500).write(answers)
+            words = ["eval", str(run), "--data", str(path), "--batch-size", "500", "--quiet"]
+            command = [sys.executable, "-m", "latentcot", *words, "--out", str(answers)]
+            subprocess.run(command, check=True)
         accuracies[run.parent.name].append(Evaluation.read(answers).accuracy.value)
-    return {"questions": len(examples), "accuracies": dict(accuracies)}
+    return {"questions": len(read_examples(str(path))), "accuracies": dict(accuracies)}
 
 
 def below(by_hops: dict[str, Any], questions: list[Example]) -> str:
@@ -219,6 +230,7 @@ def draw(curves: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["keep"]):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    do = keep if sys.argv[3:] else main
+    do(Path(sys.argv[1]), Path(sys.argv[2]))

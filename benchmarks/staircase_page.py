@@ -548,7 +548,10 @@ def draw_costs(axes: Axes, rows: Sequence[Row]) -> None:
             if row["task"] == "wide":
                 axes.plot(row["edges"], row["tokens"], marker="*", color=colour, markersize=7)
                 axes.annotate("4 hops", (row["edges"], row["tokens"]), fontsize=5.5)
-    axes.set(title="cost of a question whose candidates lie deepest", xlabel="edges of the graph (4 × hops)")
+    axes.set(
+        title="cost of a question whose candidates lie deepest",
+        xlabel="edges of the graph (4 × hops)",
+    )
     axes.set_ylabel("tokens, passes")
     axes.set_ylim(0, 1.6 * max((row["passes"] for row in rows), default=1.0))
     axes.legend(loc="upper left")
