@@ -5,14 +5,15 @@
     python benchmarks/speed.py write            # the tables of docs/performance.md
 
 Each figure prints one line, `figure=NAME value=X bar=Y holds` or `falls short`, with the other side
-of the comparison behind it where there is one, and goes into results/speed/cpu.json or cuda.json
-with commit and machine. What cannot be measured here is told, with what it needs. Both sides take
-turns in one process. Times of a noisy machine are medians; trust the ratios.
+of the comparison behind it where there is one, and goes into results/speed/cpu-MACHINE.json or
+cuda-MACHINE.json with commit and machine. What cannot be measured here is told, with what it needs.
+Both sides take turns in one process. Times of a noisy machine are medians; trust the ratios.
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def main() -> None:
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         parser.error(f"no figure is called {unknown[0]!r}; there are {', '.join(FIGURES)}")
-    path = RESULTS / f"{HERE}.json"
+    path = RESULTS / f"{HERE}-{slug(provenance()['machine'])}.json"
     if HERE == "cpu" and not names:
         print("rates", *(f"{key}={value}" for key, value in matrix_rates().items()), flush=True)
     for name in names or FIGURES:
@@ -293,37 +294,59 @@ FIGURES = {
 # --- the page ----------------------------------------------------------------------------------
 
 
+def slug(machine: str) -> str:
+    """Return the name of a machine as part of a file's: amd-epyc-2-cores."""
+    words = re.findall(r"[a-z0-9]+", machine.lower().replace("x86_64", "").replace("(r)", ""))
+    return "-".join(words)
+
+
 def write_page() -> None:
-    """Put the figures of the result files into docs/performance.md."""
-    lines = ["| figure | measured | bar | | beside it | from |", "|---|---|---|---|---|---|"]
-    rows: list[tuple[str, str, Found | None]] = []
+    """Put the figures of the result files into docs/performance.md, a table for each machine."""
+    parts = []
     for device in ("cpu", "cuda"):
-        path = RESULTS / f"{device}.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        names = [name for name, one in FIGURES.items() if one.device in (device, "any")]
-        rows += [(name, device, found.get(name)) for name in names]
-    sources = list(dict.fromkeys(_source(one) for *_, one in rows if one is not None))
-    lines += [_row(*row, sources) for row in rows]
-    numbered = (f"{number}. {source}" for number, source in enumerate(sources, 1))
-    table = "\n".join([*lines, "", *numbered])
-    fill(PAGE, "figures", "speed.py", f"\n{table}\n")
+        for path in sorted(RESULTS.glob(f"{device}-*.json")):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            parts.append(_table(device, found))
+        if not list(RESULTS.glob(f"{device}-*.json")):
+            names = [name for name, one in FIGURES.items() if one.device in (device, "any")]
+            bars = ", ".join(f"`{name}` {_bar(name, device)}" for name in names)
+            parts.append(f"Not run, for want of a machine ({device}): {bars}.")
+    text = "\n\n".join(parts)
+    fill(PAGE, "figures", "speed.py", f"\n{text}\n")
 
 
-def _source(found: Found) -> str:
-    return f"commit {found['commit'][:10]}, {found['machine']}"
+def _table(device: str, found: dict[str, Found]) -> str:
+    """Return the figures of one machine; the commits that they are of are numbered below."""
+    names = [name for name, one in FIGURES.items() if one.device in (device, "any")]
+    machine = next(iter(found.values()))["machine"]
+    sources = list(dict.fromkeys(found[name]["commit"][:10] for name in names if name in found))
+    lines = [
+        f"**{machine}**",
+        "",
+        "| figure | measured | bar | | beside it | from |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, device, found.get(name), sources) for name in names),
+        "",
+        "; ".join(f"{number}: commit {commit}" for number, commit in enumerate(sources, 1)),
+    ]
+    return "\n".join(lines)
+
+
+def _bar(name: str, device: str) -> str:
+    sign = "≥" if FIGURES[name].is_more_better else "≤"
+    return f"{sign} {FIGURES[name].bar_on(device):g}"
 
 
 def _row(name: str, device: str, found: Found | None, sources: Sequence[str]) -> str:
-    """Return a line of the table; `sources` are numbered below it."""
-    bar, sign = FIGURES[name].bar_on(device), "≥" if FIGURES[name].is_more_better else "≤"
-    named = f"`{name}`" + (f" ({device})" if FIGURES[name].device == "any" else "")
+    """Return a line of the table."""
+    bar = _bar(name, device)
     if found is None:
-        return f"| {named} | not run | {sign} {bar:g} | | | |"
+        return f"| `{name}` | not run | {bar} | | | |"
     known = set(provenance()) | {"value", "bar"}
     beside = ", ".join(f"{key} {shown(v)}" for key, v in found.items() if key not in known)
     verdict = FIGURES[name].verdict(found["value"], device)
-    cells = [named, shown(found["value"]), f"{sign} {bar:g}", verdict, beside]
-    return "| " + " | ".join([*cells, str(sources.index(_source(found)) + 1)]) + " |"
+    cells = [f"`{name}`", shown(found["value"]), bar, verdict, beside]
+    return "| " + " | ".join([*cells, str(sources.index(found["commit"][:10]) + 1)]) + " |"
 
 
 if __name__ == "__main__":

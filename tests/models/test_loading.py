@@ -13,6 +13,7 @@ from transformers.activations import NewGELUActivation
 
 from latentcot.curriculum.layout import NO_LABEL, Layout
 from latentcot.errors import DataError, RecipeError
+from latentcot.models import loading
 from latentcot.models.loading import (
     WIDE,
     check_lengths,
@@ -188,17 +189,19 @@ def test_faster_modules_and_the_config_as_it_was(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "has_it", "has_gpu", "precision"),
+    ("width", "has_it", "times", "has_gpu", "precision"),
     [
-        (WIDE, True, False, "bfloat16"),
-        (WIDE - 2, True, False, "float32"),
-        (WIDE, False, False, "float32"),
-        (WIDE, True, True, "float32"),
+        (WIDE, True, 2.2, False, "bfloat16"),
+        (WIDE - 2, True, 2.2, False, "float32"),
+        (WIDE, False, 2.2, False, "float32"),
+        (WIDE, True, 0.5, False, "float32"),  # an Intel Xeon whose AMX is hidden
+        (WIDE, True, 2.2, True, "float32"),
     ],
 )
 def test_bfloat16_where_it_is_faster(
     width: int,
     has_it: bool,
+    times: float,
     has_gpu: bool,
     precision: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,8 +211,18 @@ def test_bfloat16_where_it_is_faster(
     found = {"avx512_bf16": has_it, "amx_bf16": False}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(loading, "times_as_fast_in_bfloat16", lambda: times)
     assert fast_precision(model) == precision
-    assert ("training.precision: float32" in capsys.readouterr().err) == (precision == "bfloat16")
+    said = capsys.readouterr().err
+    assert ("2.2 times as fast. Set training.precision: float32" in said) == (
+        precision == "bfloat16"
+    )
+
+
+def test_measuring_draws_no_numbers() -> None:
+    before = torch.get_rng_state()
+    assert 0 < loading.times_as_fast_in_bfloat16() < 100
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_weights_are_float32_however_they_were_saved(folder: Path) -> None:
