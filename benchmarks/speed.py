@@ -106,9 +106,12 @@ def main() -> None:
         print("rates", *(f"{key}={value}" for key, value in matrix_rates().items()), flush=True)
     for name in names or FIGURES:
         figure = FIGURES[name]
-        if not figure.environment.items() <= os.environ.items():
+        if len(names) != 1 or not figure.environment.items() <= os.environ.items():
+            # In a process of its own: none has the memory of another, or ends with it.
             environment = {**os.environ, **figure.environment}
-            subprocess.run([sys.executable, __file__, name], env=environment, check=True)
+            done = subprocess.run([sys.executable, __file__, name], env=environment)
+            if done.returncode:
+                tell_missing(name, f"its process ended with {done.returncode}")
             continue
         torch.set_num_threads(figure.threads or len(os.sched_getaffinity(0)))
         try:
@@ -116,11 +119,17 @@ def main() -> None:
                 raise NotHereError(f"needs a {figure.device}")
             found = {**figure.measure(), **figure.environment}
         except NotHereError as why:
-            print(f"figure={name} value=- bar={figure.bar_on(HERE):g} not measured: {why}")
+            tell_missing(name, str(why))
             continue
         print(line(name, found), flush=True)
         results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         write_json(path, {**results, name: {**found, "bar": figure.bar_on(HERE), **provenance()}})
+
+
+def tell_missing(name: str, why: str) -> None:
+    """Print the line of a figure that has no value here."""
+    bar = FIGURES[name].bar_on(HERE)
+    print(f"figure={name} value=- bar={bar:g} not measured: {why}", flush=True)
 
 
 def line(name: str, found: Found) -> str:
