@@ -40,6 +40,7 @@ def test_eight_threads_get_what_one_gets(
     reasoner: Any, questions: list[str], least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(few_rows, "LARGE", least)
+    monkeypatch.setattr(few_rows, "is_amd", lambda: True)
     numbers = [number % NUM_THREADS for number in range(2 * NUM_THREADS)]
     alone = [asked(reasoner, questions, number) for number in numbers[:NUM_THREADS]]
     with ThreadPoolExecutor(NUM_THREADS) as threads:

@@ -27,6 +27,7 @@ from pydantic import StrictBool, StrictInt, TypeAdapter, ValidationError
 from latentcot.data.formats import is_hub, source_hash
 from latentcot.errors import DataError, RunError
 from latentcot.utils.files import write_json
+from latentcot.utils.processor import processor_name
 from latentcot.utils.versions import PROVENANCE_VERSION, problems_of, read_versioned
 
 FILE = "provenance.json"
@@ -199,11 +200,6 @@ def provenance(device: str | None = None) -> dict[str, Any]:
     """Return commit, versions, machine and command of this process, and the device it is given."""
     import torch  # takes seconds, and reading needs none of it
 
-    processor = platform.processor() or "unknown processor"
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        processor = names[0] if names else processor
     versions: dict[str, str | None] = dict.fromkeys(PACKAGES)
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -222,7 +218,7 @@ def provenance(device: str | None = None) -> dict[str, Any]:
         "is_tree_dirty": bool(_git("status", "--porcelain", "--", ".")),
         "python": platform.python_version(),
         "versions": versions,
-        "machine": f"{platform.machine()}, {processor}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {processor_name()}, {os.cpu_count()} cores",
         "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "threads": torch.get_num_threads(),
         "num_processes": group.get_world_size() if is_one_of_many else 1,

@@ -15,6 +15,7 @@ from latentcot.models.backend.few_rows import few_rows_in_parts, multiplied
 def two_threads_and_any_width(monkeypatch):
     monkeypatch.setattr(few_rows, "LARGE", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(few_rows, "is_amd", lambda: True)
 
 
 @pytest.fixture
@@ -87,6 +88,15 @@ def test_one_thread_sums_no_parts(in_parts, monkeypatch):
         for layer in found:
             layer(inputs)
     assert len(in_parts) == 2  # those of nn.Linear
+
+
+@torch.no_grad()
+def test_no_parts_where_the_library_takes_all_cores(in_parts, monkeypatch):
+    monkeypatch.setattr(few_rows, "is_amd", lambda: False)
+    found = layers(16, 24)
+    with few_rows_in_parts(found, 1):
+        found[0](torch.randn(1, 16))
+    assert in_parts == []
 
 
 def test_words_are_written_so(tiny_run, data, in_parts, monkeypatch):

@@ -1,7 +1,9 @@
 """Products of few rows with a weight, where a CPU's library leaves a core and the memory idle.
 
 A word of one text multiplies a single row with each weight, and reading the weights is all that it
-costs. MKL does that on one core only, at a third of what the memory gives (AMD EPYC, two cores).
+costs. On an AMD processor MKL does that on one core only, at a third of what the memory gives. On
+an Intel one it takes all cores, and parts would cost more than they gain (the output head of GPT-2
+12 ms in place of 5).
 The same product as a batch of smaller ones takes all cores: the outputs of a linear layer in parts,
 next to each other; the inputs of GPT-2's layers in parts, whose products are then summed.
 
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from latentcot.models.backend.split_cache import patched
+from latentcot.utils.processor import processor_name
 
 MOST_ROWS = 4
 """From 8 rows on there is nothing to gain (0.6 to 1.3 times as fast, at widths of 512 to 1,024)."""
@@ -57,7 +60,14 @@ def multiplied(layer: Any, inputs: Tensor, whole: Callable[[Tensor], Tensor]) ->
     return outputs.view(*inputs.shape[:-1], -1)
 
 
+def is_amd() -> bool:
+    """Return whether this is a processor on which parts have been measured to gain."""
+    return "AMD" in processor_name()
+
+
 def _takes_parts(layer: nn.Module) -> bool:
+    if not is_amd():
+        return False
     # Not what is derived from them: it may compute something else. One core alone sums no faster.
     is_known = type(layer) is nn.Linear or (type(layer) is Conv1D and torch.get_num_threads() > 1)
     if not is_known:
