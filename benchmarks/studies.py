@@ -40,7 +40,7 @@ STUDIES = {
         "methods-graphs-passes", "methods-arithmetic", "methods-arithmetic-passes", "prontoqa",
         "shortcuts", "pause-seeds", "smollm2", "smollm2-lora", "smollm2-scratch",
         "smollm2-from-cot", "graphs-depth-cot", "graphs-depth",
-        "graphs-depth-longer", "precision", "rows-arithmetic",
+        "graphs-depth-longer", "precision", "precision-official", "rows-arithmetic",
     )
 }  # fmt: skip
 """Name of the results → the study in studies/ that they come from."""
