@@ -71,6 +71,16 @@ class TestPool:
         run([Doing(tmp_path, "a", "print('again')")])
         assert not (tmp_path / "a.log").exists()
 
+    def test_what_another_command_is_at_comes_last(self, tmp_path):
+        """Two commands on one study share it out, where each would wait for the other's run."""
+        order = f"open({str(tmp_path / 'order')!r}, 'a').write"
+        first = Doing(tmp_path, "a", f"{order}('a')\n{touch(tmp_path / 'a')}")
+        second = Doing(tmp_path, "b", f"{order}('b')\n{touch(tmp_path / 'b')}")
+        claimed = claim(first.log)
+        threading.Timer(1.0, claimed.close).start()
+        run([first, second])
+        assert (tmp_path / "order").read_text() == "ba"
+
     def test_two_run_at_a_time_and_not_three(self, tmp_path):
         """Each of the first two waits for the other; the third one finds that they have ended."""
         for_each_other = [

@@ -57,6 +57,10 @@ class Job(ABC):
     def is_done(self) -> bool:
         """Return whether its result is there."""
 
+    def is_taken(self) -> bool:
+        """Return whether another command is at work on it."""
+        return False
+
     @abstractmethod
     def begin(self, device: str | None) -> None:
         """Start, on this GPU, or on what the machine has."""
@@ -102,6 +106,12 @@ class Chain(Job):
     def commands(self) -> Iterator[list[str]]:
         """Yield one after the other what is left to do."""
 
+    def is_taken(self) -> bool:
+        claimed = claim(self.log)
+        if claimed is not None:
+            claimed.close()
+        return claimed is None
+
     def begin(self, device: str | None) -> None:
         self._device, self.is_at_work = device, True
         self.move_on()
@@ -119,7 +129,7 @@ class Chain(Job):
                 self.code, self.has_failed, self.is_over = code, True, True
                 return
         claimed = claim(self.log)
-        if claimed is None:  # what an earlier study has started is still at work on it
+        if claimed is None:  # what another command has started is still at work on it
             return
         with claimed:
             self._chain = self._chain or self.commands()
@@ -338,7 +348,10 @@ def run_jobs(
                         if job.has_failed:
                             on_failure(job)
                 while waiting and free:
-                    job = waiting.pop(0)
+                    # What another command is at work on comes last.
+                    ready = (one for one in waiting if one.is_done() or not one.is_taken())
+                    job = next(ready, waiting[0])
+                    waiting.remove(job)
                     if job.is_done():
                         show(job, is_over=True)
                     else:
