@@ -18,8 +18,8 @@ FILES = ("recipe.yaml", "provenance.json", "metrics.jsonl", "evals/*.json")
 RUNS = "runs.tar.xz"
 STUDY = "study.yaml"
 """What makes a folder one of a study; written last."""
-TRAIN_ROWS = 10
-"""Of the rows of single updates in metrics.jsonl one in so many is kept."""
+UPDATES = 100
+"""Of the rows of so many updates the first is kept; those of validations and stages all are."""
 
 
 def finished(study: Path) -> list[Path]:
@@ -62,9 +62,12 @@ def _files_of(study: Path) -> Iterator[Path]:
 
 
 def _thinned(metrics: bytes) -> Iterator[bytes]:
-    num_train = 0
-    for row in metrics.splitlines(keepends=True):
-        is_train = json.loads(row)["kind"] == "train"
-        num_train += is_train
-        if not is_train or num_train % TRAIN_ROWS == 0:
-            yield row
+    """Yield the rows that are kept; of kept rows all."""
+    stretch = -1
+    for line in metrics.splitlines(keepends=True):
+        row = json.loads(line)
+        if row["kind"] == "train":
+            if row["update"] // UPDATES == stretch:
+                continue
+            stretch = row["update"] // UPDATES
+        yield line

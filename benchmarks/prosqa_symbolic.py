@@ -81,14 +81,14 @@ def _name(run: Path) -> str:
 def curve_of(run: Path) -> dict[str, Any]:
     """Return a run's validation accuracies, its stages, and how long its updates took."""
     rows = read_metrics(run)
-    updates = [row for row in rows if row["kind"] == "train"]  # of a kept run one in so many
+    updates = [row for row in rows if row["kind"] == "train"]  # of a kept run one in 100 updates
     seconds = fmean(BATCH / row["examples_per_second"] for row in updates)
     return {
         "method": run.parent.name,
         "seed": int(run.name.removeprefix("seed-")),
         "valid": [[row["update"], row["accuracy"]] for row in rows if row["kind"] == "valid"],
         "stages": [[row["update"], row["stage"]] for row in rows if row["kind"] == "stage"],
-        "minutes": round(updates[-1]["update"] * seconds / 60, 1),
+        "minutes": round(rows[-1]["update"] * seconds / 60, 1),
     }
 
 

@@ -53,14 +53,16 @@ def test_a_study_goes_on_without_the_weights(house):
     assert [run.parent.name for run in kept_runs.finished(out)] == ["cot", "no-cot"]
 
 
-def test_one_in_ten_rows_of_updates_is_kept():
-    rows = [
-        json.dumps({"kind": "train", "update": update}).encode() + b"\n" for update in range(25)
-    ]
-    valid = b'{"kind": "valid"}\n'
-    assert list(kept_runs._thinned(b"".join([*rows[:3], valid, *rows[3:]]))) == [
-        valid, rows[9], rows[19]
-    ]  # fmt: skip
+def test_few_rows_of_updates_are_kept_and_then_all_of_these():
+    def row(kind, update):
+        return json.dumps({"kind": kind, "update": update}).encode() + b"\n"
+
+    rows = [row("train", update) for update in range(40, 400, 40)]
+    rows.insert(3, row("valid", 120))
+    kept = [row("train", 40), row("train", 120), row("valid", 120)]
+    kept += [row("train", update) for update in (200, 320)]
+    assert list(kept_runs._thinned(b"".join(rows))) == kept
+    assert list(kept_runs._thinned(b"".join(kept))) == kept
 
 
 def test_what_is_not_kept_or_damaged_is_told(tmp_path):
