@@ -12,25 +12,24 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from latentcot.studies.remote import NOTE
 from latentcot.utils.files import written_whole
 
 FILES = ("recipe.yaml", "provenance.json", "metrics.jsonl", "evals/*.json")
 RUNS = "runs.tar.xz"
-STUDY = "study.yaml"
-"""What makes a folder one of a study; written last."""
 UPDATES = 100
 """Of the rows of so many updates the first is kept; those of validations and stages all are."""
 
 
 def finished(study: Path) -> list[Path]:
     """Return the folders of the runs that have been evaluated."""
-    return sorted(file.parent.parent for file in study.glob("*/*/seed-*/evals/test.json"))
+    return sorted({file.parent.parent for file in study.glob("*/*/seed-*/evals/*.json")})
 
 
 def pack(study: Path, archive: Path) -> None:
     """Write the finished runs of a study's folder: the same bytes for the same runs."""
     with written_whole(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:xz") as tar:
-        for path in (*_files_of(study), study / STUDY):
+        for path in (*_files_of(study), study / NOTE):  # what makes it a study comes last
             content = path.read_bytes()
             if path.name == "metrics.jsonl":
                 content = b"".join(_thinned(content))

@@ -21,6 +21,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from kept_runs import finished
+
 from latentcot.analysis.shared.style import COLOURS, COLUMN, figure, save
 from latentcot.curriculum.stages import phases_of
 from latentcot.planning.devices import seconds_of
@@ -135,8 +137,7 @@ def keep_curves(study: str) -> None:
     folder = ROOT / "runs" / study / "study"
     found = defaultdict[str, dict[str, list[tuple[int, float]]]](dict)
     has_tasks = len(list(folder.glob("*/"))) > 1
-    for asked in sorted(folder.glob("*/*/seed-*/evals")):
-        run = asked.parent
+    for run in finished(folder):
         valid = [row for row in read_metrics(run) if row["kind"] == "valid"]
         accuracies = [(row["update"], row["accuracy"]) for row in valid]
         task, method = run.parts[-3:-1]

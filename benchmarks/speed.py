@@ -313,10 +313,11 @@ def write_page() -> None:
     """Put the figures of the result files into docs/performance.md, a table for each machine."""
     parts = []
     for device in ("cpu", "cuda"):
-        for path in sorted(RESULTS.glob(f"{device}-*.json")):
+        paths = sorted(RESULTS.glob(f"{device}-*.json"))
+        for path in paths:
             found = json.loads(path.read_text(encoding="utf-8"))
             parts.append(_table(device, found))
-        if not list(RESULTS.glob(f"{device}-*.json")):
+        if not paths:
             names = [name for name, one in FIGURES.items() if one.device in (device, "any")]
             bars = ", ".join(f"`{name}` {_bar(name, device)}" for name in names)
             parts.append(f"Not run, for want of a machine ({device}): {bars}.")

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -48,7 +47,6 @@ def matrix_rates() -> Found:
     return {**found, "copy_gb_per_s": round(2 * 64 * MIB / seconds / 1e9, 1)}
 
 
-@cache
 def train_gpt2(batch_size: int, rounds: int) -> Found:
     """An update of GPT-2 small, six thoughts and nine words, as a recipe that says nothing has it.
 
@@ -149,7 +147,7 @@ def quickstart_against(rounds: int, threads: int, *changes: str, width: int = 2)
     """
     older = os.environ.get(OLDER)
     if not older:
-        raise NotHereError(f"set {OLDER} to a checkout of it (git worktree add PATH 3f03c1d)")
+        raise NotHereError(f"set {OLDER} to a checkout of 3f03c1d (git worktree add PATH 3f03c1d)")
     roots = {"ours": Path(__file__).parent.parent, "older": Path(older)}
     rates: dict[str, list[float]] = {name: [] for name in roots}
     with tempfile.TemporaryDirectory() as scratch:

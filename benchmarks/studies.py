@@ -20,11 +20,12 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-from kept_runs import RUNS, STUDY, pack, unpack
+from kept_runs import RUNS, pack, unpack
 
 from latentcot.cli import main as latentcot
 from latentcot.evaluation.statistics import percent
 from latentcot.runs.provenance import provenance
+from latentcot.studies.remote import NOTE
 from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +73,7 @@ def run_study(name: str, jobs: int, only: Sequence[str] = (), is_kept: bool = Fa
     out = ROOT / "runs" / name / "study"
     sittings = out.with_name("seconds.json")  # of all: a study is stopped and goes on
     seconds = json.loads(sittings.read_text(encoding="utf-8")) if sittings.exists() else []
-    if is_kept and not (out / STUDY).exists():
+    if is_kept and not (out / NOTE).exists():
         unpack(RESULTS / name / RUNS, out)
         seconds = [json.loads((RESULTS / name / "run.json").read_text(encoding="utf-8"))["seconds"]]
     part = [word for pattern in only for word in ("--only", pattern)]

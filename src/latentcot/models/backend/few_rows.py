@@ -36,7 +36,7 @@ def few_rows_in_parts(backbone: nn.Module, num_rows: int) -> Iterator[None]:
     Whoever enters holds the backbone's lock: its layers are patched.
     """
     with ExitStack() as patches:
-        if num_rows <= MOST_ROWS and not torch.is_grad_enabled():
+        if _pays(num_rows):
             for layer in backbone.modules():
                 if _takes_parts(layer):
                     do = partial(multiplied, layer, whole=layer.forward)
@@ -49,7 +49,7 @@ def multiplied(layer: Any, inputs: Tensor, whole: Callable[[Tensor], Tensor]) ->
 
     In parts are the products in float32 from which nothing is learned.
     """
-    is_few = inputs.numel() <= MOST_ROWS * inputs.shape[-1] and not torch.is_grad_enabled()
+    is_few = _pays(inputs.numel() // inputs.shape[-1])
     is_low = inputs.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
     if not is_few or is_low or not _takes_parts(layer):
         return whole(inputs)
@@ -65,9 +65,11 @@ def is_amd() -> bool:
     return "AMD" in processor_name()
 
 
+def _pays(num_rows: int) -> bool:
+    return num_rows <= MOST_ROWS and not torch.is_grad_enabled() and is_amd()
+
+
 def _takes_parts(layer: nn.Module) -> bool:
-    if not is_amd():
-        return False
     # Not what is derived from them: it may compute something else. One core alone sums no faster.
     is_known = type(layer) is nn.Linear or (type(layer) is Conv1D and torch.get_num_threads() > 1)
     if not is_known:
