@@ -93,17 +93,6 @@ def train_gpt2(batch_size: int, rounds: int) -> Found:
     }
 
 
-def share_of_matrix_rate(batch_size: int, rounds: int) -> Found:
-    """The arithmetic that an update needs, over what products alone would do in that time."""
-    found = train_gpt2(batch_size, rounds)
-    names = ("gflops_float32", "gflops_bfloat16", "rounds", "threads")
-    return {
-        "value": found["share_of_matrix_rate"],
-        "s": found["s_ours"],
-        **{name: found[name] for name in names},
-    }
-
-
 def answers_gpt2(batch_size: int, thoughts: int, words: int, rounds: int) -> Found:
     """Answers of GPT-2 small, all texts of so many words; beside float32 over transformers' cache.
 

@@ -50,6 +50,21 @@ def test_what_cannot_be_measured_says_what_it_needs(one_figure, capsys):
     assert "not measured: needs a abacus" in capsys.readouterr().out
 
 
+def test_the_share_of_the_matrix_rate_is_a_part_of_another_measurement(one_figure, capsys):
+    update = {"share_of_matrix_rate": 0.52, "s_ours": 4.1, "gflops_float32": 315.0, "rounds": 5}
+    one_figure(lambda: {"value": 1.4, "precision": "float32", **update})
+    assert speed.share_of_matrix_rate("times") == {
+        "value": 0.52, "s": 4.1, "gflops": 315.0, "rounds": 5,
+    }  # fmt: skip
+    with pytest.raises(NotHereError, match="part of another: measure that first"):
+        speed.share_of_matrix_rate("another")
+    path, found = speed.results_here()
+    found["times"]["commit"] = "0" * 40
+    path.write_text(json.dumps(found))
+    with pytest.raises(NotHereError, match="at this commit"):
+        speed.share_of_matrix_rate("times")
+
+
 def test_a_machine_is_a_part_of_a_name():
     assert speed.slug("x86_64, AMD EPYC, 2 cores") == "amd-epyc-2-cores"
     assert speed.slug("x86_64, Intel(R) Xeon(R) Processor, 2 cores") == (
