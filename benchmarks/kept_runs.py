@@ -17,6 +17,8 @@ from latentcot.utils.files import written_whole
 
 FILES = ("recipe.yaml", "provenance.json", "metrics.jsonl", "evals/*.json")
 RUNS = "runs.tar.xz"
+SITTINGS = "sittings.json"
+"""In the folder of a study: how long it has run, each time."""
 UPDATES = 100
 """Of the rows of so many updates the first is kept; those of validations and stages all are."""
 
@@ -29,7 +31,8 @@ def finished(study: Path) -> list[Path]:
 def pack(study: Path, archive: Path) -> None:
     """Write the finished runs of a study's folder: the same bytes for the same runs."""
     with written_whole(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:xz") as tar:
-        for path in (*_files_of(study), study / NOTE):  # what makes it a study comes last
+        note = [path for path in (study / SITTINGS, study / NOTE) if path.exists()]
+        for path in (*_files_of(study), *note):  # what makes it a study comes last
             content = path.read_bytes()
             if path.name == "metrics.jsonl":
                 content = b"".join(_thinned(content))

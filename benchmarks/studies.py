@@ -4,8 +4,9 @@
     python benchmarks/studies.py write
 
 `run` runs the study of this name, or the part that `--only` names, and leaves results/NAME/ behind:
-table.json and table.md as the study wrote them, run.json with the wall time, and runs.tar.xz, the
-finished runs without their weights; with `--kept` a study begins with those, on any machine.
+table.json and table.md as the study wrote them, run.json with the wall time of all sittings, and
+runs.tar.xz, the finished runs without their weights; with `--kept` a study begins with those, on any
+machine.
 `collect` does only the latter, for a study that has been run by hand. `write` makes the page from
 these files alone, between the marks that name it.
 """
@@ -20,7 +21,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-from kept_runs import RUNS, pack, unpack
+from kept_runs import RUNS, SITTINGS, pack, unpack
 
 from latentcot.cli import main as latentcot
 from latentcot.evaluation.statistics import percent
@@ -62,7 +63,7 @@ def main() -> None:
     collect.add_argument("folder", type=Path)
     collect.add_argument("--jobs", required=True, help="runs at a time, such as 2 or '1, then 2'")
     collect.add_argument("--seconds", type=float, required=True, help="wall time of the study")
-    collect.set_defaults(do=lambda given: keep(given.name, given.folder, given.jobs, given.seconds))
+    collect.set_defaults(do=collect_study)
     write = commands.add_parser("write")
     write.set_defaults(do=lambda given: write_page())
     given = parser.parse_args()
@@ -71,20 +72,29 @@ def main() -> None:
 
 def run_study(name: str, jobs: int, only: Sequence[str] = (), is_kept: bool = False) -> None:
     out = ROOT / "runs" / name / "study"
-    sittings = out.with_name("seconds.json")  # of all: a study is stopped and goes on
-    seconds = json.loads(sittings.read_text(encoding="utf-8")) if sittings.exists() else []
     if is_kept and not (out / NOTE).exists():
         unpack(RESULTS / name / RUNS, out)
-        seconds = [json.loads((RESULTS / name / "run.json").read_text(encoding="utf-8"))["seconds"]]
+    before = sittings(out)
     part = [word for pattern in only for word in ("--only", pattern)]
     start = time.perf_counter()
     try:
         do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs), *part)
     finally:
-        seconds.append(round(time.perf_counter() - start))
-        sittings.parent.mkdir(parents=True, exist_ok=True)
-        write_json(sittings, seconds)
-    keep(name, out, str(jobs), sum(seconds))
+        if (out / NOTE).exists():
+            sitting = {"seconds": round(time.perf_counter() - start), "jobs": str(jobs)}
+            write_json(out / SITTINGS, [*before, sitting])
+    keep(name, out)
+
+
+def sittings(study: Path) -> list[dict[str, Any]]:
+    """Return how long a study has run so far, and how many runs at a time: it may stop and go on."""
+    path = study / SITTINGS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def collect_study(given: argparse.Namespace) -> None:
+    write_json(given.folder / SITTINGS, [{"seconds": given.seconds, "jobs": given.jobs}])
+    keep(given.name, given.folder)
 
 
 def do_study(*words: str) -> None:
@@ -102,16 +112,18 @@ def do_study(*words: str) -> None:
             raise
 
 
-def keep(name: str, folder: Path, jobs: str, seconds: float) -> None:
+def keep(name: str, folder: Path) -> None:
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
     for file in ("table.json", "table.md"):
         shutil.copy(folder / file, target / file)
     pack(folder, target / RUNS)
-    source = provenance()
+    source, found = provenance(), sittings(folder)
     write_json(
         target / "run.json",
-        {"study": f"studies/{STUDIES[name]}.yaml", "seconds": round(seconds), "jobs": jobs,
+        {"study": f"studies/{STUDIES[name]}.yaml",
+         "seconds": round(sum(one["seconds"] for one in found)),
+         "jobs": ", then ".join(dict.fromkeys(one["jobs"] for one in found)),
          "torch": source["versions"]["torch"], "machine": source["machine"]},
     )  # fmt: skip
 

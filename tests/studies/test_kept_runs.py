@@ -46,14 +46,17 @@ def test_a_study_goes_on_without_the_weights(house):
     assert kept.joinpath("runs.tar.xz").read_bytes() == before
 
     shutil.rmtree(house / "runs")
-    studies.run_study("tiny", 1, is_kept=True)
+    studies.run_study("tiny", 2, is_kept=True)
     assert not (run / "checkpoints").exists()  # not trained again
     assert result.read_bytes() == answers
     others = [row for row in rows if row["kind"] != "train"]
     assert [row for row in read_metrics(run) if row["kind"] != "train"] == others
     table = json.loads(kept.joinpath("table.json").read_text())["rows"]
     assert sorted(row["method"] for row in table) == ["cot", "no-cot"]
-    assert json.loads(kept.joinpath("run.json").read_text())["seconds"] >= first
+    told = json.loads(kept.joinpath("run.json").read_text())
+    assert told["jobs"] == "1, then 2"
+    both = studies.sittings(out)
+    assert both[0]["seconds"] == first and told["seconds"] == first + both[1]["seconds"]
     assert [run.parent.name for run in kept_runs.finished(out)] == ["cot", "no-cot"]
 
 
