@@ -1,8 +1,8 @@
 """The data path alone, without a model: examples a second, and memory while they go by.
 
     python benchmarks/data_path.py make     # both files, in /tmp/latentcot-data-path (2.2 GB)
-    python benchmarks/data_path.py run      # measures; results/data-path/cpu.json and memory.png
-    python benchmarks/data_path.py draw     # the figure again
+    python benchmarks/data_path.py run      # measures; results/data-path/cpu.json, and the figure
+    python benchmarks/data_path.py draw     # docs/images/data-path-memory.png, from the result file
 
 Two files: 385,620 examples of our arithmetic task as iCoT text (as many as GSM8k-Aug has), and 10
 million lines of JSON in the shape of GSM8k-Aug. A process of its own reads each: parsed, encoded,
@@ -50,8 +50,9 @@ from latentcot.utils.files import write_json, written_whole
 FOLDER = Path("/tmp/latentcot-data-path")
 SMALL, LARGE = FOLDER / "arithmetic-385620.txt", FOLDER / "made-10m.jsonl"
 NUM_SMALL, NUM_LARGE = 385_620, 10_000_000
-RESULTS = Path(__file__).parent.parent / "results" / "data-path"
-RESULT, FIGURE = RESULTS / "cpu.json", RESULTS / "memory.png"
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "results" / "data-path" / "cpu.json"
+FIGURE = ROOT / "docs" / "images" / "data-path-memory.png"
 NUM_POINTS = 40
 CHECKED = 300
 """Updates that are compared after resuming in the middle."""

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from latentcot.studies.remote import NOTE
+from latentcot.runs.folder import STUDY_FILE
 from latentcot.utils.files import written_whole
 
 FILES = ("recipe.yaml", "provenance.json", "metrics.jsonl", "evals/*.json")
@@ -31,7 +31,7 @@ def finished(study: Path) -> list[Path]:
 def pack(study: Path, archive: Path) -> None:
     """Write the finished runs of a study's folder: the same bytes for the same runs."""
     with written_whole(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:xz") as tar:
-        note = [path for path in (study / SITTINGS, study / NOTE) if path.exists()]
+        note = [path for path in (study / SITTINGS, study / STUDY_FILE) if path.exists()]
         for path in (*_files_of(study), *note):  # what makes it a study comes last
             content = path.read_bytes()
             if path.name == "metrics.jsonl":

@@ -5,8 +5,8 @@
 
 `run` runs the study of this name, or the part that `--only` names, and leaves results/NAME/ behind:
 table.json and table.md as the study wrote them, run.json with the wall time of all sittings, and
-runs.tar.xz, the finished runs without their weights; with `--kept` a study begins with those, on any
-machine.
+runs.tar.xz, the finished runs without their weights; with `--kept` a study begins with those, on
+any machine.
 `collect` does only the latter, for a study that has been run by hand. `write` makes the page from
 these files alone, between the marks that name it.
 """
@@ -25,8 +25,8 @@ from kept_runs import RUNS, SITTINGS, pack, unpack
 
 from latentcot.cli import main as latentcot
 from latentcot.evaluation.statistics import percent
+from latentcot.runs.folder import STUDY_FILE
 from latentcot.runs.provenance import provenance
-from latentcot.studies.remote import NOTE
 from latentcot.utils.files import write_json, written_whole
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +72,7 @@ def main() -> None:
 
 def run_study(name: str, jobs: int, only: Sequence[str] = (), is_kept: bool = False) -> None:
     out = ROOT / "runs" / name / "study"
-    if is_kept and not (out / NOTE).exists():
+    if is_kept and not (out / STUDY_FILE).exists():
         unpack(RESULTS / name / RUNS, out)
     before = sittings(out)
     part = [word for pattern in only for word in ("--only", pattern)]
@@ -80,14 +80,14 @@ def run_study(name: str, jobs: int, only: Sequence[str] = (), is_kept: bool = Fa
     try:
         do_study(f"studies/{STUDIES[name]}.yaml", "--out", str(out), "--jobs", str(jobs), *part)
     finally:
-        if (out / NOTE).exists():
+        if (out / STUDY_FILE).exists():
             sitting = {"seconds": round(time.perf_counter() - start), "jobs": str(jobs)}
             write_json(out / SITTINGS, [*before, sitting])
     keep(name, out)
 
 
 def sittings(study: Path) -> list[dict[str, Any]]:
-    """Return how long a study has run so far, and how many runs at a time: it may stop and go on."""
+    """Return how long a study has run, and how many runs at a time; it may stop and go on."""
     path = study / SITTINGS
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -190,23 +191,9 @@ def test_the_names_of_analyses():
 
 # --- analyses from outside ------------------------------------------------------------------------
 
-LENGTHS = """
-from matplotlib.figure import Figure
-
-from latentcot.analysis.registry import Analysis
-
-def measure(subject, on_progress):
-    rows = [{"thought": None, "letters": len(e.question)} for e in subject.examples]
-    on_progress(len(rows))
-    return {"questions": rows, "title": subject.name}
-
-def draw(result):
-    figure = Figure()
-    figure.subplots().plot([row["letters"] for row in result["questions"]])
-    return figure
-
-LENGTHS = Analysis("lengths", "how long questions are", measure, draw, requires=("thoughts",))
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "analysis.md"
+(LENGTHS,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+"""The analysis that the page shows."""
 
 
 @pytest.fixture
@@ -233,27 +220,43 @@ def install(site, target):
 
 
 @pytest.mark.parametrize("way", ["register", "entry point"])
-def test_an_analysis_from_outside_runs_as_ours_do(
-    way, outside, tiny_run, no_cot, latentcot, tmp_path
-):
+def test_an_analysis_from_outside_runs_as_ours_do(way, outside, tiny_run, latentcot, tmp_path):
     if way == "register":
-        registry.register(import_module("their_lengths").LENGTHS)
+        import_module("their_lengths")
     else:
         install(outside, "their_lengths:LENGTHS")
     ended = latentcot("analyze", tiny_run, "--only", "lengths", "--out", tmp_path / "here")
     assert ended.code == 0, ended.err
     assert "how long questions are" in " ".join(ended.out.split())
     assert {path.name for path in (tmp_path / "here").iterdir()} == {
-        "lengths.json", "lengths.png", "lengths.pdf", "lengths-questions.csv"
+        "lengths.json", "lengths.png", "lengths.pdf", "lengths-lengths.csv"
     }  # fmt: skip
-    rows = (tmp_path / "here" / "lengths-questions.csv").read_text().splitlines()
+    rows = (tmp_path / "here" / "lengths-lengths.csv").read_text().splitlines()
+    found = json.loads((tmp_path / "here" / "lengths.json").read_text())
+    assert rows[0] == "question,letters" and len(rows) == 1 + found["num_questions"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_what_an_analysis_requires_is_looked_for(tiny_run, no_cot, latentcot, tmp_path):
+    def measure(subject, on_progress):
+        return {"rows": [{"thought": None, "letters": len(e.question)} for e in subject.examples]}
+
+    theirs = replace(
+        import_module("their_lengths").LENGTHS,
+        name="of-all", measure=measure, draw=lambda result: {}, requires=("thoughts",),
+    )  # fmt: skip
+    registry.register(theirs)
+    for run, folder in ((tiny_run, tmp_path / "here"), (no_cot, tmp_path / "there")):
+        ended = latentcot("analyze", run, "--only", "of-all", "--out", folder)
+        is_told = "not done: it has no continuous thoughts" in " ".join(ended.out.split())
+        assert is_told == (run == no_cot)
+    rows = (tmp_path / "here" / "of-all-rows.csv").read_text().splitlines()
     assert rows[0] == "thought,letters" and rows[1].startswith("all,")
-    ended = latentcot("analyze", no_cot, "--only", "lengths", "--out", tmp_path / "there")
-    assert "not done: it has no continuous thoughts" in " ".join(ended.out.split())
 
 
 def test_what_cannot_be_registered_is_told(outside):
     ours, theirs = ANALYSES["tree"], import_module("their_lengths").LENGTHS
+    del ANALYSES["lengths"]  # which the import has registered
     assert registry.register(ours) is ours
     for wrong, message in (
         (replace(theirs, name="tree"), "analysis 'tree' exists already"),

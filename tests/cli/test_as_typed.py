@@ -1,13 +1,18 @@
 """The command line as people from elsewhere type it: what they mean happens, or is named."""
 
 import json
+import re
 import time
 from dataclasses import fields, is_dataclass
+from typing import get_args, get_type_hints
 
 import pytest
 
 import latentcot
+from latentcot.cli.list import list_
+from latentcot.cli.shared.mistakes import WANTED
 from latentcot.data.examples import read_examples
+from latentcot.data.named import NAMED
 from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, SHIPPED
 
 QUESTIONS = SHIPPED / "quickstart" / QUESTIONS_FILE
@@ -22,7 +27,7 @@ def _work_here(tmp_path, monkeypatch):
     ("words", "told"),
     [
         ("train", "train needs RECIPE (a YAML file, or a name of `latentcot list recipes`, such"),
-        ("list", "list needs WHAT (methods, tasks, analyses, recipes or data)."),
+        ("list", "list needs WHAT (methods, tasks, analyses, recipes, data or lm-eval)."),
         ("eval", "eval needs CHECKPOINT (a run, a checkpoint folder, a hub id, or quickstart)."),
         ("data stats", "data stats needs FILE (a file). See `latentcot data stats --help`."),
         ("train prosqa", "train needs --out (where to write, such as --out runs/mine)."),
@@ -35,6 +40,8 @@ def _work_here(tmp_path, monkeypatch):
         ("train --config x", "Unknown option: --config. Here it is the first argument."),
         ("train prosqa gsm8k --out x", "override 'gsm8k': must be KEY=VALUE, like"),
         ("list recipes --filter gsm8k", "Unknown option: --filter."),
+        ("play --run x", "Unknown option: --run."),
+        ("data make foo", "task 'foo' does not exist. Data are made of: prosqa, prontoqa, arith"),
         ("evaluate quickstart", 'Unknown command "evaluate". Did you mean "eval"?'),
         ("chat quickstart", 'Unknown command "chat". Did you mean "generate"?'),
         ("finetune gsm8k", 'Unknown command "finetune". Did you mean "train"?'),
@@ -135,7 +142,15 @@ def test_lists_are_filtered_and_read_by_programs(latentcot):
     ]  # fmt: skip
     table = latentcot("list", "data", "svamp").out
     assert "svamp" in table and "1,000" in table and "multiarith" not in table
-    assert latentcot("list", "tasks", "nonsense").err == "None of the 4 tasks has nonsense in it.\n"
+    for what, kind in (("tasks", "4 tasks"), ("data", f"{len(NAMED)} data sets")):
+        told = f"None of the {kind} has nonsense in it.\n"
+        assert latentcot("list", what, "nonsense").err == told
+
+
+def test_what_can_be_listed_is_told():
+    """Whoever says nothing is told all that `list` takes."""
+    said = re.split(", | or ", WANTED["WHAT"])
+    assert said == list(get_args(get_type_hints(list_)["what"]))
 
 
 def test_version_and_help(latentcot):

@@ -21,7 +21,9 @@ PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("README*.md")])
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 HEADING = re.compile(r"^#+ (.+)$", re.M)
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+SOURCE = "https://github.com/latentcot/latentcot/blob/main/"
+"""How pages of docs/ link to what lies outside: on the site there are the pages alone."""
 
 
 def read(path: Path) -> str:
@@ -53,11 +55,14 @@ def page_id(path: Path) -> str:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = LINK.findall(FENCE.sub("", read(page)))
     for target in targets:
-        if re.match(r"\w+:", target):
+        is_source = target.startswith(SOURCE)
+        if re.match(r"\w+:", target) and not is_source:
             continue
-        name, _, anchor = target.partition("#")
-        path = page.parent / name if name else page
+        name, _, anchor = target.removeprefix(SOURCE).partition("#")
+        path = (ROOT if is_source else page.parent) / name if name else page
         assert path.exists(), f"{page.name}: {target}"
+        if page.is_relative_to(DOCS) and not is_source:
+            assert path.resolve().is_relative_to(DOCS), f"{page.name}: {target}: write {SOURCE}…"
         assert not anchor or anchor in anchors(path), f"{page.name}: {target}"
 
 
@@ -101,6 +106,17 @@ def test_command_lines_are_understood(page: Path) -> None:
                 app.parse_args(words_of(line), exit_on_error=False, print_error=False)
         except CycloptsError as error:
             pytest.fail(f"{page.name}: {line}: {error}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_recipes_are_called_by_their_names(page: Path) -> None:
+    """And not as before, which is understood, and said to be old."""
+    from latentcot.recipes.values import packaged_recipes
+
+    for line, _ in command_lines(page):
+        command, recipe, *_ = [*words_of(line), "", ""]
+        if command in ("train", "plan") and re.fullmatch(r"[a-z0-9][a-z0-9./-]*", recipe):
+            assert recipe.endswith(".yaml") or recipe in packaged_recipes(), line
 
 
 # --- recipes.md ---
@@ -308,14 +324,15 @@ def test_the_table_of_methods_is_the_table() -> None:
     from latentcot import methods
     from latentcot.methods import View
 
+    page = read(DOCS / "methods.md")
     row = r"^\| `([\w-]+)` \| `(\w+)` \| `(\w+)` \| (yes|no) \|$"
     shown = {
         name: View(getattr(methods, schedule), getattr(methods, latents), special_tokens == "yes")
-        for name, schedule, latents, special_tokens in re.findall(
-            row, read(DOCS / "methods.md"), re.M
-        )
+        for name, schedule, latents, special_tokens in re.findall(row, page, re.M)
     }
-    assert shown == {name: m.view for name, m in methods.METHODS.items() if m.view is not None}
+    assert shown == {name: methods.method_named(name).view for name in shown}
+    later = re.findall(r"^\| `([\w-]+)` \| .* \| \[`\w+\.py`\]", page, re.M)
+    assert [*shown, *later] == [*methods.METHODS]
 
 
 @pytest.mark.usefixtures("own_methods")
@@ -359,9 +376,37 @@ def test_every_public_name_is_in_python_md() -> None:
     assert [name for name in latentcot.__all__ if f"`{name}`" not in text] == []
 
 
+@pytest.mark.parametrize("page", ["python.md", "methods.md", "analysis.md", "data-format.md"])
+def test_what_these_pages_import_is_public(page: str) -> None:
+    told = read(DOCS / "python.md").split("\n## ")[0]
+    modules = re.findall(r"^ *from (latentcot\.[\w.]+) import", read(DOCS / page), re.M)
+    assert modules and [name for name in modules if f"`{name}`" not in told] == []
+
+
 def test_the_python_blocks_run(folder: Path) -> None:
     names = run_python_blocks(DOCS / "python.md", folder)
     assert {"reasoner", "latentcot"} <= names.keys()
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_what_the_readme_begins_with(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_python_blocks(ROOT / name, ROOT)
+    assert "[A] 8" in capsys.readouterr().out
+    assert "`[A] 8`" in read(ROOT / name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_what_peft_is_shown_to_read(folder: Path) -> None:
+    from peft import PeftModel
+
+    from latentcot.cli import app
+
+    lines = "\n".join(blocks(DOCS / "recipes.md", "sh"))
+    (line,) = re.findall(r"^latentcot train .* --out runs/lora .*$", lines, re.M)
+    with contextlib.chdir(folder):
+        app(words_of(line), exit_on_error=False, result_action="return_value")
+    assert isinstance(run_python_blocks(DOCS / "recipes.md", folder)["model"], PeftModel)
 
 
 @pytest.mark.slow

@@ -90,12 +90,39 @@ def test_import_does_not_wait_for_torch(module: str) -> None:
 def test_what_only_tells_does_not_wait_for_torch(words: list[str], tmp_path: Path) -> None:
     shutil.copy(next(PACKAGE.glob("recipes/quickstart.yaml")), tmp_path / "recipe.yaml")
     words = [str(tmp_path) if word == "RUN" else word for word in words]
+    code = "app(sys.argv[1:], result_action='return_value')"
+    assert printed(code, words, tmp_path)[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("show nothing", "RecipeError: nothing: no such recipe, run or checkpoint."),
+        ("show runs/nothing", "RecipeError: runs/nothing: no such recipe, run or checkpoint."),
+        ("show quickstart --method nothing", "RecipeError: quickstart: method: method 'nothing'"),
+        ("plan nothing", "RecipeError: nothing: no such recipe."),
+        ("plan nothing --calibrate x", "RecipeError: nothing: no such recipe."),
+        ("train nothing --out x", "RecipeError: nothing: no such recipe."),
+        ("analyze quickstart --only nothing", "UsageError: --only nothing: is no analysis."),
+        ("convert nothing --out x", "CheckpointError: nothing: no such file or folder."),
+    ],
+)
+def test_a_name_that_is_none_is_told_before_torch(line: str, error: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from latentcot.cli import app;"
-        "app(sys.argv[1:], result_action='return_value');"
-        "print(*sorted({'torch', 'transformers', 'scipy.stats'} & sys.modules.keys()))"
+        "try: app(sys.argv[1:], result_action='return_value')\n"
+        "except LatentcotError as error: print(f'{type(error).__name__}: {error}')\n"
+    )
+    *told, loaded = printed(code, line.split(), tmp_path)
+    assert told[-1].startswith(error) and loaded == ""
+
+
+def printed(code: str, words: list[str], folder: Path) -> list[str]:
+    """The lines that a command prints, and in the last of them what it has loaded."""
+    code = (
+        "import sys\nfrom latentcot.cli import app\nfrom latentcot.errors import LatentcotError\n"
+        f"{code}\nprint(*sorted({{'torch', 'transformers', 'scipy.stats'}} & sys.modules.keys()))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, cwd=folder
     )
-    assert result.stdout.splitlines()[-1] == ""
+    return result.stdout.splitlines()

@@ -1,13 +1,16 @@
 """What stands around the package holds together: workflows, issue forms, the site, the version."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -17,6 +20,7 @@ import latentcot
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def read(path: Path) -> dict[Any, Any]:
@@ -67,6 +71,29 @@ def test_both_readmes_show_the_same_commands() -> None:
     own = shown("README.zh-CN.md")
     assert len(own) > 5
     assert own == shown("README.md")[: len(own)]
+
+
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    with patch.dict(os.environ):  # some set what is for their own process
+        return import_module(name)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_every_benchmark_can_be_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert benchmark(name, monkeypatch).__doc__
+
+
+def test_the_results_name_studies_that_their_scripts_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    known = {
+        "studies": benchmark("studies", monkeypatch).NAMES,
+        "methods": benchmark("methods", monkeypatch).STUDIES,
+    }
+    named = re.findall(r"\b(studies|methods)\.py (?:run|collect|curves) ([\w-]+)", page)
+    assert named and [(script, name) for script, name in named if name not in known[script]] == []
+    files = re.findall(r"\bmethods\.py cost (\S+)", page)
+    assert files and all((ROOT / file).is_file() for file in files)
 
 
 @pytest.mark.slow

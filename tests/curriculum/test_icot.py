@@ -9,13 +9,13 @@ import pytest
 from interrupts import in_update, press_ctrl_c
 from latentcot import evaluate, load, read_examples, train
 from latentcot.curriculum.stages import Curriculum, StageClock, draw_stages, phases_of
-from latentcot.methods import METHODS
+from latentcot.methods import method_named
 from latentcot.runs.checkpoint import load_training_state
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.training.step import TrainStep
 from tiny_runs import results_of, rows_of
 
-ICOT = METHODS["icot"].view
+ICOT = method_named("icot").view
 
 
 def draw(stage: int, count: int, seed: str = "seed", **rules: object) -> list[int]:
@@ -94,7 +94,10 @@ def test_without_smoothing_all_lose_the_same_and_nothing_is_mixed() -> None:
 def test_no_other_method_is_smoothed() -> None:
     rules = Curriculum(removal_smoothing=0.01)
     for name in ("cot", "coconut", "no-cot"):
-        assert draw_stages(rules, METHODS[name].view.schedule, range(4), 2, 50, "seed") == [2] * 50
+        assert (
+            draw_stages(rules, method_named(name).view.schedule, range(4), 2, 50, "seed")
+            == [2] * 50
+        )
 
 
 # --- a run ---

@@ -31,7 +31,7 @@ from latentcot.curriculum.layout import (
 )
 from latentcot.data.examples import Example
 from latentcot.errors import DataError, UsageError
-from latentcot.methods import METHODS, Plan, Registered
+from latentcot.methods import PAPER_METHODS, Method, Plan, method_named
 from latentcot.models.special_tokens import word_tokenizer
 
 BOT, EOT, PAUSE, EOS = 91, 92, 93, 94
@@ -45,7 +45,7 @@ QUESTION = EncodedExample("x", question=(1, 2), steps=None, answer=())
 RULES = LayoutRules(
     SpecialTokens(BOT, EOT, PAUSE, EOS), Plan(num_stages=3, thoughts_per_step=2, tokens_until_all=5)
 )
-ROWS = [row for row in METHODS.values() if row.view is not None]
+ROWS = [method_named(name) for name in (*PAPER_METHODS, "pause-multipass")]
 
 
 def changed(rules: LayoutRules, **plan: Any) -> LayoutRules:
@@ -119,7 +119,7 @@ def test_every_method_has_a_golden_layout_at_each_of_its_stages() -> None:
 
 @pytest.mark.parametrize(("name", "stage"), GOLDEN)
 def test_golden_layouts(name: str, stage: int) -> None:
-    view = METHODS[name].view
+    view = method_named(name).view
     assert show(lay_out(EXAMPLE, view, stage, RULES)) == GOLDEN[name, stage]
     assert show(lay_out(EXAMPLE, view, stage, UNPADDED)) == GOLDEN_UNPADDED[name, stage]
 
@@ -133,7 +133,7 @@ def test_what_stands_in_place_of_no_thoughts(
     name: str, choice: Literal["both", "bot", "none"], expected: str
 ) -> None:
     rules = dataclasses.replace(RULES, zero_thoughts=choice)
-    assert show(lay_out(EXAMPLE, METHODS[name].view, 0, rules)).startswith(expected)
+    assert show(lay_out(EXAMPLE, method_named(name).view, 0, rules)).startswith(expected)
 
 
 @pytest.mark.parametrize("choice", ["both", "bot", "none"])
@@ -142,7 +142,7 @@ def test_that_choice_changes_nothing_where_there_are_thoughts_or_no_special_toke
     key: tuple[str, int], choice: Literal["both", "bot", "none"]
 ) -> None:
     rules = dataclasses.replace(RULES, zero_thoughts=choice)
-    assert show(lay_out(EXAMPLE, METHODS[key[0]].view, key[1], rules)) == GOLDEN[key]
+    assert show(lay_out(EXAMPLE, method_named(key[0]).view, key[1], rules)) == GOLDEN[key]
 
 
 # --- icot: tokens go one by one (arXiv 2405.14838) ---
@@ -153,7 +153,7 @@ THREE = EncodedExample("3", (1, 2), ((11, 12), (21,), (13, 11, 12)), (31, 32))
 def test_tokens_are_removed_across_the_borders_of_steps_and_at_last_all_at_once() -> None:
     """Six tokens in three steps; four removed are the signal for the other two."""
     rules = changed(RULES, tokens_until_all=4)
-    shown = [show(lay_out(THREE, METHODS["icot"].view, stage, rules)) for stage in range(5)]
+    shown = [show(lay_out(THREE, method_named("icot").view, stage, rules)) for stage in range(5)]
     assert shown == [
         f"Q1 Q2 [a1] [a2] [b1] [a3] [a1] [a2] {ANSWER}",
         f"Q1 Q2 [a2] [b1] [a3] [a1] [a2] {ANSWER}",
@@ -161,7 +161,9 @@ def test_tokens_are_removed_across_the_borders_of_steps_and_at_last_all_at_once(
         f"Q1 Q2 [a3] [a1] [a2] {ANSWER}",
         f"Q1 Q2 {ANSWER}",
     ]
-    next_words = [lay_out(THREE, METHODS["icot"].view, stage, rules).num_next for stage in range(5)]
+    next_words = [
+        lay_out(THREE, method_named("icot").view, stage, rules).num_next for stage in range(5)
+    ]
     assert next_words == [2, 1, 1, 3, 2]
 
 
@@ -197,14 +199,14 @@ GOLDEN_FINAL = [  # c = 2, two stages and one more; three, one and no steps
 def test_the_final_stage_without_text(
     rules: LayoutRules, example: EncodedExample, name: str, stage: int, expected: str
 ) -> None:
-    assert stage in METHODS[name].view.schedule.stages(rules.plan)
-    assert show(lay_out(example, METHODS[name].view, stage, rules)) == expected
+    assert stage in method_named(name).view.schedule.stages(rules.plan)
+    assert show(lay_out(example, method_named(name).view, stage, rules)) == expected
 
 
 def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
     rules = changed(FINAL, final_stage_without_text=False)
-    assert list(METHODS["coconut"].view.schedule.stages(rules.plan)) == [0, 1, 2]
-    layout = lay_out(THREE, METHODS["coconut"].view, 2, rules)
+    assert list(method_named("coconut").view.schedule.stages(rules.plan)) == [0, 1, 2]
+    layout = lay_out(THREE, method_named("coconut").view, 2, rules)
     assert show(layout) == f"Q1 Q2 <bot> ~ ~ ~ ~ <eot> {THIRD}"
 
 
@@ -214,7 +216,7 @@ def test_without_that_stage_a_long_chain_keeps_its_last_steps() -> None:
 @pytest.mark.parametrize("name", ["coconut", "coconut-pause-as-thought", "pause-multipass"])
 def test_a_forced_number_of_thoughts_changes_the_latents_and_nothing_else(name: str) -> None:
     given = "<pause> " if name == "coconut-pause-as-thought" else "~ "
-    view = METHODS[name].view
+    view = method_named(name).view
     for number in (0, 5):  # forced to none, the place looks as it does at stage 0
         found = show(lay_out(EXAMPLE, view, 1, RULES, num_thoughts=number))
         assert found == f"Q1 Q2 <bot> {given * number}<eot> {SECOND}"
@@ -233,7 +235,7 @@ def test_a_question_alone_gets_the_stages_full_number_of_latents(
     name: str, stage: int, rules: LayoutRules
 ) -> None:
     given_words = GOLDEN[name, stage].partition("[")[0].strip()
-    layout = lay_out(QUESTION, METHODS[name].view, stage, rules)
+    layout = lay_out(QUESTION, method_named(name).view, stage, rules)
     assert show(layout) == given_words
     assert layout == layout.prompt()
 
@@ -242,7 +244,7 @@ def test_a_question_alone_gets_the_stages_full_number_of_latents(
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[EncodedExample, Registered, int, LayoutRules]:
+def cases(draw: st.DrawFn) -> tuple[EncodedExample, Method, int, LayoutRules]:
     """Any example with any method at any of its stages; every token of the example differs."""
     lengths = draw(st.lists(st.integers(1, 3), max_size=7))
     tokens = iter(range(1000, 2000))
@@ -325,7 +327,9 @@ def test_the_latents_of_a_chain_are_those_of_its_last_stage_unpadded(case: Any) 
     """By which a stop classifier learns, and an evaluation tells how often it was right."""
     example, _, _, rules = case
     plan = changed(rules, pad_to_num_stages=False).plan
-    expected = count_latents(METHODS["coconut"].view, plan.last_stage, len(example.steps), plan)
+    expected = count_latents(
+        method_named("coconut").view, plan.last_stage, len(example.steps), plan
+    )
     assert latents_of_chain(len(example.steps), plan) == expected
     assert lay_out(*viewed(case)).stop_after == expected
     question = dataclasses.replace(example, steps=None, answer=())
@@ -460,11 +464,11 @@ def test_a_bare_question_with_an_unknown_word_is_named_by_its_place() -> None:
 
 @pytest.mark.parametrize("name", ["cot", "no-cot", "icot", "coconut-no-thought"])
 def test_thoughts_are_refused_where_the_method_has_none(name: str) -> None:
-    assert lay_out(EXAMPLE, METHODS[name].view, 1, RULES, 0) == lay_out(
-        EXAMPLE, METHODS[name].view, 1, RULES
+    assert lay_out(EXAMPLE, method_named(name).view, 1, RULES, 0) == lay_out(
+        EXAMPLE, method_named(name).view, 1, RULES
     )
     with pytest.raises(UsageError, match="num_thoughts: this method has no thoughts, .* got 2"):
-        lay_out(EXAMPLE, METHODS[name].view, 1, RULES, num_thoughts=2)
+        lay_out(EXAMPLE, method_named(name).view, 1, RULES, num_thoughts=2)
 
 
 @pytest.mark.parametrize("token", ["<bot>", "<eot>", "<pause>", "<eos>"])

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from latentcot.curriculum.stages import Curriculum, Phase, StageClock, draw_stages, phases_of
-from latentcot.methods import METHODS, STEP_PER_STAGE
+from latentcot.methods import STEP_PER_STAGE, method_named
 
 
 def clock(method: str = "coconut", updates_per_epoch: int = 10, **rules: Any) -> StageClock:
     curriculum = Curriculum(**{"num_stages": 2, **rules})
-    return StageClock(curriculum, phases_of(curriculum, METHODS[method].view), updates_per_epoch)
+    return StageClock(
+        curriculum, phases_of(curriculum, method_named(method).view), updates_per_epoch
+    )
 
 
 def stages_seen(a_clock: StageClock, losses: list[float | None]) -> list[int]:
@@ -24,14 +26,14 @@ def stages_seen(a_clock: StageClock, losses: list[float | None]) -> list[int]:
 
 def test_coconut_goes_through_all_stages() -> None:
     rules = Curriculum(num_stages=2, epochs_stage_0=6, epochs_per_stage=3)
-    phases = phases_of(rules, METHODS["coconut"].view)
+    phases = phases_of(rules, method_named("coconut").view)
     assert phases == [Phase(0, "both", 6), Phase(1, "both", 3), Phase(2, "both", 3)]
 
 
 def test_the_final_stage_without_text_is_one_more() -> None:
     rules = Curriculum(num_stages=2, final_stage_without_text=True)
-    assert [p.stage for p in phases_of(rules, METHODS["coconut"].view)] == [0, 1, 2, 3]
-    assert [p.stage for p in phases_of(rules, METHODS["coconut-no-curriculum"].view)] == [3]
+    assert [p.stage for p in phases_of(rules, method_named("coconut").view)] == [0, 1, 2, 3]
+    assert [p.stage for p in phases_of(rules, method_named("coconut-no-curriculum").view)] == [3]
     assert rules.num_phases == 4
 
 
@@ -39,7 +41,7 @@ def test_special_tokens_are_introduced_after_ordinary_chain_of_thought() -> None
     rules = Curriculum(
         num_stages=1, zero_thoughts="bot", introduce_special_tokens=True, epochs_stage_0=4
     )
-    phases = phases_of(rules, METHODS["coconut"].view)
+    phases = phases_of(rules, method_named("coconut").view)
     assert phases == [Phase(0, "none", 2), Phase(0, "bot", 2), Phase(1, "bot", 5)]
     assert rules.num_phases == 3
 
@@ -62,21 +64,21 @@ def test_a_learned_phase_has_its_own_values_but_for_the_last(
         learned_below=[0.5, 0.3, 0.1],
         max_updates_per_stage=[7, 8, 9],
     )
-    phases = phases_of(rules, METHODS[method].view)
+    phases = phases_of(rules, method_named(method).view)
     assert [(p.stage, p.learned_below, p.max_updates) for p in phases] == expected
 
 
 def test_a_method_without_special_tokens_has_all_epochs_of_stage_0_in_its_one_part() -> None:
     rules = Curriculum(num_stages=1, introduce_special_tokens=True, epochs_stage_0=4)
-    assert [p.epochs for p in phases_of(rules, METHODS["coconut-no-thought"].view)] == [4, 5]
+    assert [p.epochs for p in phases_of(rules, method_named("coconut-no-thought").view)] == [4, 5]
 
 
 @pytest.mark.parametrize("is_introduced", [True, False])
 def test_methods_without_a_curriculum_have_one_phase(is_introduced: bool) -> None:
     rules = Curriculum(num_stages=3, introduce_special_tokens=is_introduced)
-    assert [p.stage for p in phases_of(rules, METHODS["cot"].view)] == [0]
+    assert [p.stage for p in phases_of(rules, method_named("cot").view)] == [0]
     for name in ("no-cot", "pause", "coconut-no-curriculum"):
-        assert [p.stage for p in phases_of(rules, METHODS[name].view)] == [3]
+        assert [p.stage for p in phases_of(rules, method_named(name).view)] == [3]
 
 
 def test_stages_last_their_epochs_and_the_last_goes_on() -> None:
@@ -122,7 +124,7 @@ def test_a_learned_stage_ends_when_the_mean_of_the_window_falls_below_the_thresh
 
 def test_a_phase_without_a_cap_of_its_own_leaves_updates_for_those_that_follow() -> None:
     rules = Curriculum(num_stages=3, advance="learned", learned_below=0.5, learned_window=2)
-    phases = phases_of(rules, METHODS["coconut"].view)
+    phases = phases_of(rules, method_named("coconut").view)
     # A third of 24; then 16 left for three, 14 for two (stage 1 was learned), and the rest.
     losses = [1.0] * 8 + [0.1, 0.1] + [1.0] * 14
     expected = [0] * 8 + [1] * 2 + [2] * 7 + [3] * 7

@@ -34,11 +34,11 @@ from latentcot.recipes.recipe import make_recipe
 from tiny_runs import rows_of
 
 FROM_THE_END = Schedule(
-    "the last s steps are removed at stage s",
     stages=lambda plan: range(plan.num_stages + 1),
     left=lambda steps, stage, plan: steps[: max(0, len(steps) - stage)],
 )
 LAST_FIRST = row("last-first", FROM_THE_END, NOTHING, False, "a curriculum from the other end")
+VIEW = LAST_FIRST.bound({}).view
 HALF_THOUGHT = row(
     "half-thought",
     STEP_PER_STAGE,
@@ -66,14 +66,14 @@ def test_a_row_is_found_once_it_is_registered() -> None:
     for _ in range(2):  # a notebook cell that is run twice
         assert register(LAST_FIRST) is LAST_FIRST
     assert list(METHODS).count("last-first") == 1
-    assert method_named("last-first").view == LAST_FIRST.view
+    assert method_named("last-first").view == VIEW
     assert list(METHODS)[-1] == "last-first"
 
 
 def test_a_schedule_of_ones_own_decides_what_is_left() -> None:
     example = EncodedExample("x", (1, 2), ((3,), (4, 5), (6,)), (7,))
     rules = LayoutRules(SpecialTokens(91, 92, 93, 94), Plan(num_stages=3))
-    suffixes = [lay_out(example, LAST_FIRST.view, stage, rules).suffix for stage in range(4)]
+    suffixes = [lay_out(example, VIEW, stage, rules).suffix for stage in range(4)]
     assert suffixes == [(3, 4, 5, 6, 7, 94), (3, 4, 5, 7, 94), (3, 7, 94), (7, 94)]
 
 
@@ -127,7 +127,7 @@ def test_a_taken_name_is_refused() -> None:
     assert METHODS["coconut"] is coconut
 
 
-@pytest.mark.parametrize("odd", ["coconut", None, LAST_FIRST.view, Method])
+@pytest.mark.parametrize("odd", ["coconut", None, VIEW, Method])
 def test_what_is_no_method_is_refused(odd: Any) -> None:
     before = dict(METHODS)
     with pytest.raises(MethodError, match=r"needs a latentcot\.Method, .* got \w+"):

@@ -285,6 +285,9 @@ def test_a_result_stays_in_its_run(tiny_run: Path, source: str) -> None:
         ("other/test.jsonl", "other-test"),
         ("hub:who/what:test", "who-what-test"),
         ("hub:who/what:main:test", "who-what-main-test"),
+        ("other/valid.jsonl", "other-valid"),
+        ("other/train.csv", "other-train"),
+        ("hub:who/what:valid", "who-what-valid"),
         ("other/harder.jsonl", "harder"),
         ("hub:who/what:validation", "validation"),
     ],
@@ -294,9 +297,34 @@ def test_other_questions_do_not_replace_the_result_of_the_run(
 ) -> None:
     path = eval_path(tiny_run, source, None, None)
     assert path is not None and path.stem == name
-    own = read_run_recipe(tiny_run)["data"]["test"]
-    for spelled in (own, os.path.relpath(own)):
-        assert eval_path(tiny_run, spelled, None, None) == tiny_run / "evals" / "test.json"
+
+
+def test_the_runs_own_files_give_results_of_their_names(tiny_run: Path) -> None:
+    """However they are spelled."""
+    own = read_run_recipe(tiny_run)["data"]
+    for split in ("train", "valid", "test"):
+        for spelled in (own[split], os.path.relpath(own[split])):
+            path = eval_path(tiny_run, spelled, None, None)
+            assert path == tiny_run / "evals" / f"{split}.json"
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "name"),
+    [
+        ({"valid": "a/x.jsonl", "test": "b/x.jsonl"}, "b/x.jsonl", "x"),
+        ({"valid": "a/x.jsonl", "test": "b/x.jsonl"}, "a/x.jsonl", "a-x"),
+        ({"valid": "a/x.jsonl", "test": None}, "b/test.jsonl", "test"),
+        ({"valid": "gsm8k-aug:valid", "test": "gsm8k-aug:test"}, "gsm8k-aug:test", "test"),
+        ({"valid": "gsm8k-aug:valid", "test": "gsm8k-aug:test"}, "gsm8k-aug", "gsm8k-aug"),
+        ({"valid": ["a"], "test": 5}, "a/x.jsonl", "x"),  # of whoever wrote that recipe
+    ],
+)
+def test_the_plain_name_is_the_tests_before_the_others(
+    tmp_path: Path, own: dict[str, Any], source: str, name: str
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"data": own}))
+    path = eval_path(tmp_path, source, None, None)
+    assert path is not None and path.stem == name
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/../b", "..", "/x"])

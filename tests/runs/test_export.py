@@ -521,9 +521,9 @@ def of_outside(**parts: Any) -> Callable[[Any], Any]:
     ("method", "words"),
     [
         (of_outside(), "in a way of its own .twice the state"),
-        (of_outside(latents=Sequential(METHODS["coconut"].view.latents.update),
+        (of_outside(latents=Sequential(method_named("coconut").view.latents.update),
                     modules={"gate": Module(lambda model: nn.Linear(1, 1))}), "answers with gate"),
-        (of_outside(latents=METHODS["coconut"].view.latents, has_special_tokens=False),
+        (of_outside(latents=method_named("coconut").view.latents, has_special_tokens=False),
          "has no token between"),
     ],
 )  # fmt: skip
@@ -556,7 +556,7 @@ def test_a_method_from_outside_with_plain_thoughts_is_exported(
     monkeypatch.setattr("latentcot.methods.registry.METHODS", dict(METHODS))
     from latentcot import register
 
-    register(of_outside(latents=METHODS["coconut"].view.latents))
+    register(of_outside(latents=method_named("coconut").view.latents))
     same(tmp_path / "c", saved(tmp_path / "c", "of-outside"))
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from latentcot import RunError
-from latentcot.studies import jobs
+from latentcot.studies import jobs, processes
 from latentcot.studies.jobs import Chain, Making, Training, run_jobs, slots_for
-from latentcot.utils import processes
-from latentcot.utils.processes import claim
+from latentcot.studies.processes import claim
 
 # Commands are Python here, not `latentcot`: they start at once.
 CHILD = (
-    "from latentcot.utils.processes import end_with_parent; end_with_parent(); import sys; "
+    "from latentcot.studies.processes import end_with_parent; end_with_parent(); import sys; "
     "exec(sys.argv[1])"
 )
 WAIT = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.01)\n"
@@ -180,7 +179,7 @@ def test_a_child_ends_when_its_parent_was_killed(tmp_path):
     """And until it has, nobody else begins what it is at."""
     job = one_that_stops(tmp_path, "a")
     parent = (
-        "import sys, time\nfrom latentcot.utils import processes\n"
+        "import sys, time\nfrom latentcot.studies import processes\n"
         "from pathlib import Path\n"
         f"processes._CHILD = {CHILD!r}\n"
         f"log = processes.claim(Path({str(job.log)!r}))\n"

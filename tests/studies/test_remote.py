@@ -13,11 +13,10 @@ import yaml
 from fake_runs import add_checkpoint, write
 from latentcot import RunError, UsageError
 from latentcot.runs.checkpoint_folders import checkpoint_folders, prune_checkpoints
-from latentcot.studies import worker
+from latentcot.studies import processes, worker
+from latentcot.studies.processes import claim
 from latentcot.studies.remote import RemoteFolder, RunCopy, StudyFolder, is_url, opened
 from latentcot.studies.worker import Order, Outcome, work
-from latentcot.utils import processes
-from latentcot.utils.processes import claim
 
 NAME = "a/cot/seed-0"
 
@@ -340,7 +339,7 @@ class TestStudy:
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from latentcot.utils.processes import end_with_parent
+from latentcot.studies.processes import end_with_parent
 sys.path.insert(0, {tests!r})
 from fake_runs import add_checkpoint, write
 stops = []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from latentcot.methods import METHODS
+from latentcot.methods import method_named
 from latentcot.thinking.batch import collate
 from losses import LanguageLoss
 from reference import (
@@ -56,10 +56,10 @@ def update(model: nn.Module, gradients: dict[str, Tensor]) -> None:
 
 
 PAUSE_ID = 17
-PAUSE = METHODS["pause-multipass"].view.latents.update
+PAUSE = method_named("pause-multipass").view.latents.update
 KINDS = {  # what stands in latent positions: the product's, the reference's
     "thought": (None, None),
-    "coconut": (METHODS["coconut"].view.latents.update, None),
+    "coconut": (method_named("coconut").view.latents.update, None),
     "pause": (PAUSE, pause(PAUSE_ID)),
     "half": (lambda latent: latent.state / (latent.number + 2), half),
 }

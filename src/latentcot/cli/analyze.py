@@ -41,14 +41,16 @@ def analyze(
             that is named by its own folder, or analysis/NAME where there is no run.
         quiet: Show no progress.
     """
+    from latentcot.analysis.registry import ANALYSES, chosen
+
+    analyses = chosen(only)  # before what loads torch
     from latentcot.analysis.analyze import analyze as do
     from latentcot.analysis.analyze import analyze_other
     from latentcot.analysis.page import write_analysis_page, write_plain_page
-    from latentcot.analysis.registry import ANALYSES, chosen
     from latentcot.analysis.shared.subject import Progress, open_subject, with_own_names
     from latentcot.runs.folder import analysis_folder, recipe_fields, recipe_test_file
 
-    analyses, folder = chosen(only), out or analysis_folder(run)
+    folder = out or analysis_folder(run)
     file = data or recipe_test_file(run)
     ways: Any = {"limit": limit, "batch_size": batch_size, "fields": recipe_fields(run, file)}
     subject = open_subject(run, file, **ways)

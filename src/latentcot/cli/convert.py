@@ -62,6 +62,9 @@ def convert(
         lora_alpha: Scale of adapters, alpha, where SOURCE holds some and does not tell it.
         overwrite: Replace the checkpoint in this folder.
     """
+    from latentcot.runs.checkpoint_folders import refuse_missing
+
+    refuse_missing(source)  # before what loads torch
     if source.suffix == ".gguf":
         from latentcot.runs.convert import unpack_gguf
 

@@ -25,7 +25,7 @@ from cyclopts import App, Parameter
 
 from latentcot.data.examples import Example, read_examples, write_examples
 from latentcot.data.fields import USUAL, Fields
-from latentcot.errors import DataError
+from latentcot.errors import DataError, MethodError, did_you_mean
 from latentcot.tasks import TASKS, Task, load_entry_points, task_named, task_of
 from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
 from latentcot.tasks.statistics import custom_stats, histogram, rows_of
@@ -112,7 +112,14 @@ def _outside(
         _add(task)
     if not tokens or tokens[0] in HELP_FLAGS:
         return make.help_print([])
-    task_named(tokens[0]).options_of()  # or says why not
+    name = tokens[0]
+    if name not in TASKS:
+        made = [task.name for task in TASKS.values() if task.make is not None]
+        raise MethodError(
+            f"task {name!r} does not exist.{did_you_mean(name, made)} Data are made of: "
+            f"{', '.join(made)}."
+        )
+    TASKS[name].options_of()  # or says why not
     return make(tokens, exit_on_error=False, print_error=False)
 
 

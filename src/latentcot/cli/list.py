@@ -76,7 +76,9 @@ def list_(
     if as_json:
         return put_json(found)
     if not found:
-        return say(f"None of the {len(rows)} {what} has {' '.join(words)} in it.")
+        count = len({next(iter(row.values())) for row in rows})  # a data set has a row a split
+        kind = {"data": "data sets", "lm-eval": "lm-eval tasks"}.get(what, what)
+        return say(f"None of the {count} {kind} has {' '.join(words)} in it.")
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in found[0]:
         table.add_column(column, no_wrap=not column.startswith("what it is"))

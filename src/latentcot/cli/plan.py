@@ -43,23 +43,25 @@ def plan(
         calibrate: Measure this machine for some two minutes, and write its figures to this file.
         as_json: Print it as JSON.
     """
+    from latentcot.recipes.recipe import read_recipe
+
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nobody waits for a network here
+    asked = None if recipe is None else read_recipe(recipe, [*set_, *changes])
     if calibrate is not None:
         from latentcot.planning.devices import calibrate as measure
         from latentcot.planning.devices import write_device
         from latentcot.utils.display import say
 
         write_device(calibrate, lambda: measure(say))
-    if recipe is None:
+    if asked is None:
         if calibrate is None:
             raise UsageError("plan: needs a recipe, or --calibrate FILE to measure this machine.")
         return
-    from latentcot.planning.devices import device_named
+    from latentcot.planning.devices import device_named  # after what is wrong at once: loads torch
     from latentcot.planning.plan import make_plan
-    from latentcot.recipes.recipe import read_recipe
 
     on = device_named(str(calibrate) if calibrate and device == UNMEASURED else device)
-    made = make_plan(read_recipe(recipe, [*set_, *changes]), on, gpus=gpus, sharded=shard)
+    made = make_plan(asked, on, gpus=gpus, sharded=shard)
     if as_json:
         found = {name: getattr(made, name) for name in ("hours", "memory_total", "fits")}
         stages = [{**asdict(one), "seconds": one.seconds} for one in made.stages]

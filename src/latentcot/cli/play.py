@@ -12,6 +12,7 @@ NUM_EXAMPLES = 2_000
 
 def play(
     run: str = QUICKSTART[0],
+    /,
     *,
     beside: Annotated[tuple[str, ...] | None, Parameter(negative="")] = None,
     data: str | None = None,

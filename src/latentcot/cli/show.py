@@ -41,6 +41,7 @@ def show(
         set_: Change a key of the recipe, for example --set curriculum.thoughts_per_step=2.
         as_json: Print what is shown of a run as JSON.
     """
+    from latentcot.recipes.values import find_recipe, packaged_recipes
     from latentcot.runs.checkpoint_folders import here_or_shipped
 
     given = {"--example": example, "--method": method, "--stage": stage, "--set": set_ + changes}
@@ -55,16 +56,16 @@ def show(
                 f"folder. For a run give {path / 'recipe.yaml'}."
             )
         show_run(folder, as_json=as_json)
-        if as_json or not is_shipped:
+        if as_json or not is_shipped or str(path) not in packaged_recipes():
             return
         say(f"That is the checkpoint {path}, which comes with the package. The recipe {path}:")
-    if as_json:
-        raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
-    from latentcot.cli.shared.drawing import LEGEND, draw, drawing_tokenizer, stage_table
-    from latentcot.cli.shared.tables import print_table
     from latentcot.methods import METHODS, load_entry_points
     from latentcot.recipes.recipe import read_recipe
 
+    files = "the folder of a run or checkpoint, the file of a recipe"
+    find_recipe(path, wanted="recipe, run or checkpoint", files=files)
+    if as_json:
+        raise UsageError(f"--json: is for the folder of a run, but {path} is none.")
     if method == "all":
         load_entry_points()
     names = list(METHODS) if method == "all" else [method]
@@ -73,6 +74,10 @@ def show(
         for name in names
     ]
     found = _example(example, recipes[0].data, path)
+    # After what is wrong at once: this loads torch.
+    from latentcot.cli.shared.drawing import LEGEND, draw, drawing_tokenizer, stage_table
+    from latentcot.cli.shared.tables import print_table
+
     tokenizer = drawing_tokenizer(recipes[0], [found])
     put(f"question: {found.question}")
     put(f"steps: {' / '.join(found.steps) or '(none)'}")

@@ -476,6 +476,6 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for name in others:
-        is_text = name in ("state", "made", "of")
+        is_text = name in ("state", "made")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     return table

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from latentcot.studies.remote import StudyFolder
     from latentcot.studies.study import Cell, Study
 
-NUM_LINES = 5
-"""Of the log of a run that failed."""
-
 
 def study(
     file: Path,
@@ -72,7 +69,7 @@ def study(
         print_summaries(write_tables(asked, place.folder))
         place.push()
     for job in failed:
-        say(f"{job.name}: {job.failure(NUM_LINES)}")
+        say(f"{job.name}: {job.failure()}")
     if failed:
         say(f"{len(failed)} of {len(chosen)} runs failed. The same command tries again.")
         sys.exit(1)
@@ -121,7 +118,7 @@ def _run(
     from latentcot.studies.jobs import run_jobs
 
     def refuse(job: "Job") -> None:
-        raise RunError(f"{job.name}: {job.failure(NUM_LINES)}")
+        raise RunError(f"{job.name}: {job.failure()}")
 
     try:
         run_jobs(making_jobs(asked, place.folder), slots, on_failure=refuse, is_quiet=quiet)

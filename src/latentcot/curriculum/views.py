@@ -56,14 +56,12 @@ class Schedule:
     """Which part of the chain is left at stage s.
 
     Attributes:
-        summary: In words.
         stages: plan → the stages that a method goes through, in order.
         left: (steps, stage, plan) → the steps that are still written; the first may have lost
             tokens.
         is_by_token: Its stages count tokens: each lasts 1 / `tokens_per_epoch` epochs.
     """
 
-    summary: str
     stages: Callable[[Plan], range]
     left: Callable[[Steps, int, Plan], Steps]
     is_by_token: bool = False
@@ -84,29 +82,20 @@ def _last_stage(plan: Plan) -> range:
     return range(plan.last_stage, plan.last_stage + 1)
 
 
-KEEP_ALL = Schedule(
-    "no step is ever removed", lambda plan: range(1), lambda steps, stage, plan: steps
-)
-ALL_AT_ONCE = Schedule(
-    "all steps are removed from the start: only the last stage exists",
-    _last_stage,
-    lambda steps, stage, plan: (),
-)
-WITHOUT_LAST_STEP = Schedule(
-    "the last step is never written, all others are",
-    _last_stage,
-    lambda steps, stage, plan: steps[:-1],
-)
+# No step is ever removed.
+KEEP_ALL = Schedule(lambda plan: range(1), lambda steps, stage, plan: steps)
+# All steps are removed from the start: only the last stage exists.
+ALL_AT_ONCE = Schedule(_last_stage, lambda steps, stage, plan: ())
+# The last step is never written, all others are.
+WITHOUT_LAST_STEP = Schedule(_last_stage, lambda steps, stage, plan: steps[:-1])
+# The first s steps are removed at stage s.
 STEP_PER_STAGE = Schedule(
-    "the first s steps are removed at stage s",
     lambda plan: range(plan.last_stage + 1),
     lambda steps, stage, plan: steps[stage:] if stage <= plan.num_stages else (),
 )
+# The first s tokens of the chain are removed at stage s, some more each epoch.
 TOKEN_BY_TOKEN = Schedule(
-    "the first s tokens of the chain are removed at stage s, some more each epoch",
-    lambda plan: range(plan.tokens_until_all + 1),
-    _without_tokens,
-    is_by_token=True,
+    lambda plan: range(plan.tokens_until_all + 1), _without_tokens, is_by_token=True
 )
 
 # --- latents: what stands in place of the rest, and how it is filled ----------------------------

@@ -28,7 +28,7 @@ from latentcot.evaluation.statistics import (
 )
 from latentcot.methods import METHODS
 from latentcot.recipes.values import flat
-from latentcot.runs.folder import OWN_TEST, RECIPE, read_run_recipe
+from latentcot.runs.folder import OWN_TEST, RECIPE, STUDY_FILE, read_run_recipe
 from latentcot.utils.display import say_once
 from latentcot.utils.parsing import one_line, parse_yaml, shown
 from latentcot.utils.problems import at_most
@@ -353,14 +353,14 @@ def default_evaluation(runs: Sequence[Path]) -> str:
     names = set()
     for study in (Path(run) for run in runs if _is_study(Path(run))):
         with suppress(OSError, ValueError, KeyError, TypeError):  # then it says nothing of it
-            values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
+            values = parse_yaml((study / STUDY_FILE).read_text(encoding="utf-8"))
             limit = values["evaluate"]["limit"]
             names.add(evaluation_name(limit))
     return names.pop() if len(names) == 1 else OWN_TEST
 
 
 def _is_study(path: Path) -> bool:
-    return (path / "study.yaml").is_file() and not (path / RECIPE).is_file()
+    return (path / STUDY_FILE).is_file() and not (path / RECIPE).is_file()
 
 
 def _runs_in(paths: Sequence[Path]) -> list[Path]:
@@ -392,7 +392,7 @@ def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
     """Return the runs of a study by task, method (in the order of the method table) and seed."""
     asked: set[tuple[str, str]] | None
     try:
-        values = parse_yaml((study / "study.yaml").read_text(encoding="utf-8"))
+        values = parse_yaml((study / STUDY_FILE).read_text(encoding="utf-8"))
         methods = {name for m in values["methods"] for name in ([m] if isinstance(m, str) else m)}
         asked = {(task, method) for task in values["tasks"] for method in methods}
     except (OSError, ValueError, KeyError, TypeError):
@@ -468,5 +468,5 @@ def _read(run: Path, evaluation: str) -> Row:
         raise RunError(f"{path}: is missing.{advice}") from None
     seed = recipe.get("seed")
     if type(seed) is not int or not 0 <= seed < 2**63:
-        raise RunError(f"{run / 'recipe.yaml'}: seed: must be a whole number, got {shown(seed)}.")
+        raise RunError(f"{run / RECIPE}: seed: must be a whole number, got {shown(seed)}.")
     return Row(str(run), result.task, result.method, seed, result, recipe)

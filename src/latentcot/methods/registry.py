@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from latentcot.curriculum.views import View
 from latentcot.errors import MethodError, did_you_mean
 from latentcot.methods.method import Method
 from latentcot.utils.parsing import shown
@@ -39,14 +38,12 @@ class Registered:
         summary: One line for `latentcot list methods`.
         make: settings → the method; or "module:function", imported when it is first needed.
         settings: A frozen dataclass that pydantic can read.
-        view: The view that answers, where it is the same whatever the settings are.
     """
 
     name: str
     summary: str
     make: Callable[[Any], Method] | str
     settings: type[Any] | str = NoSettings
-    view: View | None = None
 
     def bound(self, values: Mapping[str, Any]) -> Method:
         """Return the method with these settings.
@@ -90,7 +87,7 @@ def register(method: Method | Registered) -> Method | Registered:
             f"got {type(method).__name__}."
         )
     row = (
-        Registered(method.name, method.summary, _Same(method), view=method.view)
+        Registered(method.name, method.summary, _Same(method))
         if isinstance(method, Method)
         else method
     )

@@ -32,7 +32,7 @@ def row(
     def make(settings: object) -> Method:
         return Method(name, {"answer": view}, (language("answer"), *measures("answer")))
 
-    return Registered(name, summary, make, view=view)
+    return Registered(name, summary, make)
 
 
 _ROWS = (

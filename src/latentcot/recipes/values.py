@@ -41,11 +41,18 @@ def packaged_recipes() -> list[str]:
     return sorted(str(path.with_suffix("")) for path in files if not path.stem.startswith("_"))
 
 
-def find_recipe(path: Path | str) -> tuple[Path, str | None]:
+def find_recipe(
+    path: Path | str, *, wanted: str = "recipe", files: str = "a file"
+) -> tuple[Path, str | None]:
     """Return the file that a path or the name of a packaged recipe means, and the method in it.
 
     Each method had a recipe of its own before, `gsm8k/icot`; that name is understood, and one line
     says what it is called now.
+
+    Args:
+        path: What was given.
+        wanted: What it could have been, for the error.
+        files: What of that lies on disk.
 
     Raises:
         RecipeError: There is none.
@@ -64,8 +71,8 @@ def find_recipe(path: Path | str) -> tuple[Path, str | None]:
         pass  # suggested below
     of_old = [f"{name}/{method}" for name in names for method in METHODS]
     raise RecipeError(
-        f"{named(str(path))}: no such recipe.{did_you_mean(str(path), [*names, *of_old])} Give a "
-        "file, or a name of `latentcot list recipes`. See docs/recipes.md."
+        f"{named(str(path))}: no such {wanted}.{did_you_mean(str(path), [*names, *of_old])} Give "
+        f"{files}, or a name of `latentcot list recipes`. See docs/recipes.md."
     )
 
 

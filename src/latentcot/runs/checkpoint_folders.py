@@ -179,6 +179,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_missing(source: Path) -> None:
+    """Make sure that there is something to make a checkpoint of.
+
+    Raises:
+        CheckpointError: There is not.
+    """
+    if not source.exists():
+        raise CheckpointError(f"{source}: no such file or folder.")
+
+
 def refuse_taken(out: Path, inputs: Sequence[Path] = (), *, overwrite: bool) -> None:
     """Make sure that a checkpoint may be written into a folder.
 

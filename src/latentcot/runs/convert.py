@@ -30,7 +30,7 @@ from latentcot.runs.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from latentcot.runs.checkpoint_folders import INFO_FILE, refuse_taken
+from latentcot.runs.checkpoint_folders import INFO_FILE, refuse_missing, refuse_taken
 from latentcot.runs.export import GENERATE_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.runs.folder import RECIPE
@@ -145,8 +145,7 @@ def convert(
             )
         refuse_taken(out, inputs, overwrite=overwrite)
         return _written_anew(source, out, base)
-    if not source.exists():
-        raise CheckpointError(f"{source}: no such file or folder.")
+    refuse_missing(source)
     told = beside(source)
     info = _info(request, lacking(source, base), told)
     refuse_taken(out, inputs, overwrite=overwrite)

@@ -33,6 +33,8 @@ from latentcot.utils.files import written_whole
 from latentcot.utils.parsing import parse_json, parse_yaml
 
 RECIPE = "recipe.yaml"
+STUDY_FILE = "study.yaml"
+"""What makes a folder that of a study: the study as it was read."""
 METRICS = "metrics.jsonl"
 OWN_TEST = "test"
 """What a study calls the result on the test file, whatever that is called."""
@@ -353,6 +355,25 @@ def _short(data: str) -> str:
     return data.rpartition(":")[2] if is_hub(data) else Path(data).stem
 
 
+def _result_name(data: str, own: Mapping[str, Any]) -> str:
+    """Return what the result on some data is called in a run with this `data:` in its recipe."""
+    name, owners = _short(data), dict[str, str]()
+    for key in ("test", "valid", "train"):
+        source = own.get(key)
+        if not isinstance(source, str):
+            continue
+        if key == OWN_TEST:
+            owners[OWN_TEST] = source
+        owners.setdefault(_short(label_of(source)), source)
+    owner = owners.get(name)
+    if owner is None or data in (owner, label_of(owner)):
+        return name
+    if is_hub(data):
+        return data.removeprefix("hub:")
+    place = Path(data).resolve()
+    return name if place == Path(owner).resolve() else f"{place.parent.name}-{name}"
+
+
 def eval_path(
     checkpoint: Path | str,
     data: str,
@@ -367,18 +388,12 @@ def eval_path(
     """Return where the result of an evaluation goes: into its run, if it has one.
 
     Its name tells what differs from the run's best checkpoint on the whole file. Other data that is
-    called like the run's own test has its folder's name before it.
+    called like the run's own train, valid or test has its folder's name before it.
     """
     run = run_of(checkpoint)
     if run is None:
         return None
-    name, own = _short(data), _data_of(checkpoint).get("test")
-    if own is not None and name in (OWN_TEST, _short(label_of(own))):
-        place = Path(data).resolve()
-        if is_hub(data) and data != own:
-            name = data.removeprefix("hub:")
-        elif place != Path(label_of(own)).resolve():
-            name = f"{place.parent.name}-{name}"
+    name = _result_name(data, _data_of(checkpoint))
     parts = [re.sub(r"[^\w.+-]+", "-", name)]  # a name may hold slashes, and the file stays here
     if Path(checkpoint) != run:
         parts.append(Path(checkpoint).name)

@@ -28,13 +28,12 @@ from latentcot.evaluation.comparison import Summary, summarize
 from latentcot.evaluation.tables import write_summaries
 from latentcot.recipes.recipe import Data, Recipe, as_begun, differences, read_recipe, write_recipe
 from latentcot.runs.checkpoint_folders import checkpoint_folders
-from latentcot.runs.folder import RECIPE
+from latentcot.runs.folder import RECIPE, STUDY_FILE
 from latentcot.studies.jobs import Making, Training
-from latentcot.studies.remote import NOTE
+from latentcot.studies.processes import claim
 from latentcot.studies.study import Cell, Study, data_folder, is_file, read_study
 from latentcot.utils.files import written_whole
 from latentcot.utils.problems import listed
-from latentcot.utils.processes import claim
 
 NUM_TOLD = 5
 
@@ -92,11 +91,11 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
     Raises:
         RunError: There is something else, or data or runs were begun with other values.
     """
-    found = is_taken(out, NOTE, "a study")
+    found = is_taken(out, STUDY_FILE, "a study")
     if found and overwrite:
-        clear(out, NOTE)
+        clear(out, STUDY_FILE)
     elif found:  # data are not made again, and a run is resumed only if its recipe is the same
-        before = {data_folder(line): line for line in read_study(out / NOTE).data}
+        before = {data_folder(line): line for line in read_study(out / STUDY_FILE).data}
         for line in study.data:
             old = before.get(data_folder(line), line)
             if shlex.split(old) != shlex.split(line):
@@ -130,7 +129,7 @@ def open_study(study: Study, cells: Sequence[Cell], out: Path, *, overwrite: boo
     }
     methods = [{name: changes} if changes else name for name, changes in study.methods.items()]
     values = {**asdict(study), "tasks": tasks, "methods": methods}
-    with written_whole(out / NOTE) as file:
+    with written_whole(out / STUDY_FILE) as file:
         file.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 

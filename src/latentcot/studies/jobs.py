@@ -29,13 +29,15 @@ from latentcot.evaluation.statistics import percent
 from latentcot.runs.checkpoint_folders import checkpoint_folders
 from latentcot.runs.folder import read_metrics
 from latentcot.runs.provenance import read_provenance
+from latentcot.studies.processes import Process, claim, start
 from latentcot.utils.display import console, progress_bars, say
-from latentcot.utils.processes import Process, claim, start
 from latentcot.utils.signals import stop_requests
 
 SECONDS_BETWEEN_LOOKS = 0.5
 NUM_BARS = 8
 """Of more jobs than this, only those that run have a bar."""
+NUM_LINES = 5
+"""Of the log of a run that failed."""
 
 
 class Job(ABC):
@@ -70,7 +72,7 @@ class Job(ABC):
         """Notice what has ended, and start what comes next."""
 
     @abstractmethod
-    def failure(self, num_lines: int) -> str:
+    def failure(self, num_lines: int = NUM_LINES) -> str:
         """Return how it failed, with the last lines of its log."""
 
     @abstractmethod
@@ -139,7 +141,7 @@ class Chain(Job):
             else:
                 self._process = start(command, claimed, self._device)
 
-    def failure(self, num_lines: int) -> str:
+    def failure(self, num_lines: int = NUM_LINES) -> str:
         lines = ["(it cannot be read)"]
         with suppress(OSError):
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

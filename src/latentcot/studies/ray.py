@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentcot.errors import LatentcotError, UsageError
-from latentcot.studies.jobs import Job, Training, num_cores
+from latentcot.studies.jobs import NUM_LINES, Job, Training, num_cores
 from latentcot.studies.worker import Order, Outcome, work
 from latentcot.utils.display import say
 
@@ -249,7 +249,7 @@ class RayJob(Job):
         done, text = self._report
         return done, text if self.is_at_work or self.is_over else f"{self.name} · waits"
 
-    def failure(self, num_lines: int) -> str:
+    def failure(self, num_lines: int = NUM_LINES) -> str:
         return self._told
 
     def terminate(self) -> None:

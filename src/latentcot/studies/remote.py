@@ -20,10 +20,9 @@ from pathlib import Path
 
 from latentcot.errors import DamagedError, LatentcotError, RunError, UsageError
 from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, checkpoint_folders, verify
+from latentcot.runs.folder import STUDY_FILE
 from latentcot.utils.parsing import one_line
 
-NOTE = "study.yaml"
-"""The file that makes a folder a study."""
 PARTIAL = ".partial"
 _PASSED_OVER = (".", "damaged-")
 _CHECKPOINT = re.compile(r"(.*/checkpoints/update-\d+)/.+")
@@ -230,7 +229,7 @@ class StudyFolder:
             return
         with _told(self.name):
             found = [*(self.remote.files(f"{name}.log") if name else []), *self.remote.files(name)]
-            if not name and found and NOTE not in found:
+            if not name and found and STUDY_FILE not in found:
                 raise RunError(
                     f"{self.name}: holds something else than a study. Give another --out."
                 )
@@ -249,7 +248,7 @@ class StudyFolder:
         with _told(self.name):
             if overwrite:  # the note makes it a study: it goes last
                 there = {name.partition("/")[0] for name in self.remote.files()}
-                for name in sorted(there, key=lambda name: name == NOTE):
+                for name in sorted(there, key=lambda name: name == STUDY_FILE):
                     self.remote.delete(name)
             self.remote.put_changed(self.folder, names)
 

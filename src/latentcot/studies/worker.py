@@ -19,15 +19,12 @@ from latentcot.data.formats import files_of, is_hub
 from latentcot.errors import DataError, LatentcotError, RunError
 from latentcot.recipes.values import read_yaml
 from latentcot.studies.jobs import SECONDS_BETWEEN_LOOKS, Training
+from latentcot.studies.processes import claim
 from latentcot.studies.remote import RemoteFolder, RunCopy, is_url
-from latentcot.utils.processes import claim
 
 SECONDS_BETWEEN_PUSHES = 30.0
 STOPPED = 130
 """Exit code of a command that was asked for its end."""
-
-NUM_LINES = 5
-"""Of the log of a run that failed."""
 
 Report = Callable[[int, str], bool]
 """(steps done, text in front of the bar) → whether to stop."""
@@ -151,7 +148,7 @@ def _follow(order: Order, training: Training, copy: RunCopy | None, report: Repo
         return Outcome()
     if training.code is not None and (training.code < 0 or training.code == STOPPED):
         return Outcome(f"a command ended with exit code {training.code}.", has_died=True)
-    failure = training.failure(NUM_LINES)
+    failure = training.failure()
     failure = failure.replace(str(training.log), f"{order.out}/{order.name}.log")
     data = read_yaml(training.recipe)["data"]
     missing = []

@@ -42,8 +42,8 @@ def train(
         keep_checkpoints: The newest checkpoints to keep; the best one stays beside them.
         shards: Of several processes, let each hold a share of the weights (FSDP2).
         is_quiet: Show no progress.
-        callbacks: Of transformers; docs/python.md says which of their events are called. They are
-            no part of the recipe: a resumed run has those that it is given.
+        callbacks: Of transformers; docs/ecosystem.md says which of their events are called. They
+            are no part of the recipe: a resumed run has those that it is given.
 
     Returns:
         Whether training reached its end; False if Ctrl-C or a callback ended it, with a checkpoint.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentcot.methods import METHODS
+from latentcot.methods import method_named
 from latentcot.methods.stopping import StopHead
 from latentcot.models.backend import cuda_graphs as replay
 from latentcot.models.backend.cuda_graphs import Captured, Recording
@@ -357,7 +357,7 @@ class TestNothingIsAsked:
         train_step = train_step_of(
             model,
             training(precision="bfloat16" if is_bfloat16 else "float32"),
-            update=METHODS["pause-multipass"].view.latents.update if kind == "pause" else None,
+            update=method_named("pause-multipass").view.latents.update if kind == "pause" else None,
             stop_head=StopHead(HIDDEN_SIZE),
         )
         train_step.wrapped.train()

@@ -9,7 +9,7 @@ WANTED = {
     "CHECKPOINT": "a run, a checkpoint folder, a hub id, or quickstart",
     "RUN": "a run, a checkpoint folder, a hub id, or quickstart",
     "PATH": "a recipe or a run, such as quickstart or runs/mine",
-    "WHAT": "methods, tasks, analyses, recipes or data",
+    "WHAT": "methods, tasks, analyses, recipes, data or lm-eval",
     "SOURCE": "weights: a file, or a folder of save_pretrained",
     "FILE": "a file",
     "--out": "where to write, such as --out runs/mine",

@@ -24,7 +24,7 @@ if sys.platform != "win32":
 Process = subprocess.Popen[bytes]
 
 _CHILD = (
-    "from latentcot.utils.processes import end_with_parent; end_with_parent(); "
+    "from latentcot.studies.processes import end_with_parent; end_with_parent(); "
     "from latentcot.cli import main; main()"
 )
 
