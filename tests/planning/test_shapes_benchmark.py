@@ -209,7 +209,7 @@ def test_on_eight_gpus_no_gradients_of_the_largest_wait_in_memory():
 
 def test_other_tasks_are_set_as_the_page_says():
     text = (ROOT / "docs" / "larger-models.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = [line for line in text.splitlines() if re.match(r"latentcot train pro\w+qa/", line)]
+    lines = [line for line in text.splitlines() if re.match(r"latentcot train pro\w+qa ", line)]
     assert len(lines) == 2
     for line in lines:
         recipe = read_recipe(line.split()[2], re.findall(r"--set (\S+)", line))
