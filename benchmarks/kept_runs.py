@@ -31,8 +31,9 @@ def finished(study: Path) -> list[Path]:
 def pack(study: Path, archive: Path) -> None:
     """Write the finished runs of a study's folder: the same bytes for the same runs."""
     with written_whole(archive, "wb") as file, tarfile.open(fileobj=file, mode="w:xz") as tar:
-        note = [path for path in (study / SITTINGS, study / STUDY_FILE) if path.exists()]
-        for path in (*_files_of(study), *note):  # what makes it a study comes last
+        times = [path for path in (study / SITTINGS,) if path.exists()]  # not of one run by hand
+        # What makes it a study comes last.
+        for path in (*_files_of(study), *times, study / STUDY_FILE):
             content = path.read_bytes()
             if path.name == "metrics.jsonl":
                 content = b"".join(_thinned(content))
