@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from latentcot.analysis import registry
-from latentcot.analysis.analyze import ON_PAGE
+from latentcot.analysis.analyze import ON_PAGE, analyze
 from latentcot.analysis.registry import ANALYSES, chosen
 from latentcot.analysis.shared.subject import open_subject, with_own_names
+from latentcot.data.examples import read_examples
 from latentcot.errors import UsageError
 from latentcot.training.train import train
 
@@ -172,6 +173,19 @@ def test_bad_input_ends_with_one_message(words, message, tiny_run, latentcot, tm
     assert ended.code == 2
     assert message in ended.err
     assert not (tmp_path / "here").exists()
+
+
+def test_questions_that_one_analysis_cannot_read_do_not_end_the_others(tiny_run, data, tmp_path):
+    """The task's graph, asked in words of their own: no twin of it can be written."""
+    told = read_examples(data / "test.jsonl")[:4]
+    own = [replace(one, question=one.question.replace("[Q]", "?")) for one in told]
+    subject = replace(open_subject(tiny_run, str(data / "test.jsonl")), examples=tuple(own))
+    subject = replace(subject, encoded=subject.encoded[:4])
+    wanted = [ANALYSES[name] for name in ("mediation", "outcomes")]
+    refused, done = analyze(subject, wanted, tmp_path / "out")
+    assert "must end with" in refused.reason and refused.result is None
+    assert done.result["num_questions"] == 4
+    assert (tmp_path / "out" / "outcomes.json").is_file()
 
 
 def test_two_of_one_method_get_names_of_their_own(tiny_run, data):

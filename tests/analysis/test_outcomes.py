@@ -15,7 +15,7 @@ from latentcot.analysis.shared.paths import OUTCOMES, Form, Judge, read
 from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.subject import Subject
 from latentcot.analysis.shared.values import forced_numbers
-from latentcot.errors import DataError
+from latentcot.errors import DataError, UsageError
 from latentcot.evaluation.evaluate import evaluate
 from latentcot.evaluation.reasoner import Output
 from latentcot.evaluation.statistics import holm, mcnemar, share_with_interval
@@ -255,3 +255,15 @@ def test_rows_are_one_a_series_number_and_outcome(scripted):
     assert (first["series"], first["k"], first["outcome"]) == ("free", 0, "correct_path")
     assert (first["share"], first["given_k"], first["open"], first["p"]) == (1, 1, 1, 1)
     assert {len(row) for row in found} == {len(first)}
+
+
+def test_chains_that_are_no_paths_are_refused():
+    """Every chain of a frontier would count as hallucinated."""
+    subject = untrained("symbols", method="cot-bfs")
+    with pytest.raises(UsageError, match="cot-bfs is taught chains that are no paths"):
+        measure(subject)
+
+
+def test_compressed_chains_had_as_many_thoughts_as_they_are_long():
+    subject = untrained("symbols", method="colar")
+    assert outcomes.own_numbers(subject) == [2, 1, 2]

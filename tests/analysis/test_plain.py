@@ -15,6 +15,17 @@ def test_answers_are_those_of_the_fast_reader(symbols, uneven):
         assert found.answers == [output.answer for output in subject.answers()]
 
 
+def test_texts_stop_at_the_models_last_position(symbols, monkeypatch):
+    subject = symbols.first(12)
+    longest = max(map(len, subject.prompts()))
+    chains, whole = record(subject), [output.text for output in subject.answers()]
+    monkeypatch.setattr(subject.reasoner.model.config, "n_positions", longest + 1)
+    monkeypatch.setattr("latentcot.analysis.shared.plain.extract_answer", lambda text, start: text)
+    cut = [output.text for output in subject.answers()]
+    assert cut != whole
+    assert read_plainly(subject, chains).answers == cut
+
+
 def test_a_thought_that_nothing_sees_changes_later_ones(symbols):
     subject = symbols.first(12)
     chains, seen = record(subject), []

@@ -11,6 +11,7 @@ import pytest
 
 from latentcot import METHODS, load, read_examples, train, write_examples
 from latentcot.runs.checkpoint_folders import checkpoint_folders
+from latentcot.runs.folder import run_of
 
 QUESTION = "2 3 5 6 [Q] 3 6 [R] 2"
 
@@ -115,6 +116,35 @@ class TestCommands:
         found = (result["stage"], result["thoughts_per_question"], result["accuracy"]["n"])
         assert found == figures
 
+    def test_a_result_on_other_questions_is_not_replaced(self, latentcot, tiny_run, data, tmp_path):
+        run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
+        for name, source in (("a", "test"), ("b", "valid"), ("c", "test")):
+            (tmp_path / name).mkdir()
+            shutil.copy(data / f"{source}.jsonl", tmp_path / name / "hard.jsonl")
+        assert latentcot("eval", run, "--data", "a/hard.jsonl").code == 0
+        kept = (run / "evals" / "hard.json").read_bytes()
+        ended = latentcot("eval", run, "--data", "b/hard.jsonl")
+        assert ended.code == 2 and "holds the result on a/hard.jsonl" in ended.err
+        assert (run / "evals" / "hard.json").read_bytes() == kept
+        assert latentcot("eval", run, "--data", "c/hard.jsonl").code == 0  # the same questions
+        shutil.copy(data / "valid.jsonl", tmp_path / "c" / "hard.jsonl")  # made anew
+        assert latentcot("eval", run, "--data", "c/hard.jsonl").code == 0
+        columns = ["--columns.question", "question", "--columns.id", "id"]
+        assert latentcot("eval", run, "--data", "a/hard.jsonl", *columns).code == 0
+        assert (run / "evals" / "hard-question-question-id-id.json").is_file()
+
+    def test_a_recipe_that_lies_around_is_no_run(self, latentcot, tiny_run, tmp_path):
+        """Of a checkpoint named by one or two words it once stood two folders above: here."""
+        run = shutil.copytree(tiny_run, tmp_path / "run")
+        shutil.copy(run / "recipe.yaml", tmp_path / "recipe.yaml")
+        checkpoint = next((run / "checkpoints").glob("update-*"))
+        shutil.copytree(checkpoint, tmp_path / "copy")
+        for found in ("quickstart", "copy", "owner/name"):
+            assert run_of(found) is None
+        assert run_of("run") == Path("run")
+        assert run_of(f"run/checkpoints/{checkpoint.name}") == Path("run")
+        assert run_of(checkpoint) == run
+
     def test_eval_over_samples_and_thoughts(self, latentcot, tiny_run, tmp_path):
         """A result for each number of thoughts, one table of all, and a figure."""
         run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evals"))
@@ -216,6 +246,11 @@ def places(tiny_run, data, recipe_values, tmp_path_factory):
     examples = read_examples(data / "test.jsonl")
     write_examples(here / "test.jsonl", [replace(examples[0], question=QUESTION)])
 
+    for name in ("one", "two"):
+        (here / name).mkdir()
+        write_examples(here / name / "hard.jsonl", examples[:2])
+    (here / "plain.gguf").write_bytes(b"GGUF")
+
     for name in ("run", "bare"):
         shutil.copytree(tiny_run, here / name)
         for result in (here / name).glob("evals/*"):
@@ -273,6 +308,13 @@ REFUSED = [
     ("eval {h}/run --noise -1", "UsageError", "noise: must be 0 … 10000, got -1.0"),
     ("eval {h}/run --noise 1 --dropout 0.1", "UsageError", "give one of the two"),
     ("eval {h}/run --top-k 3", "UsageError", "--top-p and --top-k need --temperature"),
+    ("eval {h}/run --seed 5", "UsageError", "nothing is drawn without --temperature"),
+    (
+        "eval {h}/run --data {h}/one/hard.jsonl {h}/two/hard.jsonl",
+        "UsageError",
+        "both results would be",
+    ),
+    ("eval {h}/run --num-samples 2 --noise 1 --figure {h}/x.svg", "UsageError", "end in .png"),
     ("eval {h}/run --scorer {h}/test.jsonl", "UsageError", "chooses among 2 samples or more"),
     (
         "eval {h}/run --num-samples 2 --noise 1 --data {h}/test.jsonl --scorer {h}/test.jsonl",
@@ -285,6 +327,7 @@ REFUSED = [
         "UsageError",
         "2 numbers of thoughts make a result each",
     ),
+    ("convert {h}/plain.gguf --out {h}/new --num-stages 2", "UsageError", "is a plain model"),
     ("generate {h}/run zebra", "DataError", "'zebra'"),
     ("generate {h}/full 1", "CheckpointError", "holds no latentcot.json"),
     ("compare", "RunError", "at least one run folder"),

@@ -362,6 +362,12 @@ def test_devices_share_the_batch_and_with_shards_the_weights(recipe_values: Any)
 
 
 @pytest.mark.slow
+def test_one_device_shares_nothing_and_the_plan_says_so(recipe_values: Any) -> None:
+    recipe = make_recipe(recipe_values("no-cot"))
+    told = [any("--shard" in n for n in make_plan(recipe, CPU, sharded=s).notes) for s in (0, 1)]
+    assert told == [False, True]
+
+
 def test_what_does_not_fit_is_said(recipe_values: Any) -> None:
     recipe = make_recipe(recipe_values("no-cot", training={"batch_size": 8}))
     need = make_plan(recipe, CPU)

@@ -318,6 +318,13 @@ def test_statistics_of_the_official_file() -> None:
     assert found.accuracy_named_elsewhere == 1
 
 
+def test_statistics_of_questions_without_a_rule() -> None:
+    meta = {"facts": "Max is a vumpus.", "query": "True or false: Max is a vumpus."}
+    asked = Example("1", " ".join(meta.values()), ("Max is a vumpus.",), "True", meta)
+    found = prontoqa_stats([asked])
+    assert (found.share_rules_negated, found.share_proved) == (0, 1)
+
+
 def test_statistics_name_the_example_that_is_wrong() -> None:
     with pytest.raises(DataError, match="there is no example"):
         prontoqa_stats([])

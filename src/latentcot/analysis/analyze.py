@@ -16,7 +16,7 @@ from pathlib import Path
 from latentcot.analysis.registry import ANALYSES, Analysis, Result
 from latentcot.analysis.shared.style import save
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
-from latentcot.errors import RunError, UsageError
+from latentcot.errors import DataError, RunError, UsageError
 from latentcot.runs.provenance import provenance
 from latentcot.utils.files import write_csv, write_json, written_whole
 
@@ -53,7 +53,6 @@ def analyze(
         on_start: Called as each begins; returns what takes the number of questions done.
 
     Raises:
-        DataError: The questions do not fit the model.
         RunError: Something cannot be written.
     """
     done, source, info = list[Done](), provenance(), subject.reasoner.info
@@ -68,7 +67,7 @@ def analyze(
         on_progress = on_start(f"{subject.name} · {analysis.name}")
         try:
             result, reason = analysis.run(subject, others, on_progress), None
-        except UsageError as error:  # not with this model: the others may still be done
+        except (UsageError, DataError) as error:  # not with this model, or its questions
             result, reason = None, str(error)
         _delete_earlier(out, analysis.name)
         if result is None:

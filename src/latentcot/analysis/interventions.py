@@ -234,27 +234,43 @@ def draw_order(num: int, place: Place, *parts: object) -> list[int]:
 
 
 def draw_partners(
-    ids: Sequence[str], num_latents: Sequence[int], keys: Sequence[str], seed: int
+    ids: Sequence[str],
+    num_latents: Sequence[int],
+    keys: Sequence[str],
+    seed: int,
+    taken: Sequence[str] | None = None,
 ) -> list[int | None]:
     """Draw for each question another one with as many latent positions and another answer.
 
     Answers are told apart by their keys. No question is the partner of two. Where one answer is so
     common that partners run out, the questions without one have None.
+
+    Args:
+        ids: Of the questions.
+        num_latents: How many latent positions each has.
+        keys: What partners must differ in.
+        seed: Of the draw.
+        taken: For each question another key that its partner must not have.
     """
     partners: list[int | None] = [None] * len(ids)
+
+    def clash(question: int, partner: int) -> bool:
+        is_taken = taken is not None and taken[question] == keys[partner]
+        return is_taken or keys[question] == keys[partner]
+
     for num in sorted(set(num_latents) - {0}):
         group = [q for q, latents in enumerate(num_latents) if latents == num]
         rng = random_of(seed, "swap", num, *(ids[q] for q in group))
         drawn = rng.sample(group, len(group))
         for _ in range(MAX_ROUNDS):  # change places with any other where that helps
-            for i in [i for i, q in enumerate(group) if keys[q] == keys[drawn[i]]]:
+            for i in [i for i, q in enumerate(group) if clash(q, drawn[i])]:
                 j = rng.randrange(len(group))
-                here, there = keys[group[i]], keys[group[j]]
-                mine, theirs = keys[drawn[i]], keys[drawn[j]]
-                if (here == theirs) + (there == mine) < (here == mine) + (there == theirs):
-                    drawn[i], drawn[j] = drawn[j], drawn[i]
+                here, there, mine, theirs = group[i], group[j], drawn[i], drawn[j]
+                after = clash(here, theirs) + clash(there, mine)
+                if after < clash(here, mine) + clash(there, theirs):
+                    drawn[i], drawn[j] = theirs, mine
         for q, partner in zip(group, drawn, strict=True):
-            partners[q] = partner if keys[q] != keys[partner] else None
+            partners[q] = None if clash(q, partner) else partner
     return partners
 
 

@@ -97,6 +97,9 @@ def with_donors(subject: Subject) -> tuple[Subject, Subject, list[str]]:
         donors = replace(
             subject, examples=examples, encoded=tuple(subject.reasoner.encode(examples))
         )
+        both = zip(subject.of(numbers).prompts(), donors.prompts(), strict=True)
+        as_long = [i for i, (own, other) in enumerate(both) if own.num_latents == other.num_latents]
+        numbers, donors = [numbers[i] for i in as_long], donors.of(as_long)
         goals = [
             subject.answer_naming(q, subject.graphs[q].names[subject.graphs[q].neg_target])
             for q in numbers
@@ -127,11 +130,11 @@ def mediated(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
     whole, donors, goals = with_donors(asked)
     is_correct = whole.task.is_correct
     own, of_donor = whole.are_right(whole.answers()), donors.are_right(donors.answers())
-    base = [q for q, both in enumerate(zip(own, of_donor, strict=True)) if all(both)]
     chains, given = record(whole), record(donors)
+    base = [q for q, num in enumerate(chains.num_latents) if num and own[q] and of_donor[q]]
     fed = {
         "donor": given.latent_inputs,
-        "unrelated": chains.latent_inputs[others_of(whole, chains)],
+        "unrelated": chains.latent_inputs[others_of(whole, chains, donors)],
         "noise": random_directions(whole, range(chains.most), SEED, "mediation"),
     }
     values, rows = Values(), Rows()
@@ -139,15 +142,15 @@ def mediated(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
         for place in places(chains.most):
             put_in = putting(table, place, is_direction=name == "noise")
             outputs = answers_with(whole, put_in)
-            answers = [outputs[q].answer for q in base]
-            follows = [is_correct(a, goals[q]) for a, q in zip(answers, base, strict=True)]
-            golds = [whole.examples[q].answer for q in base]
-            stays = [is_correct(a, gold) for a, gold in zip(answers, golds, strict=True)]
+            fewest = place.thought or place.up_to or 1
+            some = [q for q in base if chains.num_latents[q] >= fewest]
+            follows = [is_correct(outputs[q].answer, goals[q]) for q in some]
+            stays = [is_correct(outputs[q].answer, whole.examples[q].answer) for q in some]
             key = name, place.thought, place.up_to
-            row = dict(zip(KEYS, key, strict=True)) | {"num_questions": len(base)}
+            row = dict(zip(KEYS, key, strict=True)) | {"num_questions": len(some)}
             row |= share_fields("follows", follows, digits=4)
             rows.append(row | share_fields("stays", stays, digits=4))
-            values[key] = dict(zip(base, map(float, follows), strict=True))
+            values[key] = dict(zip(some, map(float, follows), strict=True))
             on_progress(len(asked.examples))
     donor, unrelated_ones = (values[name, None, None] for name in ("donor", "unrelated"))
     effect: Row = {"num_questions": len(base)}
@@ -180,10 +183,17 @@ def mediated(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
     return about, values
 
 
-def others_of(subject: Subject, chains: Chains) -> list[int]:
-    """Return another question with as many thoughts for each; itself where there is none."""
+def others_of(subject: Subject, chains: Chains, donors: Subject | None = None) -> list[int]:
+    """Return another question with as many thoughts for each; itself where there is none.
+
+    Args:
+        subject: The questions.
+        chains: Recorded of them.
+        donors: For each question one that is not meant either.
+    """
     ids = [example.id for example in subject.examples]
-    partners = draw_partners(ids, chains.num_latents, ids, SEED)
+    taken = None if donors is None else [example.id for example in donors.examples]
+    partners = draw_partners(ids, chains.num_latents, ids, SEED, taken)
     return [q if partner is None else partner for q, partner in enumerate(partners)]
 
 
@@ -240,7 +250,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
         for (alone, first, early), model in zip(grid, models, strict=True):
             most, is_drawn = model["num_thoughts"], model["num_right"] >= FEWEST_DRAWN
             for number, name in enumerate(DONORS):
-                rows = [row for row in model["fed"] if row["fed"] == name and is_drawn]
+                told = [row for row in model["fed"] if row["num_questions"] and is_drawn]
+                rows = [row for row in told if row["fed"] == name]
                 look: Any = style.look_of(number) | {"label": name}
                 one = [row for row in rows if row["thought"] is not None]
                 up_to = {row["up_to"] or most: row for row in rows if row["thought"] is None}

@@ -20,7 +20,7 @@ from latentcot.analysis.shared.paths import OUTCOMES, End, Form, Judge, Lead, Ou
 from latentcot.analysis.shared.statistics import Row, Rows, adjust, mcnemar_of, share_fields
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.analysis.shared.values import forced_numbers
-from latentcot.curriculum.layout import count_latents
+from latentcot.errors import UsageError
 from latentcot.evaluation.reasoner import Output
 from latentcot.models.loading import check_lengths
 
@@ -57,7 +57,13 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
 
     Raises:
         DataError: A question carries no graph, or does not fit the model's positions.
+        UsageError: The method's chains are no paths (`cot-bfs`).
     """
+    if subject.reasoner.method.chain is not None:
+        raise UsageError(
+            f"{subject.name}: {subject.reasoner.info.method_name} is taught chains that are no "
+            "paths from the root, and outcomes are told of paths."
+        )
     ids = [example.id for example in subject.examples]
     check_lengths(subject.reasoner.model, subject.prompts(), ids, new_tokens=1)
     longest = max(sum(map(len, e.steps or ())) + len(e.answer) for e in subject.encoded)
@@ -109,9 +115,7 @@ def measure(subject: Subject, on_progress: Progress = no_progress) -> Row:
 
 def own_numbers(subject: Subject) -> list[int]:
     """Return how many latent positions each question had in training."""
-    info, plan = subject.reasoner.info, subject.reasoner.rules.plan
-    view = subject.reasoner.method.view
-    return [count_latents(view, info.stage, len(e.steps or ()), plan) for e in subject.encoded]
+    return [prompt.num_latents for prompt in subject.prompts()]
 
 
 # --- one number -------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def patched(subject: Subject, donors: Subject, goals: Sequence[str]) -> Rows:
     is_correct, rows, chains = subject.task.is_correct, Rows(), record(subject)
     given = {
         "donor": read_plainly(donors, record(donors)).blocks,
-        "unrelated": read_plainly(subject, chains).blocks[:, others_of(subject, chains)],
+        "unrelated": read_plainly(subject, chains).blocks[:, others_of(subject, chains, donors)],
     }
     for name, blocks in given.items():
         for block in range(len(blocks)):

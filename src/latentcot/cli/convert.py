@@ -68,8 +68,14 @@ def convert(
     if source.suffix == ".gguf":
         from latentcot.runs.convert import unpack_gguf
 
-        if (method, task, base, stage) != (None, None, None, None):
-            raise UsageError(f"{source}: is a plain model. Leave --method and the like out.")
+        given = [
+            method, task, base, thoughts_per_step, num_stages, stage, pad_to_num_stages, lora_alpha,
+        ]  # fmt: skip
+        if any(one is not None for one in given) or set_ or changes:
+            raise UsageError(
+                f"{source}: is a plain model, for which only --out and --overwrite count. Leave "
+                "--method and the like out."
+            )
         count = unpack_gguf(source, out, overwrite=overwrite)
         put(f"{source} → {out}: {count:,} weights as float32, the tokenizer beside them")
         return put(f"Train it: latentcot train RECIPE --set model={out} --out RUN")

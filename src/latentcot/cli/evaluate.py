@@ -1,6 +1,6 @@
 """`latentcot eval`: accuracy of a checkpoint, with its interval and its cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -79,11 +79,21 @@ def evaluate(
     join()
     reasoner, results = draws.load(checkpoint), list["Result"]()
     files = data or [folder.recipe_test_file(checkpoint)]
+    forced: Any = {"force_steps": force_steps, "force_answer": force_answer}
+    by_scorer = [] if scorer is None else [f"scored-by-{folder.short_name(label_of(scorer))}"]
+    targets = {
+        (file, number): out or folder.eval_path(
+            checkpoint, label_of(file) if data else file, number, limit,
+            **forced, match=match, differs=[*fields.differs, *draws.differs, *by_scorer],
+        )
+        for file, number in product(files, numbers)
+    }  # fmt: skip
+    if out is None:
+        _refuse_other_results(targets)
     own = {f: folder.recipe_fields(checkpoint, f) if fields == USUAL else fields for f in files}
     questions = {file: read_examples(file, limit, own[file]) for file in files}
     others = {f: _others(scorer, limit, own[f], questions[f]) if scorer else [] for f in files}
     total = len(numbers) * sum(map(len, [*questions.values(), *others.values()]))
-    forced: Any = {"force_steps": force_steps, "force_answer": force_answer}
     with progress_bar("eval", total, is_quiet=quiet or as_json) as move_on:
         for file, number in product(files, numbers):
             rule = match or (named.row.match if (named := asked(file)) else None)
@@ -100,10 +110,7 @@ def evaluate(
             if not is_main():  # of several processes one writes
                 continue
             result = _with_source(result, checkpoint, reasoner.info.update, file, scorer, limit)
-            target = out or folder.eval_path(
-                checkpoint, label_of(file) if data else file, number, limit,
-                **forced, match=match, differs=[*draws.differs, *(["scored"] if scorer else [])],
-            )  # fmt: skip
+            target = targets[file, number]
             results.append((file, rule, result, target))
             if target is not None:
                 result.write(target)
@@ -178,7 +185,27 @@ def _check(
                 f"--figure {figure}: would be one point. Give --num-samples 2 or more, or "
                 "--num-thoughts several times."
             )
+        if figure.suffix != ".png":
+            raise UsageError(
+                f"--figure {figure}: must end in .png, and a PDF is written beside it."
+            )
         refuse_unwritable(figure)
+
+
+def _refuse_other_results(targets: Mapping[tuple[str, int | None], Path | None]) -> None:
+    """Refuse two results under one name, and to replace one that is about other questions."""
+    from latentcot.runs.folder import refuse_other_result
+
+    files = dict[Path, str]()
+    for (file, _), target in targets.items():
+        if target is None:
+            continue
+        if files.setdefault(target, file) != file:
+            raise UsageError(
+                f"--data {files[target]} {file}: both results would be {target}. Ask for each file "
+                "by itself, with --out."
+            )
+        refuse_other_result(target, file)
 
 
 def _others(

@@ -70,6 +70,17 @@ class Fields:
     steps_split: str | None = None
     answer_after: str | None = None
 
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """What the name of a result tells of them."""
+        columns = {} if self.columns is None else vars(self.columns)
+        given = {**columns, "steps-split": self.steps_split, "answer-after": self.answer_after}
+        texts = {
+            key: "+".join(value) if isinstance(value, tuple) else value
+            for key, value in given.items()
+        }
+        return tuple(f"{key}-{text}" for key, text in texts.items() if text is not None)
+
 
 USUAL = Fields()
 

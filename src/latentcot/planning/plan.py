@@ -170,6 +170,8 @@ def make_plan(
         key=lambda shape: work_of(job.subject, shape).peak,
     )
     notes = job.notes
+    if sharded and gpus == 1:
+        notes.append("--shard: one device has nothing to share out; give --gpus 2 or more")
     if not device.is_measured:
         notes.append(f"{device.name} was not measured: {device.source}")
     elif job.subject.precision != "float32":

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from latentcot.data.fields import Columns, Fields
-from latentcot.data.formats import is_hub
+from latentcot.data.formats import is_hub, source_hash
 from latentcot.data.named import asked, label_of
 from latentcot.errors import RunError
 from latentcot.runs.checkpoint_folders import QUESTIONS_FILE, here_or_shipped
@@ -275,7 +275,12 @@ def read_run_recipe(run: Path) -> dict[str, Any]:
 def run_of(checkpoint: Path | str) -> Path | None:
     """Return the run folder that a path is or lies in, or None."""
     path = Path(checkpoint)
-    return next((p for p in (path, path.parent.parent) if (p / RECIPE).is_file()), None)
+    if (path / RECIPE).is_file():
+        return path
+    home = path.absolute().parent
+    if home.name != "checkpoints" or not (home.parent / RECIPE).is_file():
+        return None
+    return path.parent.parent if path.parent.name == home.name else home.parent
 
 
 def recipe_test_file(checkpoint: Path | str) -> str:
@@ -351,20 +356,40 @@ def refuse_no_result(path: Path) -> None:
         )
 
 
-def _short(data: str) -> str:
+def refuse_other_result(path: Path, file: str) -> None:
+    """Check that a result on some questions would not replace that on another file's.
+
+    Raises:
+        RunError: It would.
+        DataError: The file cannot be read.
+    """
+    try:
+        data = parse_json(path.read_text(encoding="utf-8"))["data"]
+        old, digest = str(data["file"]), str(data["sha256"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return  # none, or of an older version
+    is_same = old == file or (not is_hub(file) and Path(old).resolve() == Path(file).resolve())
+    if not is_same and digest != source_hash(file):
+        raise RunError(
+            f"{path}: holds the result on {old}, and that on {file} would replace it. Give --out."
+        )
+
+
+def short_name(data: str) -> str:
+    """Return what a file or a data set of the hub is called for short."""
     return data.rpartition(":")[2] if is_hub(data) else Path(data).stem
 
 
 def _result_name(data: str, own: Mapping[str, Any]) -> str:
     """Return what the result on some data is called in a run with this `data:` in its recipe."""
-    name, owners = _short(data), dict[str, str]()
+    name, owners = short_name(data), dict[str, str]()
     for key in ("test", "valid", "train"):
         source = own.get(key)
         if not isinstance(source, str):
             continue
         if key == OWN_TEST:
             owners[OWN_TEST] = source
-        owners.setdefault(_short(label_of(source)), source)
+        owners.setdefault(short_name(label_of(source)), source)
     owner = owners.get(name)
     if owner is None or data in (owner, label_of(owner)):
         return name
@@ -394,7 +419,7 @@ def eval_path(
     if run is None:
         return None
     name = _result_name(data, _data_of(checkpoint))
-    parts = [re.sub(r"[^\w.+-]+", "-", name)]  # a name may hold slashes, and the file stays here
+    parts = [name]
     if Path(checkpoint) != run:
         parts.append(Path(checkpoint).name)
     if num_thoughts is not None:
@@ -408,4 +433,5 @@ def eval_path(
     parts += differs
     if limit is not None:
         parts.append(f"first-{limit}")
-    return run / "evals" / f"{'-'.join(parts)}.json"
+    whole = re.sub(r"[^\w.+-]+", "-", "-".join(parts))  # slashes among them: the file stays here
+    return run / "evals" / f"{whole}.json"

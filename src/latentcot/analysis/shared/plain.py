@@ -6,6 +6,7 @@ transformers' own eager attention with a mask of our own. Slow, for small models
 Shapes: B batch, K positions of the longest row, L blocks, N most latent positions, D hidden size.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 from latentcot.analysis.shared.latents import Chains, update_of_latents
 from latentcot.analysis.shared.subject import Progress, Subject, no_progress
 from latentcot.models.backend.split_cache import additive, attends_by, blocks_of
+from latentcot.models.loading import max_positions
 from latentcot.models.ways import backbone_of, lock_of
 from latentcot.tasks import extract_answer
 from latentcot.thinking.readings import logits_of
@@ -90,7 +92,7 @@ def read_plainly(
     model, eos = reasoner.model, reasoner.rules.special_tokens.eos
     table, own = model.get_input_embeddings(), update_of_latents(subject)
     kept = torch.zeros(len(blocks_of(backbone_of(model))), *chains.latent_inputs.shape)
-    answers = [""] * len(layouts)
+    answers, most_positions = [""] * len(layouts), max_positions(model) or sys.maxsize
 
     def embedded(ids: Sequence[int]) -> Tensor:
         found: Tensor = table(torch.tensor(ids, dtype=torch.long, device=model.device))
@@ -112,17 +114,20 @@ def read_plainly(
             for row, span in zip(rows, spans, strict=True)
         ]
         words: list[list[int]] = [[] for _ in spans]
-        for step in range(reasoner.info.max_new_tokens):
+        rooms = [most_positions - len(row) for row in rows]
+        limits = [max(1, min(reasoner.info.max_new_tokens, room)) for room in rooms]
+        for step in range(max(limits)):
             states_BD = read(rows, kept=kept if step == 0 else None)
             chosen_B = logits_of(model, states_BD).argmax(-1)
-            for text, word in zip(words, chosen_B.tolist(), strict=True):
-                if eos not in text:
+            for text, word, limit in zip(words, chosen_B.tolist(), limits, strict=True):
+                if eos not in text and len(text) < limit:
                     text.append(word)
-            if all(eos in text for text in words):
+            is_open = [eos not in t and len(t) < n for t, n in zip(words, limits, strict=True)]
+            if not any(is_open):
                 break
             rows = [
-                torch.cat([row, word[None]])
-                for row, word in zip(rows, table(chosen_B), strict=True)
+                torch.cat([row, word[None]]) if goes_on else row
+                for row, word, goes_on in zip(rows, table(chosen_B), is_open, strict=True)
             ]
         for span, text in zip(spans, words, strict=True):
             said = str(reasoner.tokenizer.decode([word for word in text if word != eos]))

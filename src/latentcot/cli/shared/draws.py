@@ -67,6 +67,11 @@ class Draws:
             raise UsageError(
                 "--top-p and --top-k need --temperature above 0: without it decoding is greedy."
             )
+        is_drawn = self.temperature or self.noise is not None or self.dropout is not None
+        if self.seed and not is_drawn:
+            raise UsageError(
+                f"--seed {self.seed}: nothing is drawn without --temperature, --noise or --dropout."
+            )
         found: Drawn = {"num_samples": self.num_samples}
         if self.temperature:
             found["sampling"] = Sampling(self.temperature, self.top_p, self.top_k, self.seed)

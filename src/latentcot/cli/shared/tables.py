@@ -62,7 +62,8 @@ def print_evaluation(result: Evaluation, written: Path | None) -> None:
     num_cut = sum(not text.is_finished for text in texts)
     if num_cut:
         share = percent(num_cut / len(texts))
-        table.add_row("cut off", f"{share} of the texts, by generation.max_new_tokens")
+        where = "generation.max_new_tokens or the model's positions"
+        table.add_row("cut off", f"{share} of the texts, by {where}")
     wrong = [record for record in result.records if not record.is_correct]
     same = [one for one in wrong if one.answer and same_number(one.answer, one.gold)]
     if same:  # 15 for a gold answer of 15.0

@@ -24,7 +24,7 @@ class ProntoqaStats:
 
     Attributes:
         concepts: Different names of concepts in the sentences before the query.
-        share_rules_negated: Rules that say "not", over all examples.
+        share_rules_negated: Rules that say "not", over all examples; 0 where there are none.
         share_true_if_negated: True answers among negated queries; 0 where there are none.
         share_true_if_plain: The same among the other queries.
         accuracy_later_rule: What one scores by believing the last of the rules about the property
@@ -93,6 +93,7 @@ def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
     words = [{word for s in one.statements for word in (s.subject, s.said.word)} for one in parsed]
     negated = [one for one in parsed if not one.query.said.holds]
     plain = [one for one in parsed if one.query.said.holds]
+    rules = [rule for one in parsed for rule in one.rules]
 
     def share_true(some: Sequence[_Parsed]) -> float:
         return fmean(one.answer for one in some) if some else 0.0
@@ -118,7 +119,7 @@ def prontoqa_stats(examples: Sequence[Example]) -> ProntoqaStats:
         share_proved=fmean(one.is_proved for one in parsed),
         share_true=share_true(parsed),
         share_query_negated=len(negated) / len(parsed),
-        share_rules_negated=fmean(not rule.said.holds for one in parsed for rule in one.rules),
+        share_rules_negated=fmean(not rule.said.holds for rule in rules) if rules else 0.0,
         share_true_if_negated=share_true(negated),
         share_true_if_plain=share_true(plain),
         accuracy_later_rule=accuracy(lambda one: one.asked_rules[-1:]),
