@@ -1,11 +1,15 @@
 """What must follow an edit, on graphs whose search can be done by hand."""
 
 from random import Random
+from statistics import fmean
 
+import pytest
 import torch
 
-from latentcot.analysis.edits import Edit, draw_edit, followed
+from latentcot.analysis.edits import Edit, draw_edit, edited, followed
+from latentcot.analysis.shared.subject import no_progress
 from latentcot.tasks.prosqa.graphs import Graph
+from subjects import graph_examples, untrained
 
 # 0 → 2, 3; 2 → 4; 3 → 4, 5; 5 → 8, and the other family 1 → 6 → 7 → 9.
 GRAPH = Graph(
@@ -65,3 +69,19 @@ def test_predictions_that_hold_are_counted():
     assert (row["answer"], row["flips"]) == (1, 1)
     row, _ = followed([edit], before, before, {0: "target"}, 1)
     assert (row["next"], row["flips"]) == (0, 0)
+
+
+def test_all_edits_of_a_question_are_one_value():
+    """They are not independent, and an interval over edits would be too narrow."""
+    subject = untrained("symbols", examples=graph_examples("symbols", 6))
+    result, values = edited(subject, no_progress)
+    for row in result["overall"]:
+        by_question = {}
+        for (_, _, dose, vector), shares in values.items():
+            if (dose, vector) == (1, row["vector"]):
+                for question, share in shares.items():
+                    by_question.setdefault(question, []).append(share)
+        assert row["num_questions"] == len(by_question) <= 6
+        assert max(map(len, by_question.values())) > 1
+        assert row["share"] == pytest.approx(fmean(map(fmean, by_question.values())), abs=1e-4)
+    assert len(result["overall"]) == 2

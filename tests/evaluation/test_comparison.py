@@ -565,6 +565,16 @@ class TestWhatIsGiven:
             with pytest.raises(RunError, match="is no run folder"):
                 compare([tmp_path / path])
 
+    def test_what_was_taken_out_of_a_study_does_not_count(self, make_run, tmp_path):
+        for seed in (0, 1):
+            for method in ("cot", "no-cot"):
+                make_run(f"study/small/{method}/seed-{seed}", "10", method=method, seed=seed)
+        (tmp_path / "study" / "study.yaml").write_text(
+            "tasks: {small: {}}\nmethods: [cot]\nseeds: [1]\n"
+        )
+        [found] = summarize([tmp_path / "study"])
+        assert (found.method, found.seeds) == ("cot", (1,))
+
     def test_a_study_on_a_part_of_the_questions_is_found(self, make_run, tmp_path, latentcot):
         run = make_run("study/small/cot/seed-0", "10", method="cot")
         evals = run / "evals"

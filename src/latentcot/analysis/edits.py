@@ -18,6 +18,7 @@ D hidden size.
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ def measure(
         move that did (`next`, in the thought behind; `later`, in the one behind that), of the other
         nodes that moved too (`others`), and of the answers predicted that came (`answer`, and
         `flips` of those that must change). Of nodes means over questions, with Student's interval.
-        `overall` has all edits of dose 1, by vector. `comparison` is of `next`.
+        `overall` has all edits of dose 1, by vector: the mean over questions of the mean over a
+        question's edits. `comparison` is of `next`.
 
     Raises:
         UsageError: The subject has no latent positions, or several thoughts a step; or the two are
@@ -166,15 +168,16 @@ def edited(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
                     on_progress(len(first.examples))
     overall = Rows()
     for vector in VECTORS:
-        shares = [
-            share
-            for (_, _, dose, one), by_question in values.items()
-            if dose == 1 and one == vector
-            for share in by_question.values()
-        ]
+        shares: dict[int, list[float]] = {}  # of one question they are not independent
+        for (_, _, dose, one), by_question in values.items():
+            if dose == 1 and one == vector:
+                for question, share in by_question.items():
+                    shares.setdefault(question, []).append(share)
         if shares:
-            share: Row = mean_fields("share", shares, lowest=0.0, highest=1.0, digits=4)
-            overall.append({"vector": vector} | share)
+            means = [fmean(some) for some in shares.values()]
+            row = {"vector": vector, "num_questions": len(means)}
+            found: Row = mean_fields("share", means, lowest=0.0, highest=1.0, digits=4)
+            overall.append(row | found)
     about = {
         "num_thoughts": chains.most,
         "num_questions": len(first.examples),

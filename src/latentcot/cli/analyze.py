@@ -51,6 +51,7 @@ def analyze(
     from latentcot.runs.folder import analysis_folder, recipe_fields, recipe_test_file
 
     folder = out or analysis_folder(run)
+    had_page = (folder / "report.html").exists()
     file = data or recipe_test_file(run)
     ways: Any = {"limit": limit, "batch_size": batch_size, "fields": recipe_fields(run, file)}
     subject = open_subject(run, file, **ways)
@@ -71,6 +72,8 @@ def analyze(
         write_plain_page(folder / "report.html", subject, done)
         has_page = True
     _tell(done)
+    if not has_page and (had_page or {"outcomes", "tree"} <= {one.name for one in done}):
+        say("There is no page: it shows the outcomes and the tree of each model, done in one go.")
     num_bare = sum("graphs" in ANALYSES[one.name].requires for one in done)
     if num_bare and not subject.has_graphs:
         say(

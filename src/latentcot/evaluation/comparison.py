@@ -10,7 +10,7 @@ of one method. A run of it without a result has failed, and is told, never left 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -391,19 +391,24 @@ def _runs_in(paths: Sequence[Path]) -> list[Path]:
 def _read_study(study: Path, evaluation: str) -> list[Row | FailedRun]:
     """Return the runs of a study by task, method (in the order of the method table) and seed."""
     asked: set[tuple[str, str]] | None
+    seeds: Collection[int] | None = None
     try:
         values = parse_yaml((study / STUDY_FILE).read_text(encoding="utf-8"))
         methods = {name for m in values["methods"] for name in ([m] if isinstance(m, str) else m)}
         asked = {(task, method) for task in values["tasks"] for method in methods}
+        seeds = values.get("seeds")
     except (OSError, ValueError, KeyError, TypeError):
         asked = None  # it says nothing, so all are meant
     places = {}
     for path in study.glob("*/*/seed-*"):
         task, method = path.parent.parent.name, path.parent.name
         found = _SEED.fullmatch(path.name)
-        # A task or method may have been taken out of the study since it was run.
-        if found and (asked is None or (task, method) in asked):
-            places[task, method, int(found[1])] = path.with_name(f"seed-{found[1]}")
+        if found is None:
+            continue
+        seed = int(found[1])
+        # A task, method or seed may have been taken out of the study since it was run.
+        if (asked is None or (task, method) in asked) and (seeds is None or seed in seeds):
+            places[task, method, seed] = path.with_name(f"seed-{seed}")
     if not places:
         raise RunError(
             f"{study}: this study has no runs yet: there is no {study}/<task>/<method>/seed-<n>."
