@@ -271,6 +271,7 @@ REFUSED = [
     (f"{TRAIN} --set method=pause --set stop=classifier", "RecipeError", "which pause does not"),
     (f"{TRAIN} --set stop=classifier", "RecipeError", "Set curriculum.pad_to_num_stages: false"),
     (f"{TRAIN} --set training.batchsize=3", "RecipeError", "Did you mean 'batch_size'?"),
+    (f"{TRAIN} --set method=codi --set stop=classifier", "RecipeError", "which codi does not"),
     (f"{TRAIN} --set stop=sometimes", "RecipeError", "got 'sometimes'"),
     (f"{TRAIN} --set training.batch_size=many", "RecipeError", "got 'many'"),
     (f"{TRAIN} --set training.batch_size", "RecipeError", "must be KEY=VALUE"),
@@ -284,6 +285,12 @@ REFUSED = [
         f"{TRAIN} --set data.train={{h}}/no-steps.jsonl",
         "DataError",
         "no example has steps",
+    ),
+    (
+        f"{TRAIN} --set data.train={{h}}/no-steps.jsonl --set method=pause "
+        "--set curriculum.pad_to_num_stages=false",
+        "DataError",
+        "pause has as many latent positions",
     ),
     ("train {h}/recipe.yaml --out {h}/run", "RunError", "exists already"),
     ("train {h}/recipe.yaml --out {h}/run --resume --overwrite", "RunError", "exclude each other"),

@@ -164,6 +164,16 @@ class TestForcedSteps:
             assert "[A]" not in chain
             assert end or not output.is_finished
 
+    def test_a_step_is_over_though_no_blank_is_decoded_behind_its_end(self, babbler):
+        """With " ; " a text decodes to "3 ;": waiting for the blank, one word too many was written.
+
+        And it could not be the answer, so a right text became a wrong one."""
+        template = replace(babbler.info.template, step_end=" 1 ")
+        babbler.info = replace(babbler.info, template=template)
+        forced = babbler._forced_steps()
+        texts = [babbler._ids(text) for text in ("3", "3 1", "3 1 2", "1")]
+        assert [forced.has_step(ids) for ids in texts] == [False, True, True, False]
+
     def test_a_line_end_that_is_joined_to_the_word_before_it_ends_a_step(self, babbler):
         """As in the vocabularies of Llama and Qwen, where a line end alone is another token."""
         joined = Tokenizer(models.BPE())

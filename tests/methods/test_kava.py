@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from families import tiny_family
 from latentcot.curriculum.layout import EncodedExample, lay_out
 from latentcot.errors import TrainingError
 from latentcot.methods import method_named
 from latentcot.methods.kava import CACHE, compressed
 from latentcot.models.ways import set_way
-from latentcot.thinking.attention import Attention
+from latentcot.thinking.attention import Attention, read_attention
 from latentcot.thinking.batch import collate_views
 from latentcot.training.objective import Counts, Objective, make_modules
 from losses import TOKENS
@@ -210,3 +211,10 @@ def test_a_model_that_keeps_no_keys_is_refused():
     set_way(model, "rows")
     with pytest.raises(TrainingError, match=r"LlamaModel: keys and values .*read row by row"):
         losses(kava(projection="identity"), model)
+
+
+def test_a_model_with_alibi_is_refused():
+    model = tiny_family("bloom")
+    batch = collate_views(laid_out(kava(), examples=CHAINS)).views["teacher"]
+    with pytest.raises(TrainingError, match=r"BloomForCausalLM: .*ALiBi.*such as codi"):
+        read_attention(model, batch)

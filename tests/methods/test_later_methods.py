@@ -19,8 +19,9 @@ from latentcot.tasks.prosqa.generator import make_splits
 from latentcot.tasks.prosqa.options import options_named
 from latentcot.thinking.batch import collate, collate_views
 from latentcot.thinking.decoding import generate
+from latentcot.thinking.passes import Passes
 from latentcot.thinking.think import Thinker, think
-from latentcot.training.objective import make_modules
+from latentcot.training.objective import Objective, make_modules
 from losses import TOKENS
 from method_losses import EXAMPLES, RULES, assert_same_gradients, laid_out, losses
 from reference import embed, last_hidden, reference_loss, reference_states, tiny_model
@@ -278,6 +279,22 @@ class TestSimcot:
             [name] = [n for n, p in model.named_parameters() if p is head]
             assert not gradients[f"model.{name}"].any()
         assert any(g.any() for name, g in gradients.items() if name.startswith("model."))
+
+    @pytest.mark.parametrize("saves", [False, True])
+    def test_the_decoder_saves_memory_as_the_model_does(self, model, saves, monkeypatch):
+        seen = []
+
+        class Spy(Passes):
+            def read(self, *inputs):
+                seen.append(self.saves_memory)
+                return super().read(*inputs)
+
+        monkeypatch.setattr("latentcot.methods.simcot.Passes", Spy)
+        method = method_named("simcot")
+        modules = make_modules(method, model, seed=0)
+        objective = Objective(model, method, RULES, modules, saves_memory=saves).train()
+        objective(collate_views(laid_out(method))).sum().backward()
+        assert seen == [saves]
 
     def test_targets_of_groups(self):
         steps = [(1,), (2,), (3,), (4,), (5,), (6,)]

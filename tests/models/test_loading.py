@@ -19,6 +19,7 @@ from latentcot.models.loading import (
     check_lengths,
     fast_precision,
     load_pretrained,
+    load_weights,
     make_from_scratch,
     max_positions,
 )
@@ -115,6 +116,20 @@ def test_the_kind_of_positions_changes_no_other_weight() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(RecipeError, match=r"model\.num_heads: must divide .* got 3 and 16"):
         make_from_scratch(tiny(num_heads=3), TOKENIZER, seed=0)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_rotary_positions_turn_pairs(architecture: str) -> None:
+    with pytest.raises(RecipeError, match=r"must be even, got 12 / 4"):
+        make_from_scratch(tiny(architecture, hidden_size=12, num_heads=4), TOKENIZER, seed=0)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+def test_positions_of_a_loaded_model_stay_fixed(positions: str, tmp_path: Path) -> None:
+    """Going on from a checkpoint once trained the table that "stays as it is"."""
+    make_from_scratch(tiny(positions=positions), TOKENIZER, seed=0).save_pretrained(tmp_path)
+    table = load_weights(str(tmp_path)).get_parameter(POSITIONS)
+    assert table.requires_grad == (positions == "learned")
 
 
 @pytest.mark.parametrize("architecture", FROM_SCRATCH)

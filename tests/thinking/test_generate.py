@@ -271,6 +271,14 @@ class TestStop:
             hook.remove()
             assert text.num_passes == len(calls)
 
+    def test_thoughts_that_were_not_taken_leave_room_for_words(self, model, rule, counts):
+        longest = max(map(len, self.LIMITED))
+        options = {"eos_id": NO_EOS, "max_new_tokens": 20, "max_length": longest + 1}
+        texts = generate(model, self.LIMITED, stop=rule, **options)
+        for text, prompt, count in zip(texts, self.LIMITED, counts, strict=True):
+            room = longest + 1 - (len(prompt) - prompt.num_latents + count)
+            assert text.num_tokens == min(20, room)
+
     def test_the_threshold_is_reached_and_not_passed(self):
         """At exactly the threshold a row stops."""
         rule = StopRule(StopHead(4), threshold=0.5, max_thoughts=3)  # a fresh head says 0.5

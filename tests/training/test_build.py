@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Gemma2Config
 
 from latentcot.data.examples import read_examples, write_examples
 from latentcot.errors import DataError, RecipeError
 from latentcot.models.special_tokens import bpe_tokenizer
+from latentcot.runs.checkpoint import MODULES_FILE
+from latentcot.runs.checkpoint_folders import best_checkpoint
 from latentcot.training.build import build
+from latentcot.training.train import train
 
 
 def test_a_model_that_cannot_think_is_refused(make_recipe: Any, tmp_path: Path) -> None:
@@ -85,3 +90,20 @@ def test_a_script_without_blanks_is_told(
     files = {split: changed(data, tmp_path, split, unspaced) for split in ("train", "valid")}
     build(make_recipe(data=files))
     assert "Set model.tokenizer: bpe for such a script" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_what_it_learned_beside_the_model(
+    make_recipe: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """The projection of CODI was drawn anew, though the weights fit the old one."""
+    codi = {"name": "codi", "num_latents": 2}
+    assert train(make_recipe(codi, training={"max_updates": 2}), tmp_path / "run", is_quiet=True)
+    checkpoint = best_checkpoint(tmp_path / "run")
+    learned = load_file(checkpoint / MODULES_FILE)
+    run = build(make_recipe(codi, model=str(checkpoint), seed=5))
+    found = run.objective.learned.state_dict()
+    assert all(torch.equal(found[key], one) for key, one in learned.items()) and learned
+    capsys.readouterr()
+    build(make_recipe(model=str(checkpoint)))
+    assert "holds projection, which this method does not have" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from interrupts import in_update, press_ctrl_c
 from latentcot import CheckpointError, DataError, RecipeError, RunError, train
 from latentcot.curriculum.layout import EncodedExample
 from latentcot.data.examples import Example, read_examples
+from latentcot.data.fields import Columns, Fields
 from latentcot.data.formats import source_hash
 from latentcot.data.sources import count_examples, open_stream
 from latentcot.methods import METHODS
@@ -177,6 +178,12 @@ def test_the_number_of_examples_may_be_given(folder):
             open_stream(str(folder), limit, number)
     assert count_examples(str(folder)) == count_examples("nowhere", None, 61) == 61
     assert count_examples(str(folder), 9) == count_examples("nowhere", 9, 61) == 9
+
+
+def test_examples_in_columns_of_another_name_are_counted(tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"asked": "1?", "reply": "2"}\n' * 3)
+    assert count_examples(str(file), fields=Fields(Columns("asked", None, "reply"))) == 3
 
 
 def test_icot_text(tmp_path):

@@ -106,13 +106,18 @@ def open_stream(
     return stream
 
 
-def count_examples(source: str, limit: int | None = None, num_examples: int | None = None) -> int:
+def count_examples(
+    source: str,
+    limit: int | None = None,
+    num_examples: int | None = None,
+    fields: Fields = USUAL,
+) -> int:
     """Count what `open_stream` would give; at once where `num_examples` says it.
 
     Raises:
         DataError: As `open_stream`.
     """
-    count = num_examples or len(open_stream(source, limit))
+    count = num_examples or len(open_stream(source, limit, fields=fields))
     return count if limit is None else min(count, limit)
 
 

@@ -414,6 +414,7 @@ class Reasoner:
         template = self.info.template
         # A tokenizer of whole words writes no line ends; nor do steps of one token need an end.
         end = template.step_end if template.step_end and self._ids(template.step_end) else ""
+        end = end.rstrip(" ") or end  # decoded, a text does not end with a blank
 
         def has_step(words: Sequence[int]) -> bool:
             return bool(words) and end in str(self.tokenizer.decode(list(words)))

@@ -81,7 +81,8 @@ def spelled(readings: Readings, view: str, size: int) -> Tensor:
     table = readings.model.get_input_embeddings()
     words = table(targets.clamp(min=0)).detach().to(prefix.dtype)
     is_real = torch.cat([torch.ones_like(is_label[:, :1]).expand(-1, size), is_label], dim=1)
-    read = Passes(decoder, len(targets)).read(torch.cat([prefix, words], dim=1), is_real)
+    passes = Passes(decoder, len(targets), saves_memory=readings.saves_memory)
+    read = passes.read(torch.cat([prefix, words], dim=1), is_real)
     logits = logits_of(decoder, read[:, size - 1 : -1])
     nll = nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=NO_LABEL, reduction="none"

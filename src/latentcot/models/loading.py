@@ -170,6 +170,7 @@ def load_weights(name: str) -> PreTrainedModel:
         )
     model: PreTrainedModel = loaded[0]
     take_faster_modules(model)
+    keep_fixed_positions(model)
     report: dict[str, Any] = loaded[1]
     if options:  # they are plain floats by now, and can be saved as such
         unpacked: Any = model
@@ -207,12 +208,19 @@ def make_from_scratch(
     """Make a small model from scratch, its weights drawn from `seed` alone.
 
     Raises:
-        RecipeError: The heads do not divide the width.
+        RecipeError: The heads do not divide the width, or into parts that rotary positions cannot
+            turn.
     """
     if settings.hidden_size % settings.num_heads:
         raise RecipeError(
             f"model.num_heads: must divide model.hidden_size, got {settings.num_heads} and "
             f"{settings.hidden_size}."
+        )
+    if settings.architecture != "gpt2" and settings.hidden_size // settings.num_heads % 2:
+        raise RecipeError(
+            f"model.num_heads: rotary positions of {settings.architecture} turn pairs, so "
+            "model.hidden_size / model.num_heads must be even, got "
+            f"{settings.hidden_size} / {settings.num_heads}."
         )
     of_family: dict[str, Any]
     if settings.architecture == "gpt2":
@@ -261,8 +269,19 @@ def make_from_scratch(
         with torch.no_grad():
             table[:, 0::2] = scale * angle.sin()
             table[:, 1::2] = scale * angle.cos()[:, : width // 2]
-        table.requires_grad_(False)
+        setattr(config, FIXED_POSITIONS, True)
+        keep_fixed_positions(model)
     return model
+
+
+FIXED_POSITIONS = "latentcot_fixed_positions"
+"""What the config of a model says whose table of positions is not learned."""
+
+
+def keep_fixed_positions(model: PreTrainedModel) -> None:
+    """Freeze the table of positions, where it is not learned."""
+    if getattr(model.config, FIXED_POSITIONS, False):
+        model.get_parameter("transformer.wpe.weight").requires_grad_(False)
 
 
 def width_of(model: PreTrainedModel) -> int:

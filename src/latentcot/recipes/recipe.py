@@ -332,10 +332,11 @@ def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         )
     if recipe.stop.rule != "constant":
         view = method_named(recipe.method).view
-        if not isinstance(view.latents, Sequential) or view.compression is not None:
+        is_varied = view.compression is None and view.num_latents is None
+        if not isinstance(view.latents, Sequential) or not is_varied:
             problems.append(
-                "stop: a classifier needs latent positions that are filled one by one and end "
-                f"after a number of them, which {recipe.method_name} does not have. Use stop: "
+                "stop: a classifier needs latent positions that are filled one by one, as many as "
+                f"an example has steps, which {recipe.method_name} does not have. Use stop: "
                 "constant."
             )
         if curriculum.pad_to_num_stages:

@@ -185,7 +185,7 @@ def num_updates_of(recipe: Recipe) -> int | None:
 @cache
 def _num_examples(data: Data) -> int:
     if data.stream:
-        return count_examples(data.train, data.max_train, data.num_examples)
+        return count_examples(data.train, data.max_train, data.num_examples, data.fields)
     return len(read_examples(data.train, data.max_train, data.fields))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from latentcot.errors import TrainingError
 from latentcot.models.backend.split_cache import additive, attends_by
 from latentcot.models.ways import backbone_of, cache_name, lock_of, without_dropout
 from latentcot.thinking.batch import Batch
@@ -42,8 +43,18 @@ def read_attention(model: PreTrainedModel, batch: Batch) -> list[Attention]:
 
     Takes (B, heads, Q + T, Q + T) numbers a block, of all blocks at the same time. The model must
     keep the keys and values of every column: `Passes.cached` refuses others.
+
+    Raises:
+        TrainingError: Its positions are ALiBi's, which Bloom and Falcon compute from a mask that
+            knows of no row's own view.
     """
     backbone = backbone_of(model)
+    if model.config.model_type == "bloom" or getattr(model.config, "alibi", False):
+        raise TrainingError(
+            f"{type(model).__name__}: what it looks at cannot be read, since its positions (ALiBi) "
+            "are computed from a mask of another form. Use another model, or a method that does "
+            "not read attention, such as codi."
+        )
     ids_BK = torch.cat([batch.prefix, batch.suffix], dim=1)
     first, column = batch.prefix.shape[1], torch.arange(ids_BK.shape[1], device=ids_BK.device)
     ends_B1 = torch.stack([batch.prefix_lengths, first + batch.suffix_lengths])[:, :, None]

@@ -201,6 +201,10 @@ def generate(
         if texts is None:
             thinks = thinker if perturbation is None else perturbation.on(thinker, rows)
             rollout = roll_out(model, batch, thinks, stop)
+            if stop is not None:  # it may have ended latent mode sooner
+                left = zip(batch, rollout.num_latents_B.tolist(), rooms, strict=True)
+                rooms = [room + one.num_latents - num for one, num, room in left]
+                limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
             draw = _drawer(sampling, rows)
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced, soft)
             if recorder is not None:

@@ -85,6 +85,7 @@ class Readings:
         modules: What the method learns beside the model, by name.
         model: Who read it.
         plan: The numbers of the curriculum.
+        saves_memory: Whether blocks are computed a second time for their gradients.
     """
 
     views: Mapping[str, Reading]
@@ -92,6 +93,7 @@ class Readings:
     modules: Mapping[str, nn.Module]
     model: PreTrainedModel
     plan: Plan
+    saves_memory: bool = False
 
     def __getitem__(self, view: str) -> Reading:
         """Return one view."""

@@ -12,6 +12,9 @@ from itertools import chain, islice, product
 from pathlib import Path
 from threading import Timer
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from latentcot.curriculum.layout import (
@@ -57,7 +60,7 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.recipes.values import command_for
-from latentcot.runs.checkpoint import read_info
+from latentcot.runs.checkpoint import MODULES_FILE, read_info
 from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
@@ -65,6 +68,8 @@ from latentcot.training.objective import Objective, make_modules
 from latentcot.training.reports import refuse_trackers
 from latentcot.training.stream import EncodedStream
 from latentcot.utils.display import progress_bar, say
+from latentcot.utils.distributed import num_started
+from latentcot.utils.parsing import one_line
 
 MANY, STRIDE = 200_000, 10_000
 """Examples of a stream that take so long to read that a bar is shown, and between its moves."""
@@ -166,10 +171,15 @@ def build(recipe: Recipe) -> Run:
         train = _training_examples(recipe.data)
         valid = _read("valid", recipe.data.valid, recipe.data.max_valid, recipe.data.fields)
         reads_steps = method.reads_steps(recipe.curriculum.plan)
-        needs_steps = reads_steps and method.chain is None  # else it makes its own
+        is_counted = method.view.has_latents and method.view.num_latents is None
+        counts_steps = is_counted and not recipe.curriculum.plan.pad_to_num_stages
+        needs_steps = (
+            reads_steps or counts_steps
+        ) and method.chain is None  # else it makes its own
         if needs_steps and not any(example.steps for example in train):
+            why = "learns from them" if reads_steps else "has as many latent positions (unpadded)"
             raise DataError(
-                f"{recipe.data.train}: no example has steps, but {method.name} learns from them. "
+                f"{recipe.data.train}: no example has steps, but {method.name} {why}. "
                 "Use a method that is trained on answers alone, such as no-cot."
             )
         _check_chains(recipe, method, train)
@@ -185,10 +195,13 @@ def build(recipe: Recipe) -> Run:
                 tokenizer = tokenizer_from_scratch(recipe, recipe.model, examples)
             model = make_from_scratch(recipe.model, tokenizer, recipe.seed)
         if recipe.training.precision == "auto":
-            precision = fast_precision(model)
+            # Of several processes each would measure by itself, and they might not agree.
+            precision = fast_precision(model) if num_started() == 1 else "float32"
             recipe = replace(recipe, training=replace(recipe.training, precision=precision))
         _refuse_lost_answers(recipe, valid, tokenizer)
         modules = make_modules(method, model, recipe.seed)  # copies of the model have no adapters
+        if isinstance(recipe.model, str):
+            _take_modules(modules, recipe.model)
         if recipe.lora is not None and isinstance(recipe.model, str):
             is_folder = Path(recipe.model).is_dir()
             base = str(Path(recipe.model).resolve()) if is_folder else recipe.model
@@ -242,6 +255,28 @@ def _tell_other_form(recipe: Recipe, model: str) -> None:
         say(
             f"Note: {model} was trained with texts of another form ({'; '.join(told)}). Unless "
             "that is meant, give the recipe the same."
+        )
+
+
+def _take_modules(modules: nn.ModuleDict, model: str) -> None:
+    """Go on from what a checkpoint of ours has learned beside its model, where it fits.
+
+    Raises:
+        RecipeError: It cannot be read.
+    """
+    path, own = Path(model) / MODULES_FILE, modules.state_dict()
+    if not path.is_file():
+        return
+    try:
+        learned = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RecipeError(f"model: {path} cannot be read: {one_line(str(error))}.") from None
+    fits = {key: one for key, one in learned.items() if key in own and own[key].shape == one.shape}
+    modules.load_state_dict(own | fits)
+    if left := sorted({key.partition(".")[0] for key in learned.keys() - fits.keys()}):
+        say(
+            f"Note: {path} holds {', '.join(left)}, which this method does not have in that shape "
+            "and leaves out."
         )
 
 

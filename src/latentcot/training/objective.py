@@ -60,17 +60,19 @@ class Objective(nn.Module):
         anchored = {view for term in self.method.terms for view in term.anchored}
         modules = dict(self.learned.items())
         kept, special_tokens = self.method.kept_of(modules), self.rules.special_tokens
-        views = {}
+        views, saves_memory = {}, self.saves_memory and self.training
         for view, batch in batches.views.items():
             rollout = think(
                 self.model,
                 batch,
                 Thinker(self.method.views[view].latents, special_tokens, kept),
-                saves_memory=self.saves_memory and self.training,
+                saves_memory=saves_memory,
                 keeps_layers=view in anchored,
             )
             views[view] = Reading(self.model, batch, rollout)
-        readings = Readings(views, batches.targets, modules, self.model, self.rules.plan)
+        readings = Readings(
+            views, batches.targets, modules, self.model, self.rules.plan, saves_memory
+        )
         sums = []
         for term in self.method.terms:
             total = term.total(readings).reshape(-1)
