@@ -85,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
                     repo[value["path"]] = base64.b64decode(value["content"])
                 elif line["key"] == "lfsFile":
                     repo[value["path"]] = hub.blobs[value["oid"]]
+                elif line["key"] == "deletedFile":
+                    del repo[value["path"]]
             name = path.removeprefix("/api/models/").partition("/commit/")[0]
             url = f"{hub.url}/{name}/commit/{COMMIT}"
             return self.answer({"success": True, "commitOid": COMMIT, "commitUrl": url})

@@ -335,6 +335,8 @@ REFUSED = [
         "2 numbers of thoughts make a result each",
     ),
     ("convert {h}/plain.gguf --out {h}/new --num-stages 2", "UsageError", "is a plain model"),
+    ("convert {h}/plain.gguf --out {h} --overwrite", "RunError", "is read from there"),
+    ("convert {h}/plain.gguf --out .", "RunError", "must have a name of its own"),
     ("generate {h}/run zebra", "DataError", "'zebra'"),
     ("generate {h}/full 1", "CheckpointError", "holds no latentcot.json"),
     ("compare", "RunError", "at least one run folder"),

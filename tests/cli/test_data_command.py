@@ -111,6 +111,16 @@ def test_a_folder_with_files_is_left_alone_unless_told(tmp_path: Path) -> None:
         run("make", "prosqa", "--out", tmp_path / "mine.txt", *SMALL)
 
 
+def test_data_of_another_task_go_with_their_note(tmp_path: Path) -> None:
+    """What an earlier task has left would be read as part of the folder."""
+    few = ["--train", 2, "--valid", 2, "--test", 2]
+    run("make", "arithmetic", "--out", tmp_path, *few)
+    (tmp_path / "mine.txt").write_text("mine")
+    run("make", "prosqa", "--out", tmp_path, *few, "--overwrite")
+    splits = {f"{split}.jsonl" for split in ("train", "valid", "test")}
+    assert {path.name for path in tmp_path.iterdir()} == {"data.json", "mine.txt", *splits}
+
+
 @pytest.mark.parametrize(
     ("tokens", "error", "message"),
     [

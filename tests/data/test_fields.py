@@ -56,6 +56,9 @@ RECORDS: dict[str, tuple[dict[str, Any], str, tuple[str, ...], str]] = {
     "GSM-Hard": (
         {"input": "a?", "target": 21557.250000000004, "code": "…"}, "a?", (), "21557.25",
     ),
+    "a float with many digits": (
+        {"input": "a?", "target": 97338733.42857143}, "a?", (), "97338733.4285714",
+    ),
     "MultiArith": ({"question": "a?", "final_ans": "4"}, "a?", (), "4"),
     "MultiArith, first form": ({"sQuestion": "a?", "lSolutions": [8.0]}, "a?", (), "8"),
     "hub": (

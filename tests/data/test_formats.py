@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -445,3 +447,33 @@ def test_records_come_one_by_one(path: Path) -> None:
     """A limit on a large file of lines does not parse all of it."""
     records = read_records(write(path, f"{ICOT}\nnonsense"))
     assert next(records)[0] == f"{path}:1"
+
+
+# --- tables and line ends ---
+
+
+def test_line_ends_of_an_old_mac(path: Path) -> None:
+    path.write_bytes(b"question,answer\rone?,1\rtwo?,2\r")
+    assert [one.answer for one in read_examples(path)] == ["1", "2"]
+    path.write_bytes(b"q, a||<<1+1=2>> #### 2\rq b||<<1+2=3>> #### 3\r")
+    assert [one.question for one in read_examples(path)] == ["q, a", "q b"]
+
+
+def test_two_columns_of_one_name_are_refused(path: Path) -> None:
+    path.write_text("question,answer, answer\nq?,1,2\n")
+    with pytest.raises(DataError, match="has two columns called 'answer'"):
+        read_examples(path)
+
+
+def test_a_first_line_too_long_for_a_table_is_no_traceback(path: Path) -> None:
+    path.write_text('"' + "x" * 200_000 + '",question\n1,2\n')
+    with pytest.raises(DataError):
+        read_examples(path)
+
+
+def test_ids_and_dates_as_tables_give_them(path: Path, tmp_path: Path) -> None:
+    path.write_text('{"question": "a?", "answer": "1", "id": 1.0}\n')
+    [example] = read_examples(path)
+    assert example.id == "1"
+    write_examples(path, [replace(example, meta={"day": date(2026, 12, 1)})])
+    assert read_examples(path)[0].meta == {"day": "2026-12-01"}

@@ -137,8 +137,11 @@ def test_there_and_back(evaluated, data, tmp_path):
         there = {**{name: file.read_bytes() for name, file in parcel.files.items()}}
         assert hub.repos["me/toy"] == {**there, CARD: parcel.card.encode()}
         assert hub.private == {"me/toy": True}
+        # Of an earlier checkpoint, in whose place it would be read; and of somebody's own.
+        hub.repos["me/toy"] |= {"adapters.json": b"{}", "notes.jsonl": b"mine"}
         again = ask(hub.url, tmp_path, "push", evaluated, "me/toy")
         assert again.returncode == 0, again.stderr
+        assert hub.repos["me/toy"].keys() == {*there, CARD, "notes.jsonl"}
         here, from_hub = (
             ask(hub.url, tmp_path, "generate", name, question, "--json")
             for name in (evaluated, "me/toy")

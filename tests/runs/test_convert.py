@@ -560,6 +560,10 @@ def test_folders_of_something_else(desk, tiny_run):
     assert "holds no weights" in desk.refusal(folder, COT, base)
     (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}')
     assert "must be plain LoRA to be merged" in desk.refusal(folder, COT, base)
+    for key, value in (("init_lora_weights", "pissa"), ("lora_bias", True)):  # more than B·A
+        told = {"peft_type": "LORA", "lora_alpha": 8, key: value}
+        (folder / "adapter_config.json").write_text(json.dumps(told))
+        assert key in desk.refusal(folder, COT, base)
     (folder / "adapter_config.json").unlink()
     index = folder / "model.safetensors.index.json"
     for text in ("[]", "{", "[" * 10_000, '{"weight_map": {"a": 3}}', '{"weight_map": {}}'):

@@ -365,6 +365,13 @@ def test_criteria_processors_and_streamers_see_no_latent_positions(tmp_path: Pat
     assert first[0] not in other
     allowed = model.generate(**inputs, prefix_allowed_tokens_fn=lambda i, seen: [6 + len(seen) % 3])
     assert allowed[0, length:].tolist() == [6 + (length + i) % 3 for i in range(10)]
+    by_question = set[int]()  # also where there is no room to write them next to each other
+    model.generate(
+        **asked(reasoner, QUESTIONS[4:6]),
+        max_new_tokens=10_000,
+        prefix_allowed_tokens_fn=lambda i, seen: by_question.add(i) or [6],
+    )
+    assert by_question == {0, 1}
     streamed = Shown(0)
     streamed.put, streamed.end = streamed.seen.append, lambda: streamed.seen.append("end")
     model.generate(**inputs, streamer=streamed)

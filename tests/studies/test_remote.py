@@ -257,6 +257,11 @@ def tear_after(remote, number, patch):
 
 
 class TestStudy:
+    def test_a_task_whose_name_holds_a_dot_is_no_file(self, remote, tmp_path):
+        write(tmp_path / "here" / "gsm.v2" / "cot" / "seed-0.yaml")
+        StudyFolder(tmp_path / "here", remote).push()
+        assert "gsm.v2/cot/seed-0.yaml" in remote.files()
+
     def test_holds_the_results_and_the_names_of_checkpoints(self, copy, remote, tmp_path):
         add_checkpoint(copy.run, 4)
         write(copy.run / "recipe.yaml")

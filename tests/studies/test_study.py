@@ -125,6 +125,10 @@ class TestFile:
             ({"data": ["prosqa --out 'a"]}, "names no folder"),
             ({"data": ["render in.jsonl"]}, "data: 'render in.jsonl' names no folder"),
             ({"data": ["render a --out b --overwrite"]}, "holds --overwrite. Leave it out"),
+            (
+                {"data": ["prosqa --out a", "arithmetic --out ./a"]},
+                "that another line makes",
+            ),
             ({"methods": "cot"}, "methods: must be a list of names"),
             ({"methods": [{"a": {}, "b": {}}]}, "methods: must be names, or one NAME"),
             ({"tasks": {"a": {"training.epochs": 1}}}, "tasks: a: must be a recipe file"),

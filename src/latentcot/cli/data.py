@@ -31,6 +31,7 @@ from latentcot.tasks.prosqa.rendering import RenderOptions, render_again
 from latentcot.tasks.statistics import custom_stats, histogram, rows_of
 from latentcot.utils.display import Terminal, put, say
 from latentcot.utils.files import write_json
+from latentcot.utils.parsing import is_plain_name, parse_json
 
 data = App(name="data", help="Make data sets, and look at what a data file holds.")
 # The flags for help are those of its commands: see `_outside`.
@@ -123,6 +124,15 @@ def _outside(
     return make(tokens, exit_on_error=False, print_error=False)
 
 
+def _files_made(note: Path) -> set[str]:
+    """Return the files that an earlier `data make` has written beside its note."""
+    try:
+        names = parse_json(note.read_text(encoding="utf-8"))["sha256"]
+        return {name for name in names if is_plain_name(name)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def _make_folder(
     task: Task, options: Any, sizes: Mapping[str, int], seed: int, out: Path, *, overwrite: bool
 ) -> None:
@@ -145,8 +155,11 @@ def _make_folder(
     assert task.make is not None
     with progress_bar("examples", sum(sizes.values())) as advance:
         splits = task.make(options, sizes, seed, advance)
+    old = _files_made(out / "data.json")
     # While an old data.json stands next to new files, it would vouch for the wrong bytes.
     (out / "data.json").unlink(missing_ok=True)
+    for name in old - {f"{split}.{task.ending}" for split in splits}:  # of another task
+        (out / name).unlink(missing_ok=True)
     digests = {}
     for split, examples in splits.items():
         path = out / f"{split}.{task.ending}"

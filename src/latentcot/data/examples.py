@@ -8,6 +8,8 @@ docs/data-format.md shows all forms.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ def read_examples(
         if example.id in seen:
             raise DataError(
                 f"{where}: the id {shown(example.id)} stands at {seen[example.id]} already. "
-                f"Ids must be unique within a file. {HELP}"
+                f"Ids must be unique among all that is read at a time. {HELP}"
             )
         seen[example.id] = where
         examples.append(example)
@@ -80,7 +82,11 @@ def read_examples(
 
 
 def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
-    """Write examples as JSON Lines, whole or not at all."""
+    """Write examples as JSON Lines, whole or not at all; dates of a table as text.
+
+    Raises:
+        DataError: A table's column holds bytes, which JSON has no place for.
+    """
     with written_whole(path) as file:
         for example in examples:
             record: dict[str, Any] = {
@@ -90,7 +96,15 @@ def write_examples(path: Path | str, examples: Iterable[Example]) -> None:
                 "answer": example.answer,
             }
             record |= {key: value for key, value in example.meta.items() if key not in record}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json.dumps(record, ensure_ascii=False, default=_as_text) + "\n")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        raise DataError("a column of the examples holds bytes, which JSON cannot. Leave it out.")
+    if isinstance(value, date | time | Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def example_of(record: Any, where: str, default_id: str, fields: Fields = USUAL) -> Example:
@@ -124,8 +138,11 @@ def example_of(record: Any, where: str, default_id: str, fields: Fields = USUAL)
             )
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise DataError(f"{where}: 'steps' must be a list of strings, got {_kind(steps)}. {HELP}")
+    if isinstance(id_, float) and id_.is_integer():  # of a table with a gap in this column
+        id_ = int(id_)
     if not isinstance(id_, str | int):
-        raise DataError(f"{where}: 'id' must be a string or a number, got {_kind(id_)}. {HELP}")
+        rule = "'id' must be a string or a whole number"
+        raise DataError(f"{where}: {rule}, got {_kind(id_)}. {HELP}")
     if len(str(id_)) > MAX_ID or has_control(str(id_)):
         rule = f"'id' must be one line of at most {MAX_ID} characters"
         raise DataError(f"{where}: {rule}, got {shown(id_)}. {HELP}")

@@ -111,8 +111,8 @@ def plain_fields(record: dict[str, Any], fields: Fields = USUAL) -> dict[str, An
     if isinstance(answer, list) and len(answer) == 1:
         answer = answer[0]
     if isinstance(answer, float) and math.isfinite(answer):
-        # 18.0 is 18. Of 21557.250000000004 the noise goes: no question has 15 significant digits.
-        answer = str(int(answer)) if answer == int(answer) else f"{answer:.12g}"
+        # 18.0 is 18. Of 21557.250000000004 the noise goes: no answer has 16 significant digits.
+        answer = str(int(answer)) if answer == int(answer) else f"{answer:.15g}"
     elif isinstance(answer, int):
         answer = str(answer)
     if not is_ours and isinstance(answer, str) and _WHOLE.fullmatch(answer):

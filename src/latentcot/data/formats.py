@@ -73,6 +73,8 @@ def _file_records(path: Path) -> Iterator[Record]:
         text = content.decode("utf-8-sig")
     except ValueError as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
+    if "\r" in text and "\n" not in text:  # the line ends of an old Mac
+        text = text.replace("\r", "\n")
     start = text.lstrip()[:1]
     if is_table(text, path.suffix):
         yield from _table_records(path, text)
@@ -235,7 +237,10 @@ def is_table(text: str, ending: str) -> bool:
 
 
 def _columns(line: str, mark: str) -> list[str]:
-    found = next(csv.reader([line], delimiter=mark), []) if mark in line else []
+    try:
+        found = next(csv.reader([line], delimiter=mark), []) if mark in line else []
+    except csv.Error:  # no line of a table
+        return []
     return [name.strip() for name in found]
 
 
@@ -246,6 +251,10 @@ def _table_records(path: Path, text: str) -> Iterator[Record]:
     mark = max(",\t;", key=lambda one: (len(known & set(_columns(first, one))), first.count(one)))
     rows = csv.DictReader(io.StringIO(text.lstrip("\n\r")), delimiter=mark, strict=True)
     try:
+        names = [name.strip() for name in rows.fieldnames or ()]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{path}:1: has two columns called {shown(twice)}. {HELP}")
         for row in rows:
             where = f"{path}:{rows.line_num}"
             if None in row or None in row.values():

@@ -5,6 +5,7 @@ card, written from what the run says of itself. A checkpoint that holds a README
 sent with that one. The training state stays here.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import (
     CommitOperationAdd,
+    CommitOperationDelete,
     EvalResult,
     HfApi,
     ModelCard,
@@ -24,8 +26,9 @@ from huggingface_hub.utils._validators import validate_repo_id
 from latentcot.errors import RunError, UsageError
 from latentcot.evaluation.results import Evaluation
 from latentcot.evaluation.statistics import percent
-from latentcot.runs.checkpoint import CheckpointInfo, locate
-from latentcot.runs.checkpoint_folders import STATE_FILE
+from latentcot.models.settings import ADAPTERS_FILE, WEIGHTS_FILE
+from latentcot.runs.checkpoint import MODULES_FILE, STOP_FILE, CheckpointInfo, locate
+from latentcot.runs.checkpoint_folders import CHECKSUMS_FILE, QUESTIONS_FILE, STATE_FILE
 from latentcot.runs.export import GENERATE_FILE, THINKING_FILE, THINKING_VERSION
 from latentcot.runs.folder import read_run_recipe, run_of
 from latentcot.runs.provenance import code_of, read_provenance
@@ -92,6 +95,16 @@ def pack(path: Path | str, repo: str, licence: str | None = None) -> Parcel:
     return Parcel(repo, files, card, own is not None)
 
 
+def is_ours(name: str) -> bool:
+    """Return whether a file of a repository is one that a checkpoint has or may have had."""
+    is_weights = re.fullmatch(r"model[\w.-]*\.safetensors(\.index\.json)?", name)
+    return name in BESIDE or name.startswith("custom_generate/") or is_weights is not None
+
+
+BESIDE = (ADAPTERS_FILE, WEIGHTS_FILE, MODULES_FILE, STOP_FILE, CHECKSUMS_FILE, QUESTIONS_FILE)
+"""What not every checkpoint has."""
+
+
 def push(parcel: Parcel, *, private: bool = False) -> str:
     """Send a parcel in one commit, and make its repository if there is none; return its address.
 
@@ -109,12 +122,15 @@ def push(parcel: Parcel, *, private: bool = False) -> str:
             "push: there is no token for the hub. `hf auth login` asks for one that may write; or "
             "set HF_TOKEN."
         )
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationAdd(name, file) for name, file in parcel.files.items()),
         CommitOperationAdd(CARD, parcel.card.encode()),
     ]
     try:
         api.create_repo(parcel.repo, private=private or None, exist_ok=True)
+        # What an earlier push left would be read beside, or in place of, what comes now.
+        left = {*api.list_repo_files(parcel.repo)} - {*parcel.files, CARD}
+        operations += [CommitOperationDelete(name) for name in sorted(left) if is_ours(name)]
         made = api.create_commit(
             parcel.repo, operations, commit_message="Upload a checkpoint of latentcot"
         )

@@ -189,6 +189,20 @@ def refuse_missing(source: Path) -> None:
         raise CheckpointError(f"{source}: no such file or folder.")
 
 
+def refuse_place(out: Path, inputs: Sequence[Path]) -> None:
+    """Check that a folder has a name, and that nothing lies in it that is read meanwhile.
+
+    Raises:
+        RunError: One of the two is not so.
+    """
+    if not out.name:  # it is written beside, and renamed
+        raise RunError(f"--out {out}: must have a name of its own, such as {out / 'checkpoint'}.")
+    place = out.resolve()
+    for path in inputs:
+        if path.exists() and place in (path.resolve(), *path.resolve().parents):
+            raise RunError(f"{out}: {path} is read from there. Give another --out.")
+
+
 def refuse_taken(out: Path, inputs: Sequence[Path] = (), *, overwrite: bool) -> None:
     """Make sure that a checkpoint may be written into a folder.
 
@@ -200,10 +214,7 @@ def refuse_taken(out: Path, inputs: Sequence[Path] = (), *, overwrite: bool) -> 
     Raises:
         RunError: It may not.
     """
-    place = out.resolve()
-    for path in inputs:
-        if path.exists() and place in (path.resolve(), *path.resolve().parents):
-            raise RunError(f"{out}: {path} is read from there. Give another --out.")
+    refuse_place(out, inputs)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / INFO_FILE).is_file():

@@ -30,7 +30,12 @@ from latentcot.runs.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from latentcot.runs.checkpoint_folders import INFO_FILE, refuse_missing, refuse_taken
+from latentcot.runs.checkpoint_folders import (
+    INFO_FILE,
+    refuse_missing,
+    refuse_place,
+    refuse_taken,
+)
 from latentcot.runs.export import GENERATE_FILE
 from latentcot.runs.external import OFFICIAL, External, lacking, load_external
 from latentcot.runs.folder import RECIPE
@@ -176,8 +181,9 @@ def unpack_gguf(source: Path, out: Path, *, overwrite: bool = False) -> int:
 
     Raises:
         RecipeError: It cannot be read.
-        RunError: `out` is taken or cannot be written.
+        RunError: `out` is taken, holds the file, or cannot be written.
     """
+    refuse_place(out, [source])
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if taken and not (overwrite and (out / "config.json").is_file()):
         again = "Give --overwrite to replace the model in it, or another --out."

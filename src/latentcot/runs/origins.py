@@ -95,6 +95,10 @@ class Beside:
     is_rank_stable: bool = False
 
 
+KEEP_BASE = (None, True, False, "gaussian", "eva", "orthogonal")
+"""What peft may begin adapters with and leave the weights beside them as they are."""
+
+
 @dataclass(slots=True)
 class Parts:
     """A state dict, sorted.
@@ -118,9 +122,18 @@ class Parts:
     notes: list[str] = field(default_factory=list)
 
     def put(self, name: str, value: Tensor) -> None:
-        """Put one tensor of the language model where it belongs; peft wraps layers and tables."""
+        """Put one tensor of the language model where it belongs; peft wraps layers and tables.
+
+        Raises:
+            CheckpointError: It belongs to adapters of another kind.
+        """
         layer, is_lora, kind = name.partition(".lora_")
         table, is_row, _ = name.partition(".token_adapter.trainable_tokens_delta")
+        if is_lora and kind.endswith(".bias"):
+            raise CheckpointError(
+                f"{name}: adapters with biases of their own (lora_bias) are not merged here. Merge "
+                "them with peft (merge_and_unload), and give the merged folder."
+            )
         if is_lora:
             self.adapters.setdefault(layer, {})[kind.partition(".")[0]] = value.to(torch.float32)
         elif is_row:
@@ -140,7 +153,11 @@ def beside(source: Path) -> Beside:
     peft, pccot = (_values(source / name) for name in (ADAPTER_CONFIG, PCCOT_ARGS))
     try:
         if peft:
-            odd = [key for key in ("use_dora", "rank_pattern", "alpha_pattern") if peft.get(key)]
+            patterns = ("use_dora", "rank_pattern", "alpha_pattern", "lora_bias")
+            odd = [key for key in patterns if peft.get(key)]
+            start = peft.get("init_lora_weights")
+            if start not in KEEP_BASE:  # such as pissa: peft has changed the base as well
+                odd.append(f"init_lora_weights {shown(start)}")
             if odd or peft.get("peft_type") != "LORA":
                 raise CheckpointError(
                     f"{source / ADAPTER_CONFIG}: must be plain LoRA to be merged here, got "

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -192,7 +193,10 @@ def _num_examples(data: Data) -> int:
 def write_tables(study: Study, out: Path) -> list[Summary]:
     """Compare all runs of a study over their seeds; write table.md, .tex, .csv and .json."""
     # Of a part of the study the baseline may be missing still.
-    has_baseline = any(out.glob(f"*/{study.baseline}/seed-*"))
+    has_baseline = any(
+        (out / task / str(study.baseline) / f"seed-{seed}{ending}").exists()
+        for task, seed, ending in product(study.tasks, study.seeds, ("", ".yaml"))
+    )
     summaries = summarize([out], study.evaluation, study.baseline if has_baseline else None)
     for ending in ("md", "tex", "csv", "json"):
         write_summaries(out / f"table.{ending}", summaries, study.evaluation)

@@ -244,6 +244,7 @@ class StudyFolder:
         if self.remote is None:
             return
         paths = [*self.folder.glob("[!.]*.*"), *self.folder.glob("*/*/seed-*.yaml")]
+        paths = [path for path in paths if path.is_file()]  # a task's name may hold a dot
         names = [path.relative_to(self.folder).as_posix() for path in paths]
         with _told(self.name):
             if overwrite:  # the note makes it a study: it goes last

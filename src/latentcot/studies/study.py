@@ -175,11 +175,16 @@ def read_study(path: Path) -> Study:
     problems = []
     if len(set(study.seeds)) < len(study.seeds):
         problems.append(f"seeds: must name each seed once, got {shown(study.seeds)}.")
+    places = set[Path]()
     for line in study.data:
         try:
-            data_folder(line)
+            place = data_folder(line).resolve()
         except ValueError as problem:
             problems.append(f"data: {shown(line)} {problem}")
+            continue
+        if place in places:
+            problems.append(f"data: {shown(line)} names a folder that another line makes.")
+        places.add(place)
     if study.baseline is not None and study.baseline not in study.methods:
         problems.append(
             f"baseline: {shown(study.baseline)} is none of the methods of this study."
