@@ -40,8 +40,8 @@ STUDIES = {
     for name in (
         "methods-graphs", "methods-graphs-longer", "methods-graphs-from-cot",
         "methods-graphs-passes", "methods-arithmetic", "methods-arithmetic-passes", "prontoqa",
-        "shortcuts", "pause-seeds", "smollm2", "smollm2-lora", "smollm2-scratch",
-        "smollm2-from-cot", "graphs-depth-cot", "graphs-depth",
+        "prontoqa-from-cot", "shortcuts", "pause-seeds", "smollm2", "smollm2-lora",
+        "smollm2-scratch", "smollm2-from-cot", "graphs-depth-cot", "graphs-depth",
         "graphs-depth-longer", "precision", "precision-official", "rows-arithmetic",
     )
 }  # fmt: skip
