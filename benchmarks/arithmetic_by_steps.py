@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from latentcot.data.examples import read_examples
 from latentcot.utils.files import write_json
@@ -38,7 +39,8 @@ def group_of(num_steps: int, is_seen: bool) -> str:
     return f"{num_steps} step{'s' if num_steps > 1 else ''}, {'seen' if is_seen else 'new'}"
 
 
-def by_group(path: Path, groups: dict[str, str]) -> dict[str, float]:
+def by_group(path: Path, groups: dict[str, Any]) -> dict[Any, float]:
+    """Return the accuracy of a run on each group of questions."""
     right = defaultdict(list)
     for record in json.loads(path.read_text(encoding="utf-8"))["records"]:
         right[groups[record["id"]]].append(record["is_correct"])

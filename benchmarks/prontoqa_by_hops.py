@@ -6,13 +6,11 @@ Of the runs that have a result; writes results/prontoqa/more.md, which `studies.
 the study's table.
 """
 
-import json
 import sys
-from collections import defaultdict
 from pathlib import Path
-from statistics import fmean
 
 from analysis_tables import table
+from arithmetic_by_steps import by_group
 from rows_by_tasks import ROWS
 
 from latentcot.data.examples import read_examples
@@ -37,10 +35,7 @@ def main(study: Path, data: Path) -> None:
 
 def shares(path: Path, hops: dict[str, int]) -> str:
     """Return the accuracy of a run at each number of hops."""
-    right = defaultdict(list)
-    for record in json.loads(path.read_text(encoding="utf-8"))["records"]:
-        right[hops[record["id"]]].append(record["is_correct"])
-    return " / ".join(f"{100 * fmean(right[number]):.0f}" for number in sorted(right))
+    return " / ".join(f"{100 * share:.0f}" for _, share in sorted(by_group(path, hops).items()))
 
 
 if __name__ == "__main__":

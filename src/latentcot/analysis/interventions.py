@@ -74,6 +74,11 @@ class Place:
     thought: int | None = None  # this one alone, counted from 1
     up_to: int | None = None  # from the first one to this one
 
+    @property
+    def fewest(self) -> int:
+        """How many latent positions a question must have for it."""
+        return self.thought or self.up_to or 1
+
     def has(self, latent: int) -> bool:
         """Return whether a latent position, counted from 0, is meant."""
         if self.thought is not None:
@@ -161,7 +166,7 @@ class Lab:
 
     def counted(self, name: str, place: Place) -> list[int]:
         """Return the questions that an intervention can be made on."""
-        fewest = max(2 if name == "shuffle" else 1, place.thought or place.up_to or 1)
+        fewest = max(2 if name == "shuffle" else 1, place.fewest)
         return [
             q
             for q, num in enumerate(self.chains.num_latents)

@@ -142,8 +142,7 @@ def mediated(subject: Subject, on_progress: Progress) -> tuple[Row, Values]:
         for place in places(chains.most):
             put_in = putting(table, place, is_direction=name == "noise")
             outputs = answers_with(whole, put_in)
-            fewest = place.thought or place.up_to or 1
-            some = [q for q in base if chains.num_latents[q] >= fewest]
+            some = [q for q in base if chains.num_latents[q] >= place.fewest]
             follows = [is_correct(outputs[q].answer, goals[q]) for q in some]
             stays = [is_correct(outputs[q].answer, whole.examples[q].answer) for q in some]
             key = name, place.thought, place.up_to

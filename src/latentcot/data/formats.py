@@ -73,7 +73,7 @@ def _file_records(path: Path) -> Iterator[Record]:
         text = content.decode("utf-8-sig")
     except ValueError as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. {HELP}") from None
-    if "\r" in text and "\n" not in text:  # the line ends of an old Mac
+    if "\n" not in text and "\r" in text:  # the line ends of an old Mac
         text = text.replace("\r", "\n")
     start = text.lstrip()[:1]
     if is_table(text, path.suffix):

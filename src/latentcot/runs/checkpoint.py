@@ -230,15 +230,11 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
         modules = nn.ModuleDict(
             {key: one.make(model) for key, one in info.bound_method.modules.items() if one.is_kept}
         )
-        before = _file_of(name, STOP_FILE) if modules else None
-        if before is not None:
-            learned = {f"{STOP}.{key}": tensor for key, tensor in load_file(before).items()}
-            modules.load_state_dict(learned)
-        elif modules:
-            learned_file = _file_of(name, MODULES_FILE)
-            if learned_file is None:
+        if modules:
+            learned = learned_beside(name)
+            if learned is None:
                 raise FileNotFoundError(f"{MODULES_FILE} is missing")
-            modules.load_state_dict(load_file(learned_file))
+            modules.load_state_dict(learned)
     except CheckpointError:
         raise
     except Exception as error:  # transformers and safetensors raise many kinds
@@ -249,6 +245,20 @@ def load_checkpoint(path: Path | str, *, base: str | None = None) -> Checkpoint:
     if not takes_split_cache(model):  # training or convert has looked at the others
         choose_way(model)
     return Checkpoint(model.eval(), tokenizer, info, modules.eval())
+
+
+def learned_beside(name: str) -> dict[str, torch.Tensor] | None:
+    """Return what a checkpoint holds beside its model, by module and weight, if it holds any.
+
+    Raises:
+        SafetensorError: Its file is damaged.
+        OSError: It cannot be read.
+    """
+    before = _file_of(name, STOP_FILE)  # of older versions
+    if before is not None:
+        return {f"{STOP}.{key}": tensor for key, tensor in load_file(before).items()}
+    file = _file_of(name, MODULES_FILE)
+    return None if file is None else load_file(file)
 
 
 def _check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

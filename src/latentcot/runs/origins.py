@@ -129,12 +129,12 @@ class Parts:
         """
         layer, is_lora, kind = name.partition(".lora_")
         table, is_row, _ = name.partition(".token_adapter.trainable_tokens_delta")
-        if is_lora and kind.endswith(".bias"):
-            raise CheckpointError(
-                f"{name}: adapters with biases of their own (lora_bias) are not merged here. Merge "
-                "them with peft (merge_and_unload), and give the merged folder."
-            )
         if is_lora:
+            if kind.endswith(".bias"):
+                raise CheckpointError(
+                    f"{name}: adapters with biases of their own (lora_bias) are not merged here. "
+                    "Merge them with peft (merge_and_unload), and give the merged folder."
+                )
             self.adapters.setdefault(layer, {})[kind.partition(".")[0]] = value.to(torch.float32)
         elif is_row:
             self.rows[table] = value

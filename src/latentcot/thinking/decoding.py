@@ -195,16 +195,14 @@ def generate(
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
         batch, rows = [prompts[i] for i in chosen], [names[i] for i in chosen]
-        rooms = [math.inf if max_length is None else max_length - len(one) for one in batch]
-        limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
+        most = max_new_tokens, max_length
+        limits = _limits(batch, [one.num_latents for one in batch], *most)
         texts = None if recorder is None else _recorded(recorder, batch, limits, eos_id)
         if texts is None:
             thinks = thinker if perturbation is None else perturbation.on(thinker, rows)
             rollout = roll_out(model, batch, thinks, stop)
             if stop is not None:  # it may have ended latent mode sooner
-                left = zip(batch, rollout.num_latents_B.tolist(), rooms, strict=True)
-                rooms = [room + one.num_latents - num for one, num, room in left]
-                limits = [int(max(1, min(max_new_tokens, room))) for room in rooms]
+                limits = _limits(batch, rollout.num_latents_B.tolist(), *most)
             draw = _drawer(sampling, rows)
             texts = _decode(model, rollout, batch, eos_id, limits, draw, forced, soft)
             if recorder is not None:
@@ -215,6 +213,16 @@ def generate(
             on_progress(ends[1] // num_samples - ends[0] // num_samples)
     results = dict(zip(order, gathered(found), strict=True))
     return [results[i] for i in range(len(prompts))]
+
+
+def _limits(
+    prompts: Sequence[Layout], nums: Sequence[int], max_new_tokens: int, max_length: int | None
+) -> list[int]:
+    """Return how many words at most each prompt gets, behind so many thoughts of it."""
+    if max_length is None:
+        return [max_new_tokens] * len(prompts)
+    taken = [len(one) - one.num_latents + num for one, num in zip(prompts, nums, strict=True)]
+    return [max(1, min(max_new_tokens, max_length - length)) for length in taken]
 
 
 def _recorded(

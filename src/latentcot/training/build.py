@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Timer
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -60,7 +59,7 @@ from latentcot.models.special_tokens import (
 )
 from latentcot.recipes.recipe import Data, Recipe
 from latentcot.recipes.values import command_for
-from latentcot.runs.checkpoint import MODULES_FILE, read_info
+from latentcot.runs.checkpoint import learned_beside, read_info
 from latentcot.runs.checkpoint_folders import INFO_FILE
 from latentcot.tasks import extract_answer, task_named
 from latentcot.thinking.capability import choose_way
@@ -173,10 +172,9 @@ def build(recipe: Recipe) -> Run:
         reads_steps = method.reads_steps(recipe.curriculum.plan)
         is_counted = method.view.has_latents and method.view.num_latents is None
         counts_steps = is_counted and not recipe.curriculum.plan.pad_to_num_stages
-        needs_steps = (
-            reads_steps or counts_steps
-        ) and method.chain is None  # else it makes its own
-        if needs_steps and not any(example.steps for example in train):
+        needs_steps = reads_steps or counts_steps
+        makes_own = method.chain is not None
+        if needs_steps and not makes_own and not any(example.steps for example in train):
             why = "learns from them" if reads_steps else "has as many latent positions (unpadded)"
             raise DataError(
                 f"{recipe.data.train}: no example has steps, but {method.name} {why}. "
@@ -200,7 +198,7 @@ def build(recipe: Recipe) -> Run:
             recipe = replace(recipe, training=replace(recipe.training, precision=precision))
         _refuse_lost_answers(recipe, valid, tokenizer)
         modules = make_modules(method, model, recipe.seed)  # copies of the model have no adapters
-        if isinstance(recipe.model, str):
+        if isinstance(recipe.model, str) and (Path(recipe.model) / INFO_FILE).is_file():
             _take_modules(modules, recipe.model)
         if recipe.lora is not None and isinstance(recipe.model, str):
             is_folder = Path(recipe.model).is_dir()
@@ -264,18 +262,17 @@ def _take_modules(modules: nn.ModuleDict, model: str) -> None:
     Raises:
         RecipeError: It cannot be read.
     """
-    path, own = Path(model) / MODULES_FILE, modules.state_dict()
-    if not path.is_file():
-        return
+    own = modules.state_dict()
     try:
-        learned = load_file(path)
+        learned = learned_beside(model) or {}
     except (OSError, SafetensorError) as error:
-        raise RecipeError(f"model: {path} cannot be read: {one_line(str(error))}.") from None
+        why = one_line(str(error))
+        raise RecipeError(f"model: what {model} learned beside it cannot be read: {why}.") from None
     fits = {key: one for key, one in learned.items() if key in own and own[key].shape == one.shape}
     modules.load_state_dict(own | fits)
     if left := sorted({key.partition(".")[0] for key in learned.keys() - fits.keys()}):
         say(
-            f"Note: {path} holds {', '.join(left)}, which this method does not have in that shape "
+            f"Note: {model} holds {', '.join(left)}, which this method does not have in that shape "
             "and leaves out."
         )
 

@@ -67,18 +67,7 @@ def generate(
             raise ValueError(f"{name}: does not go with continuous thoughts. Leave it out.")
     settings, _ = read(model)
     config, kwargs = configured(model, generation_config, kwargs, prompt.shape[1])
-
-    def calls_for(number: int | None) -> list[Any]:
-        """Return processors and criteria for all questions, or for one that is written alone."""
-        processors, allowed = list(logits_processor or []), prefix_allowed_tokens_fn
-        if allowed is not None:
-
-            def by_question(row: int, ids: Tensor) -> Any:
-                return allowed(row if number is None else number, ids)
-
-            num_beams = config.num_beams or 1
-            processors.append(PrefixConstrainedLogitsProcessor(by_question, num_beams))
-        return [processors, list(stopping_criteria or [])]
+    calls = [list(logits_processor or []), list(stopping_criteria or [])]
 
     is_real = (prompt != config.pad_token_id).cumsum(1) > 0
     if attention_mask is not None:
@@ -90,17 +79,28 @@ def generate(
     is_together = room >= config.max_new_tokens and (settings["takes_pads"] or not has_pads)
     if is_together or len(questions) == 1:
         config.max_new_tokens = min(config.max_new_tokens, room)
-        return write(model, prompt, questions, config, calls_for(None), kwargs)
+        if prefix_allowed_tokens_fn is not None:
+            num_beams = config.num_beams or 1
+            calls[0].append(PrefixConstrainedLogitsProcessor(prefix_allowed_tokens_fn, num_beams))
+        return write(model, prompt, questions, config, calls, kwargs)
 
     if config.return_dict_in_generate:
         raise ValueError("return_dict_in_generate: give this model one question at a time.")
     alone = []
     for number, ids in enumerate(given):
-        row, calls = torch.tensor([ids], device=prompt.device), calls_for(number)
-        alone.append(generate(row, config, *calls, model=model, **kwargs)[:, len(ids) :])
+        row, allowed = torch.tensor([ids], device=prompt.device), prefix_allowed_tokens_fn
+        if allowed is not None:
+            allowed = by_question(allowed, number)
+        words = generate(row, config, calls[0], calls[1], allowed, model=model, **kwargs)
+        alone.append(words[:, len(ids) :])
     most, pad = max(words.shape[1] for words in alone), config.pad_token_id
     words = torch.cat([functional.pad(one, (0, most - one.shape[1]), value=pad) for one in alone])
     return torch.cat([prompt.repeat_interleave(len(alone[0]), 0), words.to(prompt.device)], dim=1)
+
+
+def by_question(allowed: Any, number: int) -> Any:
+    """Return `prefix_allowed_tokens_fn` for a question that is written alone, as row 0."""
+    return lambda row, ids: allowed(number, ids)
 
 
 def read(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
