@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from latentcot.methods import METHODS, Method, register
     from latentcot.recipes.recipe import Recipe, read_recipe
     from latentcot.tasks import Task, register_task
+    from latentcot.thinking.capability import choose_way
     from latentcot.thinking.decoding import Sampling
     from latentcot.thinking.perturbation import Perturbation
     from latentcot.thinking.think import think
@@ -57,6 +58,7 @@ __all__ = [
     "Thinking",
     "TrainingError",
     "UsageError",
+    "choose_way",
     "compare",
     "evaluate",
     "load",
@@ -85,6 +87,7 @@ _HOMES = {
     "evaluation.evaluate": ("evaluate",),
     "evaluation.results": ("Evaluation",),
     "data.examples": ("Example", "read_examples", "write_examples"),
+    "thinking.capability": ("choose_way",),
     "thinking.decoding": ("Sampling",),
     "thinking.perturbation": ("Perturbation",),
     "tasks": ("Task", "register_task"),

@@ -29,6 +29,7 @@ PUBLIC = [
     "Thinking",
     "TrainingError",
     "UsageError",
+    "choose_way",
     "compare",
     "evaluate",
     "load",

@@ -13,8 +13,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of its own
 ]
 
-from latentcot import UsageError, evaluate, load, read_examples, train  # noqa: E402
-from latentcot.evaluation.harness import TASKS, LatentLM, questions, sampling_of  # noqa: E402
+from latentcot import DataError, UsageError, evaluate, load, read_examples, train  # noqa: E402
+from latentcot.evaluation.harness import TASKS, LatentLM, main, questions, sampling_of  # noqa: E402
 
 
 def request(*args):
@@ -73,6 +73,8 @@ def test_loglikelihood_thinks_first(file):
             sum(logits[i, t].item() for i, t in enumerate(said)), abs=1e-4
         )
         assert is_greedy == (logits.argmax(-1).tolist() == said)
+    with pytest.raises(DataError, match="'zebra' holds a word that the model's vocabulary lacks"):
+        model.loglikelihood([request(examples[0].question, "zebra")])
     without = LatentLM(reasoner, num_thoughts=0).loglikelihood([request(*pair) for pair in pairs])
     assert all(abs(one[0] - other[0]) > 1e-3 for one, other in zip(found, without, strict=True))
 
@@ -128,3 +130,16 @@ def test_the_test_file_of_a_run_is_asked(tiny_run, data):
     rows = questions(pretrained=str(tiny_run))["test"]
     assert rows["question"][:] == [one.question for one in read_examples(data / "test.jsonl")]
     assert set(rows["answer_start"][:]) == {"[A] "}
+
+
+@pytest.mark.parametrize("words", ["--tasks X", "--tasks=X", "-t X", "-t X --include_path mine"])
+def test_the_command_finds_our_tasks(words, monkeypatch):
+    """Unless a folder is given."""
+    import sys
+
+    asked = []
+    monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lambda: asked.extend(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["harness", *words.split()])
+    main()
+    ours = [] if "mine" in words else ["--include_path", str(TASKS)]
+    assert asked == [*words.split(), *ours]

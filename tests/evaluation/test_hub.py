@@ -15,7 +15,7 @@ from hub_server import TOKEN, hub_server
 from latentcot import CheckpointError, UsageError
 from latentcot.evaluation.hub import CARD, pack
 from latentcot.evaluation.reasoner import Reasoner
-from latentcot.runs.checkpoint_folders import best_checkpoint
+from latentcot.runs.checkpoint_folders import best_checkpoint, write_best
 from latentcot.runs.export import GENERATE_FILE, THINKING_FILE
 
 
@@ -105,6 +105,36 @@ def test_a_reasoner_that_was_not_loaded(babbler):
     made = Reasoner(babbler.model, babbler.tokenizer, babbler.info)
     with pytest.raises(UsageError, match="this one was not loaded"):
         made.push_to_hub("me/toy")
+
+
+def test_what_was_loaded_is_sent(evaluated, tmp_path, monkeypatch):
+    """Though validation has chosen another checkpoint since, and the folder is another one."""
+    from latentcot.evaluation import hub
+
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    monkeypatch.chdir(tmp_path)
+    loaded, best = package.load("run"), best_checkpoint(run)
+    other = next(one for one in (run / "checkpoints").glob("update-*") if one != best)
+    write_best(run, int(other.name.removeprefix("update-")), 1.0)
+    monkeypatch.chdir(run)
+    sent = []
+    monkeypatch.setattr(hub, "push", lambda parcel, private: sent.append(parcel))
+    loaded.push_to_hub("me/toy")
+    assert {best in file.parents for file in sent[0].files.values()} == {True}
+
+
+def test_a_folder_is_no_model_of_the_hub(evaluated, tmp_path, monkeypatch):
+    """Its name may be one of the hub's, where it is packed from another folder."""
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "model": "models/toy"}))
+    assert "base_model: models/toy" in pack(run, "me/toy").card
+    origin = json.loads((run / "provenance.json").read_text())
+    (run / "provenance.json").write_text(json.dumps({**origin, "is_base_local": True}))
+    card = pack(run, "me/toy").card
+    assert "base_model" not in card and "| base model | toy |" in card
 
 
 def test_the_dry_run_shows_files_and_card(evaluated, latentcot):

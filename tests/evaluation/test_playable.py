@@ -125,6 +125,12 @@ def test_halving_reads_what_was_learned_beside_the_model(subject, monkeypatch):
 
 def test_answers_that_rounding_changes_are_noticed(subject):
     texts = [example.question for example in EXAMPLES]
+    exact, halved = (
+        torch.tensor(playable.playable(subject.reasoner, texts[0], dtype)["check"]["logits"])
+        for dtype in ("float32", "float16")
+    )
+    difference = (exact - halved).abs().max()
+    assert 0 < difference < 0.1  # the page checks itself with the weights that it holds
     assert playable.bears_halving(subject.reasoner, texts)
     other = fresh_subject(EXAMPLES).reasoner
     for weight in other.model.parameters():

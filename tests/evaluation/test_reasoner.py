@@ -266,6 +266,8 @@ def test_cold_soft_words_are_words(babbler, questions):
         babbler.tokenizer.convert_tokens_to_ids("[A]"), babbler.rules.special_tokens.eos
     )  # fmt: skip
     assert babbler.generate(questions, soft_words=5.0) != babbler.generate(questions)
+    with pytest.raises(UsageError, match="soft_words and force_answer exclude each other"):
+        babbler.generate(questions, soft_words=5.0, force_answer=True)
 
 
 class TestThink:

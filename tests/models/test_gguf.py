@@ -33,8 +33,12 @@ def test_without_the_package_its_name_is_told(
     assert (ended.code, out.exists()) == (2, False)
     assert "need the package gguf" in ended.err
     assert "is a plain model" in latentcot("convert", file, "--out", out, "--method", "cot").err
+    assert "is a plain model" in latentcot("convert", file, "--out", out, "--max-new-tokens", 9).err
     (out / "mine").mkdir(parents=True)
     assert "exists already" in latentcot("convert", file, "--out", out, "--overwrite").err
+    (out / "config.json").write_text("{}")
+    ended = latentcot("convert", file, "--out", out, "--overwrite")
+    assert "holds more than a model, 'mine'" in ended.err and (out / "mine").is_dir()
 
 
 @pytest.fixture(scope="module")

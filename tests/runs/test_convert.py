@@ -669,7 +669,7 @@ def test_a_folder_is_asked_only_for_what_it_lacks(desk):
         (replace(COCONUT, method="pause", stage=1), "--stage: must be 3 for pause", UsageError),
         (replace(COT, stage=1), "--stage: must be 0 for cot", UsageError),
         (
-            replace(COCONUT, method="codi"),
+            replace(COCONUT, method="codi", thoughts_per_step=None),
             "beside the model, but there is nothing",
             CheckpointError,
         ),

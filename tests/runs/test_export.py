@@ -460,6 +460,13 @@ def test_what_goes_round_the_thoughts_is_refused(name: str, tmp_path: Path) -> N
         trusting(tmp_path / "c").generate(**asked(reasoner, QUESTIONS), **{name: object()})
 
 
+def test_a_chat_takes_any_character(tmp_path: Path) -> None:
+    saved(tmp_path / "c", template=Template('\n🙂 "A": ', "", "?"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "c")
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "1"}], tokenize=False)
+    assert text == '1\n🙂 "A": '
+
+
 def test_pipelines_and_chats(tmp_path: Path) -> None:
     reasoner = saved(tmp_path / "c", template=Template(" ?", "", "?"))
     pipe: Any = pipeline(
@@ -597,6 +604,8 @@ def test_older_checkpoints_load_and_get_it(tmp_path: Path, latentcot: Callable[.
     for name in ("custom_generate", "chat_template.jinja", CHECKSUMS_FILE):
         path = tmp_path / "c" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    ended = latentcot("convert", tmp_path / "c", "--out", tmp_path / "new", "--base", "gpt2")
+    assert ended.code == 2 and "--base: is of adapters, and" in ended.err
     ended = latentcot("convert", tmp_path / "c", "--out", tmp_path / "new")
     assert ended.code == 0, ended.err
     assert "needs to think was added" in ended.out

@@ -18,6 +18,7 @@ from base_tokenizers import base_tokenizer
 from latentcot import CheckpointError, UsageError, load
 from latentcot.data.examples import Example, write_examples
 from latentcot.runs.convert import Conversion, Request, convert
+from latentcot.runs.origins import beside
 from reference import embed, last_hidden, reference_generate, reference_states
 
 peft = pytest.importorskip("peft")
@@ -298,6 +299,17 @@ def test_what_cannot_be_taken_over_is_told(desk: Desk) -> None:
     assert not desk.out.exists()
 
 
+def test_adapters_of_a_kind_that_acts_elsewhere(tmp_path: Path) -> None:
+    """And rows of the embeddings, which peft names by their table or not at all."""
+    plain = {"peft_type": "LORA", "lora_alpha": 3, "trainable_token_indices": [4, 5]}
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(plain))
+    assert list(beside(tmp_path).rows.values()) == [[4, 5]]
+    file.write_text(json.dumps(plain | {"alora_invocation_tokens": [7, 8]}))
+    with pytest.raises(CheckpointError, match="must be plain LoRA .* alora_invocation_tokens"):
+        beside(tmp_path)
+
+
 def test_the_command_takes_settings(desk: Desk, latentcot: Callable[..., Any]) -> None:
     file = desk.folder / "model.bin"
     torch.save(Codi("gpt2", False).state_dict(), file)
@@ -310,6 +322,7 @@ def test_the_command_takes_settings(desk: Desk, latentcot: Callable[..., Any]) -
         (["--lora-alpha", 0], "--lora-alpha: must be above 0, got 0.0"),
         (["--set", "method.num_thoughts=2"], "num_thoughts: is not a key"),
         ([], "alpha stands nowhere. Give --lora-alpha"),
+        (["--thoughts-per-step", 7], "thoughts of codi do not stand for steps"),
     ):
         ended = latentcot(*words, *wrong)
         assert ended.code == 2 and told in ended.err

@@ -213,6 +213,7 @@ def test_by_a_pattern(pattern: str, predicted: str, gold: str, is_right: bool) -
     ("task", "words"),
     [
         ({"match": "regex"}, r"task.pattern: is for match: regex and needed there"),
+        ({"match": "regex", "pattern": ""}, r"task.pattern: is for match: regex and needed there"),
         ({"match": "number", "pattern": "x"}, r"task.pattern: is for match: regex"),
         ({"pattern": "x"}, r"got match: exact and pattern: 'x'"),
         ({"match": "regex", "pattern": "("}, r"task.pattern: is no regular expression: .*'\('"),

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from latentcot.curriculum.layout import Layout, SpecialTokens
 from latentcot.curriculum.views import THOUGHT, Parallel
-from latentcot.errors import RecipeError
+from latentcot.errors import RecipeError, UsageError
 from latentcot.models.loading import width_of
 from latentcot.models.ways import rope_switch_of, way_of, window_of
 from latentcot.thinking.batch import collate
@@ -186,3 +186,16 @@ def test_the_width_of_a_model_that_projects_its_embeddings() -> None:
     assert width_of(model) == 16
     choose_way(model)
     check_rows(model)
+
+
+@torch.no_grad()
+def test_think_asks_for_a_look_at_a_family_that_needs_one() -> None:
+    """MPT counts pads in its position biases: by the fastest way it would be wrong in silence."""
+    import latentcot
+
+    model, batch = made("mpt").eval(), collate([Layout((3, 4, 5), 2, (6,), (6,))])
+    with pytest.raises(UsageError, match=r"Mpt.*: nobody has looked how it reads batches"):
+        latentcot.think(model, batch)
+    assert latentcot.choose_way(model) != "fast"
+    assert latentcot.think(model, batch).passes.num_passes == 3
+    assert latentcot.think(made("gpt2").eval(), batch).passes.num_passes == 3

@@ -66,12 +66,17 @@ def convert(
 
     refuse_missing(source)  # before what loads torch
     if source.suffix == ".gguf":
-        from latentcot.runs.convert import unpack_gguf
+        from latentcot.runs.convert import Request, unpack_gguf
 
         given = [
             method, task, base, thoughts_per_step, num_stages, stage, pad_to_num_stages, lora_alpha,
         ]  # fmt: skip
-        if any(one is not None for one in given) or set_ or changes:
+        usual = Request()
+        is_usual = (
+            max_new_tokens == usual.max_new_tokens
+            and special_tokens_start_from == usual.special_tokens_start_from
+        )
+        if any(one is not None for one in given) or set_ or changes or not is_usual:
             raise UsageError(
                 f"{source}: is a plain model, for which only --out and --overwrite count. Leave "
                 "--method and the like out."

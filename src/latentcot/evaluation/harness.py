@@ -18,11 +18,11 @@ from typing import Any
 import datasets
 import torch
 
-from latentcot.curriculum.layout import Layout, Template, encode_questions
+from latentcot.curriculum.layout import Layout, Template, encode_questions, unknown_of
 from latentcot.data.examples import read_examples
 from latentcot.data.fields import USUAL
 from latentcot.data.named import asked
-from latentcot.errors import CheckpointError, LatentcotError, UsageError
+from latentcot.errors import CheckpointError, DataError, LatentcotError, UsageError
 from latentcot.evaluation.reasoner import BATCH_SIZE, Reasoner, load
 from latentcot.models.loading import check_lengths
 from latentcot.runs.checkpoint import locate
@@ -136,6 +136,7 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
 
         Raises:
             DataError: A context does not fit the vocabulary, or both the model's positions.
+                A continuation holds a word that the vocabulary lacks.
             UsageError: A continuation has no tokens.
         """
         reasoner, found = self.reasoner, list[tuple[float, bool]]()
@@ -174,12 +175,17 @@ class LatentLM(LM):  # type: ignore[misc]  # it has no types
             [context for context, _ in pairs], reasoner.tokenizer, reasoner.info.template
         )
         stop = reasoner.stop_rule() if self.num_thoughts is None else None
-        layouts = []
+        layouts, unknown = [], unknown_of(reasoner.tokenizer)
         prompts = reasoner.prompts(encoded, stop.max_thoughts if stop else self.num_thoughts)
         for prompt, (_, continuation) in zip(prompts, pairs, strict=True):
             ids = tuple(reasoner.tokenizer(continuation, add_special_tokens=False)["input_ids"])
             if not ids:
                 raise UsageError(f"continuation: has no tokens, got {shown(continuation)}.")
+            if unknown in ids:  # all such would have one score
+                raise DataError(
+                    f"continuation: {shown(continuation)} holds a word that the model's vocabulary "
+                    "lacks, so it has no score."
+                )
             layouts.append(replace(prompt, suffix=prompt.suffix + ids, labels=prompt.labels + ids))
         check_lengths(reasoner.model, layouts, [one.id for one in encoded])
         return layouts, stop
@@ -278,8 +284,8 @@ def main() -> None:
 
     if NAME not in model_registry:
         model_registry.register(NAME, target=LatentLM)
-    words = sys.argv[1:]
-    if "--tasks" in words and "--include_path" not in words:
+    words = [word.partition("=")[0] for word in sys.argv[1:]]
+    if {"--tasks", "-t"} & {*words} and "--include_path" not in words:
         sys.argv += ["--include_path", str(TASKS)]
     try:
         cli_evaluate()

@@ -149,12 +149,17 @@ def puzzle_of(example: Example) -> Puzzle:
 
 def bears_halving(reasoner: Reasoner, questions: Sequence[str]) -> bool:
     """Return whether answers stay what they are with weights that are rounded to float16."""
+    both = reasoner, _halved(reasoner)
+    texts = [[one.text for one in each.generate(questions)] for each in both]
+    return texts[0] == texts[1]
+
+
+def _halved(reasoner: Reasoner) -> Reasoner:
+    """Return one whose weights are rounded to float16, as a page holds them."""
     rounded = deepcopy(reasoner.model)
     for parameter in rounded.parameters():
         parameter.data = parameter.data.half().float()
-    other = Reasoner(rounded, reasoner.tokenizer, reasoner.info, reasoner.modules)
-    texts = [[one.text for one in each.generate(questions)] for each in (reasoner, other)]
-    return texts[0] == texts[1]
+    return Reasoner(rounded, reasoner.tokenizer, reasoner.info, reasoner.modules)
 
 
 def playable(reasoner: Reasoner, question: str, dtype: DType) -> Model:
@@ -220,7 +225,7 @@ def playable(reasoner: Reasoner, question: str, dtype: DType) -> Model:
         num_stages=min(info.stage, info.plan.num_stages),
         pads=info.plan.pad_to_num_stages,
         max_new_tokens=info.max_new_tokens,
-        check=check_of(reasoner, question),
+        check=check_of(reasoner if dtype == "float32" else _halved(reasoner), question),
     )
 
 

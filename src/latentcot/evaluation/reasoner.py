@@ -30,7 +30,7 @@ from latentcot.methods.stopping import STOP, StopRule, WordRule, choose_threshol
 from latentcot.models.backend.cuda_graphs import cuda_graphs
 from latentcot.models.backend.split_cache import takes_split_cache
 from latentcot.models.loading import check_lengths, max_positions, width_of
-from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint
+from latentcot.runs.checkpoint import CheckpointInfo, load_checkpoint, locate
 from latentcot.tasks import extract_answer
 from latentcot.thinking.decoding import (
     ForcedSteps,
@@ -290,6 +290,11 @@ class Reasoner:
                 "force_steps and force_answer exclude each other: a step comes before the answer, "
                 "or the answer at once. Give one of them."
             )
+        if soft_words is not None and force_answer:
+            raise UsageError(
+                "soft_words and force_answer exclude each other: mixtures stand in place of the "
+                "chain, and none is written. Give one of them."
+            )
         opening = self._ids_of_opening() if force_answer else []
         if opening:
             read = (*[NO_LABEL] * len(opening),)
@@ -478,10 +483,12 @@ def load(path: Path | str, device: str | torch.device | None = None) -> Reasoner
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter: torch was built without it
         raise UsageError(f"device: {one_line(str(error))}, got {shown(str(device))}.") from None
-    found = load_checkpoint(path)
+    name = locate(path)[0]  # once: the best checkpoint of a run may be another one tomorrow
+    found = load_checkpoint(name)
     found.model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     modules = dict(found.modules.to(device).items())
-    return Reasoner(found.model, found.tokenizer, found.info, modules, str(path))
+    source = str(Path(name).absolute()) if Path(name).is_dir() else name
+    return Reasoner(found.model, found.tokenizer, found.info, modules, source)
 
 
 def _without_words(prompts: Sequence[Layout]) -> list[Layout]:

@@ -36,6 +36,11 @@ def way_of(model: PreTrainedModel) -> Way:
     return way
 
 
+def is_way_known(model: PreTrainedModel) -> bool:
+    """Return whether somebody has looked which way is right for a model, or said it."""
+    return hasattr(backbone_of(model), _WAY)
+
+
 def set_way(model: PreTrainedModel, way: Way) -> None:
     """Let a model read in this way from now on."""
     setattr(backbone_of(model), _WAY, way)

@@ -43,6 +43,7 @@ from latentcot.runs.origins import PLAIN, Beside, beside
 from latentcot.tasks import TASKS, AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
 from latentcot.utils.files import why_unwritten
+from latentcot.utils.parsing import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,10 @@ def convert(
                 f"convert: {source} is latentcot's own, and tells of itself all that --method, "
                 "--task and the like would. Leave them out."
             )
+        if base is not None and not holds(source, ADAPTERS_FILE):
+            raise UsageError(
+                f"--base: is of adapters, and {source} holds none, got {shown(base)}. Leave it out."
+            )
         refuse_taken(out, inputs, overwrite=overwrite)
         return _written_anew(source, out, base)
     refuse_missing(source)
@@ -172,7 +177,7 @@ def unpack_gguf(source: Path, out: Path, *, overwrite: bool = False) -> int:
     """Write the model of a GGUF file, its weights as float32, as `save_pretrained` writes one.
 
     Args:
-        source: The file, or a folder with one in it.
+        source: The file.
         out: The folder to write, for `model:` of a recipe.
         overwrite: Replace the model that is there.
 
@@ -188,20 +193,34 @@ def unpack_gguf(source: Path, out: Path, *, overwrite: bool = False) -> int:
     if taken and not (overwrite and (out / "config.json").is_file()):
         again = "Give --overwrite to replace the model in it, or another --out."
         raise RunError(f"{out}: exists already. {again}")
+    strange = [one.name for one in out.iterdir() if not _is_of_model(one)] if taken else []
+    if strange:
+        raise RunError(
+            f"{out}: holds more than a model, {shown(min(strange))}, so it will not be replaced. "
+            "Delete it yourself, or give another --out."
+        )
     model, tokenizer = load_pretrained(str(source))
-    beside = out.with_name(f".{out.name}.partial")
+    beside, before = (out.with_name(f".{out.name}.{what}") for what in ("partial", "old.partial"))
     try:
-        shutil.rmtree(beside, ignore_errors=True)
+        for torn in (beside, before):
+            shutil.rmtree(torn, ignore_errors=True)
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(before)
         beside.rename(out)
+        shutil.rmtree(before, ignore_errors=True)
     except Exception as error:  # safetensors has no kind of its own for a full disk
         raise RunError(f"{out}: cannot be written: {why_unwritten(error, out.parent)}.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return int(model.num_parameters())
+
+
+def _is_of_model(path: Path) -> bool:
+    """Return whether `save_pretrained` may have written a file."""
+    endings = (".json", ".safetensors", ".jinja", ".model", ".txt")
+    return path.is_file() and path.suffix in endings
 
 
 def _modules(external: External, source: Path, method: Method) -> dict[str, Tensor]:
@@ -270,6 +289,11 @@ def _info(request: Request, lacks: list[str], told: Beside) -> CheckpointInfo:
     if missing or method is None or request.task is None:
         lines = "\n".join(f"  {option}: {meaning}" for option, meaning in missing.items())
         raise UsageError(f"convert: the weights do not tell everything. Give also\n{lines}")
+    if method.view.num_latents is not None and request.thoughts_per_step is not None:
+        raise UsageError(
+            f"--thoughts-per-step: thoughts of {method.name} do not stand for steps, got "
+            f"{request.thoughts_per_step}. Say how many with --set method.num_latents=N."
+        )
     for name, least in (("thoughts_per_step", 1), ("num_stages", 0), ("max_new_tokens", 1)):
         value = getattr(request, name)
         if value is not None and value < least:

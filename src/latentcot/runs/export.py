@@ -45,7 +45,8 @@ INPUTS = {
 NOTE = (
     "a note of latentcot: this model thinks before it writes, and plain generate() leaves its "
     "thoughts out. Load it with trust_remote_code=True, so that custom_generate/generate.py of the "
-    "checkpoint is used, or with latentcot. To leave them out all the same, set "
+    "checkpoint is used, or with latentcot. If it was saved again, copy custom_generate/, and "
+    "modules.safetensors where there is one, beside it. To leave them out all the same, set "
     "model.generation_config.sequence_bias = None"
 )
 CHAT_TEMPLATE = """\
@@ -113,7 +114,7 @@ def write_export(
     }
     write_json(folder / THINKING_FILE, settings)
     shutil.copyfile(Path(__file__).with_name("custom_generate.py"), folder / GENERATE_FILE)
-    template = CHAT_TEMPLATE.replace("QUESTION_END", json.dumps(end))
+    template = CHAT_TEMPLATE.replace("QUESTION_END", json.dumps(end, ensure_ascii=False))
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     pad = special.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     GenerationConfig(

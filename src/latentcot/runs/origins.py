@@ -153,7 +153,10 @@ def beside(source: Path) -> Beside:
     peft, pccot = (_values(source / name) for name in (ADAPTER_CONFIG, PCCOT_ARGS))
     try:
         if peft:
-            patterns = ("use_dora", "rank_pattern", "alpha_pattern", "lora_bias")
+            patterns = (
+                *("use_dora", "rank_pattern", "alpha_pattern", "lora_bias"),
+                "alora_invocation_tokens",  # acts behind these alone
+            )
             odd = [key for key in patterns if peft.get(key)]
             start = peft.get("init_lora_weights")
             if start not in KEEP_BASE:  # such as pissa: peft has changed the base as well
@@ -168,10 +171,10 @@ def beside(source: Path) -> Beside:
                 float(peft["lora_alpha"]),
                 bool(peft.get("use_rslora")),
             )
-            told.rows = {
-                str(name): [int(id_) for id_ in ids]
-                for name, ids in (peft.get("trainable_token_indices") or {}).items()
-            }
+            rows = peft.get("trainable_token_indices") or {}
+            if isinstance(rows, list):  # of the only embedding table there is
+                rows = {"embed_tokens": rows}
+            told.rows = {str(name): [int(id_) for id_ in ids] for name, ids in rows.items()}
         if pccot:
             names = {"bot_token_id": BOT, "eot_token_id": EOT, "latent_token_id": PAUSE}
             told.tokens = {int(pccot[key]): name for key, name in names.items()}

@@ -76,6 +76,7 @@ class _File(Session):
     """What the file must hold where it holds it."""
 
     seed: StrictInt = 0
+    is_base_local: StrictBool = False
     data: dict[str, str] = field(default_factory=dict)
     resumed: list[Session] = field(default_factory=list)
 
@@ -87,6 +88,8 @@ def write_provenance(
     seed: int,
     hash_of: Callable[[str], str] = source_hash,
     num_updates: int | None = None,
+    *,
+    is_base_local: bool = False,
 ) -> None:
     """Write down what this run came from, so that its numbers can be believed.
 
@@ -97,6 +100,8 @@ def write_provenance(
         seed: Of the run.
         hash_of: The hash of a file.
         num_updates: Of the whole training: of epochs only the data could tell it later.
+        is_base_local: Whether the model that it began from was a folder or a file here: its name
+            may be that of something else on the hub.
 
     Raises:
         DataError: A data file cannot be read.
@@ -106,6 +111,7 @@ def write_provenance(
     process = provenance(device)
     version = {"format_version": PROVENANCE_VERSION}
     whole = {"seed": seed, "num_updates": num_updates, "data": hashes}
+    whole |= {"is_base_local": True} if is_base_local else {}
     write_json(run / FILE, {**version, **process, **whole})
 
 

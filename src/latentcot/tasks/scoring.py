@@ -105,7 +105,7 @@ class AnswerMatch:
         Raises:
             RecipeError: The pattern of a regex is missing, wrong, or of no use.
         """
-        if (self.match == "regex") != (self.pattern is not None):
+        if (self.match == "regex") != (self.pattern is not None) or self.pattern == "":
             raise RecipeError(
                 f"task.pattern: is for match: regex and needed there, got match: {self.match} and "
                 f"pattern: {self.pattern!r}."

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from latentcot.errors import TrainingError
+from latentcot.errors import TrainingError, UsageError
 from latentcot.models.backend.activation_checkpointing import checkpointed
 from latentcot.models.backend.few_rows import few_rows_in_parts
 from latentcot.models.backend.last_layer import pruned_to
@@ -39,6 +39,7 @@ from latentcot.models.ways import (
     backbone_of,
     cache_name,
     forget_lengths,
+    is_way_known,
     lock_of,
     rope_switch_of,
     way_of,
@@ -48,6 +49,10 @@ from latentcot.models.ways import (
 
 class Passes:
     """The columns that a model has read so far, and the way to let it read more of them.
+
+    Raises:
+        TrainingError: transformers' gradient checkpointing is on.
+        UsageError: Nobody has called `choose_way` for a model that needs it.
 
     Attributes:
         cache: Keys and values of every column, pads included.
@@ -73,6 +78,11 @@ class Passes:
             )
         self.saves_memory = saves_memory
         self.has_split_cache = takes_split_cache(model)
+        if model.config.model_type not in FAMILIES and not is_way_known(model):
+            raise UsageError(
+                f"{type(model).__name__}: nobody has looked how it reads batches, and its thoughts "
+                "could be wrong. Call latentcot.choose_way(model) once, with weights in float32."
+            )
         self.reads_rows = way_of(model) == "rows"
         self.cache_name = cache_name(self.backbone)
         self.cache: Cache | None = None

@@ -175,7 +175,8 @@ def think(
 
     Raises:
         TrainingError: transformers' gradient checkpointing is on: the loss would be wrong.
-        UsageError: `stop` does not go with latents that are filled in parallel.
+        UsageError: `stop` does not go with latents that are filled in parallel; or nobody has
+            called `latentcot.choose_way` for a model of a family that needs it.
 
     Takes N + 1 passes, and one more with `stop`: where the last position is seen too late, the
     language behind it cannot ride along. Parallel latents take T + 1.

@@ -82,7 +82,11 @@ def train(
                     files.append(test)
                 device = str(accelerator.device)
                 hash_of = _hash_of(recipe)
-                write_provenance(out, files, device, recipe.seed, hash_of, trainer.num_updates)
+                is_local = isinstance(recipe.model, str) and Path(recipe.model).exists()
+                write_provenance(
+                    *(out, files, device, recipe.seed, hash_of, trainer.num_updates),
+                    is_base_local=is_local,
+                )
         accelerator.wait_for_everyone()
         if resume:
             trainer.restore()
