@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis_tables import table
 
-from latentcot.evaluation.statistics import percent
+from latentcot.evaluation.statistics import mean_and_sd, percent, share_interval
 from studies import NAMES, PAGE, RESULTS, fill
 
 ROWS = (
@@ -25,9 +25,12 @@ TASKS = {
     "ProntoQA": ("prontoqa",),
     "word problems": ("methods-arithmetic", "rows-arithmetic", "pause-seeds"),
     "official ProsQA": ("prosqa-symbolic",),
+    "ProsQA, equal depths": ("prosqa-symbolic",),
 }
 """Column → its studies, of which the first that has a row counts; STUDY/TASK if it has several."""
 GUESS = 0.5
+BALANCED = "ProsQA, equal depths"
+"""The column of the same runs on questions whose depth does not tell the answer."""
 OPEN = ("word problems",)
 """Tasks whose answer is none of two candidates."""
 
@@ -49,12 +52,25 @@ def rows_of(study: str) -> list[dict[str, Any]]:
     return [row for row in rows if task in ("", row["task"])]
 
 
+def balanced_row(method: str) -> dict[str, Any] | None:
+    """Return what the runs of a method have on questions whose candidates are equally deep."""
+    path = RESULTS / "prosqa-symbolic" / "by_hops.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["own"]["balanced"] if path.exists() else {}
+    accuracies = found.get("accuracies", {}).get(method)
+    if not accuracies:
+        return None
+    mean, sd = mean_and_sd(accuracies)
+    low, high = share_interval(mean, found["questions"])
+    accuracy = {"value": mean, "low": low, "high": high}
+    return {"accuracy": accuracy, "accuracy_sd": sd, "num_seeds": len(accuracies)}
+
+
 def cell(title: str, method: str) -> str:
     """Return what one method has on one task: mean, deviation, and the seeds if not three."""
     rows = [row for study in TASKS[title] for row in rows_of(study) if row["method"] == method]
-    if not rows:
+    row = balanced_row(method) if title == BALANCED else next(iter(rows), None)
+    if row is None:
         return ""
-    row = rows[0]
     accuracy = row.get("accuracy") or {**row, "value": row["accuracy_mean"]}  # of older tables
     text = percent(accuracy["value"]).removesuffix(" %")
     if row["accuracy_sd"] is not None:

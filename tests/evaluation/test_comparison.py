@@ -216,7 +216,7 @@ class TestTests:
         same = make_run("b0", "0000000", seed=0, method="cot")
         coconut, _ = summarize([*ours, same], baseline="cot")
         assert (coconut.seeds, coconut.paired_seeds, coconut.p) == ((0, 1), (0,), mcnemar(7, 0))
-        assert "p are about seeds 0 alone" in notes([coconut])[0]
+        assert "p are about seed 0 alone" in notes([coconut])[0]
         coconut, _ = summarize([ours[1], same], baseline="cot")
         assert (coconut.p, coconut.p_adjusted, coconut.difference) == (None, None, 100)
         assert "there is no p" in notes([coconut])[0]

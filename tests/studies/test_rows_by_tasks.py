@@ -28,6 +28,10 @@ def test_each_cell_is_what_its_study_measured(monkeypatch, tmp_path):
         (tmp_path / name / "table.json").write_text(json.dumps({"rows": rows}))
         run = {"seconds": 120, "jobs": "2", "machine": "a machine"}
         (tmp_path / name / "run.json").write_text(json.dumps(run))
+    (tmp_path / "prosqa-symbolic").mkdir()
+    asked = {"questions": 2000, "accuracies": {"cot": [0.9, 0.92, 0.94], "pause": [0.51]}}
+    by_hops = tmp_path / "prosqa-symbolic" / "by_hops.json"
+    by_hops.write_text(json.dumps({"own": {"balanced": asked}}))
     page = tmp_path / "page.md"
     for name in ("rows-by-tasks", "minutes"):
         before = page.read_text() if page.exists() else ""
@@ -37,7 +41,9 @@ def test_each_cell_is_what_its_study_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(rows_by_tasks, "PAGE", page)
     rows_by_tasks.main()
     lines = page.read_text().splitlines()
-    assert "| coconut | 100.0 ± 0.2 |  |  |  |  |" in lines
-    assert "| cot | *50.5 ± 0.2* | 80.0 (1) |  | 50.0 ± 0.2 |  |" in lines  # the first of two
-    assert "| pause |  |  |  | 90.0 ± 0.2 |  |" in lines
+    assert "| coconut | 100.0 ± 0.2 |  |  |  |  |  |" in lines
+    assert (
+        "| cot | *50.5 ± 0.2* | 80.0 (1) |  | 50.0 ± 0.2 |  | 92.0 ± 2.0 |" in lines
+    )  # the first of two
+    assert "| pause |  |  |  | 90.0 ± 0.2 |  | *51.0* (1) |" in lines
     assert "| graphs-depth | 4 | 7 | 2 | 2 | a machine |" in lines

@@ -122,6 +122,10 @@ def baseline_of(summaries: Iterable[Summary]) -> str | None:
     return next((one.versus for one in summaries if one.versus), None)
 
 
+def _seeds(seeds: Sequence[int]) -> str:
+    return ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))
+
+
 def notes(summaries: Sequence[Summary]) -> list[str]:
     """Return what the figures of a task do not say: failed runs, and what is not alike."""
     found: list[str] = []
@@ -130,16 +134,14 @@ def notes(summaries: Sequence[Summary]) -> list[str]:
         if reasons:
             found.append(f"{one.method}: {texts(one)['seeds']} seeds; {'; '.join(reasons)}")
         if one.unfinished:
-            seeds = ", ".join(map(str, one.unfinished))
-            found.append(f"{one.method}: seeds {seeds} ended before the last stage")
+            found.append(f"{one.method}: {_seeds(one.unfinished)} ended before the last stage")
         if one.varied:
             found.append(f"{one.method}: the recipes of its runs differ in {', '.join(one.varied)}")
         theirs = next((other.seeds for other in summaries if other.method == one.versus), ())
         if one.versus and one.seeds and {*one.seeds, *theirs} != set(one.paired_seeds):
-            paired = ", ".join(map(str, one.paired_seeds))
-            which = (
-                f"difference and p are about seeds {paired} alone" if paired else "there is no p"
-            )
+            which = "there is no p"
+            if one.paired_seeds:
+                which = f"difference and p are about {_seeds(one.paired_seeds)} alone"
             found.append(f"{one.method}: {which}, as {one.versus} has other seeds")
     sizes = sorted({size for one in summaries for size in one.batch_sizes})
     if len(sizes) > 1:
