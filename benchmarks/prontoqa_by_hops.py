@@ -1,9 +1,10 @@
 """Accuracy on ProntoQA by hops, seed by seed: which row finds how many.
 
     python benchmarks/prontoqa_by_hops.py runs/prontoqa/study runs/prontoqa/data/test.json
+    python benchmarks/prontoqa_by_hops.py runs/prontoqa-from-cot/study runs/prontoqa/data/test.json
 
-Of the runs that have a result; writes results/prontoqa/more.md, which `studies.py write` puts below
-the study's table.
+Of the runs that have a result; writes results/NAME/more.md, with NAME the folder around the study,
+which `studies.py write` puts below its table.
 """
 
 import sys
@@ -25,11 +26,12 @@ def main(study: Path, data: Path) -> None:
     rows = []
     for method in ROWS:
         paths = [study / "prontoqa" / method / seed / "evals" / "test.json" for seed in seeds]
-        rows.append([method, *(shares(path, hops) if path.exists() else "" for path in paths)])
+        cells = [shares(path, hops) if path.exists() else "" for path in paths]
+        rows += [[method, *cells]] if any(cells) else []
     titles = ["Row", *(seed.replace("-", " ") for seed in seeds)]
     order = " / ".join(map(str, numbers))
     lines = [f"Accuracy (%) at {order} hops, seed by seed; half is a guess:", ""]
-    with written_whole(RESULTS / "prontoqa" / "more.md") as file:
+    with written_whole(RESULTS / study.parent.name / "more.md") as file:
         file.write("\n".join([*lines, table(titles, rows)]) + "\n")
 
 
