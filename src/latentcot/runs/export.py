@@ -45,8 +45,7 @@ INPUTS = {
 NOTE = (
     "a note of latentcot: this model thinks before it writes, and plain generate() leaves its "
     "thoughts out. Load it with trust_remote_code=True, so that custom_generate/generate.py of the "
-    "checkpoint is used, or with latentcot. If it was saved again, copy custom_generate/, and "
-    "modules.safetensors where there is one, beside it. To leave them out all the same, set "
+    "checkpoint is used, or with latentcot. To leave them out all the same, set "
     "model.generation_config.sequence_bias = None"
 )
 CHAT_TEMPLATE = """\

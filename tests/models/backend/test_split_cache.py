@@ -31,6 +31,7 @@ from latentcot.models.backend.split_cache import (
     takes_split_cache,
 )
 from latentcot.models.backend.weight_gradients import joint_weight_gradients
+from latentcot.models.ways import set_way
 from latentcot.thinking.batch import collate
 from latentcot.thinking.decoding import generate
 from latentcot.thinking.passes import Passes
@@ -125,6 +126,8 @@ class TestFallingBack:
         name, options = FALLING_BACK[case]
         model = make_model(name, **options)
         assert not takes_split_cache(model)
+        if case == "unknown family":
+            set_way(model, "plain")  # as choose_way finds, in float32
         with torch.no_grad():
             rollout = run_think(model, ROWS)
             assert type(rollout.passes.cache) is DynamicCache
