@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from latentcot.cli import app
 from latentcot.cli.plan import COUNTS, SIZES, TIMES, scaled
-from latentcot.errors import RecipeError, UsageError
+from latentcot.errors import DataError, RecipeError, UsageError
 from latentcot.methods import method_named
 from latentcot.models.settings import FromScratch, Lora
 from latentcot.models.shapes import SHAPES, config_of, model_of
@@ -33,7 +33,7 @@ from latentcot.planning.work import (
     weights_of,
     work_of,
 )
-from latentcot.recipes.recipe import make_recipe
+from latentcot.recipes.recipe import make_recipe, read_recipe
 
 PUBLISHED = {  # millions of weights, as the model cards say
     "openai-community/gpt2": 124.4,
@@ -436,6 +436,18 @@ def absent(recipe_values: Any, tmp_path: Path) -> str:
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(values))
     return str(file)
+
+
+def test_data_that_are_not_here_are_as_many_as_the_recipe_says(tmp_path: Path) -> None:
+    """And a file that is there and broken is told: lengths of others would be planned with."""
+    sets = ["data.stream=true", "data.num_examples=5000000"]
+    assert plan_lengths.lengths_of(read_recipe("gsm8k", sets)).num_examples == 5_000_000
+    few = plan_lengths.lengths_of(read_recipe("gsm8k", [*sets, "data.max_train=7000"]))
+    assert few.num_examples == 7_000
+    broken = tmp_path / "bad.jsonl"
+    broken.write_text('{"question": broken\n')
+    with pytest.raises(DataError, match=r"bad\.jsonl"):
+        plan_lengths.lengths_of(read_recipe("gsm8k", [f"data.train={broken}"]))
 
 
 @pytest.mark.slow

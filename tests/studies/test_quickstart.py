@@ -213,6 +213,7 @@ class TestWords:
     ("words", "message"),
     [
         (("--overwrite", "--jobs", 0), "--jobs: must be at least 1, got 0."),
+        (("--overwrite", "--seed", -1), "--seed: must be at least 0, got -1."),
         (("--overwrite", "--resume"), "exclude each other"),
     ],
 )

@@ -44,6 +44,8 @@ def quickstart(
 
     if jobs < 1:  # before --overwrite deletes anything
         raise UsageError(f"--jobs: must be at least 1, got {jobs}.")
+    if seed is not None and seed < 0:
+        raise UsageError(f"--seed: must be at least 0, got {seed}.")
     start = time.perf_counter()
     seed, seconds_before = open_folder(out, seed, resume=resume, overwrite=overwrite)
     try:

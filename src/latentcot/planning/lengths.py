@@ -19,6 +19,7 @@ import numpy as np
 from latentcot.curriculum.layout import EncodedExample, LaidOut, SpecialTokens, encode
 from latentcot.curriculum.stages import Phase
 from latentcot.data.examples import Example, read_examples
+from latentcot.data.formats import is_hub, path_of
 from latentcot.data.sources import open_stream
 from latentcot.errors import DataError, RecipeError
 from latentcot.methods import Method
@@ -57,7 +58,8 @@ def lengths_of(recipe: Recipe) -> Lengths:
     """Find out how long the training examples of a recipe are.
 
     Raises:
-        DataError: Its file cannot be read, and of its task no typical lengths are known.
+        DataError: Its file is there and cannot be read; or it is not there, and of its task no
+            typical lengths are known.
     """
     data, wanted = recipe.data, STRETCH * recipe.training.batch_size
     try:
@@ -67,14 +69,18 @@ def lengths_of(recipe: Recipe) -> Lengths:
         else:
             examples = read_examples(data.train, data.max_train, data.fields)
             number = len(examples)
-    except DataError as error:  # typical examples of its task stand in
+    except DataError as error:
+        if not is_hub(data.train) and path_of(data.train).exists():
+            raise
+        # Typical examples of its task stand in for what is not here yet.
         tasks: dict[Any, Any] = json.loads(TYPICAL.read_text(encoding="utf-8"))
         known = tasks.get(recipe.task if isinstance(recipe.task, str) else None)
         if known is None:
             raise DataError(
                 f"{error} A plan needs it, since the task has no typical lengths."
             ) from None
-        number = min(known["num_examples"], data.max_train or known["num_examples"])
+        number = data.num_examples or known["num_examples"]
+        number = min(number, data.max_train or number)
         shapes = [
             EncodedExample("", (0,) * q, tuple((0,) * step for step in steps), (0,) * a)
             for q, steps, a in known["shapes"]
