@@ -19,18 +19,18 @@ ROWS = (
     "coconut", "cot", "no-cot", "icot", "pause", "coconut-no-curriculum", "coconut-no-thought",
     "coconut-pause-as-thought", "pause-multipass",
 )  # fmt: skip
+BALANCED = "ProsQA, equal depths"
+"""The column of the runs beside it on questions whose depth does not tell the answer."""
 TASKS = {
     "graphs, two layers": ("small",),
     "graphs, four layers": ("graphs-depth/layers-4", "graphs-depth-cot/layers-4"),
     "ProntoQA": ("prontoqa",),
     "word problems": ("methods-arithmetic", "rows-arithmetic", "pause-seeds"),
     "official ProsQA": ("prosqa-symbolic",),
-    "ProsQA, equal depths": ("prosqa-symbolic",),
+    BALANCED: ("prosqa-symbolic",),
 }
 """Column → its studies, of which the first that has a row counts; STUDY/TASK if it has several."""
 GUESS = 0.5
-BALANCED = "ProsQA, equal depths"
-"""The column of the same runs on questions whose depth does not tell the answer."""
 OPEN = ("word problems",)
 """Tasks whose answer is none of two candidates."""
 

@@ -42,8 +42,7 @@ def test_each_cell_is_what_its_study_measured(monkeypatch, tmp_path):
     rows_by_tasks.main()
     lines = page.read_text().splitlines()
     assert "| coconut | 100.0 ± 0.2 |  |  |  |  |  |" in lines
-    assert (
-        "| cot | *50.5 ± 0.2* | 80.0 (1) |  | 50.0 ± 0.2 |  | 92.0 ± 2.0 |" in lines
-    )  # the first of two
+    # of two studies the first
+    assert "| cot | *50.5 ± 0.2* | 80.0 (1) |  | 50.0 ± 0.2 |  | 92.0 ± 2.0 |" in lines
     assert "| pause |  |  |  | 90.0 ± 0.2 |  | *51.0* (1) |" in lines
     assert "| graphs-depth | 4 | 7 | 2 | 2 | a machine |" in lines

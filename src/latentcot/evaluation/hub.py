@@ -179,10 +179,10 @@ def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | Non
     recipe = read_run_recipe(run) if run else {}
     base, results = recipe.get("model"), evaluations_of(run, info)
     base = base if isinstance(base, str) else None
-    is_of_hub = base is not None and not origin.get("is_base_local") and could_be_on_hub(base)
+    is_local = base is None or origin.get("is_base_local") or not could_be_on_hub(base)
     refused = why_not_here(folder)
     data = ModelCardData(
-        base_model=base if is_of_hub else None,
+        base_model=None if is_local else base,
         license=licence,
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -216,7 +216,7 @@ def model_card(folder: Path, info: CheckpointInfo, repo: str, licence: str | Non
         "Trained with latentcot: reasoning in continuous thoughts (arXiv 2412.06769).",
         "",
         *results_section(results),
-        *training_section(info, origin, recipe, base),
+        *training_section(info, origin, recipe, Path(base).name if base and is_local else base),
         *use_section(repo, info, refused),
     ]
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines)))
@@ -273,13 +273,9 @@ def training_section(
         for file, digest in (origin.get("data") or {}).items()
         if not of_data or file in (of_data.get("train"), of_data.get("valid"))
     }
-    is_local = bool(origin.get("is_base_local"))
-    started = "made from scratch" if recipe and base is None else Path(base).name if base else None
-    if base is not None and could_be_on_hub(base) and not is_local:
-        started = base
     facts = {
         "method": f"{info.method_name}, stage {info.stage} of {last}",
-        "base model": started,
+        "base model": "made from scratch" if recipe and base is None else base,
         "updates": f"{info.update:,}",
         "seed": str(info.seed),
         "data": ", ".join(f"{name} (SHA-256 {digest}…)" for name, digest in used.items()),

@@ -56,7 +56,7 @@ from latentcot.runs.checkpoint_folders import (
 from latentcot.runs.export import write_export
 from latentcot.tasks import AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
-from latentcot.utils.files import why_unwritten, write_json
+from latentcot.utils.files import put_in_place, why_unwritten, write_json
 from latentcot.utils.network import use_cache_if_unreachable
 from latentcot.utils.parsing import could_be_on_hub, one_line, parse_json, shown
 from latentcot.utils.problems import Form, explain_all, listed
@@ -167,12 +167,7 @@ def save_checkpoint(
         write_checksums(beside)
         for path in beside.rglob("*"):
             _sync(path)
-        before = folder.with_name(f".{folder.name}.before.partial")
-        if folder.exists():  # the same update, written again after a resume
-            shutil.rmtree(before, ignore_errors=True)  # of a process that was killed below
-            folder.rename(before)
-        beside.rename(folder)
-        shutil.rmtree(before, ignore_errors=True)
+        put_in_place(beside, folder)  # another may lie there: of this update, before a resume
         _sync(folder.parent)
     except Exception as error:  # torch and tokenizers have no kind of their own for a full disk
         raise RunError(

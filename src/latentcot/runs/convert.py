@@ -42,7 +42,7 @@ from latentcot.runs.folder import RECIPE
 from latentcot.runs.origins import PLAIN, Beside, beside
 from latentcot.tasks import TASKS, AnswerMatch, task_named
 from latentcot.thinking.capability import choose_way
-from latentcot.utils.files import why_unwritten
+from latentcot.utils.files import put_in_place, why_unwritten
 from latentcot.utils.parsing import shown
 
 
@@ -200,16 +200,12 @@ def unpack_gguf(source: Path, out: Path, *, overwrite: bool = False) -> int:
             "Delete it yourself, or give another --out."
         )
     model, tokenizer = load_pretrained(str(source))
-    beside, before = (out.with_name(f".{out.name}.{what}") for what in ("partial", "old.partial"))
+    beside = out.with_name(f".{out.name}.partial")
     try:
-        for torn in (beside, before):
-            shutil.rmtree(torn, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
-        if out.exists():
-            out.rename(before)
-        beside.rename(out)
-        shutil.rmtree(before, ignore_errors=True)
+        put_in_place(beside, out)
     except Exception as error:  # safetensors has no kind of its own for a full disk
         raise RunError(f"{out}: cannot be written: {why_unwritten(error, out.parent)}.") from None
     finally:

@@ -82,10 +82,14 @@ def train(
                     files.append(test)
                 device = str(accelerator.device)
                 hash_of = _hash_of(recipe)
-                is_local = isinstance(recipe.model, str) and Path(recipe.model).exists()
                 write_provenance(
-                    *(out, files, device, recipe.seed, hash_of, trainer.num_updates),
-                    is_base_local=is_local,
+                    out,
+                    files,
+                    device,
+                    recipe.seed,
+                    hash_of,
+                    trainer.num_updates,
+                    is_base_local=isinstance(recipe.model, str) and Path(recipe.model).exists(),
                 )
         accelerator.wait_for_everyone()
         if resume:

@@ -67,6 +67,20 @@ def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[
             next_to.unlink(missing_ok=True)
 
 
+def put_in_place(made: Path, folder: Path) -> None:
+    """Rename a folder that is whole to where it belongs; what lay there is deleted after that.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    before = folder.with_name(f".{folder.name}.before.partial")
+    if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)  # of a process that was killed below
+        folder.rename(before)
+    made.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def refuse_unwritable(path: Path) -> None:
     """Make the folder of a file that will be written later.
 
