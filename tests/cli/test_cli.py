@@ -1,6 +1,7 @@
 """The command line: every command once, and how it says no."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -355,6 +356,10 @@ WORTHLESS = [
     "eval {h}/run --out {h}/full",
     "train {h}/recipe.yaml --out {h}/recipe.yaml --resume",
     "train {h}/recipe.yaml --out {h}/recipe.yaml/run",
+    *(
+        f"{command} {'x' * 300}"
+        for command in ("eval", "show", "data stats", "plan quickstart --device")
+    ),
 ]
 
 
@@ -396,6 +401,24 @@ def test_an_evaluation_replaces_nothing_but_an_earlier_one(latentcot, tiny_run, 
     result = tmp_path / "result.json"
     for _ in range(2):
         assert latentcot("eval", tiny_run, "--out", result, "--limit", 1, "--quiet").code == 0
+
+
+def test_a_file_name_that_is_no_utf8_loses_no_result(latentcot, tiny_run, data, tmp_path):
+    """Linux lets names be any bytes; Python reads those that are no text as lone surrogates."""
+    odd, result = tmp_path / os.fsdecode(b"caf\xe9.jsonl"), tmp_path / "result.json"
+    try:
+        shutil.copy(data / "test.jsonl", odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    words = ["--data", odd, "--limit", 1, "--out", result, "--quiet"]
+    ended = latentcot("eval", tiny_run, *words)
+    assert ended.code == 0, ended.err
+    assert json.loads(result.read_text(encoding="utf-8"))["data"]["file"] == str(odd)
+
+
+def test_a_wrong_number_of_processes_is_told(latentcot, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    assert_refuses(latentcot("list", "methods"), "UsageError", "WORLD_SIZE: must be the number of")
 
 
 def test_a_file_name_is_printed_as_it_is(latentcot):

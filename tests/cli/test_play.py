@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 import webbrowser
 from pathlib import Path
 
 import pytest
+import yaml
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -27,6 +29,21 @@ def test_a_run_becomes_a_page(latentcot, tiny_run, tmp_path, monkeypatch):
     assert data["trained"]["hops"] == [2]  # of its training file
     ended = latentcot("play", tiny_run, "--out", tmp_path / "play.html", "--no-open")
     assert ended.code == 0 and len(opened) == 1
+
+
+def test_examples_are_found_as_the_run_found_them(latentcot, tiny_run, data, tmp_path):
+    """By the columns of its recipe, and no more of them than it was trained on."""
+    own = shutil.copytree(tiny_run, tmp_path / "own")
+    names = {"question": "ask", "steps": "how", "answer": "said"}
+    rows = map(json.loads, (data / "train.jsonl").read_text().splitlines()[:5])
+    mine = [json.dumps({names.get(key, key): value for key, value in row.items()}) for row in rows]
+    (tmp_path / "mine.jsonl").write_text("\n".join(mine))
+    recipe = yaml.safe_load((own / "recipe.yaml").read_text())
+    recipe["data"] |= {"train": str(tmp_path / "mine.jsonl"), "max_train": 1, "columns": names}
+    (own / "recipe.yaml").write_text(json.dumps(recipe))
+    ended = latentcot("play", own, "--out", tmp_path / "play.html", "--no-open")
+    assert ended.code == 0, ended.err
+    assert len(page_in(tmp_path / "play.html")["puzzles"]) == 1
 
 
 @pytest.mark.parametrize("has_screen", [False])

@@ -54,6 +54,13 @@ def test_a_stage_column_by_column(latentcot: Run) -> None:
     assert read[-1] == "<eos>"
 
 
+def test_a_stage_of_every_method_that_has_it(latentcot: Run) -> None:
+    with contextlib.chdir(GOLDEN):
+        ended = latentcot("show", "prosqa.yaml", "--stage", "2", "--method", "all")
+    assert "cot has the stages 0 to 0 with this recipe, got 2." in ended.out
+    assert "coconut, stage 2" in ended.out and ended.code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

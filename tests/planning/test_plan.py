@@ -238,6 +238,9 @@ def test_a_device_is_a_name_or_a_file(tmp_path: Path) -> None:
         f"--device: {file}: is not a calibration. `latentcot plan --calibrate cal.json` makes one, "
         "for `--device cal.json`."
     )
+    write_device(tmp_path / "half.json", lambda: replace(CPU, flops={"float32": 1e9}))
+    with pytest.raises(UsageError, match="is not a calibration"):  # of half of the precisions
+        device_named(str(tmp_path / "half.json"))
 
 
 def test_a_calibration_is_written_over_nothing_else(
@@ -444,6 +447,8 @@ def test_data_that_are_not_here_are_as_many_as_the_recipe_says(tmp_path: Path) -
     assert plan_lengths.lengths_of(read_recipe("gsm8k", sets)).num_examples == 5_000_000
     few = plan_lengths.lengths_of(read_recipe("gsm8k", [*sets, "data.max_train=7000"]))
     assert few.num_examples == 7_000
+    [note] = plan_lengths.lengths_of(read_recipe("prosqa-symbolic")).notes
+    assert "questions rendered in symbols are shorter" in note
     broken = tmp_path / "bad.jsonl"
     broken.write_text('{"question": broken\n')
     with pytest.raises(DataError, match=r"bad\.jsonl"):
@@ -467,7 +472,10 @@ def test_the_command_prints_a_plan_of_data_that_are_not_here(
 
 
 def test_the_command_says_what_would_fit(
-    absent: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    absent: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = tmp_path / "small.json"
     write_device(small, lambda: replace(CPU, memory=5e6))
@@ -475,5 +483,8 @@ def test_the_command_says_what_would_fit(
     shown = capsys.readouterr().out
     assert "Does not fit. Fits: training.micro_batch_size=" in shown
     assert "was not measured" not in shown
+    monkeypatch.setattr("latentcot.planning.devices.calibrate", lambda say: CPU)
+    run("plan", absent, "--calibrate", str(tmp_path / "cal.json"), "--device", "h100")
+    assert "H100 SXM was not measured" in capsys.readouterr().out
     with pytest.raises(UsageError, match="needs a recipe"):
         run("plan")

@@ -114,6 +114,16 @@ class TestPool:
         assert bad.failure(1).endswith(f"exit code 1. The end of {bad.log}:\nthat is why")
         assert "never" not in bad.log.read_text()
 
+    @pytest.mark.parametrize("in_the_way", ["seed-1", "seed-1.log"])
+    def test_one_whose_place_is_taken_stops_nothing(self, in_the_way, tmp_path):
+        bad = Training("bad", tmp_path / "seed-1")
+        (tmp_path / in_the_way).touch() if in_the_way == "seed-1" else bad.log.mkdir()
+        good = Doing(tmp_path, "good", touch(tmp_path / "good"))
+        failed = []
+        run([bad, good], on_failure=failed.append)
+        assert failed == [bad] and good.is_done()
+        assert f"{in_the_way}: must be " in bad.failure()
+
     def test_a_failure_may_stop_the_others(self, tmp_path):
         def refuse(job):
             raise RunError(job.name)

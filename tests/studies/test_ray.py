@@ -103,6 +103,13 @@ class TestJob:
         assert "a: its worker died: RayError: the node is gone\nTrying again, 1 of 3" in told
         assert "a: its worker died: exit code -9\nTrying again, 2 of 3" in told
 
+    def test_a_new_try_is_not_at_work_before_it_has_begun(self, job):
+        """Ctrl-C would wait for it, and it may wait for a machine that never comes."""
+        one = job(DEATH, Outcome())
+        one.begin(None)
+        one.move_on()
+        assert one.number == 1 and not one.is_at_work
+
     def test_but_not_for_ever(self, job):
         one = job(DEATH, DEATH, DEATH, max_retries=2)
         assert run(one) == [one]

@@ -1,5 +1,6 @@
 """The command `latentcot`: one module for each subcommand."""
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
@@ -25,7 +26,7 @@ from latentcot.cli.train import train
 from latentcot.errors import LatentcotError, UsageError
 from latentcot.utils.display import Terminal
 from latentcot.utils.distributed import is_main, is_of_others, num_started
-from latentcot.utils.parsing import one_line
+from latentcot.utils.parsing import one_line, shown
 
 SHARED = ("train", "eval", "generate")
 """Commands that several processes do together."""
@@ -98,6 +99,13 @@ def main() -> None:
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _end_with(
+            f"UsageError: {shown(str(error.filename), 80)}: no file or folder can have so long a "
+            "name. A question goes behind the name of a model: `latentcot generate RUN QUESTION`."
+        )
 
 
 def _refuse_crowd() -> None:

@@ -23,7 +23,7 @@ def plan(
     /,
     *changes: str,
     gpus: int = 1,
-    device: str = UNMEASURED,
+    device: str | None = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
     set_: Annotated[tuple[str, ...], Parameter("--set")] = (),
     calibrate: Path | None = None,
@@ -37,7 +37,8 @@ def plan(
         recipe: A YAML file, or the name of a recipe of `latentcot list recipes`.
         changes: KEY=VALUE, as behind --set.
         gpus: Devices, on one host.
-        device: h100, h200, a100 (data sheets, not measured), or a file of --calibrate.
+        device: h100, h200, a100 (data sheets, not measured), or a file of --calibrate; if left out
+            that of --calibrate, or h100.
         shard: Share weights and optimizer out among the devices (FSDP2), as `train --shard` does.
         set_: Change a key of the recipe, for example --set training.micro_batch_size=4.
         calibrate: Measure this machine for some two minutes, and write its figures to this file.
@@ -60,7 +61,7 @@ def plan(
     from latentcot.planning.devices import device_named  # after what is wrong at once: loads torch
     from latentcot.planning.plan import make_plan
 
-    on = device_named(str(calibrate) if calibrate and device == UNMEASURED else device)
+    on = device_named(device or (str(calibrate) if calibrate else UNMEASURED))
     made = make_plan(asked, on, gpus=gpus, sharded=shard)
     if as_json:
         found = {name: getattr(made, name) for name in ("hours", "memory_total", "fits")}

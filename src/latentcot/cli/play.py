@@ -43,7 +43,7 @@ def play(
     from latentcot.evaluation.reasoner import load
     from latentcot.pages import write_page
     from latentcot.runs.checkpoint_folders import SHIPPED
-    from latentcot.runs.folder import read_run_recipe, run_of
+    from latentcot.runs.folder import read_run_recipe, recipe_fields, run_of
     from latentcot.runs.provenance import code_of, read_provenance
     from latentcot.studies.quickstart import make_examples
     from latentcot.utils.display import say
@@ -54,13 +54,20 @@ def play(
     names = (run, *((QUICKSTART[1:] if is_shipped else ()) if beside is None else beside))
     reasoners = [load(name, device="cpu") for name in names]
     home = run_of(run)
-    source = data or ((read_run_recipe(home).get("data") or {}).get("train") if home else None)
+    trained_on = (read_run_recipe(home).get("data") or {}) if home else {}
+    source = data or trained_on.get("train")
     if source is None and not is_shipped:
         raise RunError(
             f"{run}: no recipe says what it was trained on. Give questions like those with --data."
         )
+    # Of its own file no more than it was trained on.
+    number = min(NUM_EXAMPLES, (None if data else trained_on.get("max_train")) or NUM_EXAMPLES)
     try:
-        examples = read_examples(source, NUM_EXAMPLES) if source else make_examples(NUM_EXAMPLES)
+        examples = (
+            read_examples(source, number, recipe_fields(run, source))
+            if source
+            else make_examples(NUM_EXAMPLES)
+        )
     except DataError as error:
         if data is not None:
             raise

@@ -86,15 +86,15 @@ def show(
         put(LEGEND)
     for recipe in recipes:
         put()
-        if stage is None:
-            try:
+        try:
+            if stage is None:
                 put(draw(recipe, found, tokenizer))
-            except DataError as error:
-                if method != "all":
-                    raise
-                put(f"{recipe.method_name}\n  {error}")  # of this method alone: others are drawn
-        else:
-            print_table(stage_table(recipe, found, tokenizer, stage))
+            else:
+                print_table(stage_table(recipe, found, tokenizer, stage))
+        except (DataError, UsageError) as error:
+            if method != "all":
+                raise
+            put(f"{recipe.method_name}\n  {error}")  # of this method alone: others are drawn
 
 
 def _example(place: str | None, data: "Data", recipe: Path) -> "Example":

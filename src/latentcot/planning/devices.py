@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import torch
@@ -48,8 +48,8 @@ class Device:
 
     name: str
     """As it is shown."""
-    flops: dict[str, Positive]
-    """Products a second that a large update reaches, by precision; a multiply-add counts two."""
+    flops: Annotated[dict[Precision, Positive], Field(min_length=len(get_args(Precision)))]
+    """Products a second that a large update reaches, in each precision; a multiply-add is two."""
     bandwidth: Positive
     """Bytes a second that kernels reach."""
     kernel_seconds: Annotated[float, Field(ge=0)]

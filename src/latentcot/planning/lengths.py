@@ -26,6 +26,7 @@ from latentcot.methods import Method
 from latentcot.models.loading import load_tokenizer
 from latentcot.planning.work import Shape, views_of
 from latentcot.recipes.recipe import Recipe
+from latentcot.recipes.values import command_for
 from latentcot.training.build import Run, TrainingData, tokenizer_from_scratch
 from latentcot.training.loader import Loader
 from latentcot.training.stream import STRETCH
@@ -89,7 +90,13 @@ def lengths_of(recipe: Recipe) -> Lengths:
             f"{data.train} is not here: {number:,} examples of typical length, as {len(shapes)} "
             f"picked from {known['source']}, in roughly counted tokens"
         )
-        return Lengths(shapes, number, None if isinstance(recipe.model, str) else _WORDS, (note,))
+        if isinstance(recipe.model, str):
+            return Lengths(shapes, number, None, (note,))
+        # Whether its words are symbols, which are fewer, only its data say.
+        made = command_for(data.train)
+        note += "; questions rendered in symbols are shorter: "
+        note += f"`{made}` makes those of this recipe" if made else "make the data for those"
+        return Lengths(shapes, number, _WORDS, (note,))
     sample = examples[:: max(1, len(examples) // wanted)][:wanted]
     notes = []
     if number > len(examples):

@@ -100,6 +100,7 @@ class Chain(Job):
         super().__init__(name, total)
         self.log = log
         self.code: int | None = None
+        self._refusal = ""
         self._device: str | None = None
         self._chain: Iterator[list[str]] | None = None
         self._process: Process | None = None
@@ -109,7 +110,10 @@ class Chain(Job):
         """Yield one after the other what is left to do."""
 
     def is_taken(self) -> bool:
-        claimed = claim(self.log)
+        try:
+            claimed = claim(self.log)
+        except RunError:  # `begin` tells it
+            return False
         if claimed is not None:
             claimed.close()
         return claimed is None
@@ -130,18 +134,23 @@ class Chain(Job):
             if code != 0:
                 self.code, self.has_failed, self.is_over = code, True, True
                 return
-        claimed = claim(self.log)
-        if claimed is None:  # what another command has started is still at work on it
-            return
-        with claimed:
-            self._chain = self._chain or self.commands()
-            command = next(self._chain, None)
-            if command is None:
-                self.is_over = True
-            else:
-                self._process = start(command, claimed, self._device)
+        try:
+            claimed = claim(self.log)
+            if claimed is None:  # what another command has started is still at work on it
+                return
+            with claimed:
+                self._chain = self._chain or self.commands()
+                command = next(self._chain, None)
+                if command is None:
+                    self.is_over = True
+                else:
+                    self._process = start(command, claimed, self._device)
+        except RunError as error:  # of this one alone: the others go on
+            self._refusal, self.has_failed, self.is_over = str(error), True, True
 
     def failure(self, num_lines: int = NUM_LINES) -> str:
+        if self._refusal:
+            return self._refusal
         lines = ["(it cannot be read)"]
         with suppress(OSError):
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

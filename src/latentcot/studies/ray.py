@@ -210,6 +210,7 @@ class RayJob(Job):
         return self.training.is_done()
 
     def begin(self, device: str | None) -> None:  # Ray says which GPU it is to use
+        self.is_at_work = False  # a try before this one may have been
         self._task = self.cluster.start(self.order, self.number, self.needs)
 
     def move_on(self) -> None:

@@ -19,8 +19,18 @@ def is_main() -> bool:
 
 
 def num_started() -> int:
-    """Return how many processes a launcher has started, joined or not."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes a launcher has started, joined or not.
+
+    Raises:
+        UsageError: The environment names no number.
+    """
+    number = os.environ.get("WORLD_SIZE", "1")
+    if not number.isdecimal() or int(number) < 1:
+        raise UsageError(
+            f"WORLD_SIZE: must be the number of processes that a launcher has started, got "
+            f"{number!r}. torchrun and accelerate launch set it; for one process alone unset it."
+        )
+    return int(number)
 
 
 _shares_work = False

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, Literal
 
 from latentcot.errors import RunError
@@ -43,7 +44,7 @@ _FULL = ("No space left", "quota exceeded", f"os error {errno.ENOSPC}", f"os err
 def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     """Open a file that appears under `path` only once it has been written completely.
 
-    Text is UTF-8; `wb` takes bytes.
+    Text is UTF-8, and what of a file's name is none is escaped, as JSON does; `wb` takes bytes.
 
     Raises:
         RunError: It cannot be written.
@@ -52,7 +53,8 @@ def written_whole(path: Path | str, mode: Literal["w", "wb"] = "w") -> Iterator[
     next_to = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with next_to.open(mode, encoding="utf-8" if mode == "w" else None) as file:
+        encoding, errors = ("utf-8", "backslashreplace") if mode == "w" else (None, None)
+        with next_to.open(mode, encoding=encoding, errors=errors) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -85,10 +87,11 @@ def refuse_unwritable(path: Path) -> None:
     """Make the folder of a file that will be written later.
 
     Raises:
-        RunError: It cannot be made, or the path is a folder itself.
+        RunError: It cannot be made or written into, or the path is a folder itself.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error}.") from None
     if path.is_dir():
