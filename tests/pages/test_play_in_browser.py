@@ -226,6 +226,10 @@ def test_changed_thoughts_change_what_follows(open_page, quickstart):
     assert "✗ wrong" in rows[0]  # thought 1 holds the other root: its child is reached
     assert page.locator("#changes button").count() == 3
     assert "A thought is changed" in page.locator("#notes").text_content()
+    page.get_by_role("radio", name="Erase").check()
+    page.mouse.click(*middle(page, "1"))  # stands before 2, which stays chosen
+    assert page.locator("#change-node option:checked").text_content() == "2"
+    page.click("#undo")
     page.click("#change-zero")  # in place of the whole thought
     assert page.locator("#changes").text_content() == "thought 1: zero ×"
     page.click("#change-swap")
@@ -343,6 +347,39 @@ def test_nodes_and_edges_by_keys(open_page, quickstart):
     assert label.startswith("node 0, root asked about, depth 0, leads to 1 and 2, ")
 
 
+def test_what_comes_between_ends_a_drag(open_page, quickstart):
+    page = open_page(quickstart, GRAPH)
+    page.locator("#board").scroll_into_view_if_needed()
+    start, (x, y) = text_of(page), middle(page, "4")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y, steps=4)
+    page.keyboard.press("Control+z")  # takes the drag back
+    assert middle(page, "4") == pytest.approx((x, y), abs=1.5)
+    page.mouse.move(x + 90, y, steps=4)
+    page.mouse.up()
+    assert middle(page, "4") == pytest.approx((x, y), abs=1.5)
+    assert page.locator("#undo").is_disabled()
+    page.get_by_role("radio", name="Connect").check()
+    page.mouse.click(*middle(page, "1"))
+    page.get_by_role("radio", name="Move").check()
+    page.get_by_role("radio", name="Connect").check()
+    page.mouse.click(*middle(page, "4"))  # the first of two: what was begun before is forgotten
+    assert text_of(page) == start
+    page.mouse.click(*middle(page, "6"))
+    assert text_of(page) == "0 1 0 2 1 3 2 4 5 6 4 6 [Q] 3 6 [R] 0"
+
+
+def test_a_press_that_ends_elsewhere_swallows_nothing(open_page, quickstart):
+    page = open_page(quickstart, GRAPH)
+    page.locator("#board").scroll_into_view_if_needed()
+    page.get_by_role("radio", name="Erase").check()
+    box = page.locator("#board").bounding_box()
+    drag(page, (box["x"] + 3, box["y"] + 3), (box["x"] + 3, box["y"] - 40))
+    page.mouse.click(*middle(page, "2"))
+    assert text_of(page) == "0 1 1 3 5 6 [Q] 3 6 [R] 0"
+
+
 def test_nodes_by_touch(open_page, quickstart):
     page = open_page(quickstart, GRAPH, has_touch=True, viewport={"width": 390, "height": 844})
     page.locator("#board").scroll_into_view_if_needed()
@@ -363,6 +400,12 @@ def test_nodes_by_touch(open_page, quickstart):
         touch("touchMove", (x - 8 * k, y - 8 * k))
     touch("touchEnd")
     assert middle(page, "4") == pytest.approx((x - 40, y - 40), abs=2)
+    touch("touchStart", (x - 40, y - 40))
+    touch("touchMove", (x, y))
+    touch("touchCancel")  # as when the browser takes the finger for something else
+    assert middle(page, "4") == pytest.approx((x - 40, y - 40), abs=2)
+    page.click("#undo")
+    assert middle(page, "4") == pytest.approx((x, y), abs=2)
 
 
 def test_what_is_asked_and_random_graphs(open_page, quickstart):
@@ -387,9 +430,29 @@ def test_questions_that_are_too_long_are_refused_in_words(open_page, quickstart)
     names = ".".join(map(str, range(14)))
     page = open_page(quickstart, f"#n={names}&e={'.'.join(edges)}&q=0.3.6")
     assert "91 edges" in answers(page)[0] and "it has 64" in answers(page)[0]
-    assert page.locator("#thinking").is_hidden()
+    assert page.locator("#minis button").count() == 0
+    assert page.locator("#number").is_visible()  # to let it think less
     page.click("#example")
     assert "✓ right" in answers(page)[0]
+
+
+def test_words_that_a_model_does_not_know_are_refused(open_page, quickstart):
+    page = open_page(quickstart | {"edge": "{}-{} "}, GRAPH)
+    assert "It does not know the word 0-1." in answers(page)[0]
+
+
+def test_a_graph_that_is_too_long_gives_no_thought(open_page, quickstart):
+    data = deepcopy(quickstart)
+    for model in data["models"]:
+        model["shape"]["num_positions"] = 24  # the other graph has 8 edges, the question's has 5
+        model["check"] = {"question": "0 1", "num_thoughts": 0, "words": [], "logits": []}
+    page = open_page(data, GRAPH)
+    assert "●●" in answers(page)[0]
+    page.click("#change-swap")
+    row = answers(page)[0]
+    assert "Thought 1 comes from another graph" in row and "8 edges" in row and "it has 24" in row
+    page.locator("#changes button").click()
+    assert "●●" in answers(page)[0]
 
 
 # --- the link ---------------------------------------------------------------------------------
@@ -402,8 +465,8 @@ def test_a_link_brings_everything_back(open_page, quickstart):
     page.click("#change-swap")
     page.fill("#number", "4")
     page.keyboard.press("Enter")
-    page.click("#thought-next")
-    page.wait_for_function("() => /t=4&s=2/.test(location.hash)")
+    page.click("#thought-previous")
+    page.wait_for_function("() => /t=4&s=0/.test(location.hash)")
     seen = "() => document.getElementById('play').innerText.replace(/[0-9.]+\\s*ms/g, '')"
     link, before = page.evaluate("location.hash"), page.evaluate(seen)
     other = open_page(quickstart, link)

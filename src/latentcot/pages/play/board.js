@@ -8,8 +8,9 @@ const KEY_STEP = 0.04;
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 // `toolOf()`: move, connect or erase. `onChange(puzzle, isDone)`: it is another one now; false while a
-// node is still being dragged. `onRefuse(words)`: what cannot be done.
-function makeBoard(box, { names, toolOf, onChange, onRefuse }) {
+// node is still being dragged. `onCancel()`: it comes back to where it was. `onRefuse(words)`: what
+// cannot be done.
+function makeBoard(box, { names, toolOf, onChange, onCancel, onRefuse }) {
   const element = svg("svg", { class: "board", role: "group",
     "aria-label": "Graph. Tab goes through its nodes, arrow keys move one, Delete takes it out; with " +
       "the tool Connect, Enter on two nodes draws or removes the edge between them." });
@@ -19,7 +20,9 @@ function makeBoard(box, { names, toolOf, onChange, onRefuse }) {
   element.addEventListener("pointerdown", (event) => pressBoard(board, event));
   element.addEventListener("pointermove", (event) => dragOnBoard(board, event));
   element.addEventListener("pointerup", (event) => releaseBoard(board, event));
-  element.addEventListener("pointercancel", () => endPress(board));
+  element.addEventListener("lostpointercapture", ({ pointerId }) => {
+    if (board.press?.pointerId === pointerId) onCancel();
+  });
   // A finger on a node moves it; elsewhere it moves the page.
   element.addEventListener("touchstart", (event) => {
     if (numberUnder(event.target, "node") !== null) event.preventDefault();
@@ -127,7 +130,7 @@ function pressBoard(board, event) {
   const { target, pointerId, clientX, clientY } = event;
   board.press = { pointerId, clientX, clientY, node: numberUnder(target, "node"),
     edge: numberUnder(target, "edge"), isDrag: false };
-  if (board.press.node !== null) board.element.setPointerCapture(pointerId);
+  board.element.setPointerCapture(pointerId); // so that it ends here, wherever it is released
 }
 
 function dragOnBoard(board, event) {

@@ -55,7 +55,7 @@ function readLink(hash, names, mostThoughts) {
       ? { ...puzzle, places: places.map(([x, y]) => [clamp(x / 1000, 0, 1), clamp(y / 1000, 0, 1)]) }
       : withPlaces(puzzle),
     wanted: Number.isInteger(thoughts) ? clamp(thoughts, 0, mostThoughts) : null,
-    step: Number.parseInt(parts.get("s"), 10) || 1,
+    step: /^\d+$/.test(parts.get("s")) ? Number(parts.get("s")) : 1,
     changes,
   };
 }

@@ -12,8 +12,12 @@ function openReasoner(data) {
   return { ...data, ...openModel(data), numbers };
 }
 
+function wordsOf(text) {
+  return text.match(WORD) ?? [];
+}
+
 function tokensOf(reasoner, text) {
-  return (text.match(WORD) ?? []).map((word) => reasoner.numbers.get(word) ?? reasoner.unknown);
+  return wordsOf(text).map((word) => reasoner.numbers.get(word) ?? reasoner.unknown);
 }
 
 function textOf(reasoner, tokens) {

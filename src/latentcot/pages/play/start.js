@@ -19,6 +19,7 @@ function startPage() {
     names: page.names,
     toolOf,
     onChange: (puzzle, isDone, lost) => changePuzzle(state, puzzle, isDone, lost),
+    onCancel: () => letGo(state) && update(state, {}, false),
     onRefuse: (words) => tellWords(state, words),
   });
   state.stepper = makeStepper(byId("play"), {
@@ -63,6 +64,7 @@ function examplePuzzle({ page, numbers }) {
 
 // Put something else into the state, think again, and draw everything.
 function update(state, fresh, isUndoable = true) {
+  letGo(state);
   if (isUndoable) state.past = [...state.past.slice(-99), current(state)];
   Object.assign(state, fresh);
   state.board.from = null;
@@ -72,22 +74,29 @@ function update(state, fresh, isUndoable = true) {
   draw(state);
 }
 
+// What is being dragged comes back to where it was; true if something was.
+function letGo(state) {
+  const { dragged } = state;
+  endPress(state.board);
+  state.dragged = null;
+  if (dragged) state.puzzle = dragged;
+  return Boolean(dragged);
+}
+
 function undo(state) {
-  const before = state.past.pop();
+  const before = letGo(state) ? {} : state.past.pop();
   if (before) update(state, before, false);
 }
 
 // While a node is dragged only the board moves: nothing that the models read has changed.
 function changePuzzle(state, puzzle, isDone, lost = null) {
   if (!isDone) {
-    if (puzzle !== state.puzzle && !state.dragged) state.dragged = current(state);
+    if (puzzle !== state.puzzle) state.dragged ??= state.puzzle;
     state.puzzle = puzzle;
     drawBoard(state.board, puzzle, state.question);
     showStep(state);
     return;
   }
-  if (state.dragged) state.puzzle = state.dragged.puzzle; // so that undoing undoes the whole drag
-  state.dragged = null;
   const changes = lost === null ? state.changes : state.changes
     .filter(({ kind, value }) => !["add", "remove"].includes(kind) || value !== lost)
     .map((one) => (["add", "remove"].includes(one.kind) && one.value > lost
@@ -105,7 +114,8 @@ function think(state) {
     : state.wanted ?? trainedThoughts(reasoner, state.question.hops));
   const entries = reasoners.map((reasoner, k) => {
     const number = numLatents(reasoner);
-    const refusal = whyUnread(reasoner, puzzle, text, number);
+    const refusal = whyUnread(reasoner, puzzle, text, number) ??
+      (k === 0 ? whyNotTaken(state, number) : null);
     const change = k === 0 && !refusal ? changesOf(state, number) : undefined;
     return { reasoner, numLatents: number, refusal,
       result: refusal ? null : ask(reasoner, text, number, change) };
@@ -131,8 +141,8 @@ function think(state) {
 
 // Why a model cannot answer a question; null if it can.
 function whyUnread(reasoner, puzzle, text, number) {
-  const odd = puzzle.nodes.find((name) => !reasoner.numbers.has(name));
-  if (odd !== undefined) return `It does not know the name ${odd}.`;
+  const odd = [...puzzle.nodes, ...wordsOf(text)].find((word) => !reasoner.numbers.has(word));
+  if (odd !== undefined) return `It does not know the word ${odd}.`;
   const wanted = positionsOf(reasoner, text, number) + 1;
   const most = reasoner.shape.num_positions;
   return wanted <= most ? null : `Too long: ${puzzle.edges.length} edges and ${number} latent ` +
@@ -148,18 +158,21 @@ function draw(state) {
   byId("number").value = state.number;
   byId("as-trained").disabled = state.wanted === null;
   byId("question-text").textContent = state.text;
-  byId("thinking").hidden = !result;
   drawAnswers(state, entries);
   drawChanges(state);
   drawNotes(state);
   if (result) drawMinis(state);
-  else state.minis = [];
+  else {
+    state.minis = [];
+    byId("minis").replaceChildren();
+  }
   byId("nodes-table").replaceChildren(nodesTable("Probability that each thought gives to each node",
     question, { isReached: (node) => question.distances.has(node), depths: question.distances,
       otherRoots: new Set() },
     (result?.readings ?? []).map(({ shares }, k) => ({ name: `thought ${k + 1}`, shares }))));
-  fillNodes(byId("change-node"), puzzle, Math.min(byId("change-node").value || puzzle.root,
-    puzzle.nodes.length - 1));
+  // The same node stays chosen, whatever its number is now.
+  const chosen = puzzle.nodes.indexOf(byId("change-node").selectedOptions[0]?.textContent);
+  fillNodes(byId("change-node"), puzzle, chosen < 0 ? puzzle.root : chosen);
   goTo(stepper, stepper.step, 0, (result?.thoughts.length ?? 0) + 1);
 }
 
@@ -251,7 +264,10 @@ function startControls(state) {
     byId("hint").textContent = HINTS[toolOf()];
   };
   document.querySelectorAll("input[name=tool]").forEach((radio) =>
-    radio.addEventListener("change", hint));
+    radio.addEventListener("change", () => {
+      hint();
+      update(state, {}, false); // ends what was begun with the tool before
+    }));
   hint();
   on("tidy", "click", () => update(state, { puzzle: withPlaces(state.puzzle) }));
   on("undo", "click", () => undo(state));

@@ -55,12 +55,31 @@ function drawChanges(state) {
   }));
 }
 
+// The graph that a thought is taken from: with as many hops as the question.
+function otherGraph({ question, page }, seed) {
+  return randomPuzzle(clamp(question.hops ?? 1, 1, mostHops(page.names)), page.names, seed);
+}
+
+// Why the model cannot read a graph that one of so many thoughts is taken from; null if it can.
+function whyNotTaken(state, numThoughts) {
+  const { reasoners: [reasoner], changes, page } = state;
+  for (const { thought, kind, value } of changes) {
+    if (kind !== "swap" || thought > numThoughts) continue;
+    const other = otherGraph(state, value);
+    const reason = whyUnread(reasoner, other, textOfPuzzle(other, page.edge), numThoughts);
+    if (reason !== null) return `Thought ${thought} comes from another graph, which it cannot read: ${reason}`;
+  }
+  return null;
+}
+
 // `(k, thought)` → what is read in its place, by the changes of a state.
-function changesOf({ reasoners: [reasoner], changes, puzzle, question, page }, numThoughts) {
+function changesOf(state, numThoughts) {
+  const { reasoners: [reasoner], changes, puzzle, page } = state;
   const tokens = puzzle.nodes.map((name) => reasoner.numbers.get(name));
-  const others = new Map(changes.filter(({ kind }) => kind === "swap").map(({ value }) => {
-    const other = randomPuzzle(clamp(question.hops ?? 1, 1, mostHops(page.names)), page.names, value);
-    return [value, ask(reasoner, textOfPuzzle(other, page.edge), numThoughts).thoughts];
+  const swaps = changes.filter(({ kind, thought }) => kind === "swap" && thought <= numThoughts);
+  const others = new Map(swaps.map(({ value }) => {
+    const text = textOfPuzzle(otherGraph(state, value), page.edge);
+    return [value, ask(reasoner, text, numThoughts).thoughts];
   }));
   const change = (thought, { kind, value, thought: number }) => {
     if (kind === "zero") return thought.map(() => 0);
