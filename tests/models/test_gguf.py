@@ -26,12 +26,15 @@ def test_without_the_package_its_name_is_told(
     monkeypatch.setattr("latentcot.models.loading.is_gguf_available", lambda: False)
     file, out = tmp_path / "x.gguf", tmp_path / "out"
     file.write_bytes(b"GGUF")
-    for name in (file, tmp_path):  # a folder with nothing else in it stands for the file
+    loud = tmp_path / "loud" / "X.GGUF"
+    loud.parent.mkdir()
+    loud.write_bytes(b"GGUF")
+    for name in (file, tmp_path, loud):  # a folder with no other such file stands for it
         with pytest.raises(RecipeError, match=r"pip install 'latentcot\[gguf\]'"):
             load_pretrained(str(name))
-    ended = latentcot("convert", file, "--out", out)
-    assert (ended.code, out.exists()) == (2, False)
-    assert "need the package gguf" in ended.err
+        ended = latentcot("convert", name, "--out", out)
+        assert (ended.code, out.exists()) == (2, False)
+        assert "need the package gguf" in ended.err
     assert "is a plain model" in latentcot("convert", file, "--out", out, "--method", "cot").err
     assert "is a plain model" in latentcot("convert", file, "--out", out, "--max-new-tokens", 9).err
     (out / "mine").mkdir(parents=True)

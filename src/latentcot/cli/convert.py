@@ -65,7 +65,9 @@ def convert(
     from latentcot.runs.checkpoint_folders import refuse_missing
 
     refuse_missing(source)  # before what loads torch
-    if source.suffix == ".gguf":
+    from latentcot.models.loading import gguf_file
+
+    if file := gguf_file(source):
         from latentcot.runs.convert import Request, unpack_gguf
 
         given = [
@@ -78,11 +80,11 @@ def convert(
         )
         if any(one is not None for one in given) or set_ or changes or not is_usual:
             raise UsageError(
-                f"{source}: is a plain model, for which only --out and --overwrite count. Leave "
+                f"{file}: is a plain model, for which only --out and --overwrite count. Leave "
                 "--method and the like out."
             )
-        count = unpack_gguf(source, out, overwrite=overwrite)
-        put(f"{source} → {out}: {count:,} weights as float32, the tokenizer beside them")
+        count = unpack_gguf(file, out, overwrite=overwrite)
+        put(f"{file} → {out}: {count:,} weights as float32, the tokenizer beside them")
         return put(f"Train it: latentcot train RECIPE --set model={out} --out RUN")
     from latentcot.runs.convert import Request
     from latentcot.runs.convert import convert as write

@@ -91,19 +91,29 @@ def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def gguf_of(name: str) -> tuple[str, dict[str, str]] | None:
-    """Return folder and options of a GGUF file, as transformers wants them; None for others.
+def gguf_file(path: Path) -> Path | None:
+    """Return the GGUF file that a path means; None for others.
 
     A folder stands for the one GGUF file in it, where it holds no configuration.
+    """
+    if path.is_dir() and not (path / "config.json").exists():
+        inside = [one for one in path.iterdir() if _is_gguf(one)]
+        return inside[0] if len(inside) == 1 else None
+    return path if _is_gguf(path) else None
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf" and path.is_file()
+
+
+def gguf_of(name: str) -> tuple[str, dict[str, str]] | None:
+    """Return folder and options of a GGUF file, as transformers wants them; None for others.
 
     Raises:
         ValueError: The package gguf is not installed.
     """
-    path = Path(name)
-    inside = sorted(path.glob("*.gguf")) if path.is_dir() else []
-    if len(inside) == 1 and not (path / "config.json").exists():
-        path = inside[0]
-    if path.suffix != ".gguf" or not path.is_file():
+    path = gguf_file(Path(name))
+    if path is None:
         return None
     if not is_gguf_available():
         raise ValueError("GGUF files need the package gguf: pip install 'latentcot[gguf]'.")
